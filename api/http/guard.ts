@@ -1,0 +1,66 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { MAX_IN_FLIGHT, RETRY_AFTER_SECONDS } from './limits.ts';
+import { HttpProblem } from './problem.ts';
+import type { ApiFunction, Caller, Identity, Services } from './services.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The function a caller must hold; absent: `read`. */
+    needs?: ApiFunction;
+    /** Answered without an identity: health, metrics, the published schema. */
+    open?: boolean;
+    /** The body is a stream that is never held whole. */
+    streamedBody?: boolean;
+  }
+  interface FastifyRequest {
+    identity: Identity | undefined;
+  }
+}
+
+const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]']);
+
+/** Host header without its port, lower case; undefined where it is none. */
+function hostOf(header: string | undefined): string | undefined {
+  const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?$/.exec(header ?? '');
+  return match?.[1]?.toLowerCase();
+}
+
+/** Host, identity and function, in this order, before a body is read. */
+export function guardRequests(app: FastifyInstance, services: Services): void {
+  const hosts = new Set([...LOOPBACK, ...services.allowedHosts.map((host) => host.toLowerCase())]);
+  let inFlight = 0;
+  app.decorateRequest('identity', undefined);
+  app.addHook('onRequest', async (request) => {
+    inFlight++;
+    const host = hostOf(request.headers.host);
+    // A page on another site that resolves its own name to loopback must not reach us (DNS rebinding).
+    if (host === undefined || !hosts.has(host)) throw new HttpProblem(421, 'host', 'this server does not answer for that Host');
+    const config = request.routeOptions.config;
+    if (config?.open === true) return;
+    if (inFlight > MAX_IN_FLIGHT) {
+      throw new HttpProblem(503, 'overloaded', 'too many requests at once; come back', { headers: { 'retry-after': String(RETRY_AFTER_SECONDS) } });
+    }
+    const identity = await services.identify(request.headers.authorization);
+    if (identity === undefined) {
+      throw new HttpProblem(401, 'unauthenticated', 'send Authorization: Bearer with the token from the state folder', {
+        headers: { 'www-authenticate': 'Bearer realm="merit"' },
+      });
+    }
+    request.identity = identity;
+    const needs = config?.needs ?? 'read';
+    if (!identity.functions.includes(needs)) {
+      services.log.warn({ trace: request.id, principal: identity.principal, tenant: identity.tenant, needs }, 'a caller was denied a function');
+      throw new HttpProblem(403, 'forbidden', `this identity may not ${needs}`);
+    }
+  });
+  app.addHook('onResponse', async () => {
+    inFlight--;
+  });
+}
+
+/** Who asks, for a route behind the guard. */
+export function callerOf(services: Services, request: FastifyRequest): Caller {
+  const identity = request.identity;
+  if (identity === undefined) throw new HttpProblem(401, 'unauthenticated', 'send Authorization: Bearer with the token from the state folder');
+  return { identity, traceId: request.id, nowMs: services.clock.now() };
+}

@@ -1,0 +1,38 @@
+import swagger from '@fastify/swagger';
+import type { FastifyInstance } from 'fastify';
+
+/** OpenAPI 3.1 from the very schemas that requests are checked with, at /openapi.json. */
+export function describeApi(app: FastifyInstance, version: string): void {
+  void app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Merit',
+        version,
+        description: 'Scores models from their evaluation reports, promotes the ones that earn it, and books the capacity that retraining takes.',
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      security: [{ token: [] }],
+    },
+    // Inline schemas carry their published $id; inside one document it would start a new resolution scope.
+    transform: ({ schema, url, route }) => {
+      const open = (route.config as { open?: boolean } | undefined)?.open === true;
+      const plain = withoutIds(schema) as Record<string, unknown> | undefined;
+      return { schema: { ...plain, ...(open ? { security: [] } : {}) }, url: url.replaceAll('::', ':').replaceAll(/\([^)]*\)/g, '') };
+    },
+  });
+  void app.register(async (scope) => {
+    scope.get('/openapi.json', { schema: { hide: true }, config: { open: true } }, async () => app.swagger());
+  });
+}
+
+function withoutIds(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutIds);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([key, member]) => key !== '$id' || typeof member !== 'string')
+      .map(([key, member]) => [key, withoutIds(member)]),
+  );
+}

@@ -1,0 +1,178 @@
+import type { Json } from '../../core/canonical.ts';
+import type { JobSpec } from '../../core/job.ts';
+import type { Clock } from '../../platform/clock.ts';
+import type { Database, Tx } from '../../platform/postgres.ts';
+
+/**
+ * What the HTTP server needs of the rest, as small functions that the wiring (api/roles) binds. Everything that takes a `Tx` runs in
+ * the request's own transaction (role merit_app, row-level security by the caller's tenant): a mutation commits together with its
+ * idempotency row. Nothing here calls the network inside a transaction.
+ */
+
+/** What an identity may do: read anything of its tenant; submit and cancel jobs; post reports; change pools, suites and models. */
+export type ApiFunction = 'read' | 'submit' | 'report' | 'operate';
+
+export interface Identity {
+  /** A stable name that audit events show: `token:local`, later a SPIFFE id. */
+  readonly principal: string;
+  readonly tenant: string;
+  readonly functions: readonly ApiFunction[];
+  /** The producers whose reports it may post; 'any' for the one token of an installation on loopback. */
+  readonly producers: 'any' | readonly string[];
+}
+
+export interface Caller {
+  readonly identity: Identity;
+  /** W3C trace id, 32 hex. */
+  readonly traceId: string;
+  readonly nowMs: number;
+}
+
+/** One part that must be there before the server takes work. `mend` says what to do where it is not. */
+export interface PartStatus {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail: string;
+  readonly mend?: string;
+}
+
+/** The metrics of the HTTP surface; bound to the registry of platform/telemetry. */
+export interface HttpMetrics {
+  /** `route` is the template, never a path with ids in it. */
+  request(route: string, method: string, statusClass: string, seconds: number): void;
+  /** rejected_total{surface="http",code}. */
+  rejected(code: string): void;
+  /** The whole registry in Prometheus' text format. */
+  expose(): Promise<{ readonly contentType: string; readonly body: string }>;
+}
+
+export interface HttpLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** An object of JSON that a reply carries. */
+export type View = { readonly [key: string]: Json };
+
+export interface Versioned {
+  readonly version: string;
+  readonly view: View;
+}
+
+/** A page of a list: rows after `after` (the last row's sort key of the page before), newest or first by name, as the list says. */
+export interface Page {
+  readonly limit: number;
+  readonly after: string | undefined;
+}
+export interface Rows {
+  readonly items: readonly View[];
+  /** The sort key of the last row where there may be more. */
+  readonly last: string | undefined;
+}
+
+export type PutOutcome =
+  | { readonly kind: 'created' | 'replaced' | 'unchanged'; readonly version: string; readonly view: View }
+  | { readonly kind: 'stale'; readonly version: string };
+
+export interface JobsService {
+  /** Books the job: its spec is checked, its code (if any) is stored already. Returns the job's view. */
+  submit(tx: Tx, caller: Caller, spec: JobSpec): Promise<View>;
+  /** Asks for its end; safe to repeat. undefined: no such job of this tenant. `ended`: it had ended before. */
+  cancel(tx: Tx, caller: Caller, jobId: string): Promise<{ readonly kind: 'asked' | 'ended'; readonly view: View } | undefined>;
+  /** What would happen if it were submitted now: offers with price, most it can cost, what is free, and every reason that stands against it. */
+  plan(tx: Tx, caller: Caller, spec: JobSpec): Promise<View>;
+  list(tx: Tx, caller: Caller, filter: { readonly state?: string; readonly division?: string; readonly model?: string }, page: Page): Promise<Rows>;
+  get(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
+  why(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
+  events(tx: Tx, caller: Caller, jobId: string): Promise<readonly View[] | undefined>;
+  artifacts(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
+  cost(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
+  /** Bytes of the log of an attempt (the newest by default) from `fromByte`; `done`: nothing will be added. Outside any transaction. */
+  logs(
+    caller: Caller,
+    jobId: string,
+    options: { readonly attempt: number | undefined; readonly fromByte: number; readonly maxBytes: number },
+    signal: AbortSignal,
+  ): Promise<{ readonly bytes: Uint8Array; readonly attempt: number; readonly nextByte: number; readonly done: boolean } | undefined>;
+  /** Reads every stored object again. undefined: no such job; null: it left no manifest. Outside any transaction. */
+  verify(caller: Caller, jobId: string, signal: AbortSignal): Promise<View | null | undefined>;
+  /** The receipt's bytes. `not_yet`: it has not ended, or its last event is not under a checkpoint. Outside any transaction. */
+  receipt(caller: Caller, jobId: string): Promise<{ readonly kind: 'ready'; readonly bytes: Uint8Array } | { readonly kind: 'not_yet'; readonly text: string } | undefined>;
+}
+
+export type ReportAnswer =
+  | { readonly kind: 'accepted'; readonly view: View }
+  | { readonly kind: 'duplicate'; readonly view: View }
+  | { readonly kind: 'conflict'; readonly view: View };
+
+export interface ReportsService {
+  /** One report's raw bytes, already checked by core/eval-report; durable in the log when it resolves. */
+  append(caller: Caller, report: { readonly producer: string; readonly reportId: string; readonly digest: Uint8Array }, bytes: Uint8Array): Promise<ReportAnswer>;
+  /** NDJSON of any size; durable when it resolves. */
+  appendStream(caller: Caller, body: AsyncIterable<Uint8Array>): Promise<View>;
+}
+
+export interface ScoringService {
+  /** The last published scores of a model in every suite that has some; undefined: the model is unknown. */
+  scores(tx: Tx, caller: Caller, model: string, suite: string | undefined): Promise<View | undefined>;
+  /** undefined: the suite is unknown. */
+  leaderboard(tx: Tx, caller: Caller, suite: string): Promise<View | undefined>;
+  suites(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
+  suite(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
+  putSuite(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;
+  promotions(tx: Tx, caller: Caller, filter: { readonly suite?: string; readonly model?: string }, page: Page): Promise<Rows>;
+  promotion(tx: Tx, caller: Caller, id: string): Promise<View | undefined>;
+  models(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
+  model(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
+  /** Registers a model, or changes its aliases; `document` is checked inside. */
+  putModel(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;
+  versions(tx: Tx, caller: Caller, model: string, page: Page): Promise<Rows | undefined>;
+  /** Points an alias of a model at one of its versions. undefined: no such model. */
+  putAlias(tx: Tx, caller: Caller, model: string, alias: string, version: string): Promise<View | undefined>;
+}
+
+export interface PoolsService {
+  pools(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
+  pool(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
+  putPool(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;
+  /** Every balance of the tenant: quotas and budgets with limit, held, used and free. */
+  quotas(tx: Tx, caller: Caller, filter: { readonly division?: string; readonly pool?: string }): Promise<readonly View[]>;
+  putBudget(tx: Tx, caller: Caller, division: string, document: unknown): Promise<View>;
+}
+
+export interface AuditService {
+  /** Events in order of sequence, those not sequenced yet last. */
+  events(tx: Tx, caller: Caller, filter: { readonly subject?: string; readonly type?: string }, page: Page): Promise<Rows>;
+  /** The public keys and checkpoints that an offline check is pinned to. */
+  roots(caller: Caller): Promise<View>;
+  /** The whole chain of the installation as one bundle; needs `operate`. */
+  exportBundle(caller: Caller): AsyncIterable<Uint8Array>;
+}
+
+export interface CodeService {
+  /** Stores a zip of a working directory by its content; returns `code:<sha256>`. */
+  put(caller: Caller, body: AsyncIterable<Uint8Array>): Promise<View>;
+}
+
+export interface Services {
+  readonly version: string;
+  readonly clock: Clock;
+  readonly db: Database;
+  readonly log: HttpLog;
+  readonly metrics: HttpMetrics;
+  /** 32 bytes; cursors are signed with it. */
+  readonly cursorSecret: Uint8Array;
+  /** Host names that a request may name besides loopback's; without a port. */
+  readonly allowedHosts: readonly string[];
+  /** The identity of an Authorization header; undefined where it proves none. Compares secrets in constant time. */
+  identify(authorization: string | undefined): Promise<Identity | undefined>;
+  /** All parts, each within its own limit. */
+  readiness(): Promise<readonly PartStatus[]>;
+  readonly jobs: JobsService;
+  readonly reports: ReportsService;
+  readonly scoring: ScoringService;
+  readonly pools: PoolsService;
+  readonly audit: AuditService;
+  readonly code: CodeService;
+}

@@ -1,0 +1,300 @@
+import { assert } from './assert.ts';
+
+/**
+ * A booking (its public noun: allocation) and the only transitions it has. `advance` is the whole life of it: pure, no time,
+ * no ids of its own. Money is in cents, capacity in milli-units.
+ */
+
+/** Where it ends up; stored on entry to `releasing`, so that a restart knows what the release is for. */
+export type Outcome = 'released' | 'rejected' | 'failed' | 'expired' | 'cancelled' | 'revoked' | 'retry';
+
+/** What made it wait, fail or end: stable code, human text, and the mend or next step. */
+export interface Reason {
+  readonly code: string;
+  readonly text: string;
+  readonly mend: string;
+}
+
+/** Where an admitted attempt goes. */
+export interface Placement {
+  readonly pool: string;
+  readonly flavour: string;
+  readonly provider: string;
+  readonly gpuMilli: string;
+  readonly cpuMilli: string;
+  /** Held for the whole lease at the flavour's price. */
+  readonly holdCents: string;
+  readonly currency: string;
+  readonly centsPerUnitHour: string;
+}
+
+export interface PolicyAnswer {
+  readonly decisionId: string;
+  readonly policyVersion: string;
+  readonly requestHash: string;
+  /** How many distinct people must sign; 0: none. */
+  readonly signatures: number;
+}
+
+interface Live {
+  readonly attempt: number;
+}
+interface Placed extends Live {
+  readonly placement: Placement;
+  readonly policy: PolicyAnswer;
+}
+
+export type BookingState =
+  | (Live & {
+      readonly state: 'waiting';
+      readonly reasons: readonly Reason[];
+      readonly notBeforeMs: number;
+      readonly policy?: PolicyAnswer;
+    })
+  | (Live & { readonly state: 'awaiting_signatures'; readonly policy: PolicyAnswer })
+  | (Placed & { readonly state: 'reserved' })
+  | (Placed & { readonly state: 'requesting'; readonly holdId: string; readonly unknown: boolean })
+  | (Placed & { readonly state: 'confirming'; readonly holdId: string; readonly handle: HandleRecord })
+  | (Placed & {
+      readonly state: 'applied';
+      readonly holdId: string;
+      readonly handle: HandleRecord;
+      readonly appliedAtMs: number;
+      readonly leaseEndsAtMs: number;
+    })
+  | (Placed & {
+      readonly state: 'draining';
+      readonly holdId: string;
+      readonly handle: HandleRecord;
+      readonly appliedAtMs: number;
+      readonly deadlineMs: number;
+      readonly outcome: Outcome;
+      readonly reason: Reason;
+    })
+  | (Placed & {
+      readonly state: 'releasing';
+      readonly holdId: string | null;
+      readonly handle: HandleRecord | null;
+      /** null: it was never applied, nothing is billed. */
+      readonly appliedAtMs: number | null;
+      readonly endedAtMs: number;
+      readonly outcome: Outcome;
+      readonly reason: Reason;
+      readonly unknown: boolean;
+    })
+  | (Live & {
+      readonly state: 'released' | 'rejected' | 'infeasible' | 'failed' | 'expired' | 'cancelled' | 'revoked';
+      readonly reason: Reason;
+    });
+
+export type StateName = BookingState['state'];
+
+export interface HandleRecord {
+  readonly provider: string;
+  readonly id: string;
+  readonly uid?: string;
+}
+
+export type BookingEvent =
+  | { readonly type: 'signatures_required'; readonly policy: PolicyAnswer }
+  | { readonly type: 'quorum_met' }
+  | { readonly type: 'reserve'; readonly placement: Placement; readonly policy: PolicyAnswer }
+  | { readonly type: 'hold_granted'; readonly holdId: string }
+  | { readonly type: 'request_unknown' }
+  | { readonly type: 'accepted'; readonly handle: HandleRecord }
+  /** `policy` is the answer re-checked at commit: for the same request, of the version in force. */
+  | { readonly type: 'apply'; readonly atMs: number; readonly leaseEndsAtMs: number; readonly policy: PolicyAnswer }
+  | { readonly type: 'drain'; readonly deadlineMs: number; readonly outcome: Outcome; readonly reason: Reason }
+  /** `atMs` ends what is billed. */
+  | { readonly type: 'release'; readonly outcome: Outcome; readonly reason: Reason; readonly atMs: number }
+  | { readonly type: 'release_unknown' }
+  | { readonly type: 'released'; readonly notBeforeMs: number }
+  | { readonly type: 'reject' | 'declare_infeasible' | 'expire' | 'cancel'; readonly reason: Reason };
+
+const ENDS: ReadonlySet<StateName> = new Set([
+  'released',
+  'rejected',
+  'infeasible',
+  'failed',
+  'expired',
+  'cancelled',
+  'revoked',
+]);
+
+export function isEnded(state: StateName): boolean {
+  return ENDS.has(state);
+}
+
+/** States whose quota is held by the ledger. */
+export function holdsQuota(state: StateName): boolean {
+  return (
+    state === 'reserved' ||
+    state === 'requesting' ||
+    state === 'confirming' ||
+    state === 'applied' ||
+    state === 'draining' ||
+    state === 'releasing'
+  );
+}
+
+/** Every legal edge, as `scheduler.md` lists them; `advance` makes no other. `waiting → waiting` never happens: reasons are not state. */
+export const TRANSITIONS: Readonly<Record<StateName, readonly StateName[]>> = {
+  waiting: ['awaiting_signatures', 'reserved', 'rejected', 'infeasible', 'expired', 'cancelled'],
+  awaiting_signatures: ['waiting', 'rejected', 'expired', 'cancelled'],
+  reserved: ['requesting', 'releasing'],
+  requesting: ['confirming', 'releasing'],
+  confirming: ['applied', 'releasing'],
+  applied: ['draining', 'releasing'],
+  draining: ['releasing'],
+  releasing: ['released', 'rejected', 'failed', 'expired', 'cancelled', 'revoked', 'waiting'],
+  released: [],
+  rejected: [],
+  infeasible: [],
+  failed: [],
+  expired: [],
+  cancelled: [],
+  revoked: [],
+};
+
+export function newBooking(): BookingState {
+  return { state: 'waiting', attempt: 1, reasons: [], notBeforeMs: 0 };
+}
+
+/**
+ * The next state, or undefined where the event is not legal in this state: the caller's knowledge is stale, and it looks
+ * again. `request_unknown` and `release_unknown` set a flag and are not transitions.
+ */
+export function advance(current: BookingState, event: BookingEvent): BookingState | undefined {
+  const next = step(current, event);
+  if (next !== undefined && next.state !== current.state) {
+    assert(TRANSITIONS[current.state].includes(next.state), `${current.state} → ${next.state} is not a transition`);
+  }
+  return next;
+}
+
+function step(current: BookingState, event: BookingEvent): BookingState | undefined {
+  switch (current.state) {
+    case 'waiting':
+      return fromWaiting(current, event);
+    case 'awaiting_signatures':
+      if (event.type === 'quorum_met') {
+        return { state: 'waiting', attempt: current.attempt, reasons: [], notBeforeMs: 0, policy: current.policy };
+      }
+      return fromUnplaced(current.attempt, event);
+    case 'reserved':
+      if (event.type === 'hold_granted')
+        return { ...current, state: 'requesting', holdId: event.holdId, unknown: false };
+      if (event.type === 'release') return releasing(current, event, { holdId: null, handle: null, appliedAtMs: null });
+      return undefined;
+    case 'requesting':
+      if (event.type === 'request_unknown') return { ...current, unknown: true };
+      if (event.type === 'accepted') {
+        const { unknown: _, ...rest } = current;
+        return { ...rest, state: 'confirming', handle: event.handle };
+      }
+      if (event.type === 'release')
+        return releasing(current, event, { holdId: current.holdId, handle: null, appliedAtMs: null });
+      return undefined;
+    case 'confirming':
+      if (event.type === 'apply') {
+        if (event.policy.requestHash !== current.policy.requestHash) return undefined;
+        return {
+          ...current,
+          state: 'applied',
+          policy: event.policy,
+          appliedAtMs: event.atMs,
+          leaseEndsAtMs: event.leaseEndsAtMs,
+        };
+      }
+      if (event.type === 'release')
+        return releasing(current, event, { holdId: current.holdId, handle: current.handle, appliedAtMs: null });
+      return undefined;
+    case 'applied':
+      return fromApplied(current, event);
+    case 'draining':
+      if (event.type !== 'release') return undefined;
+      return releasing(current, event, current);
+    case 'releasing':
+      return fromReleasing(current, event);
+    case 'released':
+    case 'rejected':
+    case 'infeasible':
+    case 'failed':
+    case 'expired':
+    case 'cancelled':
+    case 'revoked':
+      return undefined;
+  }
+}
+
+function fromWaiting(
+  current: Extract<BookingState, { state: 'waiting' }>,
+  event: BookingEvent,
+): BookingState | undefined {
+  if (event.type === 'reserve')
+    return { state: 'reserved', attempt: current.attempt, placement: event.placement, policy: event.policy };
+  if (event.type === 'signatures_required')
+    return { state: 'awaiting_signatures', attempt: current.attempt, policy: event.policy };
+  if (event.type === 'declare_infeasible')
+    return { state: 'infeasible', attempt: current.attempt, reason: event.reason };
+  return fromUnplaced(current.attempt, event);
+}
+
+function fromUnplaced(attempt: number, event: BookingEvent): BookingState | undefined {
+  if (event.type === 'reject') return { state: 'rejected', attempt, reason: event.reason };
+  if (event.type === 'expire') return { state: 'expired', attempt, reason: event.reason };
+  if (event.type === 'cancel') return { state: 'cancelled', attempt, reason: event.reason };
+  return undefined;
+}
+
+function fromApplied(
+  current: Extract<BookingState, { state: 'applied' }>,
+  event: BookingEvent,
+): BookingState | undefined {
+  if (event.type === 'drain') {
+    const { leaseEndsAtMs: _, ...rest } = current;
+    return { ...rest, state: 'draining', deadlineMs: event.deadlineMs, outcome: event.outcome, reason: event.reason };
+  }
+  if (event.type === 'release') return releasing(current, event, current);
+  return undefined;
+}
+
+function releasing(
+  from: Placed,
+  event: Extract<BookingEvent, { type: 'release' }>,
+  held: { readonly holdId: string | null; readonly handle: HandleRecord | null; readonly appliedAtMs: number | null },
+): BookingState {
+  const { attempt, placement, policy } = from;
+  const { holdId, handle, appliedAtMs } = held;
+  const { outcome, reason, atMs } = event;
+  return {
+    state: 'releasing',
+    attempt,
+    placement,
+    policy,
+    holdId,
+    handle,
+    appliedAtMs,
+    endedAtMs: atMs,
+    outcome,
+    reason,
+    unknown: false,
+  };
+}
+
+function fromReleasing(
+  current: Extract<BookingState, { state: 'releasing' }>,
+  event: BookingEvent,
+): BookingState | undefined {
+  if (event.type === 'release_unknown') return { ...current, unknown: true };
+  if (event.type !== 'released') return undefined;
+  if (current.outcome === 'retry') {
+    return {
+      state: 'waiting',
+      attempt: current.attempt + 1,
+      reasons: [current.reason],
+      notBeforeMs: event.notBeforeMs,
+    };
+  }
+  return { state: current.outcome, attempt: current.attempt, reason: current.reason };
+}

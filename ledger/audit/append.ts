@@ -1,0 +1,84 @@
+import { createHash } from 'node:crypto';
+import { assert } from '../../core/assert.ts';
+import type { AuditEvent } from '../../core/audit-event.ts';
+import { canonicalBytes } from '../../core/canonical.ts';
+import type { Tx } from '../../platform/postgres.ts';
+
+/** What the caller tells; the id, the number within the subject and the version are given here. */
+export type NewAuditEvent = Omit<AuditEvent, 'v' | 'id' | 'n'>;
+
+export interface AppendedEvent {
+  readonly id: string;
+  readonly n: number;
+}
+
+/** An event names evidence by hash instead of carrying it. */
+export const MAX_EVENT_BYTES = 1024 * 1024;
+/** Events in one call. */
+export const MAX_EVENTS_PER_CALL = 10_000;
+
+/** The id of event `n` of a subject: 32 hex of SHA-256, so that whoever knows the subject can name it. */
+export function auditEventId(tenant: string, subject: string, n: number): string {
+  return createHash('sha256').update(`${tenant}\n${subject}#${n}`).digest('hex').slice(0, 32);
+}
+
+/**
+ * Writes an event in the caller's transaction, the one that makes the change it tells of. The caller holds a lock on what
+ * the subject names (its row, for a booking), so that `n` has no gap and no rival; two rivals without one end in a unique
+ * violation, never in a gap.
+ */
+export async function appendAudit(tx: Tx, event: NewAuditEvent): Promise<AppendedEvent> {
+  const [appended] = await appendAudits(tx, [event]);
+  assert(appended !== undefined, 'one event is appended');
+  return appended;
+}
+
+/** Many events in two statements, in the order given. */
+export async function appendAudits(tx: Tx, events: readonly NewAuditEvent[]): Promise<readonly AppendedEvent[]> {
+  if (events.length === 0) return [];
+  assert(events.length <= MAX_EVENTS_PER_CALL, `at most ${MAX_EVENTS_PER_CALL} events a call`);
+  const next = await lastNumbers(tx, events);
+  const rows = events.map((event) => {
+    const key = subjectKey(event.tenant, event.subject);
+    const n = (next.get(key) ?? 0) + 1;
+    next.set(key, n);
+    const id = auditEventId(event.tenant, event.subject, n);
+    const { tenant, subject, type, at, actor, trace, data } = event;
+    const full: AuditEvent = { v: 1, id, tenant, subject, n, type, at, actor, trace, data };
+    const bytes = canonicalBytes(full);
+    assert(bytes.length <= MAX_EVENT_BYTES, `an audit event of ${type} is over ${MAX_EVENT_BYTES} bytes`);
+    return { id, n, tenant, subject, type, bytes };
+  });
+  await tx.execute(
+    `insert into audit_events (event_id, tenant, subject, subject_seq, type, bytes)
+     select id, tenant, subject, n, type, bytes
+     from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[])
+       with ordinality as e (id, tenant, subject, n, type, bytes, at)
+     order by at`,
+    [
+      rows.map((r) => r.id),
+      rows.map((r) => r.tenant),
+      rows.map((r) => r.subject),
+      rows.map((r) => r.n),
+      rows.map((r) => r.type),
+      rows.map((r) => r.bytes),
+    ],
+  );
+  return rows.map(({ id, n }) => ({ id, n }));
+}
+
+function subjectKey(tenant: string, subject: string): string {
+  return `${tenant}\n${subject}`;
+}
+
+async function lastNumbers(tx: Tx, events: readonly NewAuditEvent[]): Promise<Map<string, number>> {
+  const subjects = new Map(events.map((event) => [subjectKey(event.tenant, event.subject), event]));
+  const rows = await tx.query<{ tenant: string; subject: string; n: bigint }>(
+    `select a.tenant, a.subject, a.subject_seq as n
+     from unnest($1::text[], $2::text[]) as s (tenant, subject),
+       lateral (select tenant, subject, subject_seq from audit_events e
+                where e.tenant = s.tenant and e.subject = s.subject order by subject_seq desc limit 1) a`,
+    [[...subjects.values()].map((event) => event.tenant), [...subjects.values()].map((event) => event.subject)],
+  );
+  return new Map(rows.map((row) => [subjectKey(row.tenant, row.subject), Number(row.n)]));
+}

@@ -1,0 +1,296 @@
+import { assert } from '../../core/assert.ts';
+import { OperatingError } from '../../core/operating-error.ts';
+import type { Tx } from '../../platform/postgres.ts';
+import { appendAudits } from '../audit/append.ts';
+import { BALANCE_COLUMNS, type Balance, balanceOf } from './account.ts';
+import { type LedgerView, type Plan, planBatches, planExpiry } from './plan.ts';
+import {
+  type Batch,
+  type BatchResult,
+  expiryId,
+  MAX_TRANSFERS_PER_CALL,
+  recordOf,
+  type StoredTransfer,
+  type TransferContext,
+  type TransferKind,
+  type TransferRecord,
+  type TransferRequest,
+} from './transfer.ts';
+
+/** A transaction that inserted one of our ids first commits while we wait; the next look then finds it. */
+const MAX_ID_RACES = 3;
+const UNIQUE_VIOLATION = '23505';
+
+/**
+ * One linked batch in the caller's transaction: all of it or nothing, and the outcome says why. Locks its accounts in id
+ * order until the transaction ends. A caller that also changes a booking locks the booking's row first.
+ */
+export async function executeLinked(
+  tx: Tx,
+  context: TransferContext,
+  transfers: readonly TransferRequest[],
+): Promise<BatchResult> {
+  const [result] = await executeMany(tx, [{ context, transfers }]);
+  assert(result !== undefined, 'one batch has one result');
+  return result;
+}
+
+/**
+ * Many linked batches in the caller's transaction, taken in order: each sees what those before it did, and one that fails
+ * touches nothing. Seven statements however many there are: a hot account takes 500 bookings a commit, not one.
+ */
+export async function executeMany(tx: Tx, batches: readonly Batch[]): Promise<readonly BatchResult[]> {
+  const transfers = batches.flatMap((batch) => batch.transfers);
+  assert(transfers.length <= MAX_TRANSFERS_PER_CALL, `at most ${MAX_TRANSFERS_PER_CALL} transfers a call`);
+  if (transfers.length === 0) return batches.map(() => ({ ok: true, outcomes: [], records: [] }));
+  for (let race = 0; race < MAX_ID_RACES; race++) {
+    await tx.execute('savepoint ledger_batch');
+    try {
+      const view = await lockAndLoad(tx, transfers);
+      const plan = planBatches(view, batches);
+      await write(tx, view, plan);
+      await tx.execute('release savepoint ledger_batch');
+      return plan.results;
+    } catch (error) {
+      await tx.execute('rollback to savepoint ledger_batch');
+      if ((error as { code?: unknown }).code !== UNIQUE_VIOLATION) throw error;
+    }
+  }
+  throw new OperatingError('conflict', 'never', 'writing transfers: an id is taken by another tenant', {
+    mend: 'transfer ids begin with the booking they belong to',
+  });
+}
+
+/** Most pending transfers given back by one sweep. */
+export const MAX_EXPIRE_LIMIT = 1_000;
+
+export interface Expired {
+  readonly bookingId: string | undefined;
+  readonly transfer: TransferRecord;
+}
+
+/**
+ * Gives back pending transfers whose time-out has passed, oldest first. What belongs to a booking is told by an event
+ * `ledger.expired` of the booking; bookings that are being changed right now are left for the next sweep. An engine's
+ * transaction.
+ */
+export async function expire(tx: Tx, nowMs: number, limit: number): Promise<readonly Expired[]> {
+  assert(limit > 0 && limit <= MAX_EXPIRE_LIMIT, `expire takes 1 to ${MAX_EXPIRE_LIMIT}`);
+  const due = await tx.query<{ transfer_id: string; booking_id: string | null }>(
+    `select transfer_id, booking_id from pending_transfers where expires_at <= $1 order by expires_at, transfer_id limit $2`,
+    [new Date(nowMs), limit],
+  );
+  if (due.length === 0) return [];
+  const bookings = await lockBookings(tx, [...new Set(due.flatMap((row) => row.booking_id ?? []))]);
+  const ids = due
+    .filter((row) => row.booking_id === null || bookings.get(row.booking_id) !== 'busy')
+    .map((row) => row.transfer_id);
+  if (ids.length === 0) return [];
+  const pendings = new Map((await readTransfers(tx, ids)).map((transfer) => [transfer.id, transfer]));
+  const balances = await lockAccounts(
+    tx,
+    [...pendings.values()].flatMap(({ debit, credit }) => [debit, credit]),
+  );
+  // Looked at again under the lock: another resolution may have come first.
+  const open = await tx.query<{ transfer_id: string }>(
+    'select transfer_id from pending_transfers where transfer_id = any($1::text[])',
+    [ids],
+  );
+  const stillOpen = new Set(open.map((row) => row.transfer_id));
+  const view: LedgerView = { balances, transfers: pendings, resolutions: new Map() };
+  const taken = ids.filter((id) => stillOpen.has(id)).flatMap((id) => pendings.get(id) ?? []);
+  const plan = planExpiry(view, taken, expiryId);
+  await write(tx, view, plan);
+  await tellExpiries(tx, nowMs, bookings, plan.inserts);
+  return plan.inserts.map((transfer) => ({ bookingId: transfer.bookingId, transfer: recordOf(transfer) }));
+}
+
+interface BookingTrace {
+  readonly tenant: string;
+  readonly trace: string;
+}
+
+/** Locks the bookings that nobody else holds; `busy` marks those somebody does. An id without a booking is in neither. */
+async function lockBookings(
+  tx: Tx,
+  bookingIds: readonly string[],
+): Promise<ReadonlyMap<string, BookingTrace | 'busy'>> {
+  const found = new Map<string, BookingTrace | 'busy'>();
+  if (bookingIds.length === 0) return found;
+  const known = await tx.query<{ booking_id: string }>(
+    'select booking_id from bookings where booking_id = any($1::text[])',
+    [bookingIds],
+  );
+  for (const row of known) found.set(row.booking_id, 'busy');
+  const locked = await tx.query<{ booking_id: string; tenant: string; trace_id: string }>(
+    `select booking_id, tenant, trace_id from bookings where booking_id = any($1::text[])
+     order by booking_id for update skip locked`,
+    [bookingIds],
+  );
+  for (const row of locked) found.set(row.booking_id, { tenant: row.tenant, trace: row.trace_id });
+  return found;
+}
+
+async function tellExpiries(
+  tx: Tx,
+  nowMs: number,
+  bookings: ReadonlyMap<string, BookingTrace | 'busy'>,
+  expired: readonly StoredTransfer[],
+): Promise<void> {
+  const byBooking = Map.groupBy(expired, (transfer) => transfer.bookingId);
+  const events = [...byBooking].flatMap(([bookingId, transfers]) => {
+    const booking = bookingId === undefined ? undefined : bookings.get(bookingId);
+    if (booking === undefined || booking === 'busy') return [];
+    return [
+      {
+        tenant: booking.tenant,
+        subject: `booking/${bookingId}`,
+        type: 'ledger.expired',
+        at: new Date(nowMs).toISOString(),
+        actor: 'merit/ledger',
+        trace: booking.trace,
+        data: { transfers: transfers.map((transfer) => ({ ...recordOf(transfer) })) },
+      },
+    ];
+  });
+  await appendAudits(tx, events);
+}
+
+async function lockAndLoad(tx: Tx, transfers: readonly TransferRequest[]): Promise<LedgerView> {
+  const pendingIds = transfers.flatMap((t) => (t.kind === 'post' || t.kind === 'void' ? [t.pendingId] : []));
+  const pendings = pendingIds.length === 0 ? [] : await readTransfers(tx, pendingIds);
+  const accounts = new Set<string>();
+  for (const t of transfers) {
+    if (t.kind === 'pending' || t.kind === 'direct') accounts.add(t.debit).add(t.credit);
+  }
+  for (const pending of pendings) accounts.add(pending.debit).add(pending.credit);
+  const balances = await lockAccounts(tx, [...accounts]);
+  // Under the locks, so that nobody can resolve or repeat one of these any more.
+  const ids = transfers.map((t) => t.id);
+  const rows = await tx.query(
+    `select ${TRANSFER_COLUMNS} from transfers where transfer_id = any($1::text[])
+     union all
+     select ${TRANSFER_COLUMNS} from transfers where pending_id = any($2::text[]) and transfer_id <> all($1::text[])`,
+    [ids, pendingIds],
+  );
+  const view: LedgerView = { balances, transfers: new Map(), resolutions: new Map() };
+  for (const pending of pendings) view.transfers.set(pending.id, pending);
+  for (const stored of rows.map(transferOf)) {
+    view.transfers.set(stored.id, stored);
+    if (stored.pendingId !== undefined) view.resolutions.set(stored.pendingId, stored);
+  }
+  return view;
+}
+
+async function lockAccounts(tx: Tx, accountIds: readonly string[]): Promise<Map<string, Balance>> {
+  if (accountIds.length === 0) return new Map();
+  // `no key update`: the foreign keys of transfers may still look at the row.
+  const rows = await tx.query(
+    `select ${BALANCE_COLUMNS} from accounts where account_id = any($1::text[]) order by account_id for no key update`,
+    [accountIds],
+  );
+  return new Map(rows.map((row) => balanceOf(row)).map((balance) => [balance.id, balance]));
+}
+
+const TRANSFER_COLUMNS =
+  'transfer_id, tenant, booking_id, attempt, kind, pending_id, debit_account, credit_account, amount, expires_at';
+
+interface TransferRow {
+  readonly transfer_id: string;
+  readonly tenant: string;
+  readonly booking_id: string | null;
+  readonly attempt: number | null;
+  readonly kind: TransferKind;
+  readonly pending_id: string | null;
+  readonly debit_account: string;
+  readonly credit_account: string;
+  readonly amount: bigint;
+  readonly expires_at: Date | null;
+}
+
+function transferOf(row: object): StoredTransfer {
+  const r = row as TransferRow;
+  return {
+    id: r.transfer_id,
+    tenant: r.tenant,
+    bookingId: r.booking_id ?? undefined,
+    attempt: r.attempt ?? undefined,
+    kind: r.kind,
+    pendingId: r.pending_id ?? undefined,
+    debit: r.debit_account,
+    credit: r.credit_account,
+    amount: r.amount,
+    expiresAtMs: r.expires_at?.getTime(),
+  };
+}
+
+async function readTransfers(tx: Tx, ids: readonly string[]): Promise<readonly StoredTransfer[]> {
+  const rows = await tx.query(`select ${TRANSFER_COLUMNS} from transfers where transfer_id = any($1::text[])`, [ids]);
+  return rows.map(transferOf);
+}
+
+/** All transfers of a booking, by id. */
+export async function transfersOfBooking(tx: Tx, bookingId: string): Promise<readonly StoredTransfer[]> {
+  const rows = await tx.query(`select ${TRANSFER_COLUMNS} from transfers where booking_id = $1 order by transfer_id`, [
+    bookingId,
+  ]);
+  return rows.map(transferOf);
+}
+
+async function write(tx: Tx, view: LedgerView, plan: Plan): Promise<void> {
+  if (plan.inserts.length === 0) return;
+  const balances = [...plan.touched].map((id) => view.balances.get(id)!);
+  await tx.execute(
+    `update accounts a set drain_debt = n.debt, debits_pending = n.dp, debits_posted = n.d, credits_pending = n.cp, credits_posted = n.c
+     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) as n (id, debt, dp, d, cp, c)
+     where a.account_id = n.id`,
+    [
+      balances.map((b) => b.id),
+      balances.map((b) => b.drainDebt.toString()),
+      balances.map((b) => b.debitsPending.toString()),
+      balances.map((b) => b.debitsPosted.toString()),
+      balances.map((b) => b.creditsPending.toString()),
+      balances.map((b) => b.creditsPosted.toString()),
+    ],
+  );
+  const rows = plan.inserts;
+  await tx.execute(
+    `insert into transfers (${TRANSFER_COLUMNS})
+     select * from unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[],
+                          $9::bigint[], $10::timestamptz[])`,
+    [
+      rows.map((t) => t.id),
+      rows.map((t) => t.tenant),
+      rows.map((t) => t.bookingId ?? null),
+      rows.map((t) => t.attempt ?? null),
+      rows.map((t) => t.kind),
+      rows.map((t) => t.pendingId ?? null),
+      rows.map((t) => t.debit),
+      rows.map((t) => t.credit),
+      rows.map((t) => t.amount.toString()),
+      rows.map((t) => (t.expiresAtMs === undefined ? null : new Date(t.expiresAtMs).toISOString())),
+    ],
+  );
+  await trackPendings(tx, rows);
+}
+
+/** Keeps the short list of what is still pending, so that a sweep never reads the whole history. */
+async function trackPendings(tx: Tx, rows: readonly StoredTransfer[]): Promise<void> {
+  const resolved = new Set(rows.flatMap((t) => t.pendingId ?? []));
+  const opened = rows.filter((t) => t.kind === 'pending' && !resolved.has(t.id));
+  if (resolved.size > 0) {
+    await tx.execute('delete from pending_transfers where transfer_id = any($1::text[])', [[...resolved]]);
+  }
+  if (opened.length > 0) {
+    await tx.execute(
+      `insert into pending_transfers (transfer_id, tenant, booking_id, expires_at)
+       select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])`,
+      [
+        opened.map((t) => t.id),
+        opened.map((t) => t.tenant),
+        opened.map((t) => t.bookingId ?? null),
+        opened.map((t) => (t.expiresAtMs === undefined ? null : new Date(t.expiresAtMs).toISOString())),
+      ],
+    );
+  }
+}

@@ -1,0 +1,72 @@
+import { assert } from '../core/assert.ts';
+import { type Refusal, refuse } from '../core/refusal.ts';
+import { type Static, Type } from '../core/schema.ts';
+
+/** Digits of an amount, the point not counted: it stays inside Postgres' bigint. */
+const MAX_DIGITS = 18;
+
+/** Money on the wire of a peer: a decimal with exactly the currency's scale. `12.50` EUR, `12` JPY; never a JSON number. */
+export const Money = Type.Object(
+  {
+    amount: Type.String({ minLength: 1, maxLength: MAX_DIGITS + 1, pattern: '^(0|[1-9][0-9]*)(\\.[0-9]{1,4})?$' }),
+    currency: Type.String({ minLength: 3, maxLength: 3, pattern: '^[A-Z]{3}$' }),
+  },
+  { additionalProperties: false },
+);
+export type Money = Readonly<Static<typeof Money>>;
+
+/** Currencies whose minor unit is not 1/100. Source: ISO 4217, list one (2024-06). */
+const SCALES: ReadonlyMap<string, number> = new Map([
+  ...[
+    'BIF',
+    'CLP',
+    'DJF',
+    'GNF',
+    'ISK',
+    'JPY',
+    'KMF',
+    'KRW',
+    'PYG',
+    'RWF',
+    'UGX',
+    'UYI',
+    'VND',
+    'VUV',
+    'XAF',
+    'XOF',
+    'XPF',
+  ].map((code) => [code, 0] as const),
+  ...['BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND'].map((code) => [code, 3] as const),
+  ...['CLF', 'UYW'].map((code) => [code, 4] as const),
+]);
+
+/** Decimals of a currency. */
+export function currencyScale(currency: string): number {
+  return SCALES.get(currency) ?? 2;
+}
+
+/** `amountCents` counts the currency's minor units, ≥ 0. */
+export function moneyOf(amountCents: bigint, currency: string): Money {
+  assert(amountCents >= 0n, 'money on a wire is never negative');
+  const scale = currencyScale(currency);
+  const digits = amountCents.toString().padStart(scale + 1, '0');
+  const amount = scale === 0 ? digits : `${digits.slice(0, -scale)}.${digits.slice(-scale)}`;
+  return { amount, currency };
+}
+
+/** The minor units of money that passed the schema; refused where the scale is not the currency's: nothing is rounded. */
+export function centsOf(field: string, money: Money): bigint | Refusal {
+  const [whole = '', fraction = ''] = money.amount.split('.');
+  const scale = currencyScale(money.currency);
+  if (fraction.length !== scale) {
+    return refuse(
+      'scale',
+      field,
+      `must have exactly ${scale} decimals in ${money.currency}`,
+      'write the currency’s own scale',
+    );
+  }
+  if (whole.length + fraction.length > MAX_DIGITS)
+    return refuse('range', field, `has more than ${MAX_DIGITS} digits`, 'choose a smaller amount');
+  return BigInt(whole + fraction);
+}

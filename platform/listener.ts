@@ -1,0 +1,36 @@
+import pg from 'pg';
+import type { Clock } from './clock.ts';
+
+const RECONNECT_MS = 1_000;
+
+/**
+ * Calls `onNotify` for each NOTIFY on `channel`, and once after every (re)connect, since notifications may have been missed
+ * meanwhile. It is a hint only: whoever uses it polls as well.
+ */
+export async function listen(
+  url: string,
+  channel: string,
+  clock: Clock,
+  signal: AbortSignal,
+  onNotify: () => void,
+): Promise<void> {
+  while (!signal.aborted) {
+    const client = new pg.Client({ connectionString: url, application_name: 'merit-listen', keepAlive: true });
+    const broken = new Promise<void>((resolve) => {
+      client.on('error', () => resolve());
+      client.on('end', () => resolve());
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    client.on('notification', onNotify);
+    try {
+      await client.connect();
+      await client.query(`listen ${pg.escapeIdentifier(channel)}`);
+      onNotify();
+      await broken;
+    } catch {
+      // Postgres is away: the poll of whoever listens goes on, and so does this loop.
+    }
+    await client.end().catch(() => {});
+    await clock.sleep(RECONNECT_MS, signal);
+  }
+}

@@ -1,0 +1,204 @@
+import pg from 'pg';
+import { assert } from '../core/assert.ts';
+import { OperatingError } from '../core/operating-error.ts';
+
+/** int8 and numeric arrive as bigint and string: money and capacity never pass through a double. */
+pg.types.setTypeParser(pg.types.builtins.INT8, BigInt);
+
+export type Row = Readonly<Record<string, unknown>>;
+
+/** What a query runs on: a transaction. Values are bound, never spliced. */
+export interface Tx {
+  query<R extends object = Row>(sql: string, values?: readonly unknown[]): Promise<readonly R[]>;
+  /** As query, but says how many rows an INSERT, UPDATE or DELETE touched. */
+  execute(sql: string, values?: readonly unknown[]): Promise<number>;
+}
+
+export interface Database {
+  /** A request's transaction: sees one tenant (role merit_app, row-level security). */
+  asTenant<T>(tenant: string, work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** The engine's transaction: sees all tenants (role merit_engine). Not fenced: reads, and writes that any process may do. */
+  asEngine<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** The leader's transaction: throws StaleLeader, having changed nothing, when `epoch` is no longer the current one. */
+  asLeader<T>(epoch: bigint, work: (tx: Tx) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+export class StaleLeader extends Error {
+  override name = 'StaleLeader';
+}
+
+export interface DatabaseOptions {
+  readonly appUrl: string;
+  readonly engineUrl: string;
+  readonly maxConnections: number;
+}
+
+const STATEMENT_TIMEOUT_MS = 30_000;
+const LOCK_TIMEOUT_MS = 10_000;
+const IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000;
+/** Serialization failures and deadlocks are repeated this often before they surface. */
+const MAX_TRANSACTION_TRIES = 5;
+const RETRY_PAUSE_MS = 5;
+
+function poolOf(url: string, max: number): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max,
+    idleTimeoutMillis: 30_000,
+    connectionTimeoutMillis: 10_000,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    lock_timeout: LOCK_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
+    application_name: 'merit',
+  });
+  // A broken idle connection is dropped by the pool; without a listener it would end the process.
+  pool.on('error', () => {});
+  return pool;
+}
+
+function isTransient(error: unknown): boolean {
+  const code = (error as { code?: unknown }).code;
+  return code === '40001' || code === '40P01';
+}
+
+const UNREACHABLE_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ENOTFOUND',
+  '57P01',
+  '57P02',
+  '57P03',
+  '08006',
+  '08003',
+]);
+
+/** True where the server was away or went away, so that the caller may try again later. */
+export function isDatabaseAway(error: unknown): boolean {
+  if (error instanceof OperatingError) return isDatabaseAway(error.cause);
+  const code = (error as { code?: unknown } | undefined)?.code;
+  if (typeof code === 'string' && UNREACHABLE_CODES.has(code)) return true;
+  return (
+    error instanceof Error &&
+    /Connection terminated|not queryable|connection timeout|timeout exceeded when trying to connect/i.test(
+      error.message,
+    )
+  );
+}
+
+/** 28P01: wrong password, 28000: not let in, 3D000: no such database. Waiting does not mend these. */
+const REFUSED_CODES = new Set(['28P01', '28000', '3D000']);
+
+function connectFault(cause: unknown): OperatingError {
+  const refused = REFUSED_CODES.has(String((cause as { code?: unknown }).code));
+  const mend = refused
+    ? "check the URL's user, password and database name"
+    : 'check DATABASE_URL and that Postgres runs';
+  return new OperatingError(refused ? 'auth' : 'unreachable', refused ? 'never' : 'safe', 'connecting to Postgres', {
+    cause,
+    mend,
+  });
+}
+
+async function commit(client: pg.PoolClient): Promise<void> {
+  let command: string;
+  try {
+    command = (await client.query('commit')).command;
+  } catch (cause) {
+    if (!isDatabaseAway(cause)) throw cause;
+    // It may have become durable before the connection broke.
+    throw new OperatingError('database', 'look-first', 'committing a transaction', { cause });
+  }
+  // Postgres answers COMMIT of a failed transaction with a quiet ROLLBACK: the work would be lost and reported as done.
+  assert(command === 'COMMIT', 'a transaction went on after one of its statements had failed');
+}
+
+async function attemptOnce<T>(
+  pool: pg.Pool,
+  begin: string,
+  prepare: (tx: Tx) => Promise<void>,
+  work: (tx: Tx) => Promise<T>,
+): Promise<T> {
+  let client: pg.PoolClient;
+  try {
+    client = await pool.connect();
+  } catch (cause) {
+    throw connectFault(cause);
+  }
+  let broken: Error | undefined;
+  // The pool listens only while the client is idle; without this a server that goes away ends the process.
+  const onError = (error: Error) => {
+    broken = error;
+  };
+  client.on('error', onError);
+  try {
+    await client.query(begin);
+    const tx: Tx = {
+      query: async <R extends object>(sql: string, values: readonly unknown[] = []) =>
+        (await client.query(sql, values as unknown[])).rows as readonly R[],
+      execute: async (sql, values = []) => (await client.query(sql, values as unknown[])).rowCount ?? 0,
+    };
+    await prepare(tx);
+    const result = await work(tx);
+    await commit(client);
+    return result;
+  } catch (error) {
+    await client.query('rollback').catch((cause: Error) => {
+      broken = cause;
+    });
+    throw error;
+  } finally {
+    client.off('error', onError);
+    client.release(broken);
+  }
+}
+
+async function inTransaction<T>(
+  pool: pg.Pool,
+  begin: string,
+  prepare: (tx: Tx) => Promise<void>,
+  work: (tx: Tx) => Promise<T>,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await attemptOnce(pool, begin, prepare, work);
+    } catch (error) {
+      if (!isTransient(error) || attempt === MAX_TRANSACTION_TRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS * 2 ** (attempt - 1)));
+    }
+  }
+}
+
+const unprepared = async () => {};
+
+/** Opens two pools, one a role. Connections are made when first needed. */
+export function openDatabase(options: DatabaseOptions): Database {
+  const app = poolOf(options.appUrl, options.maxConnections);
+  const engine = poolOf(options.engineUrl, options.maxConnections);
+  let closed: Promise<unknown> | undefined;
+  return {
+    asTenant: (tenant, work) => {
+      assert(tenant !== '', 'a tenant has a name');
+      // One round trip for both; the setting ends with the transaction.
+      return inTransaction(
+        app,
+        `begin; select set_config('merit.tenant', ${pg.escapeLiteral(tenant)}, true)`,
+        unprepared,
+        work,
+      );
+    },
+    asEngine: (work) => inTransaction(engine, 'begin', unprepared, work),
+    asLeader: (epoch, work) => inTransaction(engine, 'begin', (tx) => requireEpoch(tx, epoch), work),
+    close: async () => {
+      closed ??= Promise.all([app.end(), engine.end()]);
+      await closed;
+    },
+  };
+}
+
+/** Holds the epoch's row until the transaction ends, so that nobody can be made leader in the middle of it. */
+async function requireEpoch(tx: Tx, epoch: bigint): Promise<void> {
+  const rows = await tx.query("select 1 from leader_epochs where name = 'engine' and epoch = $1 for share", [epoch]);
+  if (rows.length === 0) throw new StaleLeader(`epoch ${epoch} is not the current one`);
+}

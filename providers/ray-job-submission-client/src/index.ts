@@ -1,0 +1,7 @@
+export { packageUri, RayJobClient, type RayJobClientOptions, type RayVersion } from './client.ts';
+export { RayJobError, type RayJobErrorCode } from './errors.ts';
+export { RAY_JOB_STATUSES, type RayJob, type RayJobStatus, type SubmitRequest } from './job.ts';
+export { PACKAGE_LIMIT_BYTES, RETRY_AFTER_LIMIT_MS } from './limits.ts';
+export type { RayNode } from './node-resources.ts';
+export type { Token } from './token.ts';
+export { type ZippedFolder, zipFolder } from './zip-folder.ts';

@@ -1,0 +1,178 @@
+import { readFile } from 'node:fs/promises';
+import { type RayJob, RayJobClient, RayJobError } from 'ray-job-submission-client';
+import { type Clock, systemClock } from '../../platform/clock.ts';
+import {
+  type AttemptSpec,
+  defineProvider,
+  type FlavourCapacity,
+  type Handle,
+  type Observation,
+  type Offer,
+  type Owned,
+  PROVIDER_CONTRACT_VERSION,
+  type Provider,
+  ProviderError,
+} from '../provider.ts';
+import { capacityOf, offersOf } from './capacity.ts';
+import {
+  checkRayConfig,
+  DEFAULT_FLAVOURS,
+  DEFAULT_STOP_GRACE_SECONDS,
+  type RayConfig,
+  type RayFlavour,
+  rayConfigSchema,
+} from './config.ts';
+import { ClosedDoor } from './door.ts';
+import { providerErrorOf } from './errors.ts';
+import { findJob } from './find-job.ts';
+import { isLive, observationOf } from './observation.ts';
+import { assertOurs, handleOf, PROVIDER_KIND } from './ownership.ts';
+import { type ReleaseSettings, releaseAttempt, StoppedPending, stopOnce } from './release.ts';
+import { submitAttempt } from './submit.ts';
+
+/** Reads that Ray asks us to hold back for longer are handed to Merit's own retries, with the time. */
+const LONGEST_WAIT_MS = 2_000;
+
+/** Ray's Jobs API as a provider: one attempt is one Ray job whose submission id is the attempt's key. */
+class RayProvider implements Provider {
+  readonly kind = PROVIDER_KIND;
+  readonly contractVersion = PROVIDER_CONTRACT_VERSION;
+  readonly capabilities = { migrate: false, spot: false, topology: false, reserve: false, logs: true, resize: false };
+  /** Ray writes its job table before it answers. */
+  readonly consistencyWindowMs = 0;
+  readonly #client: RayJobClient;
+  readonly #door: ClosedDoor;
+  readonly #flavours: readonly RayFlavour[];
+  readonly #release: ReleaseSettings;
+
+  constructor(config: RayConfig, ca: string | undefined, clock: Clock) {
+    this.#client = new RayJobClient({
+      address: config.address,
+      token: config.tokenFile === undefined ? undefined : tokenReader(config.tokenFile),
+      ca,
+      timeoutMs: config.timeoutMs,
+      submitTimeoutMs: config.submitTimeoutMs,
+      longestWaitMs: LONGEST_WAIT_MS,
+    });
+    this.#door = new ClosedDoor(this.#client, clock, config.allowUnauthenticated ?? false);
+    this.#flavours = config.flavours ?? DEFAULT_FLAVOURS;
+    const stopGraceSeconds = config.stopGraceSeconds ?? DEFAULT_STOP_GRACE_SECONDS;
+    this.#release = { client: this.#client, clock, stopGraceSeconds, stopped: new StoppedPending() };
+  }
+
+  capacity(signal: AbortSignal): Promise<readonly FlavourCapacity[]> {
+    return this.#read(signal, async () => capacityOf(this.#flavours, await this.#client.nodes(signal)));
+  }
+
+  async offers(_signal: AbortSignal): Promise<readonly Offer[]> {
+    return offersOf(this.#flavours);
+  }
+
+  async submit(spec: AttemptSpec, signal: AbortSignal): Promise<Handle> {
+    await this.#door.check(signal);
+    const { client, stopGraceSeconds } = this.#release;
+    return submitAttempt({ client, flavours: this.#flavours, stopGraceSeconds }, spec, signal);
+  }
+
+  observe(key: string, signal: AbortSignal): Promise<Observation> {
+    return this.#read(signal, async () => {
+      const job = await findJob(this.#client, key, signal);
+      if (job === undefined) return { state: 'absent' };
+      assertOurs(key, job);
+      return this.#release.stopped.has(key, job) ? stoppedBeforeItBegan(key, job) : observationOf(key, job);
+    });
+  }
+
+  /** Ray has no notice of its own: a drain is its stop (SIGTERM, the grace, SIGKILL). The deadline cannot be told to it. */
+  async drain(key: string, _deadlineMs: number, signal: AbortSignal): Promise<void> {
+    await this.#change(signal, () => stopOnce(this.#release, key, signal));
+  }
+
+  async release(key: string, signal: AbortSignal): Promise<void> {
+    await this.#change(signal, () => releaseAttempt(this.#release, key, signal));
+  }
+
+  list(tag: string, signal: AbortSignal): Promise<readonly Owned[]> {
+    return this.#read(signal, async () => {
+      const owned = new Map<string, Owned>();
+      for (const job of await this.#client.list(signal)) {
+        const key = job.submissionId;
+        if (key === undefined || job.metadata.merit_tag !== tag) continue;
+        owned.set(key, { key, handle: handleOf(key, job), live: isLive(job) && !this.#release.stopped.has(key, job) });
+      }
+      return [...owned.values()];
+    });
+  }
+
+  logs(key: string, fromByte: number, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
+    return this.#read(signal, () => this.#client.logs(key, { fromByte, maxBytes }, signal));
+  }
+
+  async close(): Promise<void> {
+    this.#client.close();
+  }
+
+  #read<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    return this.#guarded(signal, 'none', work);
+  }
+
+  /** A stop may have been sent before any failure that comes later, so what fails in passing has an unknown effect. */
+  async #change(signal: AbortSignal, work: () => Promise<unknown>): Promise<void> {
+    try {
+      await this.#guarded(signal, 'unknown', work);
+    } catch (error) {
+      if (!(error instanceof ProviderError) || error.code !== 'transient' || error.effect === 'unknown') throw error;
+      const { message, retryAfterMs, cause } = error;
+      throw new ProviderError('transient', message, {
+        effect: 'unknown',
+        cause,
+        ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+      });
+    }
+  }
+
+  async #guarded<T>(signal: AbortSignal, ifCancelled: 'none' | 'unknown', work: () => Promise<T>): Promise<T> {
+    await this.#door.check(signal);
+    try {
+      return await work();
+    } catch (error) {
+      throw providerErrorOf(error, ifCancelled);
+    }
+  }
+}
+
+function stoppedBeforeItBegan(key: string, job: RayJob): Observation {
+  return {
+    state: 'ended',
+    handle: handleOf(key, job),
+    outcome: 'stopped',
+    exitCode: undefined,
+    message: 'stopped before it began; Ray lists it as PENDING until it would have started',
+    startedAtMs: undefined,
+    endedAtMs: undefined,
+  };
+}
+
+function tokenReader(tokenFile: string): () => Promise<string> {
+  return async () => {
+    try {
+      return await readFile(tokenFile, 'utf8');
+    } catch (cause) {
+      throw new RayJobError('auth', `the token file ${tokenFile} cannot be read`, { cause });
+    }
+  };
+}
+
+/** For tests, which hold time still. Throws RefusedInput. */
+export async function openRayProvider(config: RayConfig, clock: Clock): Promise<Provider> {
+  checkRayConfig(config);
+  const ca = config.caFile === undefined ? undefined : await readFile(config.caFile, 'utf8');
+  return new RayProvider(config, ca, clock);
+}
+
+/** `open` touches no network: Merit starts while a Ray is away, and the first verb asks it whether its door is closed. */
+export default defineProvider<RayConfig>({
+  kind: PROVIDER_KIND,
+  configSchema: rayConfigSchema,
+  open: (config) => openRayProvider(config, systemClock),
+});

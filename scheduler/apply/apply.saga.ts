@@ -1,0 +1,212 @@
+import type { Json } from '../../core/canonical.ts';
+import type { BookingState, PolicyAnswer, Reason } from '../../core/booking.ts';
+import { OperatingError } from '../../core/operating-error.ts';
+import { attemptKey } from '../../core/ids.ts';
+import { putEvidence } from '../../ledger/audit/evidence.ts';
+import { trailAgeMs } from '../../ledger/audit/sequencer.ts';
+import { ProviderError } from '../../providers/provider.ts';
+import { attemptSpec } from './attempt-spec.ts';
+import { type Booking, transition, note } from './booking-store.ts';
+import type { SagaContext } from './context.ts';
+import { holdId, postAll } from './money.ts';
+import { APPLY_DEADLINE_MS, MAX_UNSEALED_MS, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
+import { allocationRequest, policyAnswer } from './reserve.ts';
+
+/**
+ * The apply saga from `reserved` on (reserve.ts does what comes before):
+ *
+ *   reserved    → Finance holds the money              → requesting
+ *   requesting  → the provider takes the attempt's key → confirming
+ *   confirming  → Finance confirms, policy is re-checked, transfers are posted, the trail is sealed → applied
+ *
+ * The state is the stored intent of the call that follows it; every call carries an id made from booking and attempt, so a
+ * call repeated after a crash has one effect. Whatever fails goes to `releasing` (release.saga.ts), which undoes in reverse.
+ */
+export type StepResult =
+  | { readonly kind: 'moved'; readonly booking: Booking }
+  | { readonly kind: 'idle'; readonly againInMs: number }
+  /** The world did not answer: the same step is repeated with back-off. */
+  | { readonly kind: 'retry'; readonly why: string };
+
+export const ACTOR = 'merit/allocator';
+
+type In<S extends BookingState['state']> = Extract<BookingState, { state: S }>;
+
+/** `reserved`: asks Finance to hold the whole lease's price. A refusal ends the booking; silence is asked again by the same id. */
+export async function holdMoney(ctx: SagaContext, booking: Booking, state: In<'reserved'>): Promise<StepResult> {
+  if (isPastDeadline(ctx, booking)) return undo(ctx, booking, 'retry', gaveUp('Finance did not answer'));
+  const id = holdId(booking.bookingId, state.attempt);
+  const answer = await ctx.finance.hold(
+    {
+      holdId: id,
+      tenant: booking.tenant,
+      division: booking.division,
+      bookingId: booking.bookingId,
+      attempt: state.attempt,
+      amountCents: BigInt(state.placement.holdCents),
+      currency: state.placement.currency,
+    },
+    AbortSignal.timeout(PEER_TIMEOUT_MS),
+  );
+  if (answer.kind === 'refused') {
+    const reason = { code: 'finance_refused', text: `Finance refused the hold: ${answer.text}`, mend: 'see the division’s budget with Finance, then submit again' };
+    return undo(ctx, booking, 'rejected', reason, [answer.evidence]);
+  }
+  const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
+    transition(tx, booking, { type: 'hold_granted', holdId: id }, {
+      actor: ACTOR,
+      nowMs: ctx.clock.now(),
+      work: async () => ({
+        key: attemptKey(booking.bookingId, state.attempt),
+        holdId: id,
+        evidence: [await putEvidence(tx, booking.tenant, answer.evidence)],
+      }),
+    }),
+  );
+  return { kind: 'moved', booking: moved };
+}
+
+/** `requesting`: looks for the attempt's key, then submits it. Time-outs are unknown, never failed. */
+export async function requestProvider(ctx: SagaContext, booking: Booking, state: In<'requesting'>): Promise<StepResult> {
+  const key = attemptKey(booking.bookingId, state.attempt);
+  const late = isPastDeadline(ctx, booking);
+  try {
+    const provider = await ctx.providers.of(booking.tenant, state.placement.pool);
+    const seen = await provider.observe(key, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
+    const lookAgain = seen.state === 'absent' && state.unknown && ctx.clock.now() - booking.updatedAtMs < provider.consistencyWindowMs;
+    if (lookAgain) return { kind: 'idle', againInMs: 1_000 };
+    if (seen.state === 'absent' && late) return undo(ctx, booking, 'retry', gaveUp('the provider did not take the job'));
+    const handle =
+      seen.state === 'absent' ? await provider.submit(await attemptSpec(ctx, booking, state), AbortSignal.timeout(PROVIDER_TIMEOUT_MS)) : seen.handle;
+    const nowMs = ctx.clock.now();
+    const stored = { provider: handle.provider, id: handle.id, ...(handle.uid === undefined ? {} : { uid: handle.uid }) };
+    const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
+      transition(tx, booking, { type: 'accepted', handle: stored }, {
+        actor: ACTOR,
+        nowMs,
+        work: async () => {
+          const values = [booking.bookingId, state.attempt, JSON.stringify(stored), new Date(nowMs)];
+          await tx.execute('update attempts set handle = $3, started_at = $4 where booking_id = $1 and attempt = $2', values);
+          return { handle: stored };
+        },
+      }),
+    );
+    ctx.metrics.requestLatency('submitted', (nowMs - booking.createdAtMs) / 1000);
+    return { kind: 'moved', booking: moved };
+  } catch (error) {
+    return requestFailed(ctx, booking, state, error, late);
+  }
+}
+
+async function requestFailed(ctx: SagaContext, booking: Booking, state: In<'requesting'>, error: unknown, late: boolean): Promise<StepResult> {
+  if (!(error instanceof ProviderError || error instanceof OperatingError)) throw error;
+  const text = error.message;
+  const code = error instanceof ProviderError ? error.code : 'transient';
+  switch (code) {
+    case 'no_capacity':
+    case 'quota_exceeded':
+      return undo(ctx, booking, 'retry', { code, text: `the provider has no room: ${text}`, mend: 'it is tried again by itself' });
+    case 'preempted':
+      return undo(ctx, booking, 'retry', { code, text: `the provider took the capacity back: ${text}`, mend: 'it is tried again by itself' });
+    case 'invalid':
+      return undo(ctx, booking, 'rejected', { code: 'provider_refused', text: `the provider refused the job: ${text}`, mend: 'mend the job file and submit again' });
+    case 'auth':
+      return undo(ctx, booking, 'retry', { code: 'provider_auth', text: `the provider refused our credentials: ${text}`, mend: 'mend the pool’s token; the booking goes on by itself' });
+    case 'transient':
+    case 'not_found':
+      break;
+  }
+  const unknown = error instanceof ProviderError && error.effect !== 'none';
+  if (!unknown && late) return undo(ctx, booking, 'retry', { code: 'provider_unreachable', text, mend: 'start or mend the provider; the booking goes on by itself' });
+  if (unknown && !state.unknown) {
+    await ctx.db.asLeader(ctx.epoch, (tx) => note(tx, booking, { ...state, unknown: true }, ctx.clock.now()));
+  }
+  if (!unknown && !state.unknown && error instanceof ProviderError) {
+    // Nothing can have started: give the capacity back at once rather than hold it for a provider that is away.
+    return undo(ctx, booking, 'retry', { code: 'provider_unreachable', text, mend: 'start or mend the provider; the booking goes on by itself' });
+  }
+  return { kind: 'retry', why: text };
+}
+
+/** `confirming`: Finance confirms, SentinelNet's version is looked at again, and one transaction makes it `applied`. */
+export async function confirmAndApply(ctx: SagaContext, booking: Booking, state: In<'confirming'>): Promise<StepResult> {
+  if (isPastDeadline(ctx, booking)) return undo(ctx, booking, 'retry', gaveUp('the booking could not be confirmed'));
+  const confirmed = await ctx.finance.confirm(state.holdId, AbortSignal.timeout(PEER_TIMEOUT_MS));
+  if (confirmed.kind === 'refused') {
+    const reason = { code: 'finance_refused', text: `Finance refused to confirm: ${confirmed.text}`, mend: 'ask Finance, then submit again' };
+    return undo(ctx, booking, 'rejected', reason, [confirmed.evidence]);
+  }
+  const recheck = await recheckPolicy(ctx, booking, state);
+  if (recheck.kind === 'deny') return undo(ctx, booking, 'rejected', recheck.reason, [recheck.evidence]);
+  const nowMs = ctx.clock.now();
+  const moved = await ctx.db.asLeader(ctx.epoch, async (tx) => {
+    if ((await trailAgeMs(tx, nowMs)) >= MAX_UNSEALED_MS) return undefined;
+    const event = { type: 'apply', atMs: nowMs, leaseEndsAtMs: nowMs + booking.spec.leaseMs, policy: recheck.policy } as const;
+    return transition(tx, booking, event, {
+      actor: ACTOR,
+      nowMs,
+      work: async () => {
+        const evidence = [await putEvidence(tx, booking.tenant, confirmed.evidence)];
+        if (recheck.evidence !== undefined) evidence.push(await putEvidence(tx, booking.tenant, recheck.evidence));
+        const transfers = await postAll(tx, booking, state.attempt, nowMs);
+        return { policyVersion: recheck.policy.policyVersion, evidence, transfers };
+      },
+    });
+  });
+  if (moved === undefined) return { kind: 'retry', why: 'the audit trail is not sealed: its signer or sequencer is behind' };
+  ctx.metrics.requestLatency('applied', (nowMs - booking.createdAtMs) / 1000);
+  ctx.metrics.applied('applied');
+  return { kind: 'moved', booking: moved };
+}
+
+type Recheck =
+  | { readonly kind: 'allow'; readonly policy: PolicyAnswer; readonly evidence: Json | undefined }
+  | { readonly kind: 'deny'; readonly reason: Reason; readonly evidence: Json };
+
+/** The version in force must be the one that allowed it; a newer one is asked the same question again. */
+async function recheckPolicy(ctx: SagaContext, booking: Booking, state: In<'confirming'>): Promise<Recheck> {
+  const version = await ctx.policy.currentVersion(AbortSignal.timeout(PEER_TIMEOUT_MS));
+  if (version === state.policy.policyVersion) return { kind: 'allow', policy: state.policy, evidence: undefined };
+  const verdict = await ctx.policy.decide(allocationRequest(booking, state.attempt, state.placement), AbortSignal.timeout(PEER_TIMEOUT_MS));
+  if (verdict.kind === 'deny') {
+    const text = `the policy changed before the booking was applied: ${verdict.text}`;
+    return { kind: 'deny', reason: { code: 'policy_denied', text, mend: 'ask the owners of the policy' }, evidence: verdict.evidence };
+  }
+  if (verdict.signatures > state.policy.signatures) {
+    const text = `the policy now asks for ${verdict.signatures} signatures`;
+    return { kind: 'deny', reason: { code: 'policy_changed', text, mend: 'submit again' }, evidence: verdict.evidence };
+  }
+  return { kind: 'allow', policy: policyAnswer(verdict), evidence: verdict.evidence };
+}
+
+/** To `releasing`, which undoes what was done. */
+export async function undo(
+  ctx: SagaContext,
+  booking: Booking,
+  outcome: 'retry' | 'rejected' | 'failed' | 'released' | 'expired' | 'cancelled',
+  reason: Reason,
+  evidence: readonly Json[] = [],
+): Promise<StepResult> {
+  const nowMs = ctx.clock.now();
+  const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
+    transition(tx, booking, { type: 'release', outcome, reason, atMs: nowMs }, {
+      actor: ACTOR,
+      nowMs,
+      work: async () => {
+        const hashes: string[] = [];
+        for (const body of evidence) hashes.push(await putEvidence(tx, booking.tenant, body));
+        return hashes.length === 0 ? {} : { evidence: hashes };
+      },
+    }),
+  );
+  if (booking.state.state !== 'applied' && booking.state.state !== 'draining') ctx.metrics.applied('undone');
+  return { kind: 'moved', booking: moved };
+}
+
+function isPastDeadline(ctx: SagaContext, booking: Booking): boolean {
+  return ctx.clock.now() - booking.updatedAtMs > APPLY_DEADLINE_MS;
+}
+
+function gaveUp(what: string): Reason {
+  return { code: 'apply_timeout', text: `${what} within ${APPLY_DEADLINE_MS / 60_000} minutes`, mend: 'it is tried again by itself' };
+}

@@ -1,0 +1,49 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { BookingState } from '../../core/booking.ts';
+import { canonicalText } from '../../core/canonical.ts';
+import { attemptKey } from '../../core/ids.ts';
+import { materialiseCode } from '../../artifacts/code.ts';
+import type { AttemptSpec } from '../../providers/provider.ts';
+import type { Booking } from './booking-store.ts';
+import type { SagaContext } from './context.ts';
+import { codeHash } from './create-booking.ts';
+
+/** Where an attempt's files go: the job's own `outputs` with the attempt's key under it, or a folder of Merit's. */
+export function outputsUri(ctx: Pick<SagaContext, 'stateDir'>, booking: Booking, attempt: number): string {
+  const key = attemptKey(booking.bookingId, attempt);
+  if (booking.spec.outputs !== null) return `${booking.spec.outputs.replace(/\/+$/, '')}/${key}`;
+  return pathToFileURL(join(ctx.stateDir, 'outputs', key)).href;
+}
+
+/**
+ * What the provider is given. Parameters travel as JSON in MERIT_PARAMETERS, never inside the command line. The code is the stored
+ * content with the hash that the booking names, unpacked; a `file:` output folder is made beforehand, since a job may run as is.
+ */
+export async function attemptSpec(ctx: SagaContext, booking: Booking, state: Extract<BookingState, { state: 'requesting' }>): Promise<AttemptSpec> {
+  const { spec } = booking;
+  const outputs = outputsUri(ctx, booking, state.attempt);
+  if (outputs.startsWith('file:')) await mkdir(new URL(outputs), { recursive: true });
+  const code = codeHash(spec);
+  const parameters = canonicalText({ ...spec.parameters, outputs });
+  return {
+    key: attemptKey(booking.bookingId, state.attempt),
+    tag: ctx.tag,
+    bookingId: booking.bookingId,
+    attempt: state.attempt,
+    entrypoint: spec.run,
+    workdir: code === null ? undefined : await materialiseCode(ctx.store, code, join(ctx.stateDir, 'code')),
+    env: {
+      ...spec.envs,
+      MERIT_PARAMETERS: parameters,
+      MERIT_BOOKING: booking.bookingId,
+      MERIT_ATTEMPT: String(state.attempt),
+      MERIT_OUTPUTS: outputs,
+      TRACEPARENT: `00-${booking.traceId}-${booking.specHash.slice(0, 16)}-01`,
+    },
+    resources: { gpuMilli: BigInt(spec.gpuMilli), cpuMilli: BigInt(spec.cpuMilli), memoryBytes: BigInt(spec.memoryMib) * 1_048_576n },
+    flavour: state.placement.flavour,
+    leaseMs: spec.leaseMs,
+  };
+}

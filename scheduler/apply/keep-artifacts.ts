@@ -1,0 +1,131 @@
+import { join } from 'node:path';
+import type { BookingState, Reason } from '../../core/booking.ts';
+import { canonicalBytes, type Json, sha256Hex } from '../../core/canonical.ts';
+import { RefusedInput, refusalText } from '../../core/refusal.ts';
+import { OperatingError } from '../../core/operating-error.ts';
+import { collect, forgetProgress } from '../../artifacts/collect.ts';
+import { buildManifest, type Manifest } from '../../artifacts/manifest.ts';
+import { artifactsPrefix, objectKey } from '../../artifacts/paths.ts';
+import { loadManifest, recordManifest, writeManifest } from '../../artifacts/store.ts';
+import { appendAudit } from '../../ledger/audit/append.ts';
+import { putEvidence } from '../../ledger/audit/evidence.ts';
+import { packLines } from '../../platform/pack-lines.ts';
+import { ACTOR } from './apply.saga.ts';
+import { outputsUri } from './attempt-spec.ts';
+import { type Booking, loadBooking, StaleBooking } from './booking-store.ts';
+import type { SagaContext } from './context.ts';
+
+/** The topic every report goes through, whoever made it. */
+export const REPORTS_TOPIC = 'eval-reports';
+/** The file of a job's own EvalReports among its outputs. */
+export const REPORTS_FILE = 'reports.ndjson';
+/** Copying one attempt's outputs is given up, and tried again, after this. */
+const COLLECT_TIMEOUT_MS = 30 * 60_000;
+
+export type Kept = { readonly kind: 'kept'; readonly sha256: string } | { readonly kind: 'refused'; readonly reason: Reason };
+
+/**
+ * Streams the outputs of an ended attempt into the object store, records their manifest with its audit event, and publishes
+ * its reports as producer `job-<bookingId>`. Repeatable after a crash at any point: same objects, one manifest; a report published twice
+ * is a duplicate by its id.
+ */
+export async function keepArtifacts(ctx: SagaContext, booking: Booking, state: Extract<BookingState, { state: 'applied' | 'draining' }>): Promise<Kept> {
+  const { bookingId, tenant } = booking;
+  const prefix = artifactsPrefix(tenant, bookingId, state.attempt);
+  const manifest = await collected(ctx, booking, state, prefix);
+  if ('kind' in manifest) return manifest;
+  const { sha256 } = await writeManifest(ctx.store, prefix, manifest);
+  const nowMs = ctx.clock.now();
+  await ctx.db.asLeader(ctx.epoch, async (tx) => {
+    const current = await loadBooking(tx, bookingId, 'lock');
+    if (current?.version !== booking.version) throw new StaleBooking(`booking ${bookingId} moved while its artifacts were kept`);
+    const outcome = await recordManifest(tx, prefix, manifest);
+    if (outcome.kind !== 'recorded') return;
+    await appendAudit(tx, {
+      tenant,
+      subject: `booking/${bookingId}`,
+      type: 'artifact.manifest',
+      at: new Date(nowMs).toISOString(),
+      actor: ACTOR,
+      trace: booking.traceId,
+      data: {
+        attempt: state.attempt,
+        sha256: outcome.sha256,
+        files: String(manifest.files.length),
+        bytes: String(manifest.totalBytes),
+        evidence: [await putEvidence(tx, tenant, manifest as unknown as Json)],
+      },
+    });
+  });
+  await publishReports(ctx, booking, manifest, prefix);
+  await forgetProgress(ctx.store, prefix);
+  return { kind: 'kept', sha256 };
+}
+
+async function collected(
+  ctx: SagaContext,
+  booking: Booking,
+  state: Extract<BookingState, { state: 'applied' | 'draining' }>,
+  prefix: string,
+): Promise<Manifest | Extract<Kept, { kind: 'refused' }>> {
+  const uri = outputsUri(ctx, booking, state.attempt);
+  const refused = (text: string): Extract<Kept, { kind: 'refused' }> => ({
+    kind: 'refused',
+    reason: { code: 'artifacts_refused', text: `its outputs cannot be kept: ${text}`, mend: 'mend what the job writes, then submit again' },
+  });
+  try {
+    const found = await collect({
+      uri,
+      store: ctx.store,
+      keyPrefix: prefix,
+      allowedFolders: [join(ctx.stateDir, 'outputs'), ...ctx.outputFolders],
+      signal: AbortSignal.timeout(COLLECT_TIMEOUT_MS),
+    });
+    if (found.kind === 'refused') return refused(found.refusals.map(refusalText).join('; '));
+    const earlier = await ctx.db.asEngine((tx) => loadManifest(tx, booking.bookingId, state.attempt));
+    if (earlier !== undefined) return JSON.parse(earlier.bytes.toString('utf8')) as Manifest;
+    return buildManifest(
+      {
+        tenant: booking.tenant,
+        booking: booking.bookingId,
+        attempt: state.attempt,
+        job: booking.jobName,
+        model: modelOf(booking),
+        provider: state.placement.provider,
+        outputsUri: uri,
+        createdAt: new Date(state.appliedAtMs).toISOString(),
+      },
+      found.files,
+    );
+  } catch (error) {
+    if (error instanceof RefusedInput) return refused(error.message);
+    if (error instanceof OperatingError && error.code === 'not-found') return refused(`${uri} is not there any more`);
+    throw error;
+  }
+}
+
+/** The version a retrain makes, where it says so; else the model the job file names. */
+function modelOf(booking: Booking): string | null {
+  const named = booking.spec.parameters.model;
+  return typeof named === 'string' ? named : booking.spec.model;
+}
+
+async function publishReports(ctx: SagaContext, booking: Booking, manifest: Manifest, prefix: string): Promise<void> {
+  if (!manifest.files.some((file) => file.path === REPORTS_FILE)) return;
+  const stream = await ctx.store.get(objectKey(prefix, REPORTS_FILE));
+  if (stream === undefined) throw new OperatingError('storage', 'safe', `reading ${REPORTS_FILE} of booking ${booking.bookingId} back from the object store`);
+  const producer = `job-${booking.bookingId}`;
+  for await (const packed of packLines(stream)) {
+    if (packed.kind === 'too-long') {
+      ctx.log.warn({ booking: booking.bookingId, line: packed.line }, `a line of ${REPORTS_FILE} is longer than 1 MiB and was left out`);
+      continue;
+    }
+    await ctx.eventLog.append({
+      tenant: booking.tenant,
+      topic: REPORTS_TOPIC,
+      key: producer,
+      value: packed.value,
+      headers: { producer, traceparent: `00-${booking.traceId}-${sha256Hex(canonicalBytes(producer)).slice(0, 16)}-01` },
+    });
+  }
+}

@@ -1,0 +1,23 @@
+/** A call to a peer or provider is given up after this; its effect is then unknown until looked up. */
+export const PEER_TIMEOUT_MS = 10_000;
+export const PROVIDER_TIMEOUT_MS = 30_000;
+/** A booking that is still not applied this long after its reservation is undone and tried again. */
+export const APPLY_DEADLINE_MS = 5 * 60_000;
+/** Longer than any provider time-out with its retries, so that quota never frees under a request in flight. */
+export const PENDING_TIMEOUT_MS = 2 * APPLY_DEADLINE_MS;
+/** Between two tries of the same step: doubles from the first to the second. */
+export const RETRY_MIN_MS = 200;
+export const RETRY_MAX_MS = 15_000;
+/** Between two attempts of a booking whose job failed or whose provider was away. */
+export const ATTEMPT_BACKOFF_MIN_MS = 1_000;
+export const ATTEMPT_BACKOFF_MAX_MS = 5 * 60_000;
+/** `applied` needs every older audit event under a signed checkpoint that is not older than this. */
+export const MAX_UNSEALED_MS = 5_000;
+/** A draining job has this long to checkpoint and end by itself. */
+export const DRAIN_GRACE_MS = 30_000;
+/** How often a running job is looked at. */
+export const OBSERVE_EVERY_MS = 1_000;
+/** A job's log is kept up to this size; what is beyond stays at the provider. */
+export const MAX_LOG_BYTES = 64 * 1024 * 1024;
+/** At most so many bookings are acted on at a time. */
+export const MAX_STEPS_IN_FLIGHT = 32;

@@ -1,0 +1,108 @@
+import type { Placement, PolicyAnswer, Reason } from '../../core/booking.ts';
+import { contentHash, type Json } from '../../core/canonical.ts';
+import { attemptKey } from '../../core/ids.ts';
+import { putEvidence } from '../../ledger/audit/evidence.ts';
+import { ACTOR, type StepResult } from './apply.saga.ts';
+import { type Booking, note, transition } from './booking-store.ts';
+import type { AllocationPolicyRequest, PolicyVerdict, SagaContext } from './context.ts';
+import { PEER_TIMEOUT_MS } from './limits.ts';
+import { LedgerRefusal, reserveAll } from './money.ts';
+
+/**
+ * From `waiting`, for a booking the planner admitted: SentinelNet is asked first, holding nothing; then signatures, where it
+ * asks for them; then quota and money are made pending in one batch (→ `reserved`).
+ */
+export function allocationRequest(booking: Booking, attempt: number, placement: Placement): AllocationPolicyRequest {
+  return {
+    kind: 'allocation',
+    tenant: booking.tenant,
+    division: booking.division,
+    bookingId: booking.bookingId,
+    attempt,
+    requester: booking.requester,
+    specHash: booking.specHash,
+    pool: placement.pool,
+    flavour: placement.flavour,
+    gpuMilli: placement.gpuMilli,
+    cpuMilli: placement.cpuMilli,
+    leaseMs: String(booking.spec.leaseMs),
+    costCents: placement.holdCents,
+    currency: placement.currency,
+  };
+}
+
+export function policyAnswer(verdict: Extract<PolicyVerdict, { kind: 'allow' }>): PolicyAnswer {
+  const { decisionId, policyVersion, requestHash, signatures } = verdict;
+  return { decisionId, policyVersion, requestHash, signatures };
+}
+
+export async function reserve(ctx: SagaContext, booking: Booking, placement: Placement): Promise<StepResult> {
+  const { state } = booking;
+  if (state.state !== 'waiting') return { kind: 'idle', againInMs: 0 };
+  const request = allocationRequest(booking, state.attempt, placement);
+  const signed = state.policy;
+  const verdict = await ctx.policy.decide(request, AbortSignal.timeout(PEER_TIMEOUT_MS));
+  const nowMs = ctx.clock.now();
+  if (verdict.kind === 'deny') {
+    const reason = { code: 'policy_denied', text: `SentinelNet denied it: ${verdict.text}`, mend: 'change what the policy objects to, or ask its owners' };
+    return moved(ctx, booking, { type: 'reject', reason }, verdict.evidence, nowMs);
+  }
+  const policy = policyAnswer(verdict);
+  const quorum = signed !== undefined && signed.requestHash === contentHash(request) && signed.policyVersion === policy.policyVersion;
+  if (policy.signatures > 0 && !quorum) return moved(ctx, booking, { type: 'signatures_required', policy }, verdict.evidence, nowMs);
+  try {
+    return { kind: 'moved', booking: await reserveInLedger(ctx, booking, state.attempt, placement, policy, verdict.evidence, nowMs) };
+  } catch (error) {
+    if (!(error instanceof LedgerRefusal)) throw error;
+    // The snapshot was older than the ledger: it waits and is planned again.
+    const reason = { code: error.outcome.kind, text: 'the capacity was taken between planning and booking', mend: 'it is planned again by itself' };
+    await keepReasons(ctx, booking, [reason]);
+    return { kind: 'retry', why: reason.text };
+  }
+}
+
+async function moved(
+  ctx: SagaContext,
+  booking: Booking,
+  event: Parameters<typeof transition>[2],
+  evidence: Json,
+  nowMs: number,
+): Promise<StepResult> {
+  const next = await ctx.db.asLeader(ctx.epoch, (tx) =>
+    transition(tx, booking, event, { actor: ACTOR, nowMs, work: async () => ({ evidence: [await putEvidence(tx, booking.tenant, evidence)] }) }),
+  );
+  return { kind: 'moved', booking: next };
+}
+
+function reserveInLedger(
+  ctx: SagaContext,
+  booking: Booking,
+  attempt: number,
+  placement: Placement,
+  policy: PolicyAnswer,
+  answer: Json,
+  nowMs: number,
+): Promise<Booking> {
+  return ctx.db.asLeader(ctx.epoch, (tx) =>
+    transition(tx, booking, { type: 'reserve', placement, policy }, {
+      actor: ACTOR,
+      nowMs,
+      work: async () => {
+        const evidence = [await putEvidence(tx, booking.tenant, answer)];
+        const transfers = await reserveAll(tx, booking, attempt, placement, nowMs);
+        await tx.execute(
+          'insert into attempts (booking_id, attempt, tenant, pool, flavour, provider, key) values ($1, $2, $3, $4, $5, $6, $7)',
+          [booking.bookingId, attempt, booking.tenant, placement.pool, placement.flavour, placement.provider, attemptKey(booking.bookingId, attempt)],
+        );
+        return { placement: { ...placement }, policyVersion: policy.policyVersion, evidence, transfers };
+      },
+    }),
+  );
+}
+
+/** What `merit why` says of a waiting booking; written only when it changed. */
+export async function keepReasons(ctx: SagaContext, booking: Booking, reasons: readonly Reason[]): Promise<void> {
+  const { state } = booking;
+  if (state.state !== 'waiting' || contentHash(state.reasons) === contentHash(reasons)) return;
+  await ctx.db.asLeader(ctx.epoch, (tx) => note(tx, booking, { ...state, reasons }, ctx.clock.now()));
+}

@@ -1,0 +1,84 @@
+import type { BookingState, Reason } from '../../core/booking.ts';
+import { attemptKey } from '../../core/ids.ts';
+import type { Observation, Provider } from '../../providers/provider.ts';
+import { ACTOR, type StepResult, undo } from './apply.saga.ts';
+import { type Booking, transition } from './booking-store.ts';
+import type { SagaContext } from './context.ts';
+import { keepArtifacts } from './keep-artifacts.ts';
+import { keepLog } from './keep-log.ts';
+import { DRAIN_GRACE_MS, OBSERVE_EVERY_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
+
+/**
+ * `applied` and `draining`: looks at the running job. A job that ended well has its artifacts kept and its reports published
+ * before it is released; one that failed goes to its next attempt or ends; one past its lease is drained.
+ */
+export async function watchRun(ctx: SagaContext, booking: Booking, state: Extract<BookingState, { state: 'applied' | 'draining' }>): Promise<StepResult> {
+  const provider = await ctx.providers.of(booking.tenant, state.placement.pool);
+  const key = attemptKey(booking.bookingId, state.attempt);
+  const seen = await provider.observe(key, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
+  if (seen.state === 'unknown-status') {
+    ctx.log.warn({ booking: booking.bookingId, word: seen.word }, 'the provider used a status word that is not known; nothing is concluded from it');
+    return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
+  }
+  if (seen.state === 'ended' || seen.state === 'absent') return runEnded(ctx, booking, state, provider, seen);
+  const nowMs = ctx.clock.now();
+  if (state.state === 'draining') {
+    if (nowMs >= state.deadlineMs) return undo(ctx, booking, state.outcome as 'cancelled', state.reason);
+    await provider.drain(key, state.deadlineMs, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
+    return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
+  }
+  if (nowMs >= state.leaseEndsAtMs) {
+    const text = `its lease of ${Math.round(booking.spec.leaseMs / 1000)} s ran out`;
+    const event = { type: 'drain', deadlineMs: nowMs + DRAIN_GRACE_MS, outcome: 'expired', reason: { code: 'lease_expired', text, mend: 'book a longer lease' } } as const;
+    return { kind: 'moved', booking: await ctx.db.asLeader(ctx.epoch, (tx) => transition(tx, booking, event, { actor: ACTOR, nowMs })) };
+  }
+  return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
+}
+
+async function runEnded(
+  ctx: SagaContext,
+  booking: Booking,
+  state: Extract<BookingState, { state: 'applied' | 'draining' }>,
+  provider: Provider,
+  seen: Extract<Observation, { state: 'ended' | 'absent' }>,
+): Promise<StepResult> {
+  if (seen.state === 'ended') await keepLog(ctx, booking, state.attempt, provider);
+  if (seen.state === 'ended' && seen.outcome === 'succeeded') {
+    const kept = await keepArtifacts(ctx, booking, state);
+    if (kept.kind === 'refused') return undo(ctx, booking, 'failed', kept.reason);
+    return undo(ctx, booking, 'released', { code: 'succeeded', text: 'the job ended well', mend: 'nothing to do' });
+  }
+  if (state.state === 'draining') return undo(ctx, booking, state.outcome as 'cancelled', state.reason);
+  const reason = failure(seen);
+  const again = seen.state === 'ended' && seen.outcome === 'failed' ? (await failedAttempts(ctx, booking)) < booking.spec.maxRestarts : await mayRestart(ctx, booking);
+  return undo(ctx, booking, again ? 'retry' : 'failed', reason);
+}
+
+function failure(seen: Extract<Observation, { state: 'ended' | 'absent' }>): Reason {
+  if (seen.state === 'absent') return { code: 'lost', text: 'the provider no longer knows the job', mend: 'see whether the cluster was restarted' };
+  const exit = seen.exitCode === undefined ? '' : ` with exit code ${seen.exitCode}`;
+  const said = seen.message === '' ? '' : `: ${seen.message}`;
+  switch (seen.outcome) {
+    case 'preempted':
+      return { code: 'preempted', text: `the provider took the capacity back${said}`, mend: 'it goes on from its checkpoint' };
+    case 'stopped':
+      return { code: 'stopped', text: `the job was stopped at the provider${said}`, mend: 'see who stopped it' };
+    case 'failed':
+    case 'succeeded':
+      return { code: 'job_failed', text: `the job failed${exit}${said}`, mend: 'read `merit logs`, mend the job, submit again' };
+  }
+}
+
+async function failedAttempts(ctx: SagaContext, booking: Booking): Promise<number> {
+  return ctx.db.asEngine(async (tx) => {
+    const rows = await tx.query<{ n: bigint }>("select count(*) as n from attempts where booking_id = $1 and started_at is not null and outcome = 'retry'", [
+      booking.bookingId,
+    ]);
+    return Number(rows[0]?.n ?? 0n);
+  });
+}
+
+/** A job that the cluster lost or gave away is not its own failure: it may go on while restarts remain, and once in any case. */
+async function mayRestart(ctx: SagaContext, booking: Booking): Promise<boolean> {
+  return (await failedAttempts(ctx, booking)) < Math.max(1, booking.spec.maxRestarts);
+}

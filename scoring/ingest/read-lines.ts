@@ -1,0 +1,107 @@
+import { type EvalReport, type Quarantine, readEvalReport } from '../../core/eval-report.ts';
+import type { LogMessage } from '../../platform/event-log.ts';
+import { MAX_LINE_BYTES } from '../../core/ndjson.ts';
+import { isBlank } from './pack-reports.ts';
+import { FIRST_LINE_HEADER, PRODUCER_HEADER, TOO_LARGE_HEADER, TOO_LARGE_KEPT_BYTES, TRACE_HEADER, traceIdOf } from './report-log.ts';
+
+/** Why a line is set aside: what reading it finds (core/eval-report.ts), and what only the consumer can know. */
+export type AsideCode =
+  | Quarantine['code']
+  | 'tombstone'
+  | 'empty'
+  | 'producer_mismatch'
+  | 'unknown_suite'
+  | 'unknown_model'
+  | 'retired'
+  | 'conflict'
+  | 'handler_failed';
+
+export interface Aside {
+  readonly code: AsideCode;
+  readonly field: string;
+  readonly position: number;
+  readonly problem: string;
+}
+
+/** A place in a partition: `line` lines of the message at `offset` are done. */
+export interface Position {
+  readonly offset: bigint;
+  readonly line: number;
+}
+
+/** One non-blank line of the log, read; or what stands for a message that holds none. */
+export interface LogLine {
+  readonly message: LogMessage;
+  /** 1-based, in the message: with topic, partition and offset the place where a quarantined line is found again. */
+  readonly line: number;
+  /** 1-based, in the upload. */
+  readonly uploadLine: number;
+  readonly traceId: string;
+  readonly raw: Uint8Array;
+  readonly rawSize: number;
+  /** Known already where the raw bytes were cut. */
+  readonly rawSha256: string | undefined;
+  /** Where the partition stands once this line is done. */
+  readonly next: Position;
+  readonly reading: { readonly ok: true; readonly report: EvalReport } | { readonly ok: false; readonly aside: Aside };
+}
+
+/** The lines of a message from `fromLine` (lines already done) on. At least one where fromLine is 0. `freshTraceId` is used where the header is no trace. */
+export function readLines(message: LogMessage, fromLine: number, freshTraceId: string): readonly LogLine[] {
+  const base = {
+    message,
+    traceId: traceIdOf(message.headers[TRACE_HEADER]) ?? freshTraceId,
+    rawSha256: undefined,
+  };
+  const firstLine = Number(message.headers[FIRST_LINE_HEADER] ?? '1');
+  const uploadFrom = Number.isSafeInteger(firstLine) && firstLine > 0 ? firstLine : 1;
+  const end: Position = { offset: message.offset + 1n, line: 0 };
+  const whole = { ...base, line: 1, uploadLine: uploadFrom, next: end };
+  if (message.value === null) {
+    return [{ ...whole, raw: new Uint8Array(0), rawSize: 0, reading: asideReading('tombstone', 'is a message without a value') }];
+  }
+  const value = message.value;
+  const tooLarge = /^([0-9]{1,15}):([0-9a-f]{64})$/.exec(message.headers[TOO_LARGE_HEADER] ?? '');
+  if (tooLarge !== null) {
+    const size = Number(tooLarge[1]);
+    const reading = asideReading('too_large', `has ${size} bytes, more than ${MAX_LINE_BYTES}`);
+    return [{ ...whole, raw: value.subarray(0, TOO_LARGE_KEPT_BYTES), rawSize: size, rawSha256: tooLarge[2], reading }];
+  }
+  const spans = nonBlankLines(value);
+  if (spans.length === 0) {
+    return [{ ...whole, raw: value, rawSize: value.length, reading: asideReading('empty', 'holds no report') }];
+  }
+  return spans.flatMap(({ line, bytes }, i) => {
+    if (line <= fromLine) return [];
+    const next = i === spans.length - 1 ? end : { offset: message.offset, line };
+    return [{ ...base, line, uploadLine: uploadFrom + line - 1, raw: bytes, rawSize: bytes.length, next, reading: readOne(message, bytes) }];
+  });
+}
+
+function readOne(message: LogMessage, bytes: Uint8Array): LogLine['reading'] {
+  if (bytes.length > MAX_LINE_BYTES) return asideReading('too_large', `has ${bytes.length} bytes, more than ${MAX_LINE_BYTES}`);
+  const reading = readEvalReport(bytes);
+  if (!reading.ok) return { ok: false, aside: reading.quarantine };
+  const sender = message.headers[PRODUCER_HEADER];
+  if (sender !== undefined && sender !== reading.report.producer) {
+    return { ok: false, aside: { code: 'producer_mismatch', field: 'producer', position: 0, problem: 'is not the sender' } };
+  }
+  return reading;
+}
+
+function asideReading(code: AsideCode, problem: string): LogLine['reading'] {
+  return { ok: false, aside: { code, field: '', position: 0, problem } };
+}
+
+function nonBlankLines(value: Uint8Array): { readonly line: number; readonly bytes: Uint8Array }[] {
+  const lines: { readonly line: number; readonly bytes: Uint8Array }[] = [];
+  let line = 1;
+  for (let from = 0; from < value.length; line++) {
+    const at = value.indexOf(0x0a, from);
+    const end = at === -1 ? value.length : at;
+    const bytes = value.subarray(from, end);
+    if (!isBlank(bytes)) lines.push({ line, bytes });
+    from = end + 1;
+  }
+  return lines;
+}

@@ -1,0 +1,45 @@
+import type { MetricRule } from '../../core/suite.ts';
+import { clamp } from './normalise.ts';
+import type { Sums } from './pane.ts';
+import { keepRank, valueAtRank } from './sketch.ts';
+import { meanOf, varianceOf } from './statistics.ts';
+import { t975, Z95 } from './student.ts';
+
+/** The ends of a statistic's 95 % interval, in the metric's own unit; undefined where it has none (a mean at n = 1). */
+export type Interval = { readonly low: number; readonly high: number } | undefined;
+
+export function intervalOf(rule: MetricRule, sums: Sums): Interval {
+  const { statistic, factor } = rule;
+  if (statistic.kind === 'binary') return wilson(meanOf(sums, factor), Number(sums.weight));
+  if (statistic.kind === 'quantile') return sketchInterval(sums, statistic.p, factor);
+  return studentInterval(sums, factor);
+}
+
+/** Wilson's score interval of a rate over N trials, on (Σwx, Σw). Source: Wilson, JASA 22 (1927). */
+export function wilson(rate: number, trials: number): { readonly low: number; readonly high: number } {
+  const z2 = Z95 * Z95;
+  const denominator = 1 + z2 / trials;
+  const centre = (rate + z2 / (2 * trials)) / denominator;
+  const half = (Z95 * Math.sqrt((rate * (1 - rate)) / trials + z2 / (4 * trials * trials))) / denominator;
+  return { low: clamp(centre - half, 0, 1), high: clamp(centre + half, 0, 1) };
+}
+
+/** mean ± t₀.₉₇₅(n−1)·√(variance/Σw). */
+function studentInterval(sums: Sums, factor: number): Interval {
+  const variance = varianceOf(sums, factor);
+  if (variance === null) return undefined;
+  const mean = meanOf(sums, factor);
+  const half = t975(sums.n - 1) * Math.sqrt(variance / Number(sums.weight));
+  return { low: mean - half, high: mean + half };
+}
+
+/** The sketch at ranks ⌈n·p ± z·√(n·p(1−p))⌉, kept within 1…n. Source: the binomial order-statistic interval. */
+function sketchInterval(sums: Sums, p: number, factor: number): Interval {
+  const n = sums.n;
+  const centre = n * p;
+  const half = Z95 * Math.sqrt(centre * (1 - p));
+  const min = sums.min / factor;
+  const max = sums.max / factor;
+  const at = (rank: number) => valueAtRank(sums.buckets, keepRank(Math.ceil(rank), n), factor, min, max);
+  return { low: at(centre - half), high: at(centre + half) };
+}

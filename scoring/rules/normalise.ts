@@ -1,0 +1,35 @@
+import type { MetricMap, MetricRule } from '../../core/suite.ts';
+
+/** MAD and mean absolute deviation of a normal distribution to its standard deviation (Iglewicz and Hoaglin 1993). */
+const MAD_FACTOR = 1.4826;
+const MEAN_AD_FACTOR = 1.2533;
+/** Robust z is clipped to ± this. */
+const Z_CLIP = 6;
+
+/** s in [0, 1] of a value of the metric; 1 is best whatever the direction. */
+export function normalise(rule: MetricRule, x: number): number {
+  return rule.map.kind === 'anchors' ? anchored(rule.map, x) : robust(rule.map, x, rule.direction === 'lower' ? -1 : 1);
+}
+
+/** clamp((x − floor)/(ceil − floor), 0, 1); lower-is-better has floor > ceil. */
+function anchored(map: MetricMap & { readonly kind: 'anchors' }, x: number): number {
+  return clamp((x - map.floor) / (map.ceil - map.floor), 0, 1);
+}
+
+/** ½(1 + z/(1+|z|)) of the robust z against the frozen cohort. */
+function robust(map: MetricMap & { readonly kind: 'cohort' }, x: number, sign: 1 | -1): number {
+  const deviation = map.mad !== 0 ? MAD_FACTOR * map.mad : MEAN_AD_FACTOR * map.meanAd;
+  const z = deviation === 0 ? 0 : clamp((x - map.median) / deviation, -Z_CLIP, Z_CLIP);
+  const signed = sign * z;
+  return 0.5 * (1 + signed / (1 + Math.abs(signed)));
+}
+
+/** s̃ = (n·s + κ·μ₀)/(n + κ). */
+export function shrink(s: number, n: number, shrinkage: { readonly kappa: number; readonly prior: number }): number {
+  return (n * s + shrinkage.kappa * shrinkage.prior) / (n + shrinkage.kappa);
+}
+
+/** Within [low, high], and never −0. */
+export function clamp(value: number, low: number, high: number): number {
+  return Math.min(Math.max(value, low), high) + 0;
+}

@@ -1,0 +1,33 @@
+import type { TestProject } from 'vitest/node';
+import type { EmbeddedPostgres } from '../../platform/embedded-postgres.ts';
+import { startTestPostgres } from './postgres.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** URLs of the run's Postgres; `testDatabase` makes a database of its own from them. */
+    postgresUrls: EmbeddedPostgres['urls'];
+  }
+}
+
+/** The parts that a whole test run shares. Each starter provides what tests need of it and returns how to end it. */
+const STARTERS: readonly ((project: TestProject) => Promise<() => Promise<void>>)[] = [
+  async (project) => {
+    const { postgres, stop } = await startTestPostgres();
+    project.provide('postgresUrls', postgres.urls);
+    return stop;
+  },
+];
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const stops: (() => Promise<void>)[] = [];
+  const teardown = async () => {
+    for (const stop of stops.splice(0).toReversed()) await stop();
+  };
+  try {
+    for (const start of STARTERS) stops.push(await start(project));
+  } catch (error) {
+    await teardown();
+    throw error;
+  }
+  return teardown;
+}

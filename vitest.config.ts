@@ -1,0 +1,29 @@
+import { defineConfig } from 'vitest/config';
+
+/** Workspace packages run from their TypeScript source; the rest are the defaults, which a list given here replaces. */
+const conditions = ['merit-source', 'module', 'node', 'development|production'];
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    pool: 'forks',
+    maxWorkers: 2,
+    execArgv: ['--conditions=merit-source'],
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    teardownTimeout: 60_000,
+    projects: [
+      { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/tidy.test.ts'] } },
+      {
+        extends: true,
+        test: {
+          name: 'real',
+          include: ['test/{integration,conformance,sim,chaos}/**/*.test.ts'],
+          // One Postgres for all of them; not started where only unit tests run.
+          globalSetup: ['test/support/global-setup.ts'],
+        },
+      },
+    ],
+  },
+});
