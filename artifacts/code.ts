@@ -27,7 +27,12 @@ export interface CodeFile {
 export function codeHashOf(files: readonly CodeFile[]): string {
   const rows = [...files]
     .sort((a, b) => (a.path < b.path ? -1 : 1))
-    .map((file) => [file.path, file.bytes.length, createHash('sha256').update(file.bytes).digest('hex'), file.executable]);
+    .map((file) => [
+      file.path,
+      file.bytes.length,
+      createHash('sha256').update(file.bytes).digest('hex'),
+      file.executable,
+    ]);
   return contentHash(rows);
 }
 
@@ -49,8 +54,12 @@ export async function readCode(folder: string): Promise<readonly CodeFile[]> {
         sizes.push({ path, size });
         const bad = pathRefusal(`workdir/${path}`, path);
         if (bad !== undefined) refusals.push(bad);
-        if (total <= MAX_CODE_BYTES && files.length < MAX_CODE_FILES) files.push({ path, bytes: await readFile(full), executable: (mode & 0o100) !== 0 });
-      } else refusals.push(refuse('link', `workdir/${path}`, 'is a link or a special file', 'replace it by a file, or leave it out'));
+        if (total <= MAX_CODE_BYTES && files.length < MAX_CODE_FILES)
+          files.push({ path, bytes: await readFile(full), executable: (mode & 0o100) !== 0 });
+      } else
+        refusals.push(
+          refuse('link', `workdir/${path}`, 'is a link or a special file', 'replace it by a file, or leave it out'),
+        );
     }
   };
   await walk(folder);
@@ -60,7 +69,12 @@ export async function readCode(folder: string): Promise<readonly CodeFile[]> {
       .slice(0, 3)
       .map((file) => `${file.path} (${(file.size / 1_048_576).toFixed(1)} MiB)`);
     refusals.push(
-      refuse('too_large', 'workdir', `has ${sizes.length} files, ${(total / 1_048_576).toFixed(1)} MiB; largest: ${largest.join(', ')}`, 'move data out of it: 100 MiB and 10,000 files at most'),
+      refuse(
+        'too_large',
+        'workdir',
+        `has ${sizes.length} files, ${(total / 1_048_576).toFixed(1)} MiB; largest: ${largest.join(', ')}`,
+        'move data out of it: 100 MiB and 10,000 files at most',
+      ),
     );
   }
   if (refusals.length > 0) throw new RefusedInput(refusals.slice(0, 50));
@@ -74,7 +88,9 @@ export function packCode(files: readonly CodeFile[]): Uint8Array {
 /** Opens a packed working directory, held to the same limits. Throws RefusedInput. */
 export function unpackCode(packed: Uint8Array): readonly CodeFile[] {
   const files = unzip(packed, { maxBytes: MAX_CODE_BYTES, maxFiles: MAX_CODE_FILES });
-  const refusals = files.map((file) => pathRefusal(`workdir/${file.path}`, file.path)).filter((bad) => bad !== undefined);
+  const refusals = files
+    .map((file) => pathRefusal(`workdir/${file.path}`, file.path))
+    .filter((bad) => bad !== undefined);
   if (refusals.length > 0) throw new RefusedInput(refusals.slice(0, 50));
   return files;
 }
@@ -97,11 +113,16 @@ export async function materialiseCode(store: ObjectStore, hash: string, cacheDir
   const target = join(cacheDir, hash);
   if (await isFolder(target)) return target;
   const stream = await store.get(objectKeyOf(hash));
-  if (stream === undefined) throw new OperatingError('not-found', 'never', `unpacking code ${hash}`, { mend: 'upload it again' });
+  if (stream === undefined)
+    throw new OperatingError('not-found', 'never', `unpacking code ${hash}`, { mend: 'upload it again' });
   const chunks: Buffer[] = [];
   for await (const chunk of stream) chunks.push(chunk as Buffer);
   const files = unpackCode(Buffer.concat(chunks));
-  if (codeHashOf(files) !== hash) throw new OperatingError('storage', 'never', `unpacking code ${hash}`, { cause: 'its content has another hash', mend: 'upload it again' });
+  if (codeHashOf(files) !== hash)
+    throw new OperatingError('storage', 'never', `unpacking code ${hash}`, {
+      cause: 'its content has another hash',
+      mend: 'upload it again',
+    });
   const temporary = `${target}.${randomBytes(6).toString('hex')}`;
   for (const file of files) {
     const path = join(temporary, file.path);

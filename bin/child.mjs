@@ -23,13 +23,20 @@ export function runChild(command, args, options = {}) {
   return new Promise((resolve, reject) => {
     let tail = '';
     let interrupted;
-    const child = spawn(command, args, { cwd: options.cwd, env: options.env ?? process.env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, {
+      cwd: options.cwd,
+      env: options.env ?? process.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     const keep = (chunk) => {
       tail = (tail + chunk).slice(-OUTPUT_TAIL_BYTES);
     };
     child.stdout.on('data', keep);
     child.stderr.on('data', keep);
-    const timer = setInterval(() => say(`  … still at it (${Math.round((Date.now() - startedAt) / 1000)} s)`), SIGN_OF_LIFE_MS);
+    const timer = setInterval(
+      () => say(`  … still at it (${Math.round((Date.now() - startedAt) / 1000)} s)`),
+      SIGN_OF_LIFE_MS,
+    );
     const stop = (signal) => {
       interrupted = signal;
       child.kill('SIGTERM');
@@ -50,11 +57,21 @@ export function runChild(command, args, options = {}) {
 
 /** What a failed installer's output says to a person who can mend it; undefined where it is none of the usual causes. */
 export function usualCause(tail) {
-  if (/ENOSPC|No space left on device/i.test(tail)) return ['the disk is full', 'free at least 2 GB and run this again'];
-  if (/EROFS|Read-only file system/i.test(tail)) return ['the file system is read-only', 'use a clone and a home folder that can be written'];
-  if (/EACCES|EPERM|Permission denied/i.test(tail)) return ['a folder may not be written by this user', 'check who owns the clone and the cache folder'];
-  if (/ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ECONNREFUSED|ECONNRESET|Temporary failure in name resolution|NewConnectionError|Connection refused|ConnectTimeout/i.test(tail)) {
-    return ['the package registry could not be reached', 'check the network, proxy and registry settings, and run this again'];
+  if (/ENOSPC|No space left on device/i.test(tail))
+    return ['the disk is full', 'free at least 2 GB and run this again'];
+  if (/EROFS|Read-only file system/i.test(tail))
+    return ['the file system is read-only', 'use a clone and a home folder that can be written'];
+  if (/EACCES|EPERM|Permission denied/i.test(tail))
+    return ['a folder may not be written by this user', 'check who owns the clone and the cache folder'];
+  if (
+    /ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ECONNREFUSED|ECONNRESET|Temporary failure in name resolution|NewConnectionError|Connection refused|ConnectTimeout/i.test(
+      tail,
+    )
+  ) {
+    return [
+      'the package registry could not be reached',
+      'check the network, proxy and registry settings, and run this again',
+    ];
   }
   return undefined;
 }

@@ -1,9 +1,10 @@
 // Brings node_modules in line with package-lock.json: `npm ci`, when it is missing or was installed from another lock file.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+
 import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Unready } from './launch.mjs';
 import { lastLines, runChild, usualCause } from './child.mjs';
+import { Unready } from './launch.mjs';
 import { withLock } from './lock.mjs';
 
 /** Written last, so that an install that was cut short is none. */
@@ -65,7 +66,10 @@ function failure(root, code, tail) {
   if (code === -1) return new Unready('npm was not found', 'install npm (it comes with Node) and run this again');
   const usual = usualCause(tail);
   if (usual !== undefined) return new Unready(`"npm ci" failed: ${usual[0]}\n${lastLines(tail)}`, usual[1]);
-  return new Unready(`"npm ci" failed (exit ${code}):\n${lastLines(tail)}`, `run "npm ci" in ${root} and mend what it says`);
+  return new Unready(
+    `"npm ci" failed (exit ${code}):\n${lastLines(tail)}`,
+    `run "npm ci" in ${root} and mend what it says`,
+  );
 }
 
 /** Installs the npm packages where needed; throws Unready with the mend, or Interrupted. */
@@ -78,7 +82,11 @@ export async function ensurePackages(root, say) {
   const lock = join(root, '.cache', 'install.lock');
   try {
     mkdirSync(join(root, '.cache'), { recursive: true });
-    await withLock(lock, (pid) => say(`Waiting for another install of this clone (process ${pid}) …`), () => install(root, hash, say));
+    await withLock(
+      lock,
+      (pid) => say(`Waiting for another install of this clone (process ${pid}) …`),
+      () => install(root, hash, say),
+    );
   } catch (error) {
     const usual = usualCause(`${error.code ?? ''}`);
     if (usual === undefined || error instanceof Unready) throw error;

@@ -3,7 +3,19 @@
 // (a venv cannot be moved), so neither an interrupt nor two starts at once can leave a half one behind.
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statfsSync, statSync, symlinkSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { lastLines, runChild, usualCause } from './child.mjs';
@@ -17,16 +29,21 @@ const PROBE_LIMIT_MS = 10_000;
 /** A build folder that nothing points to is somebody's interrupted install once it is this old. */
 const ABANDONED_MS = 60 * 60_000;
 
-const PROBE = 'import sys,json,importlib.util as u;print(json.dumps([sys.version_info[0],sys.version_info[1],sys.executable,bool(u.find_spec("venv")),bool(u.find_spec("ensurepip")),bool(u.find_spec("pip")),bool(u.find_spec("virtualenv"))]))';
+const PROBE =
+  'import sys,json,importlib.util as u;print(json.dumps([sys.version_info[0],sys.version_info[1],sys.executable,bool(u.find_spec("venv")),bool(u.find_spec("ensurepip")),bool(u.find_spec("pip")),bool(u.find_spec("virtualenv"))]))';
 
 /** Folder for what is kept between clones. */
 export function cacheFolder(env = process.env) {
-  const base = env.XDG_CACHE_HOME !== undefined && env.XDG_CACHE_HOME.startsWith('/') ? env.XDG_CACHE_HOME : join(env.HOME || homedir(), '.cache');
+  const base = env.XDG_CACHE_HOME?.startsWith('/') ? env.XDG_CACHE_HOME : join(env.HOME || homedir(), '.cache');
   return join(base, 'merit');
 }
 
 function probe(command) {
-  const result = spawnSync(command, ['-c', PROBE], { encoding: 'utf8', timeout: PROBE_LIMIT_MS, stdio: ['ignore', 'pipe', 'ignore'] });
+  const result = spawnSync(command, ['-c', PROBE], {
+    encoding: 'utf8',
+    timeout: PROBE_LIMIT_MS,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   if (result.status !== 0) return undefined;
   try {
     const [major, minor, executable, venv, ensurepip, pip, virtualenv] = JSON.parse(result.stdout);
@@ -47,8 +64,11 @@ export function findPython() {
 
 /** Where the venv for this clone's requirements and this Python is, or would be. */
 export function venvFolder(root, python, env = process.env) {
-  const hash = createHash('sha256').update(`${python.major}.${python.minor} ${process.platform}-${process.arch} ${python.command}\n`);
-  for (const file of ['requirements.txt', 'constraints.txt']) hash.update(readFileSync(join(root, 'infra', 'python', file)));
+  const hash = createHash('sha256').update(
+    `${python.major}.${python.minor} ${process.platform}-${process.arch} ${python.command}\n`,
+  );
+  for (const file of ['requirements.txt', 'constraints.txt'])
+    hash.update(readFileSync(join(root, 'infra', 'python', file)));
   return join(cacheFolder(env), `venv-${hash.digest('hex').slice(0, 16)}`);
 }
 
@@ -64,16 +84,28 @@ export function pythonNow(root) {
   const given = process.env.MERIT_PYTHON;
   if (given !== undefined && given !== '') {
     if (existsSync(given)) return { state: 'ready', python: given };
-    return { state: 'absent', reason: `MERIT_PYTHON names ${given}, which is not there`, mend: 'unset MERIT_PYTHON or mend it' };
+    return {
+      state: 'absent',
+      reason: `MERIT_PYTHON names ${given}, which is not there`,
+      mend: 'unset MERIT_PYTHON or mend it',
+    };
   }
   const found = findPython();
   if (found === undefined) {
-    return { state: 'absent', reason: `no Python 3.${NEEDED_MINOR} or later was found`, mend: 'install Python 3.11 (on Debian: apt-get install python3 python3-venv)' };
+    return {
+      state: 'absent',
+      reason: `no Python 3.${NEEDED_MINOR} or later was found`,
+      mend: 'install Python 3.11 (on Debian: apt-get install python3 python3-venv)',
+    };
   }
   const folder = venvFolder(root, found);
   if (usable(folder)) return { state: 'ready', python: join(folder, 'bin', 'python') };
   if (!((found.venv && (found.ensurepip || found.pip)) || found.virtualenv)) {
-    return { state: 'absent', reason: `Python 3.${found.minor} is here, but without its venv module`, mend: 'on Debian: apt-get install python3-venv' };
+    return {
+      state: 'absent',
+      reason: `Python 3.${found.minor} is here, but without its venv module`,
+      mend: 'on Debian: apt-get install python3-venv',
+    };
   }
   return { state: 'to-install', folder, found };
 }
@@ -94,7 +126,10 @@ export async function ensurePython(root, say) {
   } catch (error) {
     if (error.exitCode !== undefined) throw error;
     const usual = usualCause(`${error.code ?? ''} ${error.message}`);
-    return absent(`Ray could not be installed in ${dirname(folder)}: ${usual?.[0] ?? error.message}`, usual?.[1] ?? 'mend it and run this again');
+    return absent(
+      `Ray could not be installed in ${dirname(folder)}: ${usual?.[0] ?? error.message}`,
+      usual?.[1] ?? 'mend it and run this again',
+    );
   }
 }
 
@@ -108,7 +143,10 @@ async function build(root, folder, found, say) {
   sweep(folder);
   const free = statfsSync(dirname(folder));
   if (free.bavail * free.bsize < NEEDED_DISK_BYTES) {
-    return absent(`Ray needs 2 GB of disk in ${dirname(folder)}, ${Math.floor((free.bavail * free.bsize) / 1024 ** 2)} MB are free`, 'free some, or point XDG_CACHE_HOME elsewhere');
+    return absent(
+      `Ray needs 2 GB of disk in ${dirname(folder)}, ${Math.floor((free.bavail * free.bsize) / 1024 ** 2)} MB are free`,
+      'free some, or point XDG_CACHE_HOME elsewhere',
+    );
   }
   say(`Installing Ray and scikit-learn for Python 3.${found.minor} (once for all clones; 1 to 3 minutes) …`);
   const place = `${folder}.build-${randomBytes(4).toString('hex')}`;
@@ -116,7 +154,17 @@ async function build(root, folder, found, say) {
   try {
     const made = await makeVenv(found, place, env, say);
     if (made.code !== 0) return failed('make a venv', made.tail);
-    const args = ['-m', 'pip', ...made.pipArgs, 'install', '--quiet', '--progress-bar', 'off', '-r', join(root, 'infra', 'python', 'requirements.txt')];
+    const args = [
+      '-m',
+      'pip',
+      ...made.pipArgs,
+      'install',
+      '--quiet',
+      '--progress-bar',
+      'off',
+      '-r',
+      join(root, 'infra', 'python', 'requirements.txt'),
+    ];
     const installed = await runChild(made.pip, args, { env, say });
     if (installed.code !== 0) return failed('install Ray', installed.tail);
     // A link to a venv whose Python went away gives way to the new one.

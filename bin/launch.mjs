@@ -1,8 +1,9 @@
 // Shared by the plain-JavaScript entries (merit, start, test, run): finds Node 24 and runs it. Node ≥ 20 syntax, node: imports only,
 // because it runs before anything is installed.
-import { createRequire } from 'node:module';
-import { dirname, delimiter, join } from 'node:path';
+
 import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 /** The clone (or the installed package) that these entries belong to. */
@@ -97,7 +98,12 @@ export async function runNode(args, options = {}) {
   try {
     return await new Promise((resolve, reject) => {
       child.on('error', (cause) => {
-        reject(new Unready(`Node 24 could not be started (${cause.message})`, `remove ${join(ROOT, 'node_modules')} and run "npm ci"`));
+        reject(
+          new Unready(
+            `Node 24 could not be started (${cause.message})`,
+            `remove ${join(ROOT, 'node_modules')} and run "npm ci"`,
+          ),
+        );
       });
       child.on('exit', (code, signal) => {
         if (child.connected) child.disconnect();

@@ -1,6 +1,7 @@
 // One installer at a time, by a file that names its owner. An owner that died is recognised, so an interrupted install blocks nobody.
-import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+
 import { randomBytes } from 'node:crypto';
+import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 
 const POLL_MS = 250;
 /** The longest that another installer is waited for. */

@@ -3,7 +3,9 @@ export function tooOld() {
   var major = Number(process.versions.node.split('.')[0]);
   if (major >= 20) return false;
   process.stderr.write(
-    'merit: Node 20 or later is needed to start, this is ' + process.version + '\n  mend: install Node 20 or later from nodejs.org\n',
+    'merit: Node 20 or later is needed to start, this is ' +
+      process.version +
+      '\n  mend: install Node 20 or later from nodejs.org\n',
   );
   process.exitCode = 78;
   return true;

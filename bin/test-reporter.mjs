@@ -13,12 +13,15 @@ export default class CountingReporter {
         else if (result.state === 'failed') counts.failed++;
         else {
           counts.skipped++;
-          counts.skips.push(`${module.relativeModuleId ?? module.moduleId}: ${test.fullName}: ${result.note ?? 'no reason given'}`);
+          counts.skips.push(
+            `${module.relativeModuleId ?? module.moduleId}: ${test.fullName}: ${result.note ?? 'no reason given'}`,
+          );
         }
       }
       // A file that does not load has no tests to fail.
       if (inModule === 0 && module.state() === 'failed') counts.failed++;
     }
-    if (process.env.MERIT_TEST_COUNTS !== undefined) writeFileSync(process.env.MERIT_TEST_COUNTS, JSON.stringify(counts));
+    if (process.env.MERIT_TEST_COUNTS !== undefined)
+      writeFileSync(process.env.MERIT_TEST_COUNTS, JSON.stringify(counts));
   }
 }

@@ -25,7 +25,9 @@ async function runTests(launch, env) {
     const counts = readCounts(countsPath) ?? { passed: 0, failed: 1, skipped: 0, skips: [] };
     const required = env.MERIT_REQUIRE_PARTS === '1';
     if (counts.skips.length > 0) {
-      process.stdout.write(`\n${required ? 'Skipped, though every part is required' : 'Skipped'}:\n${counts.skips.map((line) => `  ${line}\n`).join('')}`);
+      process.stdout.write(
+        `\n${required ? 'Skipped, though every part is required' : 'Skipped'}:\n${counts.skips.map((line) => `  ${line}\n`).join('')}`,
+      );
     }
     if (typeof outcome !== 'number') launch.endAs(outcome);
     else process.exitCode = outcome !== 0 ? outcome : counts.failed > 0 || (required && counts.skipped > 0) ? 1 : 0;

@@ -112,7 +112,7 @@ function checkReport(document: JsonObject): { readonly report: EvalReport } | Fa
     sampleSize = 1,
     metrics,
     labels,
-  } = own(document);
+  } = document;
   if (schemaVersion !== REPORT_SCHEMA_VERSION) return versionFault(schemaVersion);
   const name =
     nameFault('reportId', reportId) ??
@@ -145,11 +145,6 @@ function checkReport(document: JsonObject): { readonly report: EvalReport } | Fa
       document,
     },
   };
-}
-
-/** The known members; an absent one must not be found on Object.prototype. */
-function own(document: JsonObject): JsonObject {
-  return Object.assign(Object.create(null), document) as JsonObject;
 }
 
 function versionFault(version: unknown): Fault {

@@ -6,7 +6,7 @@ import { MapReader, notJson } from './suite-reader.ts';
 
 export const SUITE_MAX_METRICS = 256;
 export const SUITE_MAX_SCALE = 12;
-/** A tick shorter than the step of the shortest window would publish the same window again. */
+/** Ticks are whole minutes: the smallest pane is a minute, so a shorter tick would publish the same window again. */
 const MIN_TICK_MS = 60_000;
 const MAX_TICK_MS = 86_400_000;
 const MAX_COOLDOWN_MS = 366 * 86_400_000;
@@ -75,6 +75,9 @@ export function suiteDocument(value: unknown, refusals: Refusal[]): Omit<Suite, 
   const name = given.name('name');
   const tick = given.text('tick', '15m');
   const tickMs = given.durationMs('tick', tick, MIN_TICK_MS, MAX_TICK_MS);
+  if (tickMs % MIN_TICK_MS !== 0 && !Number.isNaN(tickMs)) {
+    given.refuse('range', 'tick', 'must be whole minutes', 'write 15m');
+  }
   const windows = readWindows(given);
   const minN = given.integer('minN', { min: 1, max: MAX_COUNT, missing: 30 });
   const minWeight = given.number('minWeight', { min: 0, max: Number.MAX_SAFE_INTEGER, missing: 0 });

@@ -248,13 +248,15 @@ async function serve(
   const params = hit.match!.slice(1).map((param) => param ?? '');
   faults.calls.push({ route: name, params, body });
   if (faults.calls.length > MAX_CALLS) faults.calls.shift();
+  // Orders are for the next calls to come in, whichever of them is answered first.
+  const drop = faults.takeDrop(name);
+  const raw = drop ? undefined : faults.takeReply(name);
   await faults.stand(name, 'before-effect');
   const answer = await hit.route.handle({ params, query: url.searchParams, body });
   await faults.stand(name, 'before-answer');
   const { delayMs } = faults.of(name);
   if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs).unref());
-  if (faults.takeDrop(name)) return void request.socket.destroy();
-  const raw = faults.takeReply(name);
+  if (drop) return void request.socket.destroy();
   if (raw === undefined) return send(response, answer);
   response.writeHead(raw.status ?? 200, { 'content-type': 'application/json', ...raw.headers });
   response.end(raw.body);

@@ -1,12 +1,15 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { OperatingError } from '../core/operating-error.ts';
+import { clientConfig } from './pg-client.ts';
 
 /** The roles that the migrations grant to. `merit_owner` owns the tables; no role may pass row-level security by. */
 export const SERVER_ROLES = ['merit_owner', 'merit_app', 'merit_engine'] as const;
 export type ServerRole = (typeof SERVER_ROLES)[number];
 
 const SCRAM_ITERATIONS = 4096;
+/** "merit" in ASCII. */
+const BOOTSTRAP_LOCK_ID = 0x6d65726974;
 
 /**
  * The SCRAM-SHA-256 verifier of a password, as Postgres stores it (RFC 5802 and 7677): the password itself never reaches the
@@ -49,14 +52,12 @@ export interface BootstrapOptions {
  * where a role of that name is a superuser or may bypass row-level security.
  */
 export async function bootstrapDatabase(options: BootstrapOptions): Promise<void> {
-  const client = new pg.Client({
-    connectionString: options.adminUrl,
-    application_name: 'merit bootstrap',
-    connectionTimeoutMillis: 10_000,
-  });
+  const client = new pg.Client(clientConfig(options.adminUrl, 'merit bootstrap'));
   client.on('error', () => {});
   try {
     await client.connect();
+    // Two at once would trip over each other's rows of the role table.
+    await client.query(`select pg_advisory_lock(${BOOTSTRAP_LOCK_ID})`);
     await ensureRoles(client, options.passwords);
     await ensureDatabase(client, options.database);
   } catch (cause) {

@@ -14,6 +14,7 @@ import {
 } from './embedded-postgres-credentials.ts';
 import { freePort, STOP_LIMIT_MS, startServer } from './embedded-postgres-launch.ts';
 import { ensureNativePostgres } from './embedded-postgres-native.ts';
+import { clientConfig } from './pg-client.ts';
 import { endPart, forgetPart, type Part, recordPart } from './processes.ts';
 import type { RunAs } from './state-layout.ts';
 
@@ -113,7 +114,7 @@ function stopper(stateDir: string, running: Running): () => Promise<void> {
 async function waitForAdmin(url: string): Promise<void> {
   const deadline = performance.now() + START_LIMIT_MS;
   for (;;) {
-    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
+    const client = new pg.Client(clientConfig(url, 'merit start'));
     client.on('error', () => {});
     try {
       await client.connect();

@@ -18,17 +18,33 @@ export interface Leadership {
  * transaction. The lock only nominates; the epoch row decides, so a frozen leader that wakes up changes nothing.
  * undefined: `signal` came first.
  */
-export async function lead(engineUrl: string, holder: string, clock: Clock, signal: AbortSignal): Promise<Leadership | undefined> {
+export async function lead(
+  engineUrl: string,
+  holder: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Leadership | undefined> {
   while (!signal.aborted) {
-    const client = new pg.Client({ connectionString: engineUrl, application_name: 'merit-leader', keepAlive: true, lock_timeout: 5_000, idle_in_transaction_session_timeout: 5_000 });
+    const client = new pg.Client({
+      connectionString: engineUrl,
+      application_name: 'merit-leader',
+      keepAlive: true,
+      lock_timeout: 5_000,
+      idle_in_transaction_session_timeout: 5_000,
+    });
     const lost = new AbortController();
     client.on('error', () => lost.abort());
     client.on('end', () => lost.abort());
     try {
       await client.connect();
-      const locked = (await client.query<{ ok: boolean }>('select pg_try_advisory_lock($1) as ok', [LEADER_LOCK])).rows[0]?.ok === true;
+      const locked =
+        (await client.query<{ ok: boolean }>('select pg_try_advisory_lock($1) as ok', [LEADER_LOCK])).rows[0]?.ok ===
+        true;
       if (locked) {
-        const minted = await client.query<{ epoch: bigint }>("update leader_epochs set epoch = epoch + 1, holder = $1 where name = 'engine' returning epoch", [holder]);
+        const minted = await client.query<{ epoch: bigint }>(
+          "update leader_epochs set epoch = epoch + 1, holder = $1 where name = 'engine' returning epoch",
+          [holder],
+        );
         const epoch = minted.rows[0]?.epoch;
         if (epoch === undefined) throw new Error('the table leader_epochs has no row named engine: run the migrations');
         return { epoch, lost: lost.signal, resign: () => client.end() };
@@ -47,5 +63,12 @@ export async function lead(engineUrl: string, holder: string, clock: Clock, sign
 function isPassing(error: unknown): boolean {
   const code = (error as { code?: unknown }).code;
   if (typeof code !== 'string') return error instanceof Error && /terminated|timeout/i.test(error.message);
-  return code.startsWith('ECONN') || code.startsWith('57P') || code.startsWith('08') || code === '55P03' || code === 'EPIPE' || code === '53300';
+  return (
+    code.startsWith('ECONN') ||
+    code.startsWith('57P') ||
+    code.startsWith('08') ||
+    code === '55P03' ||
+    code === 'EPIPE' ||
+    code === '53300'
+  );
 }

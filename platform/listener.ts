@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { Clock } from './clock.ts';
+import { clientConfig } from './pg-client.ts';
 
 const RECONNECT_MS = 1_000;
 
@@ -15,7 +16,7 @@ export async function listen(
   onNotify: () => void,
 ): Promise<void> {
   while (!signal.aborted) {
-    const client = new pg.Client({ connectionString: url, application_name: 'merit-listen', keepAlive: true });
+    const client = new pg.Client({ ...clientConfig(url, 'merit listen'), keepAlive: true });
     const broken = new Promise<void>((resolve) => {
       client.on('error', () => resolve());
       client.on('end', () => resolve());

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { OperatingError } from '../core/operating-error.ts';
 import { bootstrapSql, SERVER_ROLES } from './bootstrap.ts';
+import { clientConfig } from './pg-client.ts';
 
 /** Forward-only migrations of this folder: NNNN_verb_noun.sql, all pending ones in one transaction, run as the owner. */
 export const MIGRATIONS_DIR = fileURLToPath(new URL('./migrations', import.meta.url));
@@ -149,11 +150,7 @@ async function requireRoles(client: pg.Client): Promise<void> {
 }
 
 async function withOwner<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({
-    connectionString: url,
-    application_name: 'merit migrate',
-    connectionTimeoutMillis: 10_000,
-  });
+  const client = new pg.Client(clientConfig(url, 'merit migrate'));
   client.on('error', () => {});
   try {
     await client.connect();

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { assert } from '../core/assert.ts';
 import { OperatingError } from '../core/operating-error.ts';
+import { clientConfig } from './pg-client.ts';
 
 /** int8 and numeric arrive as bigint and string: money and capacity never pass through a double. */
 pg.types.setTypeParser(pg.types.builtins.INT8, BigInt);
@@ -43,14 +44,12 @@ const RETRY_PAUSE_MS = 5;
 
 function poolOf(url: string, max: number): pg.Pool {
   const pool = new pg.Pool({
-    connectionString: url,
+    ...clientConfig(url, 'merit'),
     max,
     idleTimeoutMillis: 30_000,
-    connectionTimeoutMillis: 10_000,
     statement_timeout: STATEMENT_TIMEOUT_MS,
     lock_timeout: LOCK_TIMEOUT_MS,
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
-    application_name: 'merit',
   });
   // A broken idle connection is dropped by the pool; without a listener it would end the process.
   pool.on('error', () => {});

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { OperatingError } from '../core/operating-error.ts';
 import { type Refusal, refuse } from '../core/refusal.ts';
+import { clientConfig } from './pg-client.ts';
 
 const MIN_SERVER_VERSION = 150_000;
 
@@ -92,11 +93,7 @@ function durabilityRefusals(facts: Facts): readonly Refusal[] {
 }
 
 async function factsOf(url: string): Promise<Facts> {
-  const client = new pg.Client({
-    connectionString: url,
-    application_name: 'merit probe',
-    connectionTimeoutMillis: 10_000,
-  });
+  const client = new pg.Client(clientConfig(url, 'merit probe'));
   client.on('error', () => {});
   try {
     await client.connect();

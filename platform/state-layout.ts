@@ -34,19 +34,25 @@ const ROOT_BASE = '/var/lib/merit';
  * who must be able to reach it: below the state folder where every folder above lets others pass, else in
  * /var/lib/merit/<instance id>/pg, else (read-only system) in the system's temporary folder.
  */
-export async function stateLayout(options: { readonly stateDir: string }): Promise<StateLayout> {
+export async function stateLayout(options: {
+  readonly stateDir: string;
+  /** A data folder that was chosen; the rest is decided as ever. */
+  readonly dataDir?: string;
+}): Promise<StateLayout> {
   await mkdir(options.stateDir, { recursive: true, mode: 0o700 });
   const stateDir = await realpath(options.stateDir);
   const instanceId = await ensureInstanceId(stateDir);
   if (process.getuid?.() !== 0) {
-    return { stateDir, instanceId, dataDir: join(stateDir, 'pg'), nativeRoot: userCacheDir(), postgresUser: undefined };
+    const dataDir = options.dataDir ?? join(stateDir, 'pg');
+    return { stateDir, instanceId, dataDir, nativeRoot: userCacheDir(), postgresUser: undefined };
   }
-  const { base, instanceDir } = await rootFolders(instanceId);
-  const reachable = await othersMayPass(stateDir);
-  const dataDir = join(reachable ? stateDir : instanceDir, 'pg');
+  const nativeRoot = await rootFolder(instanceId);
+  const dataDir =
+    options.dataDir ??
+    join((await othersMayPass(stateDir)) ? stateDir : await instanceFolder(nativeRoot, instanceId), 'pg');
   // Data that exists keeps its owner, whatever users were added or removed since.
   const postgresUser = (await ownerOf(dataDir)) ?? findPostgresUser();
-  return { stateDir, instanceId, dataDir, nativeRoot: base, postgresUser };
+  return { stateDir, instanceId, dataDir, nativeRoot, postgresUser };
 }
 
 async function ensureInstanceId(stateDir: string): Promise<string> {
@@ -69,17 +75,23 @@ function userCacheDir(): string {
     : join(homedir(), '.cache', 'merit');
 }
 
-async function rootFolders(instanceId: string): Promise<{ readonly base: string; readonly instanceDir: string }> {
+/** /var/lib/merit; where that cannot be made, a folder of this installation below the system's temporary one. */
+async function rootFolder(instanceId: string): Promise<string> {
   try {
-    const instanceDir = join(ROOT_BASE, instanceId);
     await makePassable(ROOT_BASE);
-    await makePassable(instanceDir);
-    return { base: ROOT_BASE, instanceDir };
+    return ROOT_BASE;
   } catch {
-    const instanceDir = join(tmpdir(), `merit-${instanceId}`);
-    await makePassable(instanceDir);
-    return { base: instanceDir, instanceDir };
+    const folder = join(tmpdir(), `merit-${instanceId}`);
+    await makePassable(folder);
+    return folder;
   }
+}
+
+async function instanceFolder(root: string, instanceId: string): Promise<string> {
+  if (root !== ROOT_BASE) return root;
+  const folder = join(root, instanceId);
+  await makePassable(folder);
+  return folder;
 }
 
 /** A folder of root's that others may pass through but not write; anything else under that name is refused. */

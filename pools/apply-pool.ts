@@ -1,6 +1,14 @@
 import { canonicalText, contentHash, type Json } from '../core/canonical.ts';
 import { appendAudit } from '../ledger/audit/append.ts';
-import { capacityAccount, ensureAccounts, placementAccounts, quotaAccount, setLimit, budgetAccount, spendAccount } from '../ledger/quota/account.ts';
+import {
+  budgetAccount,
+  capacityAccount,
+  ensureAccounts,
+  placementAccounts,
+  quotaAccount,
+  setLimit,
+  spendAccount,
+} from '../ledger/quota/account.ts';
 import type { Tx } from '../platform/postgres.ts';
 import { type BudgetFile, cents, type PoolFile } from './pool-file.ts';
 
@@ -23,7 +31,10 @@ export type PoolChange =
   | { readonly kind: 'stale'; readonly version: bigint };
 
 export async function loadPool(tx: Tx, tenant: string, name: string): Promise<StoredPool | undefined> {
-  const rows = await tx.query<{ version: bigint; file: PoolFile }>('select version, file from pools where tenant = $1 and pool = $2', [tenant, name]);
+  const rows = await tx.query<{ version: bigint; file: PoolFile }>(
+    'select version, file from pools where tenant = $1 and pool = $2',
+    [tenant, name],
+  );
   return rows[0] === undefined ? undefined : { version: rows[0].version, file: rows[0].file };
 }
 
@@ -33,10 +44,15 @@ export async function loadPool(tx: Tx, tenant: string, name: string): Promise<St
  */
 export async function applyPool(tx: Tx, by: Actor, file: PoolFile, ifVersion?: bigint): Promise<PoolChange> {
   const { tenant } = by;
-  const rows = await tx.query<{ version: bigint; file: PoolFile }>('select version, file from pools where tenant = $1 and pool = $2 for update', [tenant, file.name]);
+  const rows = await tx.query<{ version: bigint; file: PoolFile }>(
+    'select version, file from pools where tenant = $1 and pool = $2 for update',
+    [tenant, file.name],
+  );
   const before = rows[0];
-  if (ifVersion !== undefined && ifVersion !== (before?.version ?? 0n)) return { kind: 'stale', version: before?.version ?? 0n };
-  if (before !== undefined && contentHash(before.file) === contentHash(file)) return { kind: 'unchanged', version: before.version };
+  if (ifVersion !== undefined && ifVersion !== (before?.version ?? 0n))
+    return { kind: 'stale', version: before?.version ?? 0n };
+  if (before !== undefined && contentHash(before.file) === contentHash(file))
+    return { kind: 'unchanged', version: before.version };
   const version = (before?.version ?? 0n) + 1n;
   await tx.execute(
     `insert into pools (tenant, pool, provider, file, version) values ($1, $2, $3, $4, $5)
@@ -63,7 +79,8 @@ async function writeFlavours(tx: Tx, tenant: string, file: PoolFile): Promise<vo
     'update flavours set capacity_milli = 0 where tenant = $1 and pool = $2 and not (flavour = any($3)) returning flavour, resource',
     [tenant, file.name, file.flavours.map((flavour) => flavour.name)],
   );
-  for (const { flavour, resource } of gone) await setLimit(tx, capacityAccount(tenant, file.name, flavour, resource), 0n);
+  for (const { flavour, resource } of gone)
+    await setLimit(tx, capacityAccount(tenant, file.name, flavour, resource), 0n);
   for (const [position, flavour] of file.flavours.entries()) {
     const capacityMilli = BigInt(flavour.capacity) * 1000n;
     await tx.execute(
@@ -71,7 +88,17 @@ async function writeFlavours(tx: Tx, tenant: string, file: PoolFile): Promise<vo
        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
        on conflict (tenant, pool, flavour) do update set position = excluded.position, resource = excluded.resource,
          capacity_milli = excluded.capacity_milli, spot = excluded.spot, currency = excluded.currency, cents_per_unit_hour = excluded.cents_per_unit_hour`,
-      [tenant, file.name, flavour.name, position, flavour.resource, capacityMilli, flavour.spot ?? false, flavour.price.currency, cents(flavour.price.perUnitHour)],
+      [
+        tenant,
+        file.name,
+        flavour.name,
+        position,
+        flavour.resource,
+        capacityMilli,
+        flavour.spot ?? false,
+        flavour.price.currency,
+        cents(flavour.price.perUnitHour),
+      ],
     );
   }
 }
@@ -84,12 +111,30 @@ async function writeQuotas(tx: Tx, tenant: string, file: PoolFile): Promise<void
     const { resource } = flavour;
     for (const [division, quota] of granted) {
       const quotaMilli = BigInt(quota[flavour.name] ?? 0) * 1000n;
-      const specs = placementAccounts({ tenant, division, pool: file.name, flavour: flavour.name, resource, currency: flavour.price.currency, capacityMilli, quotaMilli, budgetCents: 0n });
+      const specs = placementAccounts({
+        tenant,
+        division,
+        pool: file.name,
+        flavour: flavour.name,
+        resource,
+        currency: flavour.price.currency,
+        capacityMilli,
+        quotaMilli,
+        budgetCents: 0n,
+      });
       await ensureAccounts(tx, specs);
       await setLimit(tx, quotaAccount(tenant, division, file.name, flavour.name, resource), quotaMilli);
     }
     await ensureAccounts(tx, [
-      { id: capacityAccount(tenant, file.name, flavour.name, resource), tenant, kind: 'capacity', pool: file.name, flavour: flavour.name, unit: resource, limit: capacityMilli },
+      {
+        id: capacityAccount(tenant, file.name, flavour.name, resource),
+        tenant,
+        kind: 'capacity',
+        pool: file.name,
+        flavour: flavour.name,
+        unit: resource,
+        limit: capacityMilli,
+      },
     ]);
     await setLimit(tx, capacityAccount(tenant, file.name, flavour.name, resource), capacityMilli);
   }
@@ -101,7 +146,10 @@ async function writeQuotas(tx: Tx, tenant: string, file: PoolFile): Promise<void
 }
 
 async function addDivision(tx: Tx, tenant: string, division: string): Promise<void> {
-  await tx.execute('insert into divisions (tenant, division) values ($1, $2) on conflict do nothing', [tenant, division]);
+  await tx.execute('insert into divisions (tenant, division) values ($1, $2) on conflict do nothing', [
+    tenant,
+    division,
+  ]);
 }
 
 /** Sets what a division may spend in a currency, with its audit event. */
@@ -112,7 +160,13 @@ export async function applyBudget(tx: Tx, by: Actor, file: BudgetFile): Promise<
   const budget = budgetAccount(tenant, file.division, file.currency);
   await ensureAccounts(tx, [
     { id: budget, tenant, kind: 'budget', division: file.division, unit: file.currency, limit },
-    { id: spendAccount(tenant, file.division, file.currency), tenant, kind: 'spend', division: file.division, unit: file.currency },
+    {
+      id: spendAccount(tenant, file.division, file.currency),
+      tenant,
+      kind: 'spend',
+      division: file.division,
+      unit: file.currency,
+    },
   ]);
   const change = await setLimit(tx, budget, limit);
   await appendAudit(tx, {

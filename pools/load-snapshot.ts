@@ -1,5 +1,5 @@
-import type { Database } from '../platform/postgres.ts';
 import { budgetAccount, capacityAccount, quotaAccount } from '../ledger/quota/account.ts';
+import type { Database } from '../platform/postgres.ts';
 import type { Balance, FlavourSnapshot, Snapshot } from './snapshot.ts';
 
 interface FlavourRow {
@@ -74,7 +74,15 @@ export async function loadSnapshot(
   return {
     flavoursOf: (tenant, pool) => byPool.get(`${tenant}/${pool}`),
     quota: (tenant, division, pool, flavour) =>
-      balances.get(quotaAccount(tenant, division, pool, flavour, byPool.get(`${tenant}/${pool}`)?.find((f) => f.flavour === flavour)?.resource ?? 'gpu')),
+      balances.get(
+        quotaAccount(
+          tenant,
+          division,
+          pool,
+          flavour,
+          byPool.get(`${tenant}/${pool}`)?.find((f) => f.flavour === flavour)?.resource ?? 'gpu',
+        ),
+      ),
     budget: (tenant, division, currency) => balances.get(budgetAccount(tenant, division, currency)),
   };
 }

@@ -12,7 +12,10 @@ export const PoolFile = Type.Object(
     apiVersion: Type.Literal('merit/v1'),
     kind: Type.Literal('Pool'),
     name: Slug,
-    provider: Type.Object({ kind: Type.String({ maxLength: 64 }), config: Type.Optional(Type.Record(Type.String(), Type.Unknown())) }, { additionalProperties: false }),
+    provider: Type.Object(
+      { kind: Type.String({ maxLength: 64 }), config: Type.Optional(Type.Record(Type.String(), Type.Unknown())) },
+      { additionalProperties: false },
+    ),
     /** Σ of the divisions' quotas may pass the capacity only where this is true. */
     overcommit: Type.Optional(Type.Boolean()),
     flavours: Type.Array(
@@ -38,7 +41,13 @@ export type PoolFile = Static<typeof PoolFile>;
 
 /** A division's money: `{division: 'vision', currency: 'USD', limit: '100.00'}`. */
 export const BudgetFile = Type.Object(
-  { apiVersion: Type.Literal('merit/v1'), kind: Type.Literal('Budget'), division: Slug, currency: Currency, limit: Money },
+  {
+    apiVersion: Type.Literal('merit/v1'),
+    kind: Type.Literal('Budget'),
+    division: Slug,
+    currency: Currency,
+    limit: Money,
+  },
   { additionalProperties: false, $id: 'https://merit.local/schemas/budget.json', title: 'Merit budget' },
 );
 export type BudgetFile = Static<typeof BudgetFile>;
@@ -56,22 +65,37 @@ export function parsePool(value: unknown): PoolFile {
   const pool = value as PoolFile;
   const names = new Set<string>();
   for (const [i, flavour] of pool.flavours.entries()) {
-    if (names.has(flavour.name)) refusals.push(refuse('duplicate', `flavours.${i}.name`, 'names a flavour twice', 'rename one'));
+    if (names.has(flavour.name))
+      refusals.push(refuse('duplicate', `flavours.${i}.name`, 'names a flavour twice', 'rename one'));
     names.add(flavour.name);
     const granted = Object.values(pool.quotas).reduce((sum, quota) => sum + (quota[flavour.name] ?? 0), 0);
     if (granted > flavour.capacity && pool.overcommit !== true) {
       refusals.push(
-        refuse('overcommit', 'quotas', `grant ${granted} of ${flavour.name}, which has ${flavour.capacity}`, 'lower the quotas or set overcommit: true'),
+        refuse(
+          'overcommit',
+          'quotas',
+          `grant ${granted} of ${flavour.name}, which has ${flavour.capacity}`,
+          'lower the quotas or set overcommit: true',
+        ),
       );
     }
   }
   for (const [division, quota] of Object.entries(pool.quotas)) {
     for (const flavour of Object.keys(quota)) {
-      if (!names.has(flavour)) refusals.push(refuse('unknown_flavour', `quotas.${division}.${flavour}`, 'is no flavour of this pool', 'name one of its flavours'));
+      if (!names.has(flavour))
+        refusals.push(
+          refuse(
+            'unknown_flavour',
+            `quotas.${division}.${flavour}`,
+            'is no flavour of this pool',
+            'name one of its flavours',
+          ),
+        );
     }
   }
   const currencies = new Set(pool.flavours.map((flavour) => flavour.price.currency));
-  if (currencies.size > 1) refusals.push(refuse('currency', 'flavours', 'are priced in several currencies', 'use one currency a pool'));
+  if (currencies.size > 1)
+    refusals.push(refuse('currency', 'flavours', 'are priced in several currencies', 'use one currency a pool'));
   if (refusals.length > 0) throw new RefusedInput(refusals);
   return pool;
 }

@@ -13,7 +13,10 @@ export async function loadProvider(kind: string): Promise<ProviderDefinition<unk
   const builtIn = Object.hasOwn(BUILT_IN, kind) ? BUILT_IN[kind] : undefined;
   const specifier = kind.startsWith('/') || kind.startsWith('./') ? pathToFileURL(kind).href : kind;
   const module = await (builtIn ?? (() => import(specifier)))().catch((cause: unknown) => {
-    throw new OperatingError('part-missing', 'never', `loading provider ${kind}`, { cause, mend: `npm install ${kind}, or name a provider that is installed` });
+    throw new OperatingError('part-missing', 'never', `loading provider ${kind}`, {
+      cause,
+      mend: `npm install ${kind}, or name a provider that is installed`,
+    });
   });
   const definition = (module as { default?: ProviderDefinition<unknown> }).default;
   if (typeof definition?.open !== 'function') {

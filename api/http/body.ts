@@ -61,9 +61,14 @@ function isStreamed(request: FastifyRequest): boolean {
 function checkEncoding(request: FastifyRequest, streamed: boolean): void {
   const encoding = request.headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity' && !(streamed && encoding === 'gzip')) {
-    throw new HttpProblem(415, 'encoding_unsupported', streamed ? 'send it plain or with one gzip' : 'send it without Content-Encoding', {
-      headers: { connection: 'close', 'accept-encoding': streamed ? 'gzip' : 'identity' },
-    });
+    throw new HttpProblem(
+      415,
+      'encoding_unsupported',
+      streamed ? 'send it plain or with one gzip' : 'send it without Content-Encoding',
+      {
+        headers: { connection: 'close', 'accept-encoding': streamed ? 'gzip' : 'identity' },
+      },
+    );
   }
   const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(request.headers['content-type'] ?? '')?.[1];
   if (charset !== undefined && charset.toLowerCase() !== 'utf-8') {
@@ -77,7 +82,9 @@ function withTimeLimit(payload: Readable, byPauses: boolean): Readable {
   const timer = setTimeout(() => {
     payload.unpipe(out);
     out.destroy(
-      new HttpProblem(408, 'body_timeout', `the body did not arrive within ${BODY_TIMEOUT_MS / 1000} s`, { headers: { connection: 'close' } }),
+      new HttpProblem(408, 'body_timeout', `the body did not arrive within ${BODY_TIMEOUT_MS / 1000} s`, {
+        headers: { connection: 'close' },
+      }),
     );
   }, BODY_TIMEOUT_MS);
   if (byPauses) payload.on('data', () => timer.refresh());
@@ -104,7 +111,11 @@ function inflated(source: Readable): Readable {
     transform(chunk: Buffer, _encoding, callback) {
       total += chunk.length;
       if (total > MAX_INFLATED_BYTES) {
-        callback(new HttpProblem(413, 'body_too_large', 'the gzip stream unfolds to more than 8 GiB', { headers: { connection: 'close' } }));
+        callback(
+          new HttpProblem(413, 'body_too_large', 'the gzip stream unfolds to more than 8 GiB', {
+            headers: { connection: 'close' },
+          }),
+        );
       } else callback(null, chunk);
     },
   });

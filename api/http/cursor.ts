@@ -29,6 +29,7 @@ export function readCursor(secret: Uint8Array, tenant: string, list: string, cur
     bytes.length > TAG_BYTES &&
     bytes.toString('base64url') === cursor &&
     timingSafeEqual(bytes.subarray(0, TAG_BYTES), tag(secret, tenant, list, key));
-  if (!good) throw new HttpProblem(400, 'cursor', 'the cursor is not one that this list gave out; start again without it');
+  if (!good)
+    throw new HttpProblem(400, 'cursor', 'the cursor is not one that this list gave out; start again without it');
   return key.toString('utf8');
 }

@@ -10,7 +10,9 @@ export function etagOf(version: string): string {
  * The version that If-Match demands; undefined: any or none. `If-None-Match: *` demands that there be nothing yet, told as ''.
  * Weak or several tags are refused: a change rests on exactly one version.
  */
-export function demandedVersion(headers: { readonly [name: string]: string | string[] | undefined }): string | undefined {
+export function demandedVersion(headers: {
+  readonly [name: string]: string | string[] | undefined;
+}): string | undefined {
   if (headers['if-none-match'] === '*') return '';
   const header = headers['if-match'];
   if (header === undefined || header === '*') return undefined;

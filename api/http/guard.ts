@@ -34,11 +34,14 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
     inFlight++;
     const host = hostOf(request.headers.host);
     // A page on another site that resolves its own name to loopback must not reach us (DNS rebinding).
-    if (host === undefined || !hosts.has(host)) throw new HttpProblem(421, 'host', 'this server does not answer for that Host');
+    if (host === undefined || !hosts.has(host))
+      throw new HttpProblem(421, 'host', 'this server does not answer for that Host');
     const config = request.routeOptions.config;
     if (config?.open === true) return;
     if (inFlight > MAX_IN_FLIGHT) {
-      throw new HttpProblem(503, 'overloaded', 'too many requests at once; come back', { headers: { 'retry-after': String(RETRY_AFTER_SECONDS) } });
+      throw new HttpProblem(503, 'overloaded', 'too many requests at once; come back', {
+        headers: { 'retry-after': String(RETRY_AFTER_SECONDS) },
+      });
     }
     const identity = await services.identify(request.headers.authorization);
     if (identity === undefined) {
@@ -49,7 +52,10 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
     request.identity = identity;
     const needs = config?.needs ?? 'read';
     if (!identity.functions.includes(needs)) {
-      services.log.warn({ trace: request.id, principal: identity.principal, tenant: identity.tenant, needs }, 'a caller was denied a function');
+      services.log.warn(
+        { trace: request.id, principal: identity.principal, tenant: identity.tenant, needs },
+        'a caller was denied a function',
+      );
       throw new HttpProblem(403, 'forbidden', `this identity may not ${needs}`);
     }
   });
@@ -61,6 +67,7 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
 /** Who asks, for a route behind the guard. */
 export function callerOf(services: Services, request: FastifyRequest): Caller {
   const identity = request.identity;
-  if (identity === undefined) throw new HttpProblem(401, 'unauthenticated', 'send Authorization: Bearer with the token from the state folder');
+  if (identity === undefined)
+    throw new HttpProblem(401, 'unauthenticated', 'send Authorization: Bearer with the token from the state folder');
   return { identity, traceId: request.id, nowMs: services.clock.now() };
 }

@@ -24,10 +24,18 @@ const KEY = /^[\x21-\x7e]+$/;
 /** The request's key; throws HttpProblem 400 where it is missing or not 1 to 255 printable ASCII characters. */
 export function idempotencyKey(header: string | string[] | undefined): string {
   if (header === undefined || header === '') {
-    throw new HttpProblem(400, 'idempotency_key_required', 'send an Idempotency-Key header: any text of your own, the same when you repeat the request');
+    throw new HttpProblem(
+      400,
+      'idempotency_key_required',
+      'send an Idempotency-Key header: any text of your own, the same when you repeat the request',
+    );
   }
   if (typeof header !== 'string' || header.length > MAX_IDEMPOTENCY_KEY_LENGTH || !KEY.test(header)) {
-    throw new HttpProblem(400, 'idempotency_key', `Idempotency-Key must be 1 to ${MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters`);
+    throw new HttpProblem(
+      400,
+      'idempotency_key',
+      `Idempotency-Key must be 1 to ${MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters`,
+    );
   }
   return header;
 }
@@ -39,9 +47,14 @@ class Turns {
   async take<T>(key: string, work: () => Promise<T>): Promise<T> {
     const line = this.#tails.get(key) ?? { tail: Promise.resolve(), waiting: 0 };
     if (line.waiting >= MAX_SAME_KEY_WAITING) {
-      throw new HttpProblem(409, 'idempotency_in_progress', 'many requests with this Idempotency-Key are waiting already', {
-        headers: { 'retry-after': String(RETRY_AFTER_SECONDS) },
-      });
+      throw new HttpProblem(
+        409,
+        'idempotency_in_progress',
+        'many requests with this Idempotency-Key are waiting already',
+        {
+          headers: { 'retry-after': String(RETRY_AFTER_SECONDS) },
+        },
+      );
     }
     line.waiting++;
     this.#tails.set(key, line);
@@ -97,20 +110,21 @@ export class Idempotency {
         const answer = await work(tx);
         const bytes = Buffer.from(JSON.stringify(answer.body));
         const headers = { 'content-type': 'application/json; charset=utf-8', ...answer.headers };
-        await tx.execute('update idempotency_keys set status = $3, headers = $4, reply = $5 where tenant = $1 and key = $2', [
-          request.tenant,
-          request.key,
-          answer.status,
-          JSON.stringify(headers),
-          bytes,
-        ]);
+        await tx.execute(
+          'update idempotency_keys set status = $3, headers = $4, reply = $5 where tenant = $1 and key = $2',
+          [request.tenant, request.key, answer.status, JSON.stringify(headers), bytes],
+        );
         return { status: answer.status, headers, bytes, replayed: false };
       }),
     );
   }
 }
 
-async function claim(tx: Tx, request: { readonly tenant: string; readonly key: string; readonly route: string }, bodyHash: string): Promise<KeyRow> {
+async function claim(
+  tx: Tx,
+  request: { readonly tenant: string; readonly key: string; readonly route: string },
+  bodyHash: string,
+): Promise<KeyRow> {
   await tx.query("select set_config('lock_timeout', $1, true)", [`${KEY_LOCK_TIMEOUT_MS}ms`]);
   // DO UPDATE, never DO NOTHING: a hit that writes is as durable as the first request, also on a synchronous standby.
   const [row] = await tx.query<KeyRow>(
@@ -125,7 +139,11 @@ async function claim(tx: Tx, request: { readonly tenant: string; readonly key: s
 
 function replay(row: KeyRow, bodyHash: string): StoredAnswer {
   if (row.body_hash !== bodyHash) {
-    throw new HttpProblem(422, 'idempotency_key_reused', 'this Idempotency-Key was used for another request; take a new one');
+    throw new HttpProblem(
+      422,
+      'idempotency_key_reused',
+      'this Idempotency-Key was used for another request; take a new one',
+    );
   }
   assert(row.status !== null && row.reply !== null, 'an idempotency row was committed without its answer');
   return { status: row.status, headers: row.headers ?? {}, bytes: row.reply, replayed: true };

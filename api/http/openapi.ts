@@ -9,7 +9,8 @@ export function describeApi(app: FastifyInstance, version: string): void {
       info: {
         title: 'Merit',
         version,
-        description: 'Scores models from their evaluation reports, promotes the ones that earn it, and books the capacity that retraining takes.',
+        description:
+          'Scores models from their evaluation reports, promotes the ones that earn it, and books the capacity that retraining takes.',
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
       components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
@@ -19,12 +20,30 @@ export function describeApi(app: FastifyInstance, version: string): void {
     transform: ({ schema, url, route }) => {
       const open = (route.config as { open?: boolean } | undefined)?.open === true;
       const plain = withoutIds(schema) as Record<string, unknown> | undefined;
-      return { schema: { ...plain, ...(open ? { security: [] } : {}) }, url: url.replaceAll('::', ':').replaceAll(/\([^)]*\)/g, '') };
+      return {
+        schema: { ...plain, ...(open ? { security: [] } : {}) },
+        url: url.replaceAll('::', VERB).replaceAll(/\([^)]*\)/g, ''),
+      };
     },
   });
+  let document: object | undefined;
   void app.register(async (scope) => {
-    scope.get('/openapi.json', { schema: { hide: true }, config: { open: true } }, async () => app.swagger());
+    scope.get('/openapi.json', { schema: { hide: true }, config: { open: true } }, async () => {
+      document ??= withVerbs(app.swagger());
+      return document;
+    });
   });
+}
+
+/** Stands for the colon of a verb (`/v1/jobs:plan`) while paths are read, where a colon starts a parameter. */
+const VERB = '%3A';
+
+function withVerbs(document: object): object {
+  const { paths = {} } = document as { paths?: Record<string, unknown> };
+  return {
+    ...document,
+    paths: Object.fromEntries(Object.entries(paths).map(([path, item]) => [path.replace(VERB, ':'), item])),
+  };
 }
 
 function withoutIds(value: unknown): unknown {

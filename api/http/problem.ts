@@ -102,7 +102,7 @@ function operating(error: OperatingError, traceId: string): Problem {
   switch (error.code) {
     case 'conflict':
       return made(409, 'conflict', detail, [], traceId);
-    case 'not_found':
+    case 'not-found':
       return made(404, 'not_found', detail, [], traceId);
     case 'unreachable':
     case 'timeout':
@@ -127,11 +127,14 @@ function frameworkProblem(error: unknown, traceId: string): Problem | undefined 
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return made(415, 'media_type', 'send application/json (NDJSON where the route says so)', [], traceId);
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
-      return made(400, 'content_length', 'the body is not as long as Content-Length says', [], traceId, { connection: 'close' });
+      return made(400, 'content_length', 'the body is not as long as Content-Length says', [], traceId, {
+        connection: 'close',
+      });
     case 'FST_ERR_CTP_EMPTY_TYPE':
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
       return made(400, 'body_required', 'this request needs a JSON body', [], traceId);
     case 'FST_ERR_BAD_URL':
+    case 'FST_ERR_MAX_PARAM_LENGTH':
       return made(404, 'not_found', 'there is nothing under this path', [], traceId);
     case 'ECONNRESET':
     case 'ERR_STREAM_PREMATURE_CLOSE':
@@ -146,7 +149,10 @@ const LOCK_NOT_AVAILABLE = '55P03';
 function databaseProblem(error: unknown, traceId: string): Problem | undefined {
   if (isDatabaseAway(error)) return made(503, 'unreachable', 'the database is away; try again', [], traceId, LATER);
   if ((error as { code?: unknown } | null)?.code === LOCK_NOT_AVAILABLE) {
-    return { ...made(409, 'busy', 'another request is changing the same thing; try again', [], traceId, LATER), ours: false };
+    return {
+      ...made(409, 'busy', 'another request is changing the same thing; try again', [], traceId, LATER),
+      ours: false,
+    };
   }
   return undefined;
 }

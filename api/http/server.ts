@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
-import fastify, { type FastifyInstance } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import { readBodies } from './body.ts';
+import type { RouteContext } from './context.ts';
 import { guardRequests } from './guard.ts';
 import { Idempotency } from './idempotency.ts';
 import * as limits from './limits.ts';
@@ -16,13 +17,6 @@ import { scoringRoutes } from './routes/scoring.ts';
 import type { Services } from './services.ts';
 import { traceIdOf, traceparent } from './trace.ts';
 import { validateBySchema } from './validate.ts';
-
-/** What every route file gets. */
-export interface RouteContext {
-  readonly app: FastifyInstance;
-  readonly services: Services;
-  readonly idempotency: Idempotency;
-}
 
 /** The HTTP server, not yet listening: the caller listens on loopback and closes it. */
 export function buildHttpServer(services: Services): FastifyInstance {
@@ -48,7 +42,8 @@ export function buildHttpServer(services: Services): FastifyInstance {
     frameworkErrors: (error, request, reply) => {
       const problem = problemOf(error, request.id);
       services.metrics.rejected(problem.code);
-      void reply.code(problem.status).headers(problem.headers).type('application/problem+json').send(problem.document);
+      if (problem.ours) services.log.error({ trace: request.id, err: error }, 'a request failed in the framework');
+      sendProblem(reply, problem);
     },
   });
   // Answers are plain values that their schemas describe; a serializer that drops what a schema forgot would hide it.
@@ -69,16 +64,24 @@ export function buildHttpServer(services: Services): FastifyInstance {
   return app;
 }
 
+function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
+  return reply.code(problem.status).headers(problem.headers).type('application/problem+json').send(problem.document);
+}
+
 function tellProblems(app: FastifyInstance, services: Services): void {
   app.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error, request.id);
     services.metrics.rejected(problem.code);
-    if (problem.ours) services.log.error({ trace: request.id, route: request.routeOptions.url, err: error }, 'a request failed');
-    return reply.code(problem.status).headers(problem.headers).type('application/problem+json').send(problem.document);
+    if (problem.ours)
+      services.log.error({ trace: request.id, route: request.routeOptions.url, err: error }, 'a request failed');
+    return sendProblem(reply, problem);
   });
   app.setNotFoundHandler((request) => {
     const allowed = allowedMethods(app, request.url);
-    if (allowed.length > 0) throw new HttpProblem(405, 'method', `this path takes ${allowed.join(', ')}`, { headers: { allow: allowed.join(', ') } });
+    if (allowed.length > 0)
+      throw new HttpProblem(405, 'method', `this path takes ${allowed.join(', ')}`, {
+        headers: { allow: allowed.join(', ') },
+      });
     throw new HttpProblem(404, 'not_found', 'there is nothing under this path');
   });
 }
@@ -88,7 +91,10 @@ const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 /** The methods under which this very path is routed. */
 function allowedMethods(app: FastifyInstance, url: string): readonly string[] {
   const path = url.split('?')[0] ?? url;
-  return (patterns.get(app) ?? []).filter((route) => route.pattern.test(path)).map((route) => route.method);
+  return (patterns.get(app) ?? [])
+    .filter((route) => route.pattern.test(path))
+    .map((route) => route.method)
+    .sort();
 }
 
 const patterns = new WeakMap<object, { readonly method: string; readonly pattern: RegExp }[]>();
@@ -118,8 +124,19 @@ function measure(app: FastifyInstance, services: Services): void {
   });
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none';
-    services.metrics.request(route, request.method, `${Math.floor(reply.statusCode / 100)}xx`, reply.elapsedTime / 1000);
-    const fields = { trace: request.id, method: request.method, route, status: reply.statusCode, ms: Math.round(reply.elapsedTime) };
+    services.metrics.request(
+      route,
+      request.method,
+      `${Math.floor(reply.statusCode / 100)}xx`,
+      reply.elapsedTime / 1000,
+    );
+    const fields = {
+      trace: request.id,
+      method: request.method,
+      route,
+      status: reply.statusCode,
+      ms: Math.round(reply.elapsedTime),
+    };
     if (request.routeOptions.config?.open !== true) services.log.info(fields, 'request');
   });
 }
@@ -138,7 +155,11 @@ function answerBrokenRequest(services: Services, error: Error & { readonly code?
 function brokenRequest(error: Error & { readonly code?: string }): HttpProblem {
   switch (error.code) {
     case 'HPE_HEADER_OVERFLOW':
-      return new HttpProblem(431, 'headers_too_large', `the headers are larger than ${limits.MAX_HEADER_BYTES / 1024} KiB`);
+      return new HttpProblem(
+        431,
+        'headers_too_large',
+        `the headers are larger than ${limits.MAX_HEADER_BYTES / 1024} KiB`,
+      );
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new HttpProblem(408, 'request_timeout', 'the request did not arrive in time');
     case 'HPE_INVALID_METHOD':

@@ -79,10 +79,19 @@ export interface JobsService {
   /** Books the job: its spec is checked, its code (if any) is stored already. Returns the job's view. */
   submit(tx: Tx, caller: Caller, spec: JobSpec): Promise<View>;
   /** Asks for its end; safe to repeat. undefined: no such job of this tenant. `ended`: it had ended before. */
-  cancel(tx: Tx, caller: Caller, jobId: string): Promise<{ readonly kind: 'asked' | 'ended'; readonly view: View } | undefined>;
+  cancel(
+    tx: Tx,
+    caller: Caller,
+    jobId: string,
+  ): Promise<{ readonly kind: 'asked' | 'ended'; readonly view: View } | undefined>;
   /** What would happen if it were submitted now: offers with price, most it can cost, what is free, and every reason that stands against it. */
   plan(tx: Tx, caller: Caller, spec: JobSpec): Promise<View>;
-  list(tx: Tx, caller: Caller, filter: { readonly state?: string; readonly division?: string; readonly model?: string }, page: Page): Promise<Rows>;
+  list(
+    tx: Tx,
+    caller: Caller,
+    filter: { readonly state?: string; readonly division?: string; readonly model?: string },
+    page: Page,
+  ): Promise<Rows>;
   get(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
   why(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
   events(tx: Tx, caller: Caller, jobId: string): Promise<readonly View[] | undefined>;
@@ -94,11 +103,21 @@ export interface JobsService {
     jobId: string,
     options: { readonly attempt: number | undefined; readonly fromByte: number; readonly maxBytes: number },
     signal: AbortSignal,
-  ): Promise<{ readonly bytes: Uint8Array; readonly attempt: number; readonly nextByte: number; readonly done: boolean } | undefined>;
+  ): Promise<
+    | { readonly bytes: Uint8Array; readonly attempt: number; readonly nextByte: number; readonly done: boolean }
+    | undefined
+  >;
   /** Reads every stored object again. undefined: no such job; null: it left no manifest. Outside any transaction. */
   verify(caller: Caller, jobId: string, signal: AbortSignal): Promise<View | null | undefined>;
   /** The receipt's bytes. `not_yet`: it has not ended, or its last event is not under a checkpoint. Outside any transaction. */
-  receipt(caller: Caller, jobId: string): Promise<{ readonly kind: 'ready'; readonly bytes: Uint8Array } | { readonly kind: 'not_yet'; readonly text: string } | undefined>;
+  receipt(
+    caller: Caller,
+    jobId: string,
+  ): Promise<
+    | { readonly kind: 'ready'; readonly bytes: Uint8Array }
+    | { readonly kind: 'not_yet'; readonly text: string }
+    | undefined
+  >;
 }
 
 export type ReportAnswer =
@@ -108,7 +127,11 @@ export type ReportAnswer =
 
 export interface ReportsService {
   /** One report's raw bytes, already checked by core/eval-report; durable in the log when it resolves. */
-  append(caller: Caller, report: { readonly producer: string; readonly reportId: string; readonly digest: Uint8Array }, bytes: Uint8Array): Promise<ReportAnswer>;
+  append(
+    caller: Caller,
+    report: { readonly producer: string; readonly reportId: string; readonly digest: Uint8Array },
+    bytes: Uint8Array,
+  ): Promise<ReportAnswer>;
   /** NDJSON of any size; durable when it resolves. */
   appendStream(caller: Caller, body: AsyncIterable<Uint8Array>): Promise<View>;
 }
@@ -121,7 +144,12 @@ export interface ScoringService {
   suites(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
   suite(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
   putSuite(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;
-  promotions(tx: Tx, caller: Caller, filter: { readonly suite?: string; readonly model?: string }, page: Page): Promise<Rows>;
+  promotions(
+    tx: Tx,
+    caller: Caller,
+    filter: { readonly suite?: string; readonly model?: string },
+    page: Page,
+  ): Promise<Rows>;
   promotion(tx: Tx, caller: Caller, id: string): Promise<View | undefined>;
   models(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
   model(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
@@ -137,13 +165,22 @@ export interface PoolsService {
   pool(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
   putPool(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;
   /** Every balance of the tenant: quotas and budgets with limit, held, used and free. */
-  quotas(tx: Tx, caller: Caller, filter: { readonly division?: string; readonly pool?: string }): Promise<readonly View[]>;
+  quotas(
+    tx: Tx,
+    caller: Caller,
+    filter: { readonly division?: string; readonly pool?: string },
+  ): Promise<readonly View[]>;
   putBudget(tx: Tx, caller: Caller, division: string, document: unknown): Promise<View>;
 }
 
 export interface AuditService {
   /** Events in order of sequence, those not sequenced yet last. */
-  events(tx: Tx, caller: Caller, filter: { readonly subject?: string; readonly type?: string }, page: Page): Promise<Rows>;
+  events(
+    tx: Tx,
+    caller: Caller,
+    filter: { readonly subject?: string; readonly type?: string },
+    page: Page,
+  ): Promise<Rows>;
   /** The public keys and checkpoints that an offline check is pinned to. */
   roots(caller: Caller): Promise<View>;
   /** The whole chain of the installation as one bundle; needs `operate`. */
@@ -152,7 +189,7 @@ export interface AuditService {
 
 export interface CodeService {
   /** Stores a zip of a working directory by its content; returns `code:<sha256>`. */
-  put(caller: Caller, body: AsyncIterable<Uint8Array>): Promise<View>;
+  put(caller: Caller, packed: Uint8Array): Promise<View>;
 }
 
 export interface Services {

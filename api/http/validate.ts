@@ -38,7 +38,9 @@ function sharpened(refusal: Refusal, value: unknown, httpPart: string | undefine
   if (httpPart === 'body' && refusal.field === '' && refusal.code === 'type') {
     return refuse('not_an_object', '', 'must be a JSON object', 'send an object');
   }
-  const at = refusal.field.split('.').reduce<unknown>((part, name) => (part as Record<string, unknown> | undefined)?.[name], value);
+  const at = refusal.field
+    .split('.')
+    .reduce<unknown>((part, name) => (part as Record<string, unknown> | undefined)?.[name], value);
   if (typeof at === 'number' && Number.isInteger(at) && !Number.isSafeInteger(at)) {
     return refuse('unsafe_integer', refusal.field, 'is an integer beyond 2^53', 'choose a value in range');
   }

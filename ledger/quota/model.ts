@@ -183,7 +183,7 @@ function modelOpen(
     const was = standing(model, model.log, id).use;
     const will = standing(model, after, id).use;
     if (will > limit && will > was) {
-      return { kind: 'exceeds_limit', account: id, shortfall: will - (was > limit ? was : limit) };
+      return { kind: 'exceeds_limit', account: id, shortfall: was > limit ? will - was : will - limit };
     }
   }
   for (const id of sides) {
@@ -200,7 +200,9 @@ function modelResolve(
   asked: Extract<TransferRequest, { readonly kind: 'post' | 'void' }>,
 ): TransferOutcome {
   const pending = model.log.find((entry) => entry.id === asked.pendingId && entry.kind === 'pending');
-  if (pending?.tenant !== context.tenant) return { kind: 'pending_not_found' };
+  if (pending?.tenant !== context.tenant || pending.bookingId !== context.bookingId) {
+    return { kind: 'pending_not_found' };
+  }
   const resolved = resolutionIn(model.log, pending.id)?.kind;
   if (resolved === 'post') return { kind: 'already_posted' };
   if (resolved === 'void') return { kind: 'already_voided' };

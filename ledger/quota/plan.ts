@@ -166,7 +166,8 @@ function limitExcess(before: Balance, after: Balance): bigint {
 
 function resolve(view: LedgerView, context: TransferContext, transfer: Resolving, journal: Journal): TransferOutcome {
   const pending = view.transfers.get(transfer.pendingId);
-  if (pending === undefined || pending.kind !== 'pending' || pending.tenant !== context.tenant) {
+  if (pending === undefined || pending.kind !== 'pending') return { kind: 'pending_not_found' };
+  if (pending.tenant !== context.tenant || pending.bookingId !== context.bookingId) {
     return { kind: 'pending_not_found' };
   }
   const resolution = view.resolutions.get(pending.id);

@@ -64,7 +64,7 @@ export type TransferOutcome =
   | { readonly kind: 'exists_with_different_expiry' }
   | { readonly kind: 'exists_with_different_booking' }
   | { readonly kind: 'exists_with_different_attempt' }
-  /** The pending transfer is unknown, another tenant's, or not pending at all. */
+  /** The pending transfer is unknown, another tenant's or booking's, or not pending at all. */
   | { readonly kind: 'pending_not_found' }
   | { readonly kind: 'already_posted' }
   | { readonly kind: 'already_voided' }

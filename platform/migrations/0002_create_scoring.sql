@@ -93,7 +93,8 @@ create table watches (
   suite_hash     text not null,
   model          text not null,
   role           text not null check (role in ('incumbent', 'candidate')),
-  start_ms       bigint not null,
+  -- null: before the suite's first report.
+  start_ms       bigint,
   run            integer not null default 0,
   guardrails     jsonb not null default '[]',
   opened_at      jsonb not null default '{}',
@@ -127,8 +128,9 @@ create table evidence_sums (
   primary key (watch_id, model, metric, tick_ms)
 );
 
--- The same sums of reports at or ahead of the suite's watermark: a watch that starts at the watermark counts them too.
-create table evidence_ahead (
+-- The edge (scoring/rules/edge.ts): the same sums of reports at or ahead of the suite's watermark, which a watch that starts at
+-- the watermark counts too.
+create table evidence_edge (
   tenant      text not null references tenants,
   suite       text not null,
   suite_hash  text not null,
@@ -378,7 +380,7 @@ do $$
 declare t text;
 begin
   foreach t in array array['suites', 'models', 'model_versions', 'model_aliases', 'candidates', 'suite_states', 'watches', 'seats',
-                           'evidence_sums', 'evidence_ahead', 'tick_reports', 'series', 'panes', 'pane_buckets', 'dedup_blocks',
+                           'evidence_sums', 'evidence_edge', 'tick_reports', 'series', 'panes', 'pane_buckets', 'dedup_blocks',
                            'watermarks', 'scores', 'rescore_ranges', 'policy_questions', 'decisions', 'decision_reviews',
                            'retrain_requests', 'quarantine', 'input_counters'] loop
     perform secure_table(t);
@@ -396,8 +398,8 @@ grant update on suites, models, model_aliases to merit_app;
 grant update (retired_at) on model_versions to merit_app;
 grant update (state, seat, actor, trace_id) on candidates to merit_app;
 
-grant update on suites, models, model_versions, model_aliases, candidates, suite_states, watches, seats, evidence_sums, evidence_ahead,
+grant update on suites, models, model_versions, model_aliases, candidates, suite_states, watches, seats, evidence_sums, evidence_edge,
                 tick_reports, series, panes, pane_buckets, watermarks, scores, rescore_ranges, policy_questions, retrain_requests,
                 input_counters to merit_engine;
-grant delete on evidence_ahead, tick_reports, panes, pane_buckets, dedup_blocks, rescore_ranges to merit_engine;
+grant delete on evidence_edge, tick_reports, panes, pane_buckets, dedup_blocks, rescore_ranges to merit_engine;
 grant usage on all sequences in schema public to merit_engine;

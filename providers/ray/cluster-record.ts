@@ -12,7 +12,7 @@ export type ClusterRecord =
       readonly clusterId: string;
       readonly tempDir: string;
       readonly pid: number;
-      /** Field 22 of /proc/PID/stat. */
+      /** As platform/processes.ts says it: the boot, and field 22 of /proc/PID/stat. */
       readonly startTime: string;
       readonly address: string;
     };

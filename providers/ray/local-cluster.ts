@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { RayJobClient, RayJobError } from 'ray-job-submission-client';
 import { OperatingError } from '../../core/operating-error.ts';
 import { systemClock } from '../../platform/clock.ts';
-import { isRunning, processFacts } from '../process-table.ts';
+import { isAlive, processStart } from '../../platform/processes.ts';
 import { CLUSTER_MARK, endCluster } from './cluster-processes.ts';
 import { type ClusterRecord, readRecord, removeRecord, writeRecord } from './cluster-record.ts';
 import { freePorts } from './free-ports.ts';
@@ -91,7 +91,7 @@ async function discard(stateDir: string, record: ClusterRecord): Promise<void> {
 }
 
 async function canAdopt(record: Running, tokenFile: string): Promise<boolean> {
-  if (!(await isRunning(record.pid, record.startTime))) return false;
+  if (!isAlive(record.pid, record.startTime)) return false;
   try {
     await ready(record, tokenFile, ADOPT_TIMEOUT_MS);
     return true;
@@ -127,7 +127,7 @@ async function start(options: LocalClusterOptions, tokenFile: string): Promise<R
     const ports = await freePorts(PORTS);
     const dashboardPort = options.dashboardPort ?? ports[0] ?? 0;
     const pid = await spawnHead(options, { tokenFile, tempDir, clusterId, dashboardPort, ports });
-    const startTime = (await processFacts(pid))?.startTime;
+    const startTime = processStart(pid);
     if (startTime === undefined) throw await startFailure(options.stateDir, 'it ended at once');
     record = { state: 'running', clusterId, tempDir, pid, startTime, address: `http://127.0.0.1:${dashboardPort}` };
     await writeRecord(options.stateDir, record);
@@ -214,7 +214,7 @@ function headEnvironment(options: LocalClusterOptions, place: HeadPlace): NodeJS
 
 /** Until the dashboard answers to our token and its job agent takes submissions: the version alone answers ~6 s too early. */
 async function ready(record: Running, tokenFile: string, timeoutMs: number): Promise<void> {
-  const deadlineMs = Date.now() + timeoutMs;
+  const deadlineMs = performance.now() + timeoutMs;
   const token = () => readFile(tokenFile, 'utf8');
   const client = new RayJobClient({
     address: record.address,
@@ -235,9 +235,9 @@ async function ready(record: Running, tokenFile: string, timeoutMs: number): Pro
         if (error.code === 'auth')
           throw new OperatingError('auth', 'never', 'asking the local Ray: it does not know our token');
         const doing = 'waiting for the local Ray to take jobs';
-        if (!(await isRunning(record.pid, record.startTime)))
+        if (!isAlive(record.pid, record.startTime))
           throw new OperatingError('unreachable', 'safe', `${doing}: it ended`);
-        if (Date.now() >= deadlineMs) throw new OperatingError('timeout', 'safe', doing, { cause: error });
+        if (performance.now() >= deadlineMs) throw new OperatingError('timeout', 'safe', doing, { cause: error });
       }
       await systemClock.sleep(POLL_MS);
     }

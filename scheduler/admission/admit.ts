@@ -1,5 +1,5 @@
-import type { JobSpec } from '../../core/job.ts';
 import type { Placement, Reason } from '../../core/booking.ts';
+import type { JobSpec } from '../../core/job.ts';
 import { type Balance, costCents, type FlavourSnapshot, type Snapshot } from '../../pools/snapshot.ts';
 
 /** A waiting booking as the planner sees it. */
@@ -37,12 +37,17 @@ class Charges {
 export function admit(snapshot: Snapshot, queue: readonly Waiting[], nowMs: number): readonly Decision[] {
   const charges = new Charges();
   const ordered = [...queue].sort(
-    (a, b) => b.spec.priority - a.spec.priority || a.createdAtMs - b.createdAtMs || (a.bookingId < b.bookingId ? -1 : 1),
+    (a, b) =>
+      b.spec.priority - a.spec.priority || a.createdAtMs - b.createdAtMs || (a.bookingId < b.bookingId ? -1 : 1),
   );
   return ordered.map((booking) => {
     if (booking.notBeforeMs > nowMs) {
       const text = `waits until ${new Date(booking.notBeforeMs).toISOString()} before its next attempt`;
-      return { kind: 'wait', bookingId: booking.bookingId, reasons: [{ code: 'backing_off', text, mend: 'wait, or cancel it' }] };
+      return {
+        kind: 'wait',
+        bookingId: booking.bookingId,
+        reasons: [{ code: 'backing_off', text, mend: 'wait, or cancel it' }],
+      };
     }
     return decide(snapshot, charges, booking);
   });
@@ -54,7 +59,9 @@ interface Option {
   readonly holdCents: bigint;
 }
 
-type Verdict = { readonly fits: true } | { readonly fits: false; readonly ever: boolean; readonly reasons: readonly Reason[] };
+type Verdict =
+  | { readonly fits: true }
+  | { readonly fits: false; readonly ever: boolean; readonly reasons: readonly Reason[] };
 
 function decide(snapshot: Snapshot, charges: Charges, booking: Waiting): Decision {
   const { spec, tenant, bookingId } = booking;
@@ -63,7 +70,11 @@ function decide(snapshot: Snapshot, charges: Charges, booking: Waiting): Decisio
   for (const pool of spec.pools) {
     const flavours = snapshot.flavoursOf(tenant, pool);
     if (flavours === undefined) {
-      reasons.push({ code: 'unknown_pool', text: `pool ${pool} does not exist`, mend: 'name a pool from `merit pools ls`' });
+      reasons.push({
+        code: 'unknown_pool',
+        text: `pool ${pool} does not exist`,
+        mend: 'name a pool from `merit pools ls`',
+      });
       continue;
     }
     const usable = flavours.filter((flavour) => flavour.resource === (spec.gpuMilli > 0 ? 'gpu' : 'cpu'));
@@ -88,12 +99,17 @@ function decide(snapshot: Snapshot, charges: Charges, booking: Waiting): Decisio
   return {
     kind: 'infeasible',
     bookingId,
-    reason: { code: first.code, text: `can never start: ${reasons.map((reason) => reason.text).join('; ')}`, mend: first.mend },
+    reason: {
+      code: first.code,
+      text: `can never start: ${reasons.map((reason) => reason.text).join('; ')}`,
+      mend: first.mend,
+    },
   };
 }
 
 const capacityKey = (tenant: string, flavour: FlavourSnapshot) => `c ${tenant} ${flavour.pool} ${flavour.flavour}`;
-const quotaKey = (tenant: string, division: string, flavour: FlavourSnapshot) => `q ${tenant} ${division} ${flavour.pool} ${flavour.flavour}`;
+const quotaKey = (tenant: string, division: string, flavour: FlavourSnapshot) =>
+  `q ${tenant} ${division} ${flavour.pool} ${flavour.flavour}`;
 const budgetKey = (tenant: string, division: string, currency: string) => `b ${tenant} ${division} ${currency}`;
 
 /** All that stands between the booking and this flavour, not the first of it. */
@@ -103,14 +119,26 @@ function weigh(snapshot: Snapshot, charges: Charges, booking: Waiting, option: O
   const where = `${flavour.pool}/${flavour.flavour}`;
   const reasons: Reason[] = [];
   let ever = true;
-  const lacks = (code: string, what: string, balance: Balance | undefined, need: bigint, key: string, unit: (n: bigint) => string, mend: string) => {
+  const lacks = (
+    code: string,
+    what: string,
+    balance: Balance | undefined,
+    need: bigint,
+    key: string,
+    unit: (n: bigint) => string,
+    mend: string,
+  ) => {
     if (balance === undefined || balance.limit < need) {
       ever = false;
       const limit = balance === undefined ? 'none' : unit(balance.limit);
       reasons.push({ code, text: `${where}: needs ${unit(need)}, ${what} is ${limit} in all`, mend });
     } else if (charges.free(key, balance) < need) {
       const free = charges.free(key, balance);
-      reasons.push({ code, text: `${where}: needs ${unit(need)}, ${unit(free < 0n ? 0n : free)} of ${what} is free now (${unit(need - free)} short)`, mend });
+      reasons.push({
+        code,
+        text: `${where}: needs ${unit(need)}, ${unit(free < 0n ? 0n : free)} of ${what} is free now (${unit(need - free)} short)`,
+        mend,
+      });
     }
   };
   const units = (milli: bigint) => `${decimal(milli, 3)} ${flavour.resource}`;
@@ -124,13 +152,41 @@ function weigh(snapshot: Snapshot, charges: Charges, booking: Waiting, option: O
     });
   }
   const capacity = { limit: flavour.capacityMilli, free: flavour.freeMilli };
-  lacks('capacity', 'its capacity', capacity, ask, capacityKey(tenant, flavour), units, 'wait, ask for less, or name another pool');
+  lacks(
+    'capacity',
+    'its capacity',
+    capacity,
+    ask,
+    capacityKey(tenant, flavour),
+    units,
+    'wait, ask for less, or name another pool',
+  );
   const quota = snapshot.quota(tenant, spec.division, flavour.pool, flavour.flavour);
-  lacks('quota', `the quota of division ${spec.division}`, quota, ask, quotaKey(tenant, spec.division, flavour), units, 'wait, ask for less, or have the quota raised');
+  lacks(
+    'quota',
+    `the quota of division ${spec.division}`,
+    quota,
+    ask,
+    quotaKey(tenant, spec.division, flavour),
+    units,
+    'wait, ask for less, or have the quota raised',
+  );
   const budget = snapshot.budget(tenant, spec.division, flavour.currency);
-  lacks('budget', `the budget of division ${spec.division}`, budget, holdCents, budgetKey(tenant, spec.division, flavour.currency), money, 'shorten the lease or have the budget raised');
+  lacks(
+    'budget',
+    `the budget of division ${spec.division}`,
+    budget,
+    holdCents,
+    budgetKey(tenant, spec.division, flavour.currency),
+    money,
+    'shorten the lease or have the budget raised',
+  );
   if (flavour.away !== undefined) {
-    reasons.push({ code: 'provider_unreachable', text: `${where}: ${flavour.away}`, mend: 'start or mend the provider; the booking goes on by itself' });
+    reasons.push({
+      code: 'provider_unreachable',
+      text: `${where}: ${flavour.away}`,
+      mend: 'start or mend the provider; the booking goes on by itself',
+    });
   }
   return reasons.length === 0 ? { fits: true } : { fits: false, ever, reasons };
 }

@@ -1,16 +1,16 @@
-import type { Json } from '../../core/canonical.ts';
 import type { BookingState, PolicyAnswer, Reason } from '../../core/booking.ts';
-import { OperatingError } from '../../core/operating-error.ts';
+import type { Json } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
+import { OperatingError } from '../../core/operating-error.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
 import { trailAgeMs } from '../../ledger/audit/sequencer.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import { attemptSpec } from './attempt-spec.ts';
-import { type Booking, transition, note } from './booking-store.ts';
+import { type Booking, note, transition } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
-import { holdId, postAll } from './money.ts';
 import { APPLY_DEADLINE_MS, MAX_UNSEALED_MS, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
-import { allocationRequest, policyAnswer } from './reserve.ts';
+import { holdId, postAll } from './money.ts';
+import { allocationRequest, deniedReason, policyAnswer } from './reserve.ts';
 
 /**
  * The apply saga from `reserved` on (reserve.ts does what comes before):
@@ -43,53 +43,92 @@ export async function holdMoney(ctx: SagaContext, booking: Booking, state: In<'r
       division: booking.division,
       bookingId: booking.bookingId,
       attempt: state.attempt,
-      amountCents: BigInt(state.placement.holdCents),
+      amountCents: state.placement.holdCents,
       currency: state.placement.currency,
     },
     AbortSignal.timeout(PEER_TIMEOUT_MS),
   );
-  if (answer.kind === 'refused') {
-    const reason = { code: 'finance_refused', text: `Finance refused the hold: ${answer.text}`, mend: 'see the division’s budget with Finance, then submit again' };
-    return undo(ctx, booking, 'rejected', reason, [answer.evidence]);
+  switch (answer.kind) {
+    case 'held':
+      break;
+    case 'unknown':
+      return { kind: 'retry', why: answer.cause.message };
+    case 'reversed':
+      return undo(
+        ctx,
+        booking,
+        'retry',
+        { code: 'finance_reversed', text: 'Finance had reversed this hold', mend: 'it is tried again by itself' },
+        [answer.evidence],
+      );
+    case 'refused':
+    case 'conflict':
+    case 'invalid':
+      return undo(ctx, booking, 'rejected', financeReason(answer.reason), [answer.evidence]);
   }
   const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
-    transition(tx, booking, { type: 'hold_granted', holdId: id }, {
-      actor: ACTOR,
-      nowMs: ctx.clock.now(),
-      work: async () => ({
-        key: attemptKey(booking.bookingId, state.attempt),
-        holdId: id,
-        evidence: [await putEvidence(tx, booking.tenant, answer.evidence)],
-      }),
-    }),
+    transition(
+      tx,
+      booking,
+      { type: 'hold_granted', holdId: id },
+      {
+        actor: ACTOR,
+        nowMs: ctx.clock.now(),
+        work: async () => ({
+          key: attemptKey(booking.bookingId, state.attempt),
+          holdId: id,
+          evidence: [await putEvidence(tx, booking.tenant, answer.evidence)],
+        }),
+      },
+    ),
   );
   return { kind: 'moved', booking: moved };
 }
 
 /** `requesting`: looks for the attempt's key, then submits it. Time-outs are unknown, never failed. */
-export async function requestProvider(ctx: SagaContext, booking: Booking, state: In<'requesting'>): Promise<StepResult> {
+export async function requestProvider(
+  ctx: SagaContext,
+  booking: Booking,
+  state: In<'requesting'>,
+): Promise<StepResult> {
   const key = attemptKey(booking.bookingId, state.attempt);
   const late = isPastDeadline(ctx, booking);
   try {
     const provider = await ctx.providers.of(booking.tenant, state.placement.pool);
     const seen = await provider.observe(key, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
-    const lookAgain = seen.state === 'absent' && state.unknown && ctx.clock.now() - booking.updatedAtMs < provider.consistencyWindowMs;
+    const lookAgain =
+      seen.state === 'absent' && state.unknown && ctx.clock.now() - booking.updatedAtMs < provider.consistencyWindowMs;
     if (lookAgain) return { kind: 'idle', againInMs: 1_000 };
-    if (seen.state === 'absent' && late) return undo(ctx, booking, 'retry', gaveUp('the provider did not take the job'));
+    if (seen.state === 'absent' && late)
+      return undo(ctx, booking, 'retry', gaveUp('the provider did not take the job'));
     const handle =
-      seen.state === 'absent' ? await provider.submit(await attemptSpec(ctx, booking, state), AbortSignal.timeout(PROVIDER_TIMEOUT_MS)) : seen.handle;
+      seen.state === 'absent'
+        ? await provider.submit(await attemptSpec(ctx, booking, state), AbortSignal.timeout(PROVIDER_TIMEOUT_MS))
+        : seen.handle;
     const nowMs = ctx.clock.now();
-    const stored = { provider: handle.provider, id: handle.id, ...(handle.uid === undefined ? {} : { uid: handle.uid }) };
+    const stored = {
+      provider: handle.provider,
+      id: handle.id,
+      ...(handle.uid === undefined ? {} : { uid: handle.uid }),
+    };
     const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
-      transition(tx, booking, { type: 'accepted', handle: stored }, {
-        actor: ACTOR,
-        nowMs,
-        work: async () => {
-          const values = [booking.bookingId, state.attempt, JSON.stringify(stored), new Date(nowMs)];
-          await tx.execute('update attempts set handle = $3, started_at = $4 where booking_id = $1 and attempt = $2', values);
-          return { handle: stored };
+      transition(
+        tx,
+        booking,
+        { type: 'accepted', handle: stored },
+        {
+          actor: ACTOR,
+          nowMs,
+          work: async () => {
+            const values = [booking.bookingId, state.attempt, JSON.stringify(stored), new Date(nowMs)];
+            await tx.execute(
+              'update attempts set handle = $3, started_at = $4 where booking_id = $1 and attempt = $2',
+              values,
+            );
+            return { handle: stored };
+          },
         },
-      }),
+      ),
     );
     ctx.metrics.requestLatency('submitted', (nowMs - booking.createdAtMs) / 1000);
     return { kind: 'moved', booking: moved };
@@ -98,50 +137,96 @@ export async function requestProvider(ctx: SagaContext, booking: Booking, state:
   }
 }
 
-async function requestFailed(ctx: SagaContext, booking: Booking, state: In<'requesting'>, error: unknown, late: boolean): Promise<StepResult> {
+async function requestFailed(
+  ctx: SagaContext,
+  booking: Booking,
+  state: In<'requesting'>,
+  error: unknown,
+  late: boolean,
+): Promise<StepResult> {
   if (!(error instanceof ProviderError || error instanceof OperatingError)) throw error;
   const text = error.message;
   const code = error instanceof ProviderError ? error.code : 'transient';
   switch (code) {
     case 'no_capacity':
     case 'quota_exceeded':
-      return undo(ctx, booking, 'retry', { code, text: `the provider has no room: ${text}`, mend: 'it is tried again by itself' });
+      return undo(ctx, booking, 'retry', {
+        code,
+        text: `the provider has no room: ${text}`,
+        mend: 'it is tried again by itself',
+      });
     case 'preempted':
-      return undo(ctx, booking, 'retry', { code, text: `the provider took the capacity back: ${text}`, mend: 'it is tried again by itself' });
+      return undo(ctx, booking, 'retry', {
+        code,
+        text: `the provider took the capacity back: ${text}`,
+        mend: 'it is tried again by itself',
+      });
     case 'invalid':
-      return undo(ctx, booking, 'rejected', { code: 'provider_refused', text: `the provider refused the job: ${text}`, mend: 'mend the job file and submit again' });
+      return undo(ctx, booking, 'rejected', {
+        code: 'provider_refused',
+        text: `the provider refused the job: ${text}`,
+        mend: 'mend the job file and submit again',
+      });
     case 'auth':
-      return undo(ctx, booking, 'retry', { code: 'provider_auth', text: `the provider refused our credentials: ${text}`, mend: 'mend the pool’s token; the booking goes on by itself' });
+      return undo(ctx, booking, 'retry', {
+        code: 'provider_auth',
+        text: `the provider refused our credentials: ${text}`,
+        mend: 'mend the pool’s token; the booking goes on by itself',
+      });
     case 'transient':
     case 'not_found':
       break;
   }
   const unknown = error instanceof ProviderError && error.effect !== 'none';
-  if (!unknown && late) return undo(ctx, booking, 'retry', { code: 'provider_unreachable', text, mend: 'start or mend the provider; the booking goes on by itself' });
+  if (!unknown && late)
+    return undo(ctx, booking, 'retry', {
+      code: 'provider_unreachable',
+      text,
+      mend: 'start or mend the provider; the booking goes on by itself',
+    });
   if (unknown && !state.unknown) {
     await ctx.db.asLeader(ctx.epoch, (tx) => note(tx, booking, { ...state, unknown: true }, ctx.clock.now()));
   }
   if (!unknown && !state.unknown && error instanceof ProviderError) {
     // Nothing can have started: give the capacity back at once rather than hold it for a provider that is away.
-    return undo(ctx, booking, 'retry', { code: 'provider_unreachable', text, mend: 'start or mend the provider; the booking goes on by itself' });
+    return undo(ctx, booking, 'retry', {
+      code: 'provider_unreachable',
+      text,
+      mend: 'start or mend the provider; the booking goes on by itself',
+    });
   }
   return { kind: 'retry', why: text };
 }
 
 /** `confirming`: Finance confirms, SentinelNet's version is looked at again, and one transaction makes it `applied`. */
-export async function confirmAndApply(ctx: SagaContext, booking: Booking, state: In<'confirming'>): Promise<StepResult> {
+export async function confirmAndApply(
+  ctx: SagaContext,
+  booking: Booking,
+  state: In<'confirming'>,
+): Promise<StepResult> {
   if (isPastDeadline(ctx, booking)) return undo(ctx, booking, 'retry', gaveUp('the booking could not be confirmed'));
   const confirmed = await ctx.finance.confirm(state.holdId, AbortSignal.timeout(PEER_TIMEOUT_MS));
-  if (confirmed.kind === 'refused') {
-    const reason = { code: 'finance_refused', text: `Finance refused to confirm: ${confirmed.text}`, mend: 'ask Finance, then submit again' };
-    return undo(ctx, booking, 'rejected', reason, [confirmed.evidence]);
+  switch (confirmed.kind) {
+    case 'done':
+      break;
+    case 'unknown':
+      return { kind: 'retry', why: confirmed.cause.message };
+    case 'absent':
+    case 'conflict':
+    case 'invalid':
+      return undo(ctx, booking, 'rejected', financeReason(confirmed.reason), [confirmed.evidence]);
   }
   const recheck = await recheckPolicy(ctx, booking, state);
   if (recheck.kind === 'deny') return undo(ctx, booking, 'rejected', recheck.reason, [recheck.evidence]);
   const nowMs = ctx.clock.now();
   const moved = await ctx.db.asLeader(ctx.epoch, async (tx) => {
     if ((await trailAgeMs(tx, nowMs)) >= MAX_UNSEALED_MS) return undefined;
-    const event = { type: 'apply', atMs: nowMs, leaseEndsAtMs: nowMs + booking.spec.leaseMs, policy: recheck.policy } as const;
+    const event = {
+      type: 'apply',
+      atMs: nowMs,
+      leaseEndsAtMs: nowMs + booking.spec.leaseMs,
+      policy: recheck.policy,
+    } as const;
     return transition(tx, booking, event, {
       actor: ACTOR,
       nowMs,
@@ -153,24 +238,32 @@ export async function confirmAndApply(ctx: SagaContext, booking: Booking, state:
       },
     });
   });
-  if (moved === undefined) return { kind: 'retry', why: 'the audit trail is not sealed: its signer or sequencer is behind' };
+  if (moved === undefined)
+    return { kind: 'retry', why: 'the audit trail is not sealed: its signer or sequencer is behind' };
   ctx.metrics.requestLatency('applied', (nowMs - booking.createdAtMs) / 1000);
   ctx.metrics.applied('applied');
   return { kind: 'moved', booking: moved };
 }
 
 type Recheck =
-  | { readonly kind: 'allow'; readonly policy: PolicyAnswer; readonly evidence: Json | undefined }
-  | { readonly kind: 'deny'; readonly reason: Reason; readonly evidence: Json };
+  | { readonly kind: 'allow'; readonly policy: PolicyAnswer; readonly evidence: object | undefined }
+  | { readonly kind: 'deny'; readonly reason: Reason; readonly evidence: object };
 
 /** The version in force must be the one that allowed it; a newer one is asked the same question again. */
 async function recheckPolicy(ctx: SagaContext, booking: Booking, state: In<'confirming'>): Promise<Recheck> {
-  const version = await ctx.policy.currentVersion(AbortSignal.timeout(PEER_TIMEOUT_MS));
+  const version = await ctx.sentinelNet.currentPolicyVersion(AbortSignal.timeout(PEER_TIMEOUT_MS));
   if (version === state.policy.policyVersion) return { kind: 'allow', policy: state.policy, evidence: undefined };
-  const verdict = await ctx.policy.decide(allocationRequest(booking, state.attempt, state.placement), AbortSignal.timeout(PEER_TIMEOUT_MS));
+  const verdict = await ctx.sentinelNet.decide(
+    allocationRequest(booking, state.attempt, state.placement),
+    AbortSignal.timeout(PEER_TIMEOUT_MS),
+  );
   if (verdict.kind === 'deny') {
-    const text = `the policy changed before the booking was applied: ${verdict.text}`;
-    return { kind: 'deny', reason: { code: 'policy_denied', text, mend: 'ask the owners of the policy' }, evidence: verdict.evidence };
+    const reason = deniedReason(verdict);
+    return {
+      kind: 'deny',
+      reason: { ...reason, text: `the policy changed before it was applied: ${reason.text}` },
+      evidence: verdict.evidence,
+    };
   }
   if (verdict.signatures > state.policy.signatures) {
     const text = `the policy now asks for ${verdict.signatures} signatures`;
@@ -185,22 +278,35 @@ export async function undo(
   booking: Booking,
   outcome: 'retry' | 'rejected' | 'failed' | 'released' | 'expired' | 'cancelled',
   reason: Reason,
-  evidence: readonly Json[] = [],
+  evidence: readonly object[] = [],
 ): Promise<StepResult> {
   const nowMs = ctx.clock.now();
   const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
-    transition(tx, booking, { type: 'release', outcome, reason, atMs: nowMs }, {
-      actor: ACTOR,
-      nowMs,
-      work: async () => {
-        const hashes: string[] = [];
-        for (const body of evidence) hashes.push(await putEvidence(tx, booking.tenant, body));
-        return hashes.length === 0 ? {} : { evidence: hashes };
+    transition(
+      tx,
+      booking,
+      { type: 'release', outcome, reason, atMs: nowMs },
+      {
+        actor: ACTOR,
+        nowMs,
+        work: async () => {
+          const hashes: string[] = [];
+          for (const body of evidence) hashes.push(await putEvidence(tx, booking.tenant, body));
+          return hashes.length === 0 ? {} : { evidence: hashes };
+        },
       },
-    }),
+    ),
   );
   if (booking.state.state !== 'applied' && booking.state.state !== 'draining') ctx.metrics.applied('undone');
   return { kind: 'moved', booking: moved };
+}
+
+function financeReason(reason: Reason): Reason {
+  return {
+    ...reason,
+    code: reason.code.startsWith('finance') ? reason.code : 'finance_refused',
+    text: `Finance: ${reason.text}`,
+  };
 }
 
 function isPastDeadline(ctx: SagaContext, booking: Booking): boolean {
@@ -208,5 +314,9 @@ function isPastDeadline(ctx: SagaContext, booking: Booking): boolean {
 }
 
 function gaveUp(what: string): Reason {
-  return { code: 'apply_timeout', text: `${what} within ${APPLY_DEADLINE_MS / 60_000} minutes`, mend: 'it is tried again by itself' };
+  return {
+    code: 'apply_timeout',
+    text: `${what} within ${APPLY_DEADLINE_MS / 60_000} minutes`,
+    mend: 'it is tried again by itself',
+  };
 }

@@ -1,10 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { materialiseCode } from '../../artifacts/code.ts';
 import type { BookingState } from '../../core/booking.ts';
 import { canonicalText } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
-import { materialiseCode } from '../../artifacts/code.ts';
 import type { AttemptSpec } from '../../providers/provider.ts';
 import type { Booking } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
@@ -21,7 +21,11 @@ export function outputsUri(ctx: Pick<SagaContext, 'stateDir'>, booking: Booking,
  * What the provider is given. Parameters travel as JSON in MERIT_PARAMETERS, never inside the command line. The code is the stored
  * content with the hash that the booking names, unpacked; a `file:` output folder is made beforehand, since a job may run as is.
  */
-export async function attemptSpec(ctx: SagaContext, booking: Booking, state: Extract<BookingState, { state: 'requesting' }>): Promise<AttemptSpec> {
+export async function attemptSpec(
+  ctx: SagaContext,
+  booking: Booking,
+  state: Extract<BookingState, { state: 'requesting' }>,
+): Promise<AttemptSpec> {
   const { spec } = booking;
   const outputs = outputsUri(ctx, booking, state.attempt);
   if (outputs.startsWith('file:')) await mkdir(new URL(outputs), { recursive: true });
@@ -42,7 +46,11 @@ export async function attemptSpec(ctx: SagaContext, booking: Booking, state: Ext
       MERIT_OUTPUTS: outputs,
       TRACEPARENT: `00-${booking.traceId}-${booking.specHash.slice(0, 16)}-01`,
     },
-    resources: { gpuMilli: BigInt(spec.gpuMilli), cpuMilli: BigInt(spec.cpuMilli), memoryBytes: BigInt(spec.memoryMib) * 1_048_576n },
+    resources: {
+      gpuMilli: BigInt(spec.gpuMilli),
+      cpuMilli: BigInt(spec.cpuMilli),
+      memoryBytes: BigInt(spec.memoryMib) * 1_048_576n,
+    },
     flavour: state.placement.flavour,
     leaseMs: spec.leaseMs,
   };

@@ -1,6 +1,6 @@
 import { advance, type BookingEvent, type BookingState, isEnded } from '../../core/booking.ts';
-import type { BookingId } from '../../core/ids.ts';
 import { canonicalText, type Json } from '../../core/canonical.ts';
+import type { BookingId } from '../../core/ids.ts';
 import type { JobSpec } from '../../core/job.ts';
 import { appendAudit } from '../../ledger/audit/append.ts';
 import type { Tx } from '../../platform/postgres.ts';
@@ -74,8 +74,15 @@ export async function liveBookings(tx: Tx): Promise<readonly Booking[]> {
   return rows.map(bookingOf);
 }
 
-export async function loadBooking(tx: Tx, bookingId: string, lock: 'lock' | 'read' = 'read'): Promise<Booking | undefined> {
-  const rows = await tx.query(`select ${BOOKING_COLUMNS} from bookings where booking_id = $1${lock === 'lock' ? ' for update' : ''}`, [bookingId]);
+export async function loadBooking(
+  tx: Tx,
+  bookingId: string,
+  lock: 'lock' | 'read' = 'read',
+): Promise<Booking | undefined> {
+  const rows = await tx.query(
+    `select ${BOOKING_COLUMNS} from bookings where booking_id = $1${lock === 'lock' ? ' for update' : ''}`,
+    [bookingId],
+  );
   return rows[0] === undefined ? undefined : bookingOf(rows[0]);
 }
 
@@ -95,7 +102,8 @@ export interface Change {
  */
 export async function transition(tx: Tx, booking: Booking, event: BookingEvent, change: Change): Promise<Booking> {
   const next = advance(booking.state, event);
-  if (next === undefined) throw new StaleBooking(`${event.type} is not legal in ${booking.state.state} (booking ${booking.bookingId})`);
+  if (next === undefined)
+    throw new StaleBooking(`${event.type} is not legal in ${booking.state.state} (booking ${booking.bookingId})`);
   const version = booking.version + 1n;
   const touched = await tx.execute(
     'update bookings set state = $3, data = $4, version = $5, updated_at = $6 where booking_id = $1 and version = $2',
@@ -116,19 +124,18 @@ export async function transition(tx: Tx, booking: Booking, event: BookingEvent, 
 }
 
 function reasonData(state: BookingState): { readonly [key: string]: Json } {
-  if (state.state === 'releasing' || state.state === 'draining') return { outcome: state.outcome, reason: { ...state.reason } };
+  if (state.state === 'releasing' || state.state === 'draining')
+    return { outcome: state.outcome, reason: { ...state.reason } };
   if (isEnded(state.state) && 'reason' in state) return { reason: { ...state.reason } };
   return {};
 }
 
 /** Notes a flag or the reasons for waiting: no transition, no audit event, the version stays. */
 export async function note(tx: Tx, booking: Booking, state: BookingState, nowMs: number): Promise<Booking> {
-  const touched = await tx.execute('update bookings set data = $3, updated_at = $4 where booking_id = $1 and version = $2', [
-    booking.bookingId,
-    booking.version,
-    canonicalText(state),
-    new Date(nowMs),
-  ]);
+  const touched = await tx.execute(
+    'update bookings set data = $3, updated_at = $4 where booking_id = $1 and version = $2',
+    [booking.bookingId, booking.version, canonicalText(state), new Date(nowMs)],
+  );
   if (touched === 0) throw new StaleBooking(`booking ${booking.bookingId} is no longer at version ${booking.version}`);
   return { ...booking, state, updatedAtMs: nowMs };
 }

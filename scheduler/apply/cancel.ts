@@ -11,7 +11,12 @@ export type Cancelled = { readonly kind: 'asked' | 'ended'; readonly booking: Bo
  * Asks for a booking's end in the caller's transaction: what waits ends at once; what runs is drained with notice; what is on its way
  * is undone. Repeating it changes nothing. undefined: this tenant has no such booking.
  */
-export async function cancelBooking(tx: Tx, bookingId: string, actor: string, nowMs: number): Promise<Cancelled | undefined> {
+export async function cancelBooking(
+  tx: Tx,
+  bookingId: string,
+  actor: string,
+  nowMs: number,
+): Promise<Cancelled | undefined> {
   const booking = await loadBooking(tx, bookingId, 'lock');
   if (booking === undefined) return undefined;
   const event = cancelEvent(booking, actor, nowMs);

@@ -1,69 +1,10 @@
-import type { Json } from '../../core/canonical.ts';
+import type { Finance } from '../../peers/finance/client.ts';
+import type { SentinelNet } from '../../peers/sentinelnet/client.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { EventLog } from '../../platform/event-log.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import type { Database } from '../../platform/postgres.ts';
 import type { Provider } from '../../providers/provider.ts';
-
-/** What SentinelNet is asked before a booking takes anything. Amounts are decimal strings of integers. */
-export interface AllocationPolicyRequest {
-  readonly kind: 'allocation';
-  readonly tenant: string;
-  readonly division: string;
-  readonly bookingId: string;
-  readonly attempt: number;
-  readonly requester: string;
-  readonly specHash: string;
-  readonly pool: string;
-  readonly flavour: string;
-  readonly gpuMilli: string;
-  readonly cpuMilli: string;
-  readonly leaseMs: string;
-  readonly costCents: string;
-  readonly currency: string;
-}
-
-/** `evidence`: what was asked and what was answered, whole. */
-export type PolicyVerdict =
-  | {
-      readonly kind: 'allow';
-      readonly decisionId: string;
-      readonly policyVersion: string;
-      readonly requestHash: string;
-      readonly signatures: number;
-      readonly evidence: Json;
-    }
-  | { readonly kind: 'deny'; readonly code: string; readonly text: string; readonly evidence: Json };
-
-/** Fails closed: whatever is not a well-formed allow is a deny or an OperatingError. */
-export interface PolicyPort {
-  decide(request: AllocationPolicyRequest, signal: AbortSignal): Promise<PolicyVerdict>;
-  currentVersion(signal: AbortSignal): Promise<string>;
-}
-
-export interface HoldRequest {
-  readonly holdId: string;
-  readonly tenant: string;
-  readonly division: string;
-  readonly bookingId: string;
-  readonly attempt: number;
-  readonly amountCents: bigint;
-  readonly currency: string;
-}
-
-export type FinanceAnswer =
-  | { readonly kind: 'done'; readonly evidence: Json }
-  | { readonly kind: 'refused'; readonly code: string; readonly text: string; readonly evidence: Json };
-
-/** Idempotent by holdId. A lost reply is an OperatingError with retry `look-first`: the same id is asked again. */
-export interface FinancePort {
-  hold(request: HoldRequest, signal: AbortSignal): Promise<FinanceAnswer>;
-  confirm(holdId: string, signal: AbortSignal): Promise<FinanceAnswer>;
-  /** Takes the actual amount, frees the rest. */
-  settle(holdId: string, amountCents: bigint, currency: string, signal: AbortSignal): Promise<FinanceAnswer>;
-  /** Frees all of it; a hold never heard of counts as reversed, and is refused if it arrives late. */
-  reverse(holdId: string, signal: AbortSignal): Promise<FinanceAnswer>;
-}
 
 export interface ProviderSource {
   /** The opened provider of a pool; throws OperatingError where it cannot be opened. */
@@ -91,8 +32,8 @@ export interface SagaContext {
   /** The epoch this process leads by. */
   readonly epoch: bigint;
   readonly clock: Clock;
-  readonly policy: PolicyPort;
-  readonly finance: FinancePort;
+  readonly sentinelNet: SentinelNet;
+  readonly finance: Finance;
   readonly providers: ProviderSource;
   readonly store: ObjectStore;
   readonly eventLog: EventLog;

@@ -33,18 +33,46 @@ const CODE_REFERENCE = /^code:[0-9a-f]{64}$/;
 export async function createBooking(tx: Tx, input: NewBooking): Promise<void> {
   const { spec } = input;
   if (spec.workdir !== null && !CODE_REFERENCE.test(spec.workdir)) {
-    throw new RefusedInput([refuse('workdir', 'workdir', 'is not a stored working directory', 'upload it first: `merit submit` does, or PUT /v1/code')]);
+    throw new RefusedInput([
+      refuse(
+        'workdir',
+        'workdir',
+        'is not a stored working directory',
+        'upload it first: `merit submit` does, or PUT /v1/code',
+      ),
+    ]);
   }
-  const known = await tx.query('select 1 from divisions where tenant = $1 and division = $2', [input.tenant, input.division]);
+  const known = await tx.query('select 1 from divisions where tenant = $1 and division = $2', [
+    input.tenant,
+    input.division,
+  ]);
   if (known.length === 0) {
-    throw new RefusedInput([refuse('unknown_division', 'division', `${input.division} does not exist`, 'name a division that a pool grants a quota to')]);
+    throw new RefusedInput([
+      refuse(
+        'unknown_division',
+        'division',
+        `${input.division} does not exist`,
+        'name a division that a pool grants a quota to',
+      ),
+    ]);
   }
   const hash = specHash(spec);
   const at = new Date(input.nowMs);
   await tx.execute(
     `insert into bookings (booking_id, tenant, division, job_name, requester, trace_id, spec, spec_hash, state, data, version, created_at, updated_at)
      values ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, 1, $10, $10)`,
-    [input.bookingId, input.tenant, input.division, spec.name, input.requester, input.traceId, canonicalText(spec), hash, canonicalText(newBooking()), at],
+    [
+      input.bookingId,
+      input.tenant,
+      input.division,
+      spec.name,
+      input.requester,
+      input.traceId,
+      canonicalText(spec),
+      hash,
+      canonicalText(newBooking()),
+      at,
+    ],
   );
   await appendAudit(tx, {
     tenant: input.tenant,

@@ -51,7 +51,8 @@ export class Allocator {
         await this.#pass();
       } catch (error) {
         if (error instanceof StaleLeader) stale = error;
-        else if (isDatabaseAway(error) || error instanceof OperatingError) this.#ctx.log.warn({ error: String(error) }, 'the allocator cannot reach its state; it tries again');
+        else if (isDatabaseAway(error) || error instanceof OperatingError)
+          this.#ctx.log.warn({ error: String(error) }, 'the allocator cannot reach its state; it tries again');
         else throw error;
       }
       if (!this.#woken && stale === undefined) await this.#sleep(this.#nextPauseMs(), signal);
@@ -76,7 +77,8 @@ export class Allocator {
     const snapshot = await loadSnapshot(ctx.db, waiting, (tenant, pool) => ctx.providers.away(tenant, pool));
     const queue: Waiting[] = [];
     for (const { bookingId, tenant, spec, createdAtMs, state } of waiting) {
-      if (state.state === 'waiting') queue.push({ bookingId, tenant, spec, createdAtMs, notBeforeMs: state.notBeforeMs });
+      if (state.state === 'waiting')
+        queue.push({ bookingId, tenant, spec, createdAtMs, notBeforeMs: state.notBeforeMs });
     }
     const byId = new Map(waiting.map((booking) => [booking.bookingId as string, booking]));
     for (const decision of admit(snapshot, queue, ctx.clock.now())) {
@@ -86,7 +88,9 @@ export class Allocator {
       else if (decision.kind === 'wait') await this.#unlessStale(() => keepReasons(ctx, booking, decision.reasons));
       else {
         const event = { type: 'declare_infeasible', reason: decision.reason } as const;
-        await this.#unlessStale(() => ctx.db.asLeader(ctx.epoch, (tx) => transition(tx, booking, event, { actor: ACTOR, nowMs: ctx.clock.now() })));
+        await this.#unlessStale(() =>
+          ctx.db.asLeader(ctx.epoch, (tx) => transition(tx, booking, event, { actor: ACTOR, nowMs: ctx.clock.now() })),
+        );
         ctx.metrics.transition('infeasible');
       }
     }
@@ -128,7 +132,8 @@ export class Allocator {
         continue;
       }
       const tries = result.kind === 'retry' ? (this.#paused.get(booking.bookingId)?.tries ?? 0) + 1 : 0;
-      const waitMs = result.kind === 'idle' ? result.againInMs : Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(tries - 1, 16));
+      const waitMs =
+        result.kind === 'idle' ? result.againInMs : Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(tries - 1, 16));
       this.#paused.set(booking.bookingId, { untilMs: this.#ctx.clock.now() + waitMs, tries });
       return;
     }
@@ -142,7 +147,10 @@ export class Allocator {
       if (error instanceof StaleLeader) return { kind: 'idle', againInMs: POLL_MS };
       const why = error instanceof Error ? error.message : String(error);
       const expected = error instanceof OperatingError || error instanceof ProviderError || isDatabaseAway(error);
-      this.#ctx.log[expected ? 'warn' : 'error']({ booking: booking.bookingId, state: booking.state.state, trace: booking.traceId, error: why }, 'a step failed; it is tried again');
+      this.#ctx.log[expected ? 'warn' : 'error'](
+        { booking: booking.bookingId, state: booking.state.state, trace: booking.traceId, error: why },
+        'a step failed; it is tried again',
+      );
       await this.#tellWhy(booking, error, why).catch(() => {});
       return { kind: 'retry', why };
     }
@@ -151,7 +159,13 @@ export class Allocator {
   /** A booking that waits for a peer says so in `merit why`. */
   async #tellWhy(booking: Booking, error: unknown, why: string): Promise<void> {
     if (booking.state.state !== 'waiting' || !(error instanceof OperatingError)) return;
-    await keepReasons(this.#ctx, booking, [{ code: 'policy_unavailable', text: why, mend: error.mend ?? 'start or mend SentinelNet; the booking goes on by itself' }]);
+    await keepReasons(this.#ctx, booking, [
+      {
+        code: 'policy_unavailable',
+        text: why,
+        mend: error.mend ?? 'start or mend SentinelNet; the booking goes on by itself',
+      },
+    ]);
   }
 
   #action(booking: Booking, placement: Placement | undefined): Promise<StepResult> {
@@ -159,7 +173,9 @@ export class Allocator {
     const { state } = booking;
     switch (state.state) {
       case 'waiting':
-        return placement === undefined ? Promise.resolve({ kind: 'idle', againInMs: 0 }) : reserve(ctx, booking, placement);
+        return placement === undefined
+          ? Promise.resolve({ kind: 'idle', againInMs: 0 })
+          : reserve(ctx, booking, placement);
       case 'reserved':
         return holdMoney(ctx, booking, state);
       case 'requesting':
@@ -186,7 +202,8 @@ export class Allocator {
   #nextPauseMs(): number {
     const nowMs = this.#ctx.clock.now();
     let next = POLL_MS;
-    for (const [id, { untilMs }] of this.#paused) if (!this.#inFlight.has(id)) next = Math.min(next, Math.max(20, untilMs - nowMs));
+    for (const [id, { untilMs }] of this.#paused)
+      if (!this.#inFlight.has(id)) next = Math.min(next, Math.max(20, untilMs - nowMs));
     return next;
   }
 

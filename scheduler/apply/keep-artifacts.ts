@@ -1,12 +1,12 @@
 import { join } from 'node:path';
-import type { BookingState, Reason } from '../../core/booking.ts';
-import { canonicalBytes, type Json, sha256Hex } from '../../core/canonical.ts';
-import { RefusedInput, refusalText } from '../../core/refusal.ts';
-import { OperatingError } from '../../core/operating-error.ts';
 import { collect, forgetProgress } from '../../artifacts/collect.ts';
 import { buildManifest, type Manifest } from '../../artifacts/manifest.ts';
 import { artifactsPrefix, objectKey } from '../../artifacts/paths.ts';
 import { loadManifest, recordManifest, writeManifest } from '../../artifacts/store.ts';
+import type { BookingState, Reason } from '../../core/booking.ts';
+import { canonicalBytes, type Json, sha256Hex } from '../../core/canonical.ts';
+import { OperatingError } from '../../core/operating-error.ts';
+import { RefusedInput, refusalText } from '../../core/refusal.ts';
 import { appendAudit } from '../../ledger/audit/append.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
 import { packLines } from '../../platform/pack-lines.ts';
@@ -22,14 +22,20 @@ export const REPORTS_FILE = 'reports.ndjson';
 /** Copying one attempt's outputs is given up, and tried again, after this. */
 const COLLECT_TIMEOUT_MS = 30 * 60_000;
 
-export type Kept = { readonly kind: 'kept'; readonly sha256: string } | { readonly kind: 'refused'; readonly reason: Reason };
+export type Kept =
+  | { readonly kind: 'kept'; readonly sha256: string }
+  | { readonly kind: 'refused'; readonly reason: Reason };
 
 /**
  * Streams the outputs of an ended attempt into the object store, records their manifest with its audit event, and publishes
  * its reports as producer `job-<bookingId>`. Repeatable after a crash at any point: same objects, one manifest; a report published twice
  * is a duplicate by its id.
  */
-export async function keepArtifacts(ctx: SagaContext, booking: Booking, state: Extract<BookingState, { state: 'applied' | 'draining' }>): Promise<Kept> {
+export async function keepArtifacts(
+  ctx: SagaContext,
+  booking: Booking,
+  state: Extract<BookingState, { state: 'applied' | 'draining' }>,
+): Promise<Kept> {
   const { bookingId, tenant } = booking;
   const prefix = artifactsPrefix(tenant, bookingId, state.attempt);
   const manifest = await collected(ctx, booking, state, prefix);
@@ -38,7 +44,8 @@ export async function keepArtifacts(ctx: SagaContext, booking: Booking, state: E
   const nowMs = ctx.clock.now();
   await ctx.db.asLeader(ctx.epoch, async (tx) => {
     const current = await loadBooking(tx, bookingId, 'lock');
-    if (current?.version !== booking.version) throw new StaleBooking(`booking ${bookingId} moved while its artifacts were kept`);
+    if (current?.version !== booking.version)
+      throw new StaleBooking(`booking ${bookingId} moved while its artifacts were kept`);
     const outcome = await recordManifest(tx, prefix, manifest);
     if (outcome.kind !== 'recorded') return;
     await appendAudit(tx, {
@@ -53,7 +60,7 @@ export async function keepArtifacts(ctx: SagaContext, booking: Booking, state: E
         sha256: outcome.sha256,
         files: String(manifest.files.length),
         bytes: String(manifest.totalBytes),
-        evidence: [await putEvidence(tx, tenant, manifest as unknown as Json)],
+        evidence: [await putEvidence(tx, tenant, manifest)],
       },
     });
   });
@@ -71,7 +78,11 @@ async function collected(
   const uri = outputsUri(ctx, booking, state.attempt);
   const refused = (text: string): Extract<Kept, { kind: 'refused' }> => ({
     kind: 'refused',
-    reason: { code: 'artifacts_refused', text: `its outputs cannot be kept: ${text}`, mend: 'mend what the job writes, then submit again' },
+    reason: {
+      code: 'artifacts_refused',
+      text: `its outputs cannot be kept: ${text}`,
+      mend: 'mend what the job writes, then submit again',
+    },
   });
   try {
     const found = await collect({
@@ -113,11 +124,19 @@ function modelOf(booking: Booking): string | null {
 async function publishReports(ctx: SagaContext, booking: Booking, manifest: Manifest, prefix: string): Promise<void> {
   if (!manifest.files.some((file) => file.path === REPORTS_FILE)) return;
   const stream = await ctx.store.get(objectKey(prefix, REPORTS_FILE));
-  if (stream === undefined) throw new OperatingError('storage', 'safe', `reading ${REPORTS_FILE} of booking ${booking.bookingId} back from the object store`);
+  if (stream === undefined)
+    throw new OperatingError(
+      'storage',
+      'safe',
+      `reading ${REPORTS_FILE} of booking ${booking.bookingId} back from the object store`,
+    );
   const producer = `job-${booking.bookingId}`;
   for await (const packed of packLines(stream)) {
     if (packed.kind === 'too-long') {
-      ctx.log.warn({ booking: booking.bookingId, line: packed.line }, `a line of ${REPORTS_FILE} is longer than 1 MiB and was left out`);
+      ctx.log.warn(
+        { booking: booking.bookingId, line: packed.line },
+        `a line of ${REPORTS_FILE} is longer than 1 MiB and was left out`,
+      );
       continue;
     }
     await ctx.eventLog.append({
@@ -125,7 +144,10 @@ async function publishReports(ctx: SagaContext, booking: Booking, manifest: Mani
       topic: REPORTS_TOPIC,
       key: producer,
       value: packed.value,
-      headers: { producer, traceparent: `00-${booking.traceId}-${sha256Hex(canonicalBytes(producer)).slice(0, 16)}-01` },
+      headers: {
+        producer,
+        traceparent: `00-${booking.traceId}-${sha256Hex(canonicalBytes(producer)).slice(0, 16)}-01`,
+      },
     });
   }
 }

@@ -18,7 +18,9 @@ export async function keepLog(ctx: SagaContext, booking: Booking, attempt: numbe
   const key = logKey(booking.tenant, booking.bookingId, attempt);
   if (!provider.capabilities.logs || (await ctx.store.head(key)) !== undefined) return;
   try {
-    await ctx.store.put(key, Readable.from(chunks(provider, attemptKey(booking.bookingId, attempt))), { ifAbsent: true });
+    await ctx.store.put(key, Readable.from(chunks(provider, attemptKey(booking.bookingId, attempt))), {
+      ifAbsent: true,
+    });
   } catch (error) {
     if (!(error instanceof ProviderError)) throw error;
     ctx.log.warn({ booking: booking.bookingId, attempt, error: error.message }, 'the log could not be kept');

@@ -45,8 +45,18 @@ function accounts(booking: Booking, placement: Placement) {
   };
 }
 
-async function run(tx: Tx, booking: Booking, attempt: number, nowMs: number, transfers: readonly TransferRequest[]): Promise<readonly Json[]> {
-  const result = await executeLinked(tx, { tenant: booking.tenant, bookingId: booking.bookingId, attempt, nowMs }, transfers);
+async function run(
+  tx: Tx,
+  booking: Booking,
+  attempt: number,
+  nowMs: number,
+  transfers: readonly TransferRequest[],
+): Promise<readonly Json[]> {
+  const result = await executeLinked(
+    tx,
+    { tenant: booking.tenant, bookingId: booking.bookingId, attempt, nowMs },
+    transfers,
+  );
   if (!result.ok) throw new LedgerRefusal(result.outcome);
   return result.records.map((record) => ({ ...record }));
 }
@@ -55,12 +65,32 @@ const quotaId = (booking: Booking, attempt: number) => `${booking.bookingId}-${a
 const moneyId = (booking: Booking, attempt: number) => `${booking.bookingId}-${attempt}-money`;
 
 /** Pending quota and money. Throws LedgerRefusal where a limit stands in the way: the caller's transaction is undone. */
-export async function reserveAll(tx: Tx, booking: Booking, attempt: number, placement: Placement, nowMs: number): Promise<readonly Json[]> {
+export async function reserveAll(
+  tx: Tx,
+  booking: Booking,
+  attempt: number,
+  placement: Placement,
+  nowMs: number,
+): Promise<readonly Json[]> {
   const account = accounts(booking, placement);
   const expiresAtMs = nowMs + PENDING_TIMEOUT_MS;
   return run(tx, booking, attempt, nowMs, [
-    { id: quotaId(booking, attempt), kind: 'pending', debit: account.capacity, credit: account.quota, amount: unitsMilli(placement), expiresAtMs },
-    { id: moneyId(booking, attempt), kind: 'pending', debit: account.budget, credit: account.spend, amount: BigInt(placement.holdCents), expiresAtMs },
+    {
+      id: quotaId(booking, attempt),
+      kind: 'pending',
+      debit: account.capacity,
+      credit: account.quota,
+      amount: unitsMilli(placement),
+      expiresAtMs,
+    },
+    {
+      id: moneyId(booking, attempt),
+      kind: 'pending',
+      debit: account.budget,
+      credit: account.spend,
+      amount: BigInt(placement.holdCents),
+      expiresAtMs,
+    },
   ]);
 }
 
@@ -95,14 +125,39 @@ export function costOf(placement: Placement, appliedAtMs: number, endedAtMs: num
   const centsPerUnitHour = BigInt(placement.centsPerUnitHour);
   const used = costCents(unitsMilli(placement), billedMs, centsPerUnitHour);
   const held = BigInt(placement.holdCents);
-  return { currency: placement.currency, cents: used < held ? used : held, billedMs, centsPerUnitHour, unitsMilli: unitsMilli(placement) };
+  return {
+    currency: placement.currency,
+    cents: used < held ? used : held,
+    billedMs,
+    centsPerUnitHour,
+    unitsMilli: unitsMilli(placement),
+  };
 }
 
 /** End after apply: quota back whole, unused money back. */
-export async function returnAll(tx: Tx, booking: Booking, attempt: number, placement: Placement, cost: Cost, nowMs: number): Promise<readonly Json[]> {
+export async function returnAll(
+  tx: Tx,
+  booking: Booking,
+  attempt: number,
+  placement: Placement,
+  cost: Cost,
+  nowMs: number,
+): Promise<readonly Json[]> {
   const account = accounts(booking, placement);
   return run(tx, booking, attempt, nowMs, [
-    { id: `${quotaId(booking, attempt)}-return`, kind: 'direct', debit: account.quota, credit: account.capacity, amount: unitsMilli(placement) },
-    { id: `${moneyId(booking, attempt)}-refund`, kind: 'direct', debit: account.spend, credit: account.budget, amount: BigInt(placement.holdCents) - cost.cents },
+    {
+      id: `${quotaId(booking, attempt)}-return`,
+      kind: 'direct',
+      debit: account.quota,
+      credit: account.capacity,
+      amount: unitsMilli(placement),
+    },
+    {
+      id: `${moneyId(booking, attempt)}-refund`,
+      kind: 'direct',
+      debit: account.spend,
+      credit: account.budget,
+      amount: BigInt(placement.holdCents) - cost.cents,
+    },
   ]);
 }

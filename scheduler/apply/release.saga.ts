@@ -2,9 +2,10 @@ import type { BookingState } from '../../core/booking.ts';
 import type { Json } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
+import type { StepOutcome } from '../../peers/finance/client.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
 import { type Booking, transition } from './booking-store.ts';
-import type { FinanceAnswer, SagaContext } from './context.ts';
+import type { SagaContext } from './context.ts';
 import { ATTEMPT_BACKOFF_MAX_MS, ATTEMPT_BACKOFF_MIN_MS, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
 import { type Cost, costOf, holdId, returnAll, voidAll } from './money.ts';
 
@@ -13,13 +14,23 @@ import { type Cost, costOf, holdId, returnAll, voidAll } from './money.ts';
  * (the used part is settled, the rest or all of it reversed), then the ledger and the end state in one transaction. Every call is by
  * the attempt's own ids, so that a repeat after a crash changes nothing.
  */
-export async function releaseAll(ctx: SagaContext, booking: Booking, state: Extract<BookingState, { state: 'releasing' }>): Promise<StepResult> {
+export async function releaseAll(
+  ctx: SagaContext,
+  booking: Booking,
+  state: Extract<BookingState, { state: 'releasing' }>,
+): Promise<StepResult> {
   const provider = await ctx.providers.of(booking.tenant, state.placement.pool);
   // Also where no handle is known: a request whose reply was lost may have started something. Unknown keys are released silently.
-  if (state.holdId !== null) await provider.release(attemptKey(booking.bookingId, state.attempt), AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
+  if (state.holdId !== null)
+    await provider.release(attemptKey(booking.bookingId, state.attempt), AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
   const cost = state.appliedAtMs === null ? undefined : costOf(state.placement, state.appliedAtMs, state.endedAtMs);
   const money = await settleMoney(ctx, booking, state, cost);
-  if (money.kind === 'refused') return { kind: 'retry', why: `Finance refused to settle: ${money.text}` };
+  if (money.kind === 'unknown') return { kind: 'retry', why: money.cause.message };
+  if (money.kind !== 'done')
+    return {
+      kind: 'retry',
+      why: `Finance did not take the end of hold ${holdId(booking.bookingId, state.attempt)}: ${money.reason.text}`,
+    };
   const nowMs = ctx.clock.now();
   const event = { type: 'released', notBeforeMs: nowMs + attemptBackoffMs(state.attempt) } as const;
   const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
@@ -31,16 +42,19 @@ export async function releaseAll(ctx: SagaContext, booking: Booking, state: Extr
           cost === undefined
             ? await voidAll(tx, booking, state.attempt, nowMs)
             : await returnAll(tx, booking, state.attempt, state.placement, cost, nowMs);
-        await tx.execute('update attempts set ended_at = $3, outcome = $4, message = $5 where booking_id = $1 and attempt = $2', [
-          booking.bookingId,
-          state.attempt,
-          new Date(state.endedAtMs),
-          state.outcome,
-          state.reason.text,
-        ]);
+        await tx.execute(
+          'update attempts set ended_at = $3, outcome = $4, message = $5 where booking_id = $1 and attempt = $2',
+          [booking.bookingId, state.attempt, new Date(state.endedAtMs), state.outcome, state.reason.text],
+        );
         const evidence = [await putEvidence(tx, booking.tenant, money.evidence)];
         // An attempt that ends in another one keeps its own number here; the next one is the state's.
-        return { attempt: state.attempt, reason: { ...state.reason }, transfers, evidence, ...(cost === undefined ? {} : { cost: costJson(cost) }) };
+        return {
+          attempt: state.attempt,
+          reason: { ...state.reason },
+          transfers,
+          evidence,
+          ...(cost === undefined ? {} : { cost: costJson(cost) }),
+        };
       },
     }),
   );
@@ -52,12 +66,12 @@ function settleMoney(
   booking: Booking,
   state: Extract<BookingState, { state: 'releasing' }>,
   cost: Cost | undefined,
-): Promise<FinanceAnswer> {
+): Promise<StepOutcome> {
   const id = holdId(booking.bookingId, state.attempt);
   const signal = AbortSignal.timeout(PEER_TIMEOUT_MS);
   // From `reserved` the hold may have been granted without our knowing: it is reversed by its id all the same.
-  if (cost === undefined) return ctx.finance.reverse(id, signal);
-  return ctx.finance.settle(id, cost.cents, cost.currency, signal);
+  if (cost === undefined) return ctx.finance.reverse(id, booking.tenant, signal);
+  return ctx.finance.settle(id, { amountCents: String(cost.cents), currency: cost.currency }, signal);
 }
 
 export function costJson(cost: Cost): Json {

@@ -2,9 +2,12 @@ import type { Placement, PolicyAnswer, Reason } from '../../core/booking.ts';
 import { contentHash, type Json } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
+import { moneyOf } from '../../peers/money.ts';
+import type { PolicyVerdict } from '../../peers/sentinelnet/client.ts';
+import type { AllocationRequest } from '../../peers/sentinelnet/wire.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
 import { type Booking, note, transition } from './booking-store.ts';
-import type { AllocationPolicyRequest, PolicyVerdict, SagaContext } from './context.ts';
+import type { SagaContext } from './context.ts';
 import { PEER_TIMEOUT_MS } from './limits.ts';
 import { LedgerRefusal, reserveAll } from './money.ts';
 
@@ -12,22 +15,23 @@ import { LedgerRefusal, reserveAll } from './money.ts';
  * From `waiting`, for a booking the planner admitted: SentinelNet is asked first, holding nothing; then signatures, where it
  * asks for them; then quota and money are made pending in one batch (→ `reserved`).
  */
-export function allocationRequest(booking: Booking, attempt: number, placement: Placement): AllocationPolicyRequest {
+export function allocationRequest(booking: Booking, attempt: number, placement: Placement): AllocationRequest {
   return {
+    format: 'merit-policy-request/1',
     kind: 'allocation',
+    requestId: attemptKey(booking.bookingId, attempt),
     tenant: booking.tenant,
     division: booking.division,
-    bookingId: booking.bookingId,
-    attempt,
     requester: booking.requester,
-    specHash: booking.specHash,
+    model: booking.spec.model,
+    contentHash: booking.specHash,
     pool: placement.pool,
     flavour: placement.flavour,
+    provider: placement.provider,
     gpuMilli: placement.gpuMilli,
     cpuMilli: placement.cpuMilli,
-    leaseMs: String(booking.spec.leaseMs),
-    costCents: placement.holdCents,
-    currency: placement.currency,
+    leaseMs: booking.spec.leaseMs,
+    cost: moneyOf(BigInt(placement.holdCents), placement.currency),
   };
 }
 
@@ -36,26 +40,46 @@ export function policyAnswer(verdict: Extract<PolicyVerdict, { kind: 'allow' }>)
   return { decisionId, policyVersion, requestHash, signatures };
 }
 
+/** A denial as one reason: all that SentinelNet said. */
+export function deniedReason(verdict: Extract<PolicyVerdict, { kind: 'deny' }>): Reason {
+  const said = verdict.reasons.map((reason) => reason.text).join('; ');
+  return {
+    code: verdict.code,
+    text: `SentinelNet denied it: ${said}`,
+    mend: verdict.reasons[0]?.mend ?? 'ask the owners of the policy',
+  };
+}
+
 export async function reserve(ctx: SagaContext, booking: Booking, placement: Placement): Promise<StepResult> {
   const { state } = booking;
   if (state.state !== 'waiting') return { kind: 'idle', againInMs: 0 };
   const request = allocationRequest(booking, state.attempt, placement);
   const signed = state.policy;
-  const verdict = await ctx.policy.decide(request, AbortSignal.timeout(PEER_TIMEOUT_MS));
+  const verdict = await ctx.sentinelNet.decide(request, AbortSignal.timeout(PEER_TIMEOUT_MS));
   const nowMs = ctx.clock.now();
   if (verdict.kind === 'deny') {
-    const reason = { code: 'policy_denied', text: `SentinelNet denied it: ${verdict.text}`, mend: 'change what the policy objects to, or ask its owners' };
-    return moved(ctx, booking, { type: 'reject', reason }, verdict.evidence, nowMs);
+    return moved(ctx, booking, { type: 'reject', reason: deniedReason(verdict) }, verdict.evidence, nowMs);
   }
   const policy = policyAnswer(verdict);
-  const quorum = signed !== undefined && signed.requestHash === contentHash(request) && signed.policyVersion === policy.policyVersion;
-  if (policy.signatures > 0 && !quorum) return moved(ctx, booking, { type: 'signatures_required', policy }, verdict.evidence, nowMs);
+  const quorum =
+    signed !== undefined &&
+    signed.requestHash === contentHash(request) &&
+    signed.policyVersion === policy.policyVersion;
+  if (policy.signatures > 0 && !quorum)
+    return moved(ctx, booking, { type: 'signatures_required', policy }, verdict.evidence, nowMs);
   try {
-    return { kind: 'moved', booking: await reserveInLedger(ctx, booking, state.attempt, placement, policy, verdict.evidence, nowMs) };
+    return {
+      kind: 'moved',
+      booking: await reserveInLedger(ctx, booking, state.attempt, placement, policy, verdict.evidence, nowMs),
+    };
   } catch (error) {
     if (!(error instanceof LedgerRefusal)) throw error;
     // The snapshot was older than the ledger: it waits and is planned again.
-    const reason = { code: error.outcome.kind, text: 'the capacity was taken between planning and booking', mend: 'it is planned again by itself' };
+    const reason = {
+      code: error.outcome.kind,
+      text: 'the capacity was taken between planning and booking',
+      mend: 'it is planned again by itself',
+    };
     await keepReasons(ctx, booking, [reason]);
     return { kind: 'retry', why: reason.text };
   }
@@ -65,11 +89,15 @@ async function moved(
   ctx: SagaContext,
   booking: Booking,
   event: Parameters<typeof transition>[2],
-  evidence: Json,
+  evidence: object,
   nowMs: number,
 ): Promise<StepResult> {
   const next = await ctx.db.asLeader(ctx.epoch, (tx) =>
-    transition(tx, booking, event, { actor: ACTOR, nowMs, work: async () => ({ evidence: [await putEvidence(tx, booking.tenant, evidence)] }) }),
+    transition(tx, booking, event, {
+      actor: ACTOR,
+      nowMs,
+      work: async () => ({ evidence: [await putEvidence(tx, booking.tenant, evidence)] }),
+    }),
   );
   return { kind: 'moved', booking: next };
 }
@@ -80,23 +108,36 @@ function reserveInLedger(
   attempt: number,
   placement: Placement,
   policy: PolicyAnswer,
-  answer: Json,
+  answer: object,
   nowMs: number,
 ): Promise<Booking> {
   return ctx.db.asLeader(ctx.epoch, (tx) =>
-    transition(tx, booking, { type: 'reserve', placement, policy }, {
-      actor: ACTOR,
-      nowMs,
-      work: async () => {
-        const evidence = [await putEvidence(tx, booking.tenant, answer)];
-        const transfers = await reserveAll(tx, booking, attempt, placement, nowMs);
-        await tx.execute(
-          'insert into attempts (booking_id, attempt, tenant, pool, flavour, provider, key) values ($1, $2, $3, $4, $5, $6, $7)',
-          [booking.bookingId, attempt, booking.tenant, placement.pool, placement.flavour, placement.provider, attemptKey(booking.bookingId, attempt)],
-        );
-        return { placement: { ...placement }, policyVersion: policy.policyVersion, evidence, transfers };
+    transition(
+      tx,
+      booking,
+      { type: 'reserve', placement, policy },
+      {
+        actor: ACTOR,
+        nowMs,
+        work: async () => {
+          const evidence = [await putEvidence(tx, booking.tenant, answer)];
+          const transfers = await reserveAll(tx, booking, attempt, placement, nowMs);
+          await tx.execute(
+            'insert into attempts (booking_id, attempt, tenant, pool, flavour, provider, key) values ($1, $2, $3, $4, $5, $6, $7)',
+            [
+              booking.bookingId,
+              attempt,
+              booking.tenant,
+              placement.pool,
+              placement.flavour,
+              placement.provider,
+              attemptKey(booking.bookingId, attempt),
+            ],
+          );
+          return { placement: { ...placement }, policyVersion: policy.policyVersion, evidence, transfers };
+        },
       },
-    }),
+    ),
   );
 }
 

@@ -12,12 +12,19 @@ import { DRAIN_GRACE_MS, OBSERVE_EVERY_MS, PROVIDER_TIMEOUT_MS } from './limits.
  * `applied` and `draining`: looks at the running job. A job that ended well has its artifacts kept and its reports published
  * before it is released; one that failed goes to its next attempt or ends; one past its lease is drained.
  */
-export async function watchRun(ctx: SagaContext, booking: Booking, state: Extract<BookingState, { state: 'applied' | 'draining' }>): Promise<StepResult> {
+export async function watchRun(
+  ctx: SagaContext,
+  booking: Booking,
+  state: Extract<BookingState, { state: 'applied' | 'draining' }>,
+): Promise<StepResult> {
   const provider = await ctx.providers.of(booking.tenant, state.placement.pool);
   const key = attemptKey(booking.bookingId, state.attempt);
   const seen = await provider.observe(key, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
   if (seen.state === 'unknown-status') {
-    ctx.log.warn({ booking: booking.bookingId, word: seen.word }, 'the provider used a status word that is not known; nothing is concluded from it');
+    ctx.log.warn(
+      { booking: booking.bookingId, word: seen.word },
+      'the provider used a status word that is not known; nothing is concluded from it',
+    );
     return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
   }
   if (seen.state === 'ended' || seen.state === 'absent') return runEnded(ctx, booking, state, provider, seen);
@@ -29,8 +36,16 @@ export async function watchRun(ctx: SagaContext, booking: Booking, state: Extrac
   }
   if (nowMs >= state.leaseEndsAtMs) {
     const text = `its lease of ${Math.round(booking.spec.leaseMs / 1000)} s ran out`;
-    const event = { type: 'drain', deadlineMs: nowMs + DRAIN_GRACE_MS, outcome: 'expired', reason: { code: 'lease_expired', text, mend: 'book a longer lease' } } as const;
-    return { kind: 'moved', booking: await ctx.db.asLeader(ctx.epoch, (tx) => transition(tx, booking, event, { actor: ACTOR, nowMs })) };
+    const event = {
+      type: 'drain',
+      deadlineMs: nowMs + DRAIN_GRACE_MS,
+      outcome: 'expired',
+      reason: { code: 'lease_expired', text, mend: 'book a longer lease' },
+    } as const;
+    return {
+      kind: 'moved',
+      booking: await ctx.db.asLeader(ctx.epoch, (tx) => transition(tx, booking, event, { actor: ACTOR, nowMs })),
+    };
   }
   return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
 }
@@ -50,30 +65,47 @@ async function runEnded(
   }
   if (state.state === 'draining') return undo(ctx, booking, state.outcome as 'cancelled', state.reason);
   const reason = failure(seen);
-  const again = seen.state === 'ended' && seen.outcome === 'failed' ? (await failedAttempts(ctx, booking)) < booking.spec.maxRestarts : await mayRestart(ctx, booking);
+  const again =
+    seen.state === 'ended' && seen.outcome === 'failed'
+      ? (await failedAttempts(ctx, booking)) < booking.spec.maxRestarts
+      : await mayRestart(ctx, booking);
   return undo(ctx, booking, again ? 'retry' : 'failed', reason);
 }
 
 function failure(seen: Extract<Observation, { state: 'ended' | 'absent' }>): Reason {
-  if (seen.state === 'absent') return { code: 'lost', text: 'the provider no longer knows the job', mend: 'see whether the cluster was restarted' };
+  if (seen.state === 'absent')
+    return {
+      code: 'lost',
+      text: 'the provider no longer knows the job',
+      mend: 'see whether the cluster was restarted',
+    };
   const exit = seen.exitCode === undefined ? '' : ` with exit code ${seen.exitCode}`;
   const said = seen.message === '' ? '' : `: ${seen.message}`;
   switch (seen.outcome) {
     case 'preempted':
-      return { code: 'preempted', text: `the provider took the capacity back${said}`, mend: 'it goes on from its checkpoint' };
+      return {
+        code: 'preempted',
+        text: `the provider took the capacity back${said}`,
+        mend: 'it goes on from its checkpoint',
+      };
     case 'stopped':
       return { code: 'stopped', text: `the job was stopped at the provider${said}`, mend: 'see who stopped it' };
     case 'failed':
     case 'succeeded':
-      return { code: 'job_failed', text: `the job failed${exit}${said}`, mend: 'read `merit logs`, mend the job, submit again' };
+      return {
+        code: 'job_failed',
+        text: `the job failed${exit}${said}`,
+        mend: 'read `merit logs`, mend the job, submit again',
+      };
   }
 }
 
 async function failedAttempts(ctx: SagaContext, booking: Booking): Promise<number> {
   return ctx.db.asEngine(async (tx) => {
-    const rows = await tx.query<{ n: bigint }>("select count(*) as n from attempts where booking_id = $1 and started_at is not null and outcome = 'retry'", [
-      booking.bookingId,
-    ]);
+    const rows = await tx.query<{ n: bigint }>(
+      "select count(*) as n from attempts where booking_id = $1 and started_at is not null and outcome = 'retry'",
+      [booking.bookingId],
+    );
     return Number(rows[0]?.n ?? 0n);
   });
 }

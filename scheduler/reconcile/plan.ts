@@ -25,7 +25,11 @@ const MASS_MINIMUM = 5;
  * What to do about a provider's list, given what should be there and what looked orphaned last time. Pure. A list may lag or be
  * torn, so an orphan must show in two consecutive sweeps, and a list that lost a fifth of what runs is not believed at all.
  */
-export function planSweep(listed: readonly Owned[], owned: readonly OwnedAttempt[], suspectsBefore: ReadonlySet<string>): SweepPlan {
+export function planSweep(
+  listed: readonly Owned[],
+  owned: readonly OwnedAttempt[],
+  suspectsBefore: ReadonlySet<string>,
+): SweepPlan {
   const expected = new Map(owned.map((attempt) => [attempt.key, attempt.state]));
   const live = listed.filter((resource) => resource.live);
   const present = new Set(listed.map((resource) => resource.key));

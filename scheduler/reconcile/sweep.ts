@@ -1,7 +1,7 @@
-import { expire } from '../../ledger/quota/execute.sql.ts';
-import { ProviderError } from '../../providers/provider.ts';
 import { OperatingError } from '../../core/operating-error.ts';
+import { expire } from '../../ledger/quota/execute.sql.ts';
 import { isDatabaseAway } from '../../platform/postgres.ts';
+import { ProviderError } from '../../providers/provider.ts';
 import type { SagaContext } from '../apply/context.ts';
 import { PROVIDER_TIMEOUT_MS } from '../apply/limits.ts';
 import { type OwnedAttempt, planSweep } from './plan.ts';
@@ -35,19 +35,29 @@ export async function runReconciler(ctx: SagaContext, signal: AbortSignal): Prom
 /** One turn over all pools. `suspects` carries what looked orphaned from turn to turn. */
 export async function sweepOnce(ctx: SagaContext, suspects: Map<string, ReadonlySet<string>>): Promise<void> {
   await ctx.db.asLeader(ctx.epoch, (tx) => expire(tx, ctx.clock.now(), MAX_EXPIRIES));
-  const pools = await ctx.db.asEngine((tx) => tx.query<PoolRow>('select tenant, pool from pools order by tenant, pool'));
+  const pools = await ctx.db.asEngine((tx) =>
+    tx.query<PoolRow>('select tenant, pool from pools order by tenant, pool'),
+  );
   for (const { tenant, pool } of pools) {
     const key = `${tenant}/${pool}`;
     try {
       suspects.set(key, await sweepPool(ctx, tenant, pool, suspects.get(key) ?? new Set()));
     } catch (error) {
       if (!(error instanceof ProviderError) && !(error instanceof OperatingError)) throw error;
-      ctx.log.warn({ pool: key, error: error.message }, 'the provider could not be listed; nothing is reclaimed from it');
+      ctx.log.warn(
+        { pool: key, error: error.message },
+        'the provider could not be listed; nothing is reclaimed from it',
+      );
     }
   }
 }
 
-async function sweepPool(ctx: SagaContext, tenant: string, pool: string, before: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+async function sweepPool(
+  ctx: SagaContext,
+  tenant: string,
+  pool: string,
+  before: ReadonlySet<string>,
+): Promise<ReadonlySet<string>> {
   const provider = await ctx.providers.of(tenant, pool);
   // The list first, then our own rows: what was submitted between the two is owned by the time it is looked up.
   const listed = await provider.list(ctx.tag, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
@@ -62,7 +72,11 @@ async function sweepPool(ctx: SagaContext, tenant: string, pool: string, before:
     ),
   );
   const plan = planSweep(listed, owned, before);
-  if (plan.halted) ctx.log.error({ tenant, pool }, 'more than a fifth of the running jobs are missing from the provider’s list: reclaiming is halted');
+  if (plan.halted)
+    ctx.log.error(
+      { tenant, pool },
+      'more than a fifth of the running jobs are missing from the provider’s list: reclaiming is halted',
+    );
   for (const orphan of plan.orphans) {
     ctx.log.warn({ tenant, pool, key: orphan }, 'releasing a resource that no booking owns');
     await provider.release(orphan, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));

@@ -1,8 +1,16 @@
-/** Exact sums of s = round(s × 10^12) over reports of one (watch, model, metric), by tick. */
+import type { Guardrail, MetricRule, Suite } from '../../core/suite.ts';
+import type { Contribution } from './contribution.ts';
+import { normalise } from './normalise.ts';
+import { roundTiesToEven } from './quantise.ts';
+
+/** s is kept to 12 decimals, as an integer. */
+export const S_FACTOR = 1e12;
+
+/** Exact sums of S = round(s × 10^12) over reports of one (watch, model, metric), by tick. */
 export interface EvidenceSums {
   readonly n: number;
   readonly weight: bigint;
-  /** Σ w·S, S = s × 10^12 as an integer. */
+  /** Σ w·S. */
   readonly sumWs: bigint;
   /** Σ w·S². */
   readonly sumWs2: bigint;
@@ -21,7 +29,56 @@ export interface EvidenceRow {
   readonly watchId: string;
   readonly model: string;
   readonly metric: string;
-  /** The first tick after the report: tick − length ≤ observedAt < tick. */
+  /** The first tick after the report: tickMs − length ≤ observedAt < tickMs. */
   readonly tickMs: number;
   readonly sums: EvidenceSums;
+}
+
+export function addEvidence(a: EvidenceSums, b: EvidenceSums): EvidenceSums {
+  return {
+    n: a.n + b.n,
+    weight: a.weight + b.weight,
+    sumWs: a.sumWs + b.sumWs,
+    sumWs2: a.sumWs2 + b.sumWs2,
+    beyond: a.beyond + b.beyond,
+  };
+}
+
+/** The first tick after the instant: the one whose row takes a report observed then. */
+export function tickAfter(observedAtMs: number, tickLengthMs: number): number {
+  return (Math.floor(observedAtMs / tickLengthMs) + 1) * tickLengthMs;
+}
+
+/** The metrics that evidence is kept of: required ones for the mSPRT, guarded ones for the SPRT. */
+export function isWatched(rule: MetricRule): boolean {
+  return rule.required || rule.guardrail !== null;
+}
+
+/** What one report adds to each watch that counts it: one entry a watched metric it carries. */
+export function evidenceOf(
+  contribution: Contribution,
+): readonly { readonly metric: string; readonly sums: EvidenceSums }[] {
+  const { w } = contribution;
+  return contribution.metrics
+    .filter(({ rule }) => isWatched(rule))
+    .map(({ rule, x }) => {
+      const s = BigInt(roundTiesToEven(normalise(rule, x) * S_FACTOR));
+      const beyond = rule.guardrail !== null && isBeyond(rule.guardrail, x) ? 1 : 0;
+      return { metric: rule.name, sums: { n: 1, weight: w, sumWs: w * s, sumWs2: w * s * s, beyond } };
+    });
+}
+
+/** Is x beyond the guardrail? The bound itself is not. */
+export function isBeyond(guardrail: Guardrail, x: number): boolean {
+  return guardrail.max === undefined ? x < guardrail.min : x > guardrail.max;
+}
+
+/** Does a watch that started at `startMs` count a report? Null: it started before the suite's first report. */
+export function watchCounts(startMs: number | null, observedAtMs: number): boolean {
+  return startMs === null || observedAtMs >= startMs;
+}
+
+/** Names of the required metrics, in code-point order. */
+export function requiredMetrics(suite: Suite): readonly string[] {
+  return suite.metrics.filter((rule) => rule.required).map((rule) => rule.name);
 }

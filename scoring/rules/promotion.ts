@@ -1,8 +1,14 @@
-import type { Suite } from '../../core/suite.ts';
+import { assert } from '../../core/assert.ts';
+import type { PromotionRule, Suite } from '../../core/suite.ts';
+import { assessCandidate, assessIncumbent, type CandidateAssessment } from './assessment.ts';
+import type { Decision } from './decision.ts';
+import { demotionDecision, promotionDecision } from './decision.ts';
 import type { EvidenceSums } from './evidence.ts';
+import type { GuardrailCounts } from './guardrail.ts';
+import { compareText } from './pane-table.ts';
 import type { PublishedModel } from './published.ts';
 
-/** Since when a guardrail's two counts run: reports of ticks > restartTickMs count (null: since the watch began). */
+/** Since when a guardrail's two counts run: rows of ticks > restartTickMs count (null: since the watch began). */
 export interface GuardrailState {
   readonly metric: string;
   readonly restartTickMs: number | null;
@@ -10,68 +16,78 @@ export interface GuardrailState {
 
 /**
  * A watch over one model from `startMs` on: its evidence rows (evidence.ts) count reports with observedAt ≥ startMs.
- * A candidate's watch is its challenge; the incumbent's watch is its time in the seat.
+ * A candidate's watch is its challenge, with rows for the incumbent too; the incumbent's own watch is its time in the
+ * seat.
  */
 export interface WatchState {
   readonly model: string;
-  /** The suite's watermark when the candidate was registered or the seat last changed, whichever is later. */
-  readonly startMs: number;
-  /** Consecutive counted ticks: at or above θ_up for a candidate, below θ_dn for the incumbent. */
+  /**
+   * The suite's watermark when the candidate was registered or the seat last changed, whichever is later; null: there
+   * was no report yet.
+   */
+  readonly startMs: number | null;
+  /** Counted ticks in a row: at or above θ_up for a candidate, below θ_dn for the incumbent. */
   readonly run: number;
   readonly guardrails: readonly GuardrailState[];
 }
 
 /** What is known of one model at a final tick. */
 export interface ModelFacts {
-  /** Does [tick − tickMs, tick) hold an accepted report of this model (of any metric)? Without one the tick does not count. */
+  /** Does [tick − length, tick) hold an accepted report of this model (of any metric)? Without one nothing changes. */
   readonly newData: boolean;
   /** Its published scores at the tick; null where it has none at all. */
   readonly score: PublishedModel | null;
-  /** Guardrail metric → counts over the ticks in (restartTickMs, tick] of its watch. */
+  /** Guarded metric → counts over the watch's rows with restartTickMs < tickMs ≤ tick; absent means 0 and 0. */
   readonly guardrails: ReadonlyMap<string, GuardrailCounts>;
-}
-
-/** From evidence rows: beyond = Σ beyond, within = Σ (n − beyond). */
-export interface GuardrailCounts {
-  readonly beyond: number;
-  readonly within: number;
 }
 
 /** `unknown` fails closed: the tick neither counts nor resets, and the model is named in `policyWanted`. */
 export type PolicyAnswer = 'allow' | 'deny' | 'unknown';
 
+export interface ArmSums {
+  readonly candidate: EvidenceSums;
+  /** Over the same stretch, from the challenge's start; null: the seat is empty. */
+  readonly incumbent: EvidenceSums | null;
+}
+
 export interface ChallengeInput {
   readonly watch: WatchState;
   readonly facts: ModelFacts;
-  /** Required metric → cumulative sums of s from the challenge's start up to the tick, both arms over the same stretch. */
-  readonly evidence: ReadonlyMap<string, { readonly candidate: EvidenceSums; readonly incumbent: EvidenceSums | null }>;
+  /** Required metric → cumulative sums over the challenge's rows with tickMs ≤ tick; absent means none. */
+  readonly evidence: ReadonlyMap<string, ArmSums>;
   /** Tick of the model's last promotion or demotion; null: none. */
   readonly lastChangeMs: number | null;
   readonly policy: PolicyAnswer;
 }
 
+export interface SeatInput {
+  readonly watch: WatchState;
+  readonly facts: ModelFacts;
+}
+
 export interface TickInput {
-  /** With promotion rules; a suite without them decides nothing and must not be passed. */
+  /** Must have promotion rules. */
   readonly suite: Suite;
   /** A final tick. Ticks are decided in ascending order, each once. */
   readonly tickMs: number;
-  /** The suite's watermark at which the decision is made: ≥ tickMs; restarted watches start here. */
+  /** The suite's watermark at which the decision is made, ≥ tickMs: watches that restart start here. */
   readonly watermarkMs: number;
-  readonly incumbent: { readonly watch: WatchState; readonly facts: ModelFacts } | null;
+  /** Null: the seat is empty. */
+  readonly incumbent: SeatInput | null;
   readonly challenges: readonly ChallengeInput[];
 }
 
 export interface TickOutcome {
-  /** The seat after the tick; null: empty. */
+  /** The seat after the tick. */
   readonly incumbent: WatchState | null;
-  /** Every candidate's watch after the tick, in code-point order of models; restarted ones where the seat changed. */
+  /** Every candidate's watch after the tick, in code-point order of models. */
   readonly challenges: readonly WatchState[];
-  /** True where the seat changed: evidence rows of the old watches are closed, the returned watches are new ones. */
+  /** True: the returned watches are new ones from watermarkMs on, the old ones and their evidence rows are closed. */
   readonly seatChanged: boolean;
   readonly decision: Decision | null;
-  /** One a model: what counted, what reset, and why. For `merit promotions` and tests. */
+  /** One a model: what counted, what reset, and why. */
   readonly assessments: readonly Assessment[];
-  /** Candidates that only a policy answer keeps from counting this tick; ask, then decide the same tick again. */
+  /** Candidates that only a missing policy answer keeps from counting: ask, then decide the same tick again. */
   readonly policyWanted: readonly string[];
 }
 
@@ -79,89 +95,90 @@ export type Condition =
   | 'no_new_data'
   | 'below_min_n'
   | 'composite_null'
-  | 'composite_below'
   | 'evidence_short'
+  | 'policy_unknown'
+  | 'composite_below'
+  | 'composite_holds'
   | 'evidence_unmet'
   | 'guardrail_breach'
   | 'cooldown'
-  | 'policy_denied'
-  | 'policy_unknown';
+  | 'policy_denied';
 
 export interface Assessment {
   readonly model: string;
   readonly role: 'incumbent' | 'candidate';
-  /** counted: the run grew; reset: it is 0; skipped: inconclusive or without new data, the run stays. */
-  readonly verdict: 'counted' | 'reset' | 'skipped';
+  /** counted: the run grew; reset: it is 0; skipped: inconclusive or no new data, it stays; breach: demoted at once. */
+  readonly verdict: 'counted' | 'reset' | 'skipped' | 'breach';
+  /** After the tick. */
   readonly run: number;
   /** What kept the tick from counting; empty where it counted. */
   readonly unmet: readonly Condition[];
 }
 
-/** JSON through and through: integers above 2^53 are strings, times RFC 3339. It is signed as its RFC 8785 form. */
-export interface Decision {
-  readonly action: 'promotion' | 'demotion';
-  readonly suite: string;
-  readonly suiteHash: string;
-  /** RFC 3339. */
-  readonly tick: string;
-  readonly model: string;
-  readonly evidence: PromotionEvidence | DemotionEvidence;
+/** The watch of a model that is registered, or whose seat changed, while the suite's watermark stands at `startMs`. */
+export function startWatch(model: string, startMs: number | null): WatchState {
+  return { model, startMs, run: 0, guardrails: [] };
 }
 
-export interface PromotionEvidence {
-  /** The model that leaves the seat; it stays a candidate. */
-  readonly displaced: string | null;
-  readonly composite: number;
-  readonly promoteAbove: number;
-  readonly run: number;
-  readonly challengeStart: string;
-  readonly metrics: readonly MetricEvidence[];
-  readonly guardrails: readonly GuardrailEvidence[];
+/**
+ * Decides one final tick: pure, so that replay at the same offsets decides the same. At most one decision a tick:
+ * a demotion empties the seat and goes before any promotion; of several candidates that are ready, the greatest
+ * composite wins, then the model id by code point. A model that leaves the seat stays a candidate.
+ */
+export function decideTick(input: TickInput): TickOutcome {
+  const { suite, tickMs, watermarkMs } = input;
+  const rule = suite.promotion;
+  assert(rule !== null, 'decideTick: the suite has no promotion rules');
+  assert(watermarkMs >= tickMs, 'decideTick: the tick is not final');
+  const seat = input.incumbent;
+  const seated = seat === null ? null : assessIncumbent(suite, rule, tickMs, seat);
+  const challengers = input.challenges
+    .map((challenge) => assessCandidate(suite, rule, tickMs, challenge, seat !== null))
+    .sort((a, b) => compareText(a.watch.model, b.watch.model));
+  const outcome = {
+    assessments: [...(seated === null ? [] : [seated.assessment]), ...challengers.map((one) => one.assessment)],
+    policyWanted: challengers.filter((one) => one.policyWanted).map((one) => one.watch.model),
+  };
+  const models = challengers.map((one) => one.watch.model);
+  if (seated !== null && seated.demote !== null) {
+    const decision = demotionDecision(suite, rule, tickMs, seated, seated.demote);
+    return { ...outcome, ...newSeat(null, [...models, seated.watch.model], watermarkMs), decision };
+  }
+  const winner = ready(rule, challengers);
+  if (winner !== undefined) {
+    const displaced = seat === null ? null : seat.watch.model;
+    const decision = promotionDecision(suite, rule, tickMs, winner, displaced);
+    const rest = models.filter((model) => model !== winner.watch.model);
+    const candidates = displaced === null ? rest : [...rest, displaced];
+    return { ...outcome, ...newSeat(winner.watch.model, candidates, watermarkMs), decision };
+  }
+  return {
+    ...outcome,
+    incumbent: seated?.watch ?? null,
+    challenges: challengers.map((one) => one.watch),
+    seatChanged: false,
+    decision: null,
+  };
 }
 
-export interface DemotionEvidence {
-  readonly cause: 'below' | 'guardrail';
-  readonly composite: number | null;
-  readonly demoteBelow: number;
-  readonly run: number;
-  readonly seatedAt: string;
-  readonly guardrails: readonly GuardrailEvidence[];
+function newSeat(
+  incumbent: string | null,
+  candidates: readonly string[],
+  watermarkMs: number,
+): Pick<TickOutcome, 'incumbent' | 'challenges' | 'seatChanged'> {
+  return {
+    incumbent: incumbent === null ? null : startWatch(incumbent, watermarkMs),
+    challenges: candidates.toSorted(compareText).map((model) => startWatch(model, watermarkMs)),
+    seatChanged: true,
+  };
 }
 
-/** One required metric's mSPRT. */
-export interface MetricEvidence {
-  readonly metric: string;
-  readonly candidate: PublishedArm;
-  /** Null where the test was against θ_up. */
-  readonly incumbent: PublishedArm | null;
-  readonly d: number;
-  readonly delta: number;
-  /** V. */
-  readonly varianceOfD: number;
-  readonly tau2: number;
-  /** Null at V = 0, where d > δ decides. */
-  readonly logLikelihoodRatio: number | null;
-  readonly threshold: number;
-  readonly holds: boolean;
-}
-
-export interface PublishedArm {
-  readonly n: number;
-  readonly weight: number | string;
-  readonly mean: number;
-  readonly variance: number;
-}
-
-export interface GuardrailEvidence {
-  readonly metric: string;
-  readonly beyond: number;
-  readonly within: number;
-  readonly p0: number;
-  readonly logLikelihoodRatio: number;
-  readonly breachAt: number;
-  readonly verdict: 'breach' | 'accept' | 'continue';
-}
-
-export function decideTick(_input: TickInput): TickOutcome {
-  throw new Error('being written');
+/** The candidate to promote. `challengers` come in code-point order, so the first of equals stays. */
+function ready(rule: PromotionRule, challengers: readonly CandidateAssessment[]): CandidateAssessment | undefined {
+  let best: CandidateAssessment | undefined;
+  for (const one of challengers) {
+    if (one.assessment.verdict !== 'counted' || one.watch.run < rule.promoteTicks) continue;
+    if (best === undefined || (one.score?.composite ?? 0) > (best.score?.composite ?? 0)) best = one;
+  }
+  return best;
 }

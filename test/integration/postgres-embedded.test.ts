@@ -83,27 +83,37 @@ describe('starting', () => {
   test('the variables of our environment that steer Postgres do not reach it', async () => {
     process.env.PGDATA = '/nowhere';
     process.env.PGPORT = '1';
-    process.env.PGOPTIONS = '-c fsync=off';
+    process.env.PGOPTIONS = '-c work_mem=1GB';
+    process.env.PGSSLMODE = 'require';
     try {
       const postgres = await start();
       expect(await asAdmin(postgres.urls.admin, 'show data_directory')).toEqual([{ data_directory: layout.dataDir }]);
+      expect(await asAdmin(postgres.urls.admin, 'show work_mem')).toEqual([{ work_mem: '4MB' }]);
     } finally {
       delete process.env.PGDATA;
       delete process.env.PGPORT;
       delete process.env.PGOPTIONS;
+      delete process.env.PGSSLMODE;
     }
   });
 
   test('it listens on loopback only, keeps what it acknowledged, and lets nobody in without a password', async () => {
     const postgres = await start();
-    const show = async (name: string) => Object.values((await asAdmin(postgres.urls.admin, `show ${name}`))[0] ?? {})[0];
+    const show = async (name: string) =>
+      Object.values((await asAdmin(postgres.urls.admin, `show ${name}`))[0] ?? {})[0];
     expect(await show('listen_addresses')).toBe('127.0.0.1');
     expect(await show('unix_socket_directories')).toBe('');
-    for (const name of ['fsync', 'full_page_writes', 'synchronous_commit', 'data_checksums']) expect(await show(name), name).toBe('on');
+    for (const name of ['fsync', 'full_page_writes', 'synchronous_commit', 'data_checksums'])
+      expect(await show(name), name).toBe('on');
     expect(await show('server_encoding')).toBe('UTF8');
-    const stranger = new pg.Client({ connectionString: `postgres://merit_admin:wrong@127.0.0.1:${postgres.port}/postgres` });
+    const stranger = new pg.Client({
+      connectionString: `postgres://merit_admin:wrong@127.0.0.1:${postgres.port}/postgres`,
+    });
     await expect(stranger.connect()).rejects.toMatchObject({ code: '28P01' });
-    const auth = await asAdmin(postgres.urls.admin, "select distinct auth_method from pg_hba_file_rules where error is null");
+    const auth = await asAdmin(
+      postgres.urls.admin,
+      'select distinct auth_method from pg_hba_file_rules where error is null',
+    );
     expect(auth).toEqual([{ auth_method: 'scram-sha-256' }]);
   });
 
@@ -142,7 +152,9 @@ describe('starting', () => {
 describe('stopping', () => {
   test('it works twice, and at once, and takes the part off the list', async () => {
     const postgres = await start();
-    expect(readParts(layout.stateDir).map((part) => [part.name, part.pid, part.signal])).toEqual([['postgres', postgres.pid, 'SIGINT']]);
+    expect(readParts(layout.stateDir).map((part) => [part.name, part.pid, part.signal])).toEqual([
+      ['postgres', postgres.pid, 'SIGINT'],
+    ]);
     await Promise.all([postgres.stop(), postgres.stop()]);
     await postgres.stop();
     expect(readParts(layout.stateDir)).toEqual([]);
@@ -187,7 +199,17 @@ describe('after a crash', () => {
   test('a postmaster.pid from before a reboot, whose number another program has now, is taken away', async () => {
     const first = await start();
     await first.stop();
-    const lock = [process.pid, layout.dataDir, 1_000_000_000, first.port, '', '127.0.0.1', '  1   1', 'ready   ', ''].join('\n');
+    const lock = [
+      process.pid,
+      layout.dataDir,
+      1_000_000_000,
+      first.port,
+      '',
+      '127.0.0.1',
+      '  1   1',
+      'ready   ',
+      '',
+    ].join('\n');
     await writeFile(join(layout.dataDir, 'postmaster.pid'), lock);
     const second = await start();
     expect(second.adopted).toBe(false);
@@ -212,7 +234,11 @@ describe('what it cannot work with is told with its mend', () => {
   test('a data folder of another major version', async () => {
     await (await start()).stop();
     await writeFile(join(layout.dataDir, 'PG_VERSION'), '17\n');
-    expect(await fault()).toMatchObject({ code: 'conflict', retry: 'never', message: expect.stringContaining('Postgres 17') });
+    expect(await fault()).toMatchObject({
+      code: 'conflict',
+      retry: 'never',
+      message: expect.stringContaining('Postgres 17'),
+    });
   });
 
   test('a kept port that another program took is given up, and the new one kept', async () => {
@@ -287,14 +313,17 @@ describe('where things lie', () => {
     expect(again.instanceId).toMatch(/^[0-9a-f]{32}$/);
   });
 
-  test.skipIf(process.getuid?.() !== 0)('of root it lies under /var/lib/merit where postgres cannot pass, else in the state folder', async () => {
-    const closedOff = await stateLayout({ stateDir: join(folder, 'state') });
-    expect(closedOff.dataDir).toBe(`/var/lib/merit/${closedOff.instanceId}/pg`);
-    await rm(`/var/lib/merit/${closedOff.instanceId}`, { recursive: true });
-    const open = join(folder, 'open');
-    await mkdir(open, { mode: 0o755 });
-    const passable = await stateLayout({ stateDir: open });
-    expect(passable.dataDir).toBe(join(open, 'pg'));
-    await rm(`/var/lib/merit/${passable.instanceId}`, { recursive: true, force: true });
-  });
+  test.skipIf(process.getuid?.() !== 0)(
+    'of root it lies under /var/lib/merit where postgres cannot pass, else in the state folder',
+    async () => {
+      const closedOff = await stateLayout({ stateDir: join(folder, 'state') });
+      expect(closedOff.dataDir).toBe(`/var/lib/merit/${closedOff.instanceId}/pg`);
+      await rm(`/var/lib/merit/${closedOff.instanceId}`, { recursive: true });
+      const open = join(folder, 'open');
+      await mkdir(open, { mode: 0o755 });
+      const passable = await stateLayout({ stateDir: open });
+      expect(passable.dataDir).toBe(join(open, 'pg'));
+      await rm(`/var/lib/merit/${passable.instanceId}`, { recursive: true, force: true });
+    },
+  );
 });

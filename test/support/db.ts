@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { inject } from 'vitest';
+import { clientConfig } from '../../platform/pg-client.ts';
 import { type Database, openDatabase } from '../../platform/postgres.ts';
 import { onDatabase, TEMPLATE_DATABASE } from './postgres.ts';
 
@@ -39,7 +40,7 @@ export async function testDatabase(): Promise<TestDatabase> {
 
 /** Runs one statement as the superuser. */
 export async function asAdmin(adminUrl: string, sql: string): Promise<readonly Record<string, unknown>[]> {
-  const client = new pg.Client({ connectionString: adminUrl });
+  const client = new pg.Client(clientConfig(adminUrl, 'merit test'));
   await client.connect();
   try {
     return (await client.query<Record<string, unknown>>(sql)).rows;

@@ -26,7 +26,15 @@ export function seededRandom(seed: number): () => number {
 
 export function caseAccounts(): readonly AccountSpec[] {
   return TENANTS.flatMap((tenant): AccountSpec[] => [
-    { id: capacityAccount(tenant, 'p', 'a', 'gpu'), tenant, kind: 'capacity', pool: 'p', flavour: 'a', unit: 'gpu', limit: 30n },
+    {
+      id: capacityAccount(tenant, 'p', 'a', 'gpu'),
+      tenant,
+      kind: 'capacity',
+      pool: 'p',
+      flavour: 'a',
+      unit: 'gpu',
+      limit: 30n,
+    },
     { id: quotaAccount(tenant, 'd1', 'p', 'a', 'gpu'), tenant, kind: 'quota', division: 'd1', unit: 'gpu', limit: 20n },
     { id: quotaAccount(tenant, 'd2', 'p', 'a', 'gpu'), tenant, kind: 'quota', division: 'd2', unit: 'gpu' },
     { id: budgetAccount(tenant, 'd1', 'USD'), tenant, kind: 'budget', division: 'd1', unit: 'USD', limit: 100n },
@@ -68,12 +76,38 @@ export function ledgerCases(seed: number, count: number): readonly LedgerCase[] 
     return { kind: 'void', id, pendingId };
   };
 
+  const past: Batch[] = [];
   const batch = (): Batch => {
+    const last = past.at(-1 - below(10));
+    if (last !== undefined && random() < 0.3) {
+      return random() < 0.4 ? { ...last, context: { ...last.context, nowMs } } : changed(last);
+    }
+    const made = newBatch();
+    past.push(made);
+    return made;
+  };
+  /** A past batch's first transfer again, with one thing about it changed. */
+  const changed = (last: Batch): Batch => {
+    const context = { ...last.context, nowMs };
+    const first = last.transfers[0]!;
+    const roll = below(6);
+    if (roll === 0) return { context: { ...context, attempt: 3 }, transfers: [first] };
+    if (roll === 1) return { context: { ...context, bookingId: 'b2' }, transfers: [first] };
+    if (first.kind === 'post' || first.kind === 'void') {
+      const other = roll < 4 ? { ...first, pendingId: recent() } : { ...first, id: `${first.id}+` };
+      return { context, transfers: [other] };
+    }
+    if (roll === 2) return { context, transfers: [{ ...first, amount: first.amount + 1n }] };
+    if (first.kind === 'direct' || roll === 3)
+      return { context, transfers: [{ ...first, debit: first.credit, credit: first.debit }] };
+    return { context, transfers: [{ ...first, expiresAtMs: nowMs + 1 + below(5_000) }] };
+  };
+  const newBatch = (): Batch => {
     const tenant = random() < 0.8 ? TENANTS[0] : TENANTS[1];
     const context = {
       tenant,
       nowMs,
-      ...(random() < 0.9 ? { bookingId: `b${below(3)}`, attempt: 1 + below(2) } : {}),
+      ...(random() < 0.9 ? { bookingId: random() < 0.8 ? 'b0' : 'b1', attempt: random() < 0.9 ? 1 : 2 } : {}),
     };
     return { context, transfers: Array.from({ length: 1 + below(4) }, () => transfer(tenant)) };
   };

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../platform/embedded-postgres.ts';
 import { migrate } from '../../platform/migrate.ts';
+import { clientConfig } from '../../platform/pg-client.ts';
 import { claimServer, endPart, liveServer, readParts, startKeeper } from '../../platform/processes.ts';
 import { type StateLayout, stateLayout } from '../../platform/state-layout.ts';
 
@@ -23,7 +24,7 @@ export async function reachableTempDir(prefix = 'merit-test-case-'): Promise<str
 export async function layoutIn(folder: string): Promise<StateLayout> {
   const stateDir = join(folder, 'state');
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
-  return { ...(await stateLayout({ stateDir })), dataDir: join(folder, 'pg') };
+  return stateLayout({ stateDir, dataDir: join(folder, 'pg') });
 }
 
 /** The one Postgres of a test run, with a migrated template database. Ended by `stop`, or by its keeper when the run is killed. */
@@ -49,7 +50,7 @@ export async function startTestPostgres(): Promise<{ readonly postgres: Embedded
 }
 
 async function makeTemplate(postgres: EmbeddedPostgres): Promise<void> {
-  const admin = new pg.Client({ connectionString: postgres.urls.admin });
+  const admin = new pg.Client(clientConfig(postgres.urls.admin, 'merit test'));
   await admin.connect();
   await admin.query(`create database ${TEMPLATE_DATABASE} owner merit_owner encoding 'UTF8' template template0`);
   await admin.end();

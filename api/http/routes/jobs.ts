@@ -1,0 +1,282 @@
+import { isBookingId } from '../../../core/ids.ts';
+import { JobFile, jobSpec } from '../../../core/job.ts';
+import { Type } from '../../../core/schema.ts';
+import { found, mutate, page, read } from '../answer.ts';
+import type { RouteContext } from '../context.ts';
+import { callerOf } from '../guard.ts';
+import { MAX_CODE_UPLOAD_BYTES, MAX_LOG_PIECE_BYTES } from '../limits.ts';
+import { HttpProblem, notFound } from '../problem.ts';
+import { AnyView, IdParams, JobView, Literal, listOf, pageQuery, replies } from '../schemas.ts';
+
+const tags = ['jobs'];
+
+/** The job id of a path; what is malformed does not exist. */
+function jobId(params: unknown): string {
+  const { id } = params as { id: string };
+  if (!isBookingId(id)) throw notFound('job');
+  return id;
+}
+
+export function jobRoutes(context: RouteContext): void {
+  submitRoutes(context);
+  readRoutes(context);
+  logRoutes(context);
+  proofRoutes(context);
+  codeRoutes(context);
+}
+
+function submitRoutes(context: RouteContext): void {
+  const { app, services } = context;
+  app.post(
+    '/v1/jobs',
+    {
+      config: { needs: 'submit' },
+      schema: { summary: 'Book a job', tags, body: JobFile, response: replies({ 202: JobView }) },
+    },
+    (request, reply) =>
+      mutate(context, request, reply, async (tx, caller) => {
+        const view = await services.jobs.submit(tx, caller, jobSpec(request.body));
+        return { status: 202, headers: { location: `/v1/jobs/${String(view.id)}` }, body: view };
+      }),
+  );
+  app.post(
+    '/v1/jobs::plan',
+    {
+      config: { needs: 'submit' },
+      schema: {
+        summary: 'What would happen if it were submitted now',
+        tags,
+        body: JobFile,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    (request) => {
+      const spec = jobSpec(request.body);
+      return read(context, request, (tx, caller) => services.jobs.plan(tx, caller, spec));
+    },
+  );
+  app.post(
+    '/v1/jobs/:id(^[^:/]+)::cancel',
+    {
+      config: { needs: 'submit' },
+      schema: { summary: 'Ask for a job’s end', tags, params: IdParams, response: replies({ 202: JobView }) },
+    },
+    (request, reply) => {
+      const id = jobId(request.params);
+      return mutate(context, request, reply, async (tx, caller) => {
+        const outcome = found(await services.jobs.cancel(tx, caller, id), 'job');
+        return {
+          status: outcome.kind === 'ended' ? 200 : 202,
+          headers: { location: `/v1/jobs/${id}` },
+          body: outcome.view,
+        };
+      });
+    },
+  );
+}
+
+const JobQuery = Type.Object(
+  { ...pageQuery, state: Literal, division: Literal, model: Literal },
+  { additionalProperties: false },
+);
+
+function readRoutes(context: RouteContext): void {
+  const { app, services } = context;
+  app.get(
+    '/v1/jobs',
+    {
+      schema: {
+        summary: 'Jobs, newest first',
+        tags,
+        querystring: JobQuery,
+        response: replies({ 200: listOf(JobView) }),
+      },
+    },
+    (request) => {
+      const { state, division, model } = request.query as { state?: string; division?: string; model?: string };
+      const filter = {
+        ...(state === undefined ? {} : { state }),
+        ...(division === undefined ? {} : { division }),
+        ...(model === undefined ? {} : { model }),
+      };
+      return page(context, request, `jobs ${JSON.stringify(filter)}`, (tx, caller, at) =>
+        services.jobs.list(tx, caller, filter, at),
+      );
+    },
+  );
+  app.get(
+    '/v1/jobs/:id',
+    { schema: { summary: 'One job', tags, params: IdParams, response: replies({ 200: JobView }) } },
+    async (request) => {
+      const id = jobId(request.params);
+      return found(await read(context, request, (tx, caller) => services.jobs.get(tx, caller, id)), 'job');
+    },
+  );
+  const parts = {
+    why: 'Why it is where it is: every reason, with its mend',
+    artifacts: 'What it left, with sizes and SHA-256',
+    cost: 'Held and spent, equal to the ledger',
+  } as const;
+  for (const [part, summary] of Object.entries(parts) as [keyof typeof parts, string][]) {
+    app.get(
+      `/v1/jobs/:id/${part}`,
+      { schema: { summary, tags, params: IdParams, response: replies({ 200: AnyView }) } },
+      async (request) => {
+        const id = jobId(request.params);
+        return found(
+          await read(context, request, (tx, caller) => services.jobs[part](tx, caller, id)),
+          part === 'artifacts' ? 'job, or it left no artifacts yet' : 'job',
+        );
+      },
+    );
+  }
+  app.get(
+    '/v1/jobs/:id/events',
+    {
+      schema: {
+        summary: 'Its audit events, in order',
+        tags,
+        params: IdParams,
+        response: replies({ 200: listOf(AnyView) }),
+      },
+    },
+    async (request) => {
+      const id = jobId(request.params);
+      return {
+        items: found(await read(context, request, (tx, caller) => services.jobs.events(tx, caller, id)), 'job'),
+      };
+    },
+  );
+}
+
+const LogQuery = Type.Object(
+  {
+    from: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'byte offset to read from' }),
+    ),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_LOG_PIECE_BYTES, description: 'bytes' })),
+    attempt: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
+  },
+  { additionalProperties: false },
+);
+
+function logRoutes({ app, services }: RouteContext): void {
+  app.get(
+    '/v1/jobs/:id/logs',
+    {
+      schema: {
+        summary: 'A piece of its log, as it is written; the headers say where to go on and whether it is complete',
+        tags,
+        params: IdParams,
+        querystring: LogQuery,
+        produces: ['text/plain'],
+      },
+    },
+    async (request, reply) => {
+      const id = jobId(request.params);
+      const {
+        from = 0,
+        limit = MAX_LOG_PIECE_BYTES,
+        attempt,
+      } = request.query as { from?: number; limit?: number; attempt?: number };
+      const away = new AbortController();
+      reply.raw.once('close', () => away.abort());
+      const piece = found(
+        await services.jobs.logs(
+          callerOf(services, request),
+          id,
+          { attempt, fromByte: from, maxBytes: limit },
+          away.signal,
+        ),
+        'job, or it has no such attempt',
+      );
+      return reply
+        .header('content-type', 'text/plain; charset=utf-8')
+        .header('x-content-type-options', 'nosniff')
+        .header('merit-log-attempt', String(piece.attempt))
+        .header('merit-log-next', String(piece.nextByte))
+        .header('merit-log-done', String(piece.done))
+        .send(Buffer.from(piece.bytes));
+    },
+  );
+}
+
+function proofRoutes({ app, services }: RouteContext): void {
+  app.get(
+    '/v1/jobs/:id/receipt',
+    {
+      schema: {
+        summary: 'One file that a stranger can verify offline',
+        tags,
+        params: IdParams,
+        produces: ['application/jsonl'],
+      },
+    },
+    async (request, reply) => {
+      const id = jobId(request.params);
+      const receipt = found(await services.jobs.receipt(callerOf(services, request), id), 'job');
+      if (receipt.kind === 'not_yet')
+        throw new HttpProblem(409, 'not_yet', receipt.text, { headers: { 'retry-after': '1' } });
+      return reply
+        .header('content-type', 'application/jsonl; charset=utf-8')
+        .header('content-disposition', `attachment; filename="merit-receipt-${id}.jsonl"`)
+        .send(Buffer.from(receipt.bytes));
+    },
+  );
+  app.get(
+    '/v1/jobs/:id/verification',
+    {
+      schema: {
+        summary: 'Reads every stored artifact again and compares',
+        tags,
+        params: IdParams,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    async (request, reply) => {
+      const id = jobId(request.params);
+      const away = new AbortController();
+      reply.raw.once('close', () => away.abort());
+      const verification = found(await services.jobs.verify(callerOf(services, request), id, away.signal), 'job');
+      if (verification === null) throw new HttpProblem(409, 'no_artifacts', 'this job has left no artifacts (yet)');
+      return reply.send(verification);
+    },
+  );
+}
+
+function codeRoutes({ app, services }: RouteContext): void {
+  app.put(
+    '/v1/code',
+    {
+      config: { needs: 'submit', streamedBody: true },
+      schema: {
+        summary: 'Store a job’s working directory (zip) by its content',
+        tags,
+        consumes: ['application/zip'],
+        response: replies({ 200: Type.Object({ code: Type.String() }) }),
+      },
+    },
+    async (request) => {
+      if (request.body === undefined) throw new HttpProblem(400, 'body_required', 'send the zip as application/zip');
+      return services.code.put(callerOf(services, request), await bounded(request.body as AsyncIterable<Uint8Array>));
+    },
+  );
+}
+
+async function bounded(body: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let total = 0;
+  for await (const chunk of body) {
+    total += chunk.length;
+    if (total > MAX_CODE_UPLOAD_BYTES) {
+      throw new HttpProblem(
+        413,
+        'body_too_large',
+        'the working directory is larger than 100 MiB packed; move data out of it',
+        { headers: { connection: 'close' } },
+      );
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,95 @@
+import { Type } from '../../../core/schema.ts';
+import { found, page, put, read, readVersioned } from '../answer.ts';
+import type { RouteContext } from '../context.ts';
+import { AnyView, listOf, Name, NameParams, pageQuery, replies } from '../schemas.ts';
+
+const tags = ['models'];
+const PageQuery = Type.Object(pageQuery, { additionalProperties: false });
+
+/** For the published document; the registry checks it. */
+const ModelDocument = Type.Object(
+  { division: Type.Unknown() },
+  { title: 'Model', additionalProperties: true, required: [] },
+);
+
+/** The model registry: models, their versions, and the aliases that point at one. */
+export function modelRoutes(context: RouteContext): void {
+  const { app, services } = context;
+  app.get(
+    '/v1/models',
+    {
+      schema: { summary: 'Models by name', tags, querystring: PageQuery, response: replies({ 200: listOf(AnyView) }) },
+    },
+    (request) => page(context, request, 'models', (tx, caller, at) => services.scoring.models(tx, caller, at)),
+  );
+  app.get(
+    '/v1/models/:name',
+    {
+      schema: { summary: 'One model with its aliases', tags, params: NameParams, response: replies({ 200: AnyView }) },
+    },
+    (request, reply) => {
+      const { name } = request.params as { name: string };
+      return readVersioned(context, request, reply, 'model', (tx, caller) => services.scoring.model(tx, caller, name));
+    },
+  );
+  app.put(
+    '/v1/models/:name',
+    {
+      config: { needs: 'operate' },
+      schema: {
+        summary: 'Register a model, or change it',
+        tags,
+        params: NameParams,
+        body: ModelDocument,
+        response: replies({ 200: AnyView, 201: AnyView }),
+      },
+    },
+    (request, reply) => {
+      const { name } = request.params as { name: string };
+      return put(context, request, reply, (tx, caller, ifVersion) =>
+        services.scoring.putModel(tx, caller, name, request.body, ifVersion),
+      );
+    },
+  );
+  app.get(
+    '/v1/models/:name/versions',
+    {
+      schema: {
+        summary: 'Versions of a model, newest first',
+        tags,
+        params: NameParams,
+        querystring: PageQuery,
+        response: replies({ 200: listOf(AnyView) }),
+      },
+    },
+    (request) => {
+      const { name } = request.params as { name: string };
+      return page(context, request, `versions ${name}`, async (tx, caller, at) =>
+        found(await services.scoring.versions(tx, caller, name, at), 'model'),
+      );
+    },
+  );
+  const AliasParams = Type.Object({ name: Name, alias: Name }, { additionalProperties: false });
+  const AliasBody = Type.Object({ version: Name }, { additionalProperties: false });
+  app.put(
+    '/v1/models/:name/aliases/:alias',
+    {
+      config: { needs: 'operate' },
+      schema: {
+        summary: 'Point an alias at a version',
+        tags,
+        params: AliasParams,
+        body: AliasBody,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    async (request) => {
+      const { name, alias } = request.params as { name: string; alias: string };
+      const { version } = request.body as { version: string };
+      return found(
+        await read(context, request, (tx, caller) => services.scoring.putAlias(tx, caller, name, alias, version)),
+        'model or version',
+      );
+    },
+  );
+}

@@ -1,0 +1,149 @@
+import { Type } from '../../../core/schema.ts';
+import { found, page, put, read, readVersioned } from '../answer.ts';
+import type { RouteContext } from '../context.ts';
+import { AnyView, IdParams, Literal, listOf, Name, NameParams, pageQuery, replies } from '../schemas.ts';
+
+const tags = ['scoring'];
+const PageQuery = Type.Object(pageQuery, { additionalProperties: false });
+
+/** Scores, leaderboards, suites, and the decisions that follow from them. */
+export function scoringRoutes(context: RouteContext): void {
+  scoreRoutes(context);
+  suiteRoutes(context);
+  promotionRoutes(context);
+}
+
+function scoreRoutes(context: RouteContext): void {
+  const { app, services } = context;
+  const ScoreQuery = Type.Object({ suite: Type.Optional(Name) }, { additionalProperties: false });
+  app.get(
+    '/v1/scores/:name',
+    {
+      schema: {
+        summary: 'The last published scores of a model',
+        tags,
+        params: NameParams,
+        querystring: ScoreQuery,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    async (request) => {
+      const { name } = request.params as { name: string };
+      const { suite } = request.query as { suite?: string };
+      return found(
+        await read(context, request, (tx, caller) => services.scoring.scores(tx, caller, name, suite)),
+        'model, or it has no scores',
+      );
+    },
+  );
+  app.get(
+    '/v1/leaderboards/:name',
+    {
+      schema: {
+        summary: 'All models of a suite in rank order, with the checksum that a replay must give',
+        tags,
+        params: NameParams,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    async (request) => {
+      const { name } = request.params as { name: string };
+      return found(
+        await read(context, request, (tx, caller) => services.scoring.leaderboard(tx, caller, name)),
+        'suite',
+      );
+    },
+  );
+}
+
+/** For the published document; core/suite checks it, with every refusal at once. */
+const SuiteDocument = Type.Object(
+  { name: Type.Unknown() },
+  { title: 'Suite', additionalProperties: true, required: [] },
+);
+
+function suiteRoutes(context: RouteContext): void {
+  const { app, services } = context;
+  app.get(
+    '/v1/suites',
+    {
+      schema: { summary: 'Suites by name', tags, querystring: PageQuery, response: replies({ 200: listOf(AnyView) }) },
+    },
+    (request) => page(context, request, 'suites', (tx, caller, at) => services.scoring.suites(tx, caller, at)),
+  );
+  app.get(
+    '/v1/suites/:name',
+    {
+      schema: {
+        summary: 'One suite, its newest version',
+        tags,
+        params: NameParams,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    (request, reply) => {
+      const { name } = request.params as { name: string };
+      return readVersioned(context, request, reply, 'suite', (tx, caller) => services.scoring.suite(tx, caller, name));
+    },
+  );
+  app.put(
+    '/v1/suites/:name',
+    {
+      config: { needs: 'operate' },
+      schema: {
+        summary: 'Make a suite, or its next version',
+        tags,
+        params: NameParams,
+        body: SuiteDocument,
+        response: replies({ 200: AnyView, 201: AnyView }),
+      },
+    },
+    (request, reply) => {
+      const { name } = request.params as { name: string };
+      return put(context, request, reply, (tx, caller, ifVersion) =>
+        services.scoring.putSuite(tx, caller, name, request.body, ifVersion),
+      );
+    },
+  );
+}
+
+function promotionRoutes(context: RouteContext): void {
+  const { app, services } = context;
+  const PromotionQuery = Type.Object({ ...pageQuery, suite: Literal, model: Literal }, { additionalProperties: false });
+  app.get(
+    '/v1/promotions',
+    {
+      schema: {
+        summary: 'Decisions, newest first',
+        tags,
+        querystring: PromotionQuery,
+        response: replies({ 200: listOf(AnyView) }),
+      },
+    },
+    (request) => {
+      const { suite, model } = request.query as { suite?: string; model?: string };
+      const filter = { ...(suite === undefined ? {} : { suite }), ...(model === undefined ? {} : { model }) };
+      return page(context, request, `promotions ${JSON.stringify(filter)}`, (tx, caller, at) =>
+        services.scoring.promotions(tx, caller, filter, at),
+      );
+    },
+  );
+  app.get(
+    '/v1/promotions/:id',
+    {
+      schema: {
+        summary: 'One decision with its evidence and signature',
+        tags,
+        params: IdParams,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    async (request) => {
+      const { id } = request.params as { id: string };
+      return found(
+        await read(context, request, (tx, caller) => services.scoring.promotion(tx, caller, id)),
+        'promotion',
+      );
+    },
+  );
+}

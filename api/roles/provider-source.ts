@@ -1,0 +1,108 @@
+import { join } from 'node:path';
+import { OperatingError } from '../../core/operating-error.ts';
+import type { Clock } from '../../platform/clock.ts';
+import type { Database } from '../../platform/postgres.ts';
+import { loadPool } from '../../pools/apply-pool.ts';
+import type { Provider } from '../../providers/provider.ts';
+import { loadProvider } from '../../providers/registry.ts';
+import type { ProviderSource } from '../../scheduler/apply/context.ts';
+
+/** An answer about a provider's health holds this long. */
+const HEALTH_MS = 2_000;
+const HEALTH_TIMEOUT_MS = 5_000;
+/** Providers kept open; the one unused longest is closed. */
+const MAX_OPEN = 256;
+
+/** The Ray that Merit started for itself; a pool `provider: {kind: ray}` without config means it. */
+export interface OwnRay {
+  readonly address: string;
+  readonly tokenFile: string;
+}
+
+export interface ProviderSourceOptions {
+  readonly db: Database;
+  readonly clock: Clock;
+  readonly stateDir: string;
+  /** Why there is no own Ray, where there is none. */
+  readonly ownRay: OwnRay | { readonly missing: string };
+}
+
+interface Open {
+  readonly version: bigint;
+  readonly provider: Promise<Provider>;
+  health: { readonly atMs: number; readonly away: string | undefined } | undefined;
+}
+
+/** Opens each pool's provider when it is first needed, and again when the pool's file changed. */
+export class PoolProviders implements ProviderSource {
+  readonly #options: ProviderSourceOptions;
+  readonly #open = new Map<string, Open>();
+
+  constructor(options: ProviderSourceOptions) {
+    this.#options = options;
+  }
+
+  async of(tenant: string, pool: string): Promise<Provider> {
+    return (await this.#entry(tenant, pool)).provider;
+  }
+
+  async away(tenant: string, pool: string): Promise<string | undefined> {
+    const { clock } = this.#options;
+    try {
+      const entry = await this.#entry(tenant, pool);
+      if (entry.health !== undefined && clock.now() - entry.health.atMs < HEALTH_MS) return entry.health.away;
+      const away = await (await entry.provider).capacity(AbortSignal.timeout(HEALTH_TIMEOUT_MS)).then(
+        () => undefined,
+        (error: unknown) => (error instanceof Error ? error.message : String(error)),
+      );
+      entry.health = { atMs: clock.now(), away };
+      return away;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    const open = [...this.#open.values()];
+    this.#open.clear();
+    await Promise.allSettled(open.map(async (entry) => (await entry.provider).close()));
+  }
+
+  async #entry(tenant: string, pool: string): Promise<Open> {
+    const key = `${tenant}/${pool}`;
+    const stored = await this.#options.db.asEngine((tx) => loadPool(tx, tenant, pool));
+    if (stored === undefined) throw new OperatingError('not-found', 'never', `opening the provider of pool ${pool}`, { mend: 'apply the pool first' });
+    const known = this.#open.get(key);
+    if (known?.version === stored.version) {
+      this.#open.delete(key);
+      this.#open.set(key, known);
+      return known;
+    }
+    const entry: Open = { version: stored.version, provider: this.#openProvider(stored.file.provider), health: undefined };
+    this.#open.set(key, entry);
+    entry.provider.catch(() => {
+      if (this.#open.get(key) === entry) this.#open.delete(key);
+    });
+    if (known !== undefined) void known.provider.then((provider) => provider.close()).catch(() => {});
+    this.#closeOldest();
+    return entry;
+  }
+
+  #closeOldest(): void {
+    if (this.#open.size <= MAX_OPEN) return;
+    const [key, entry] = [...this.#open][0] as [string, Open];
+    this.#open.delete(key);
+    void entry.provider.then((provider) => provider.close()).catch(() => {});
+  }
+
+  async #openProvider(declared: { readonly kind: string; readonly config?: Readonly<Record<string, unknown>> }): Promise<Provider> {
+    const { ownRay, stateDir } = this.#options;
+    const definition = await loadProvider(declared.kind);
+    let config: Readonly<Record<string, unknown>> = declared.config ?? {};
+    if (declared.kind === 'ray' && declared.config === undefined) {
+      if ('missing' in ownRay) throw new OperatingError('part-missing', 'safe', 'using Merit’s own Ray', { cause: ownRay.missing });
+      config = { ...ownRay };
+    }
+    return definition.open(config, { stateDir: join(stateDir, 'providers', declared.kind) });
+  }
+}

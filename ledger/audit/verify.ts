@@ -1,0 +1,80 @@
+import { BUNDLE_FORMAT, type BundleSummary, bundleChecker } from './bundle.ts';
+import { type Finding, newFindings } from './findings.ts';
+import { type JsonObject, lineSplitter, readLine } from './lines.ts';
+import { RECEIPT_FORMAT, type ReceiptSummary, receiptChecker } from './receipt-check.ts';
+import type { Roots } from './roots.ts';
+
+/**
+ * Offline check of an audit bundle or a receipt against pinned roots: no server, no network, no clock. Codes are the exit
+ * codes of `merit audit verify`:
+ *    0  everything in it holds
+ *    2  no root was given: nothing can be said
+ *   10  tampered: something in it is not what was signed, or contradicts itself
+ *   11  empty or incomplete: not such a file, cut short, fewer events than its header says, or a job that has not ended
+ * A gap or a swap among the events is 10; events that are missing at the end are 11.
+ */
+export interface Verification {
+  readonly code: 0 | 2 | 10 | 11;
+  readonly findings: readonly Finding[];
+  /** All of them; `findings` keeps the first MAX_FINDINGS. */
+  readonly totalFindings: number;
+  readonly summary: BundleSummary | ReceiptSummary | undefined;
+}
+
+export interface FileVerifier {
+  push(chunk: Uint8Array): void;
+  end(): Verification;
+}
+
+interface Checker {
+  line(number: number, line: JsonObject): void;
+  end(): BundleSummary | ReceiptSummary;
+}
+
+export function verifyFile(bytes: Uint8Array, roots: Roots): Verification {
+  const verifier = fileVerifier(roots);
+  verifier.push(bytes);
+  return verifier.end();
+}
+
+/** The same for a stream. A bundle is checked in constant memory but for one number a subject; a receipt is kept. */
+export function fileVerifier(roots: Roots): FileVerifier {
+  const findings = newFindings();
+  let number = 0;
+  let started = false;
+  let foreign = false;
+  let checker: Checker | undefined;
+
+  const onLine = (bytes: Uint8Array | undefined) => {
+    number++;
+    if (bytes === undefined) return findings.tampered(number, '', 'is longer than any line we write');
+    const line = readLine(bytes);
+    if (typeof line === 'string') return findings.tampered(number, '', line);
+    if (number > 1) return checker?.line(number, line);
+    if (line.type === 'header' && line.format === BUNDLE_FORMAT) checker = bundleChecker(line, roots, findings);
+    else if (line.type === 'header' && line.format === RECEIPT_FORMAT) checker = receiptChecker(line, roots, findings);
+    else findings.tampered(1, 'format', 'is neither a Merit audit bundle nor a receipt');
+  };
+  const splitter = lineSplitter(onLine);
+
+  return {
+    push: (chunk) => {
+      if (chunk.length === 0 || foreign) return;
+      if (!started) {
+        started = true;
+        foreign = chunk[0] !== 0x7b;
+        if (foreign) return findings.incomplete(1, '', 'does not start with {');
+      }
+      splitter.push(chunk);
+    },
+    end: () => {
+      if (roots.keys.size === 0) return { code: 2, findings: [], totalFindings: 0, summary: undefined };
+      if (!started) findings.incomplete(0, '', 'is empty');
+      const cut = !splitter.end();
+      if (cut) findings.incomplete(number + 1, '', 'is cut: the last line has no end');
+      const summary = checker?.end();
+      const code = cut || foreign ? 11 : findings.has('tampered') ? 10 : findings.has('incomplete') ? 11 : 0;
+      return { code, findings: findings.list, totalFindings: findings.total, summary };
+    },
+  };
+}

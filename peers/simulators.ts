@@ -1,0 +1,12 @@
+import { mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { parseJsonObject } from '../core/json.ts';
+import { OperatingError } from '../core/operating-error.ts';
+import { RefusedInput, refuse } from '../core/refusal.ts';
+import { claimServer, replaceFileSync } from '../platform/processes.ts';
+import type { Budgets } from './finance/book.ts';
+import { startFinanceSimulator } from './finance/simulator.ts';
+import type { PolicyRules } from './sentinelnet/rules.ts';
+import { startSentinelSimulator } from './sentinelnet/simulator.ts';
+import type { SimulatorTls } from './simulator-server.ts';

@@ -1,0 +1,77 @@
+import { isAlias, parseDocument, stringify, visit, type YAMLError } from 'yaml';
+import { type Refusal, refuse } from '../core/refusal.ts';
+
+/** Aliases a document may hold: configuration needs few, and a bomb needs many. */
+const MAX_ALIASES = 100;
+/** Faults told at once; one broken bracket can cause thousands. */
+const MAX_FAULTS = 20;
+const INDENT = 2;
+
+export type YamlReading =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly refusals: readonly Refusal[] };
+
+/**
+ * Reads one YAML 1.2 document (core schema, of which JSON is a part): no custom tags, no merge keys, no second document,
+ * no key twice. Refusals carry line and column in `field`, e.g. `line 3, column 7`.
+ */
+export function parseYaml(text: string): YamlReading {
+  try {
+    return read(text);
+  } catch (error) {
+    // The parser recurses: nesting beyond the stack surfaces as a RangeError; an alias bomb as a ReferenceError.
+    if (error instanceof RangeError) {
+      return { ok: false, refusals: [refuse('depth', '', 'is nested too deeply', 'flatten it')] };
+    }
+    if (error instanceof ReferenceError) {
+      return { ok: false, refusals: [refuse('aliases', '', 'has aliases that multiply', 'write the values out')] };
+    }
+    throw error;
+  }
+}
+
+function read(text: string): YamlReading {
+  const document = parseDocument(text, {
+    version: '1.2',
+    schema: 'core',
+    merge: false,
+    strict: true,
+    stringKeys: true,
+    uniqueKeys: true,
+    resolveKnownTags: false,
+    // 'silent' would also hide a second document.
+    logLevel: 'error',
+    prettyErrors: true,
+  });
+  // An unknown tag is only a warning to the parser, and its value would pass as plain text.
+  const faults = [...document.errors, ...document.warnings];
+  if (faults.length > 0) return { ok: false, refusals: faults.slice(0, MAX_FAULTS).map(refusalOf) };
+  let aliases = 0;
+  visit(document, (_key, node) => {
+    if (isAlias(node)) aliases++;
+  });
+  if (aliases > MAX_ALIASES) {
+    const problem = `holds more than ${MAX_ALIASES} aliases`;
+    return { ok: false, refusals: [refuse('aliases', '', problem, 'write the values out')] };
+  }
+  return { ok: true, value: document.toJS({ maxAliasCount: MAX_ALIASES }) };
+}
+
+function refusalOf(error: YAMLError): Refusal {
+  const at = error.linePos?.[0];
+  const field = at === undefined ? '' : `line ${at.line}, column ${at.col}`;
+  // The first line only: the rest quotes the document, which may hold a secret.
+  const problem = (error.message.split('\n')[0] ?? '').replace(/ at line \d+, column \d+:?$/, '');
+  return refuse('yaml_syntax', field, problem, 'mend the YAML');
+}
+
+/** A JSON value as YAML 1.2. */
+export function stringifyYaml(value: unknown): string {
+  return stringify(value, {
+    version: '1.2',
+    schema: 'core',
+    indent: INDENT,
+    lineWidth: 0,
+    aliasDuplicateObjects: false,
+  });
+}

@@ -1,0 +1,91 @@
+import { randomBytes } from 'node:crypto';
+import type { Json } from '../core/canonical.ts';
+import { ulid } from '../core/ids.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { EventLog } from '../platform/event-log.ts';
+import type { Database } from '../platform/postgres.ts';
+import type { Signer } from '../platform/signer.ts';
+
+/** What SentinelNet is asked before a candidate's tick counts: may this version take the seat of this suite? */
+export interface PromotionQuestion {
+  /** The same for every try, so that the peer can tell a repeat. */
+  readonly questionId: string;
+  readonly tenant: string;
+  readonly division: string;
+  readonly suite: string;
+  readonly suiteHash: string;
+  /** The model of the registry. */
+  readonly model: string;
+  /** The version that would be promoted. */
+  readonly version: string;
+  readonly incumbent: string | null;
+  /** RFC 3339. */
+  readonly tick: string;
+}
+
+export interface PromotionVerdict {
+  readonly allow: boolean;
+  readonly decisionId: string;
+  readonly policyVersion: string;
+  /** What was asked and what was answered, whole: it becomes evidence of the decision. */
+  readonly evidence: Json;
+}
+
+/** Throws OperatingError where no well-formed answer came: the tick then waits, it is never taken for an allow. */
+export type PromotionPolicy = (question: PromotionQuestion, signal: AbortSignal) => Promise<PromotionVerdict>;
+
+export interface ScoringMetrics {
+  reports(result: 'accepted' | 'quarantined' | 'duplicate' | 'conflict', count: number): void;
+  /** Messages appended and not yet read, and the age of the oldest of them. */
+  ingestLag(partition: number, messages: number, seconds: number): void;
+  /** One flush, from its first line to its commit. */
+  processingLatency(seconds: number): void;
+  /** One tick's scores. */
+  scoringLatency(seconds: number): void;
+  decision(action: 'promote' | 'demote'): void;
+  retrainQueue(length: number): void;
+}
+
+export interface ScoringLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** What the consumer and the retrain worker work with. */
+export interface ScoringContext {
+  readonly db: Database;
+  /** The epoch this process leads by; every write is fenced by it. */
+  readonly epoch: bigint;
+  readonly clock: Clock;
+  readonly eventLog: EventLog;
+  readonly signer: Signer;
+  readonly policy: PromotionPolicy;
+  readonly metrics: ScoringMetrics;
+  readonly log: ScoringLog;
+}
+
+/** Who did it, in audit events of the engine's own. */
+export const ENGINE_ACTOR = 'merit/scoring';
+
+const ULID_RANDOM_BYTES = 10;
+const TRACE_ID_BYTES = 16;
+
+export function newId(clock: Clock): string {
+  return ulid(clock.now(), randomBytes(ULID_RANDOM_BYTES));
+}
+
+/** 32 hex digits, for what no request began. */
+export function newTraceId(): string {
+  return randomBytes(TRACE_ID_BYTES).toString('hex');
+}
+
+/** For tests and tools that watch nothing. */
+export const NO_METRICS: ScoringMetrics = {
+  reports: () => {},
+  ingestLag: () => {},
+  processingLatency: () => {},
+  scoringLatency: () => {},
+  decision: () => {},
+  retrainQueue: () => {},
+};

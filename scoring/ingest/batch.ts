@@ -1,0 +1,237 @@
+import { type EvalReport, quarantineAt } from '../../core/eval-report.ts';
+import { contribute, type Contribution, isContributionFault } from '../rules/contribution.ts';
+import { Edge, type EdgeEntry } from '../rules/edge.ts';
+import { addEvidence, type EvidenceRow, evidenceOf, tickAfter, watchCounts } from '../rules/evidence.ts';
+import { PaneTable } from '../rules/pane-table.ts';
+import { affectedTicks, isClockSkewed, isTooLate, type PartitionMark, suiteWatermark, tickAt } from '../rules/watermark.ts';
+import { type DedupEntry, dedupEntry, type DedupIndex } from './dedup-index.ts';
+import type { Aside, LogLine, Position } from './read-lines.ts';
+import { type SuiteState, suiteKey } from './suite-state.sql.ts';
+
+/** A watch that counts reports now. */
+export interface OpenWatch {
+  readonly watchId: string;
+  readonly model: string;
+  readonly role: 'incumbent' | 'candidate';
+  readonly startMs: number | null;
+}
+
+export interface Counters {
+  accepted: number;
+  quarantined: number;
+  duplicates: number;
+  conflicts: number;
+  lateArchived: number;
+}
+
+export interface AsideLine {
+  readonly line: LogLine;
+  readonly aside: Aside;
+  readonly producer: string | null;
+}
+
+export interface SuiteDedupEntry extends DedupEntry {
+  readonly tenant: string;
+  readonly suite: string;
+}
+
+/** What the lines of one flush do to one suite. */
+export class SuiteBatch {
+  state: SuiteState;
+  readonly watches: readonly OpenWatch[];
+  readonly panes: PaneTable;
+  readonly edge: Edge;
+  readonly tickReports = new Map<string, { readonly model: string; readonly tickMs: number; n: number }>();
+  /** Partition → its mark; the batch moves its own partition's only. */
+  readonly marks: Map<number, PartitionMark>;
+  /** Published ticks that late reports touch. */
+  rescore: { fromMs: number; toMs: number } | undefined;
+  touched = false;
+  readonly #evidence = new Map<string, EvidenceRow>();
+
+  constructor(state: SuiteState, watches: readonly OpenWatch[], marks: readonly PartitionMark[], edge: readonly EdgeEntry[]) {
+    this.state = state;
+    this.watches = watches;
+    this.marks = new Map(marks.map((mark) => [mark.partition, mark]));
+    this.edge = new Edge(edge);
+    this.panes = new PaneTable(state.suite.hash);
+  }
+
+  evidenceRows(): readonly EvidenceRow[] {
+    return [...this.#evidence.values()];
+  }
+
+  /** Takes an accepted report in. True where it makes a tick final: nothing may be read past it before the tick is published. */
+  take(contribution: Contribution, partition: number, appendedAtMs: number, logAppendMs: number): { late: boolean; final: boolean } {
+    this.touched = true;
+    const { suite } = this.state;
+    const late = isTooLate(contribution.observedAtMs, this.state.watermarkMs);
+    this.#advance(contribution.observedAtMs, partition, appendedAtMs, logAppendMs);
+    if (!late) this.#count(contribution);
+    const { watermarkMs, scoredTickMs } = this.state;
+    const final = watermarkMs !== null && scoredTickMs !== null && tickAt(watermarkMs, suite.tickMs) > scoredTickMs;
+    return { late, final };
+  }
+
+  #advance(observedAtMs: number, partition: number, appendedAtMs: number, logAppendMs: number): void {
+    const { suite, maxObservedMs } = this.state;
+    const mark = this.marks.get(partition);
+    const watermark = Math.max(mark?.watermarkMs ?? observedAtMs, observedAtMs);
+    this.marks.set(partition, { partition, watermarkMs: watermark, lastAppendMs: Math.max(mark?.lastAppendMs ?? 0, appendedAtMs) });
+    const watermarkMs = suiteWatermark(this.state.watermarkMs, [...this.marks.values()], logAppendMs);
+    // Before the first report no tick holds one: the ticks up to it are final and empty.
+    const first = watermarkMs === null ? null : tickAt(watermarkMs, suite.tickMs);
+    this.state = {
+      ...this.state,
+      watermarkMs,
+      maxObservedMs: Math.max(maxObservedMs ?? observedAtMs, observedAtMs),
+      scoredTickMs: this.state.scoredTickMs ?? first,
+      decidedTickMs: this.state.decidedTickMs ?? first,
+    };
+  }
+
+  #count(contribution: Contribution): void {
+    const { suite, watermarkMs, scoredTickMs } = this.state;
+    const { model, observedAtMs } = contribution;
+    this.panes.add(contribution);
+    this.edge.take(contribution, watermarkMs);
+    const tickMs = tickAfter(observedAtMs, suite.tickMs);
+    const key = `${model} ${tickMs}`;
+    const reports = this.tickReports.get(key) ?? { model, tickMs, n: 0 };
+    reports.n++;
+    this.tickReports.set(key, reports);
+    this.#addEvidence(contribution, tickMs);
+    const affected = affectedTicks(suite, observedAtMs);
+    if (affected === undefined || scoredTickMs === null || affected.firstMs > scoredTickMs) return;
+    const toMs = Math.min(affected.lastMs, scoredTickMs);
+    const range = this.rescore ?? { fromMs: affected.firstMs, toMs };
+    this.rescore = { fromMs: Math.min(range.fromMs, affected.firstMs), toMs: Math.max(range.toMs, toMs) };
+  }
+
+  /** A candidate's challenge counts the incumbent's reports too: both arms over the same stretch. */
+  #addEvidence(contribution: Contribution, tickMs: number): void {
+    const { model, observedAtMs } = contribution;
+    const isIncumbent = this.watches.some((watch) => watch.role === 'incumbent' && watch.model === model);
+    const counting = this.watches.filter(
+      (watch) => (watch.model === model || (isIncumbent && watch.role === 'candidate')) && watchCounts(watch.startMs, observedAtMs),
+    );
+    if (counting.length === 0) return;
+    for (const { metric, sums } of evidenceOf(contribution)) {
+      for (const { watchId } of counting) {
+        const key = `${watchId} ${model} ${metric} ${tickMs}`;
+        const present = this.#evidence.get(key);
+        const merged = present === undefined ? sums : addEvidence(present.sums, sums);
+        this.#evidence.set(key, { watchId, model, metric, tickMs, sums: merged });
+      }
+    }
+  }
+}
+
+export interface BatchWorld {
+  readonly partition: number;
+  /** The log's greatest append time when the batch was read. */
+  readonly logAppendMs: number;
+  /** By tenant/suite; what is missing is unknown. */
+  readonly suites: ReadonlyMap<string, SuiteBatch>;
+  /** tenant/version → retired? */
+  readonly versions: ReadonlyMap<string, boolean>;
+  readonly known: DedupIndex;
+}
+
+/** The effects of the lines read so far; nothing in it is shared with another flush. */
+export class Batch {
+  readonly #world: BatchWorld;
+  readonly asides: AsideLine[] = [];
+  readonly counters = new Map<string, { readonly tenant: string; readonly suite: string; readonly counts: Counters }>();
+  readonly #entries = new Map<string, SuiteDedupEntry>();
+  next: (Position & { readonly appendedAtMs: number }) | undefined;
+  lines = 0;
+  /** The suite whose tick became final with the last line. */
+  final: { readonly key: string; readonly traceId: string } | undefined;
+
+  constructor(world: BatchWorld) {
+    this.#world = world;
+  }
+
+  dedupEntries(): readonly SuiteDedupEntry[] {
+    return [...this.#entries.values()];
+  }
+
+  /** One line; false where the batch must end with it. */
+  take(line: LogLine): boolean {
+    const appendedAtMs = Math.max(this.next?.appendedAtMs ?? 0, line.message.appendedAtMs);
+    this.next = { ...line.next, appendedAtMs };
+    this.lines++;
+    if (!line.reading.ok) {
+      this.#setAside(line, line.reading.aside, null, '');
+      return true;
+    }
+    const { report } = line.reading;
+    const suite = this.#world.suites.get(suiteKey(line.message.tenant, report.suite));
+    const contribution = this.#check(line, report, suite);
+    if ('code' in contribution) {
+      this.#setAside(line, contribution, report.producer, suite === undefined ? '' : report.suite);
+      return true;
+    }
+    return this.#accept(line, report, suite!, contribution);
+  }
+
+  #check(line: LogLine, report: EvalReport, suite: SuiteBatch | undefined): Contribution | Aside {
+    const { tenant, appendedAtMs } = line.message;
+    if (suite === undefined) return asideAt(line, 'unknown_suite', 'suite', 'is not registered');
+    const retired = this.#world.versions.get(suiteKey(tenant, report.model));
+    if (retired === undefined) return asideAt(line, 'unknown_model', 'model', 'is not registered');
+    if (retired) return asideAt(line, 'retired', 'model', 'is retired');
+    if (isClockSkewed(report.observedAtMs, appendedAtMs)) {
+      return asideAt(line, 'clock_skew', 'observedAt', 'is more than 5 minutes ahead of its arrival');
+    }
+    const contribution = contribute(suite.state.suite, report);
+    if (!isContributionFault(contribution)) return contribution;
+    return quarantineAt(line.raw, contribution.code, contribution.path, contribution.problem);
+  }
+
+  #accept(line: LogLine, report: EvalReport, suite: SuiteBatch, contribution: Contribution): boolean {
+    const { tenant } = line.message;
+    const counts = this.#countsOf(tenant, report.suite);
+    const entry = { ...dedupEntry(tenant, report), tenant, suite: report.suite };
+    const key = entry.key.toString('latin1');
+    const here = this.#entries.get(key);
+    const known = here === undefined ? this.#world.known.find(entry.key, entry.digest) : here.digest.equals(entry.digest) ? 'same' : 'other';
+    if (known === 'same') {
+      counts.duplicates++;
+      return true;
+    }
+    if (known === 'other') {
+      counts.conflicts++;
+      const problem = 'was used for another report of this producer, which stays';
+      this.asides.push({ line, aside: asideAt(line, 'conflict', 'reportId', problem), producer: report.producer });
+      return true;
+    }
+    this.#entries.set(key, entry);
+    counts.accepted++;
+    const taken = suite.take(contribution, this.#world.partition, line.message.appendedAtMs, this.#world.logAppendMs);
+    if (taken.late) counts.lateArchived++;
+    if (taken.final) this.final = { key: suiteKey(tenant, report.suite), traceId: line.traceId };
+    return !taken.final;
+  }
+
+  #setAside(line: LogLine, aside: Aside, producer: string | null, suite: string): void {
+    this.#countsOf(line.message.tenant, suite).quarantined++;
+    this.asides.push({ line, aside, producer });
+  }
+
+  #countsOf(tenant: string, suite: string): Counters {
+    const key = suiteKey(tenant, suite);
+    let entry = this.counters.get(key);
+    if (entry === undefined) {
+      entry = { tenant, suite, counts: { accepted: 0, quarantined: 0, duplicates: 0, conflicts: 0, lateArchived: 0 } };
+      this.counters.set(key, entry);
+    }
+    return entry.counts;
+  }
+}
+
+/** The quarantine codes that reading does not know are the consumer's own; the position is the value's byte in the line. */
+function asideAt(line: LogLine, code: Aside['code'], field: string, problem: string): Aside {
+  return { ...quarantineAt(line.raw, 'schema', [field], problem), code };
+}

@@ -1,0 +1,265 @@
+import { createHash } from 'node:crypto';
+import type { Tx } from '../../platform/postgres.ts';
+import type { EdgeEntry } from '../rules/edge.ts';
+import type { EvidenceRow } from '../rules/evidence.ts';
+import { type Pane, RESOLUTION_MS } from '../rules/pane.ts';
+import type { PartitionMark } from '../rules/watermark.ts';
+import type { AsideLine, Counters, SuiteBatch, SuiteDedupEntry } from './batch.ts';
+import { DEDUP_HORIZON_MS, packBlock, shardOf } from './dedup-index.ts';
+import { TOO_LARGE_KEPT_BYTES } from './report-log.ts';
+
+/** The rows a flush writes; each function is one or two statements whatever the number of rows, sorted by key. */
+
+const MINUTE_MS = 60_000;
+
+/** Minutes, as `panes.resolution` has them. */
+export function resolutionMinutes(resolution: Pane['resolution']): number {
+  return RESOLUTION_MS[resolution] / MINUTE_MS;
+}
+
+/** Adds pane deltas to what is stored. */
+export async function addPanes(tx: Tx, tenant: string, suite: string, panes: readonly Pane[]): Promise<void> {
+  if (panes.length === 0) return;
+  const ids = await seriesIds(tx, tenant, suite, panes);
+  const series = panes.map((pane) => ids.get(`${pane.model} ${pane.metric}`)!);
+  await tx.execute(
+    `insert into panes (series_id, tenant, resolution, start_ms, n, weight, sum_wq, sum_wq2, q_min, q_max)
+     select a.series_id, $1, a.resolution, a.start_ms, a.n, a.weight, a.sum_wq, a.sum_wq2, a.q_min, a.q_max
+     from unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], $6::numeric[], $7::numeric[], $8::numeric[], $9::bigint[], $10::bigint[])
+       as a (series_id, resolution, start_ms, n, weight, sum_wq, sum_wq2, q_min, q_max)
+     order by a.series_id, a.resolution, a.start_ms
+     on conflict (series_id, resolution, start_ms) do update set n = panes.n + excluded.n, weight = panes.weight + excluded.weight,
+       sum_wq = panes.sum_wq + excluded.sum_wq, sum_wq2 = panes.sum_wq2 + excluded.sum_wq2,
+       q_min = least(panes.q_min, excluded.q_min), q_max = greatest(panes.q_max, excluded.q_max)`,
+    [
+      tenant,
+      series,
+      panes.map((pane) => resolutionMinutes(pane.resolution)),
+      panes.map((pane) => pane.paneStartMs),
+      panes.map((pane) => pane.sums.n),
+      panes.map((pane) => pane.sums.weight.toString()),
+      panes.map((pane) => pane.sums.sumWq.toString()),
+      panes.map((pane) => pane.sums.sumWq2.toString()),
+      panes.map((pane) => pane.sums.min),
+      panes.map((pane) => pane.sums.max),
+    ],
+  );
+  const buckets = panes.flatMap((pane, i) => pane.sums.buckets.map(([bucket, n]) => ({ pane, series: series[i]!, bucket, n })));
+  await tx.execute(
+    `insert into pane_buckets (series_id, tenant, resolution, start_ms, bucket, n)
+     select a.series_id, $1, a.resolution, a.start_ms, a.bucket, a.n
+     from unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::integer[], $6::bigint[]) as a (series_id, resolution, start_ms, bucket, n)
+     order by a.series_id, a.resolution, a.start_ms, a.bucket
+     on conflict (series_id, resolution, start_ms, bucket) do update set n = pane_buckets.n + excluded.n`,
+    [
+      tenant,
+      buckets.map((row) => row.series),
+      buckets.map((row) => resolutionMinutes(row.pane.resolution)),
+      buckets.map((row) => row.pane.paneStartMs),
+      buckets.map((row) => row.bucket),
+      buckets.map((row) => row.n),
+    ],
+  );
+}
+
+async function seriesIds(tx: Tx, tenant: string, suite: string, panes: readonly Pane[]): Promise<ReadonlyMap<string, bigint>> {
+  const names = new Map(panes.map((pane) => [`${pane.model} ${pane.metric}`, pane]));
+  const suiteHash = panes[0]!.suiteHash;
+  const values = [tenant, suiteHash, [...names.values()].map((pane) => pane.model), [...names.values()].map((pane) => pane.metric)];
+  await tx.execute(
+    `insert into series (tenant, suite, suite_hash, model, metric)
+     select $1, $5, $2, a.model, a.metric from unnest($3::text[], $4::text[]) as a (model, metric)
+     where not exists (select 1 from series s where (s.tenant, s.suite_hash, s.model, s.metric) = ($1, $2, a.model, a.metric))
+     order by a.model, a.metric`,
+    [...values, suite],
+  );
+  const rows = await tx.query<{ series_id: bigint; model: string; metric: string }>(
+    `select s.series_id, s.model, s.metric from series s join unnest($3::text[], $4::text[]) as a (model, metric) using (model, metric)
+     where s.tenant = $1 and s.suite_hash = $2`,
+    values,
+  );
+  return new Map(rows.map((row) => [`${row.model} ${row.metric}`, row.series_id]));
+}
+
+/** Adds evidence deltas of any watches. */
+export async function addEvidenceRows(tx: Tx, tenant: string, rows: readonly EvidenceRow[]): Promise<void> {
+  if (rows.length === 0) return;
+  await tx.execute(
+    `insert into evidence_sums (watch_id, tenant, model, metric, tick_ms, n, weight, sum_ws, sum_ws2, beyond)
+     select a.watch_id, $1, a.model, a.metric, a.tick_ms, a.n, a.weight, a.sum_ws, a.sum_ws2, a.beyond
+     from unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::numeric[], $8::numeric[], $9::numeric[], $10::bigint[])
+       as a (watch_id, model, metric, tick_ms, n, weight, sum_ws, sum_ws2, beyond)
+     order by a.watch_id, a.model, a.metric, a.tick_ms
+     on conflict (watch_id, model, metric, tick_ms) do update set n = evidence_sums.n + excluded.n,
+       weight = evidence_sums.weight + excluded.weight, sum_ws = evidence_sums.sum_ws + excluded.sum_ws,
+       sum_ws2 = evidence_sums.sum_ws2 + excluded.sum_ws2, beyond = evidence_sums.beyond + excluded.beyond`,
+    [
+      tenant,
+      rows.map((row) => row.watchId),
+      rows.map((row) => row.model),
+      rows.map((row) => row.metric),
+      rows.map((row) => row.tickMs),
+      rows.map((row) => row.sums.n),
+      rows.map((row) => row.sums.weight.toString()),
+      rows.map((row) => row.sums.sumWs.toString()),
+      rows.map((row) => row.sums.sumWs2.toString()),
+      rows.map((row) => row.sums.beyond),
+    ],
+  );
+}
+
+/** The edge is small (one millisecond of reports with one partition): it is replaced whole. */
+export async function saveEdge(tx: Tx, tenant: string, suite: string, suiteHash: string, entries: readonly EdgeEntry[]): Promise<void> {
+  await tx.execute('delete from evidence_edge where tenant = $1 and suite = $2', [tenant, suite]);
+  if (entries.length === 0) return;
+  await tx.execute(
+    `insert into evidence_edge (tenant, suite, suite_hash, model, metric, observed_ms, n, weight, sum_ws, sum_ws2, beyond)
+     select $1, $2, $3, a.* from unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::numeric[], $9::numeric[], $10::numeric[], $11::bigint[])
+       as a (model, metric, observed_ms, n, weight, sum_ws, sum_ws2, beyond)`,
+    [
+      tenant,
+      suite,
+      suiteHash,
+      entries.map((entry) => entry.model),
+      entries.map((entry) => entry.metric),
+      entries.map((entry) => entry.observedAtMs),
+      entries.map((entry) => entry.sums.n),
+      entries.map((entry) => entry.sums.weight.toString()),
+      entries.map((entry) => entry.sums.sumWs.toString()),
+      entries.map((entry) => entry.sums.sumWs2.toString()),
+      entries.map((entry) => entry.sums.beyond),
+    ],
+  );
+}
+
+export async function loadEdge(tx: Tx, tenant: string, suite: string, suiteHash: string): Promise<readonly EdgeEntry[]> {
+  const rows = await tx.query<{ model: string; metric: string; observed_ms: bigint } & EvidenceColumns>(
+    `select model, metric, observed_ms, n, weight::text, sum_ws::text, sum_ws2::text, beyond from evidence_edge
+     where tenant = $1 and suite = $2 and suite_hash = $3`,
+    [tenant, suite, suiteHash],
+  );
+  return rows.map((row) => ({ model: row.model, metric: row.metric, observedAtMs: Number(row.observed_ms), sums: evidenceSums(row) }));
+}
+
+export interface EvidenceColumns {
+  readonly n: bigint;
+  readonly weight: string;
+  readonly sum_ws: string;
+  readonly sum_ws2: string;
+  readonly beyond: bigint;
+}
+
+export function evidenceSums(row: EvidenceColumns): EvidenceRow['sums'] {
+  return {
+    n: Number(row.n),
+    weight: BigInt(row.weight),
+    sumWs: BigInt(row.sum_ws),
+    sumWs2: BigInt(row.sum_ws2),
+    beyond: Number(row.beyond),
+  };
+}
+
+export async function addTickReports(tx: Tx, tenant: string, suite: string, rows: SuiteBatch['tickReports']): Promise<void> {
+  const list = [...rows.values()];
+  if (list.length === 0) return;
+  await tx.execute(
+    `insert into tick_reports (tenant, suite, model, tick_ms, n)
+     select $1, $2, a.* from unnest($3::text[], $4::bigint[], $5::bigint[]) as a (model, tick_ms, n) order by model, tick_ms
+     on conflict (tenant, suite, model, tick_ms) do update set n = tick_reports.n + excluded.n`,
+    [tenant, suite, list.map((row) => row.model), list.map((row) => row.tickMs), list.map((row) => row.n)],
+  );
+}
+
+export async function saveMark(tx: Tx, tenant: string, suite: string, topic: string, mark: PartitionMark): Promise<void> {
+  await tx.execute(
+    `insert into watermarks (tenant, suite, topic, partition, watermark_ms) values ($1, $2, $3, $4, $5)
+     on conflict (tenant, suite, topic, partition) do update set watermark_ms = greatest(watermarks.watermark_ms, excluded.watermark_ms)`,
+    [tenant, suite, topic, mark.partition, mark.watermarkMs],
+  );
+}
+
+export async function addCounters(
+  tx: Tx,
+  rows: Iterable<{ readonly tenant: string; readonly suite: string; readonly counts: Counters }>,
+): Promise<void> {
+  for (const { tenant, suite, counts } of rows) {
+    await tx.execute(
+      `insert into input_counters (tenant, suite, accepted, quarantined, duplicates, conflicts, late_archived) values ($1, $2, $3, $4, $5, $6, $7)
+       on conflict (tenant, suite) do update set accepted = input_counters.accepted + excluded.accepted,
+         quarantined = input_counters.quarantined + excluded.quarantined, duplicates = input_counters.duplicates + excluded.duplicates,
+         conflicts = input_counters.conflicts + excluded.conflicts, late_archived = input_counters.late_archived + excluded.late_archived`,
+      [tenant, suite, counts.accepted, counts.quarantined, counts.duplicates, counts.conflicts, counts.lateArchived],
+    );
+  }
+}
+
+/** Once per place in the log; of a line past the limit only hash, size and first KiB. */
+export async function addQuarantine(tx: Tx, asides: readonly AsideLine[]): Promise<void> {
+  if (asides.length === 0) return;
+  const rows = asides.map(({ line, aside, producer }) => ({
+    line,
+    aside,
+    producer,
+    raw: aside.code === 'too_large' ? line.raw.subarray(0, TOO_LARGE_KEPT_BYTES) : line.raw,
+    sha256: line.rawSha256 ?? createHash('sha256').update(line.raw).digest('hex'),
+  }));
+  await tx.execute(
+    `insert into quarantine (tenant, topic, partition, log_offset, line, reason, field, position, problem, producer, raw, raw_size, raw_sha256, trace_id)
+     select * from unnest($1::text[], $2::text[], $3::integer[], $4::bigint[], $5::integer[], $6::text[], $7::text[], $8::integer[], $9::text[],
+       $10::text[], $11::bytea[], $12::bigint[], $13::text[], $14::text[])
+     on conflict (topic, partition, log_offset, line) do nothing`,
+    [
+      rows.map((row) => row.line.message.tenant),
+      rows.map((row) => row.line.message.topic),
+      rows.map((row) => row.line.message.partition),
+      rows.map((row) => row.line.message.offset),
+      rows.map((row) => row.line.line),
+      rows.map((row) => row.aside.code),
+      rows.map((row) => row.aside.field),
+      rows.map((row) => row.aside.position),
+      rows.map((row) => row.aside.problem),
+      rows.map((row) => row.producer),
+      rows.map((row) => Buffer.from(row.raw)),
+      rows.map((row) => row.line.rawSize),
+      rows.map((row) => row.sha256),
+      rows.map((row) => row.line.traceId),
+    ],
+  );
+}
+
+/** One block a shard and suite. */
+export async function addDedupBlocks(tx: Tx, topic: string, partition: number, entries: readonly SuiteDedupEntry[]): Promise<void> {
+  if (entries.length === 0) return;
+  const groups = new Map<string, SuiteDedupEntry[]>();
+  for (const entry of entries) {
+    const key = `${entry.tenant}/${entry.suite}/${shardOf(entry.key)}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [entry]);
+    else group.push(entry);
+  }
+  const list = [...groups.values()];
+  await tx.execute(
+    `insert into dedup_blocks (topic, partition, shard, tenant, suite, newest_observed_ms, entries, block)
+     select $1, $2, a.* from unnest($3::smallint[], $4::text[], $5::text[], $6::bigint[], $7::integer[], $8::bytea[])
+       as a (shard, tenant, suite, newest_observed_ms, entries, block)`,
+    [
+      topic,
+      partition,
+      list.map((group) => shardOf(group[0]!.key)),
+      list.map((group) => group[0]!.tenant),
+      list.map((group) => group[0]!.suite),
+      list.map((group) => group.reduce((newest, entry) => Math.max(newest, entry.observedAtMs), Number.NEGATIVE_INFINITY)),
+      list.map((group) => group.length),
+      list.map(packBlock),
+    ],
+  );
+}
+
+/** Blocks whose newest report is past the horizon; how many went. */
+export async function pruneDedup(tx: Tx, tenant: string, suite: string, watermarkMs: number): Promise<number> {
+  return tx.execute('delete from dedup_blocks where tenant = $1 and suite = $2 and newest_observed_ms < $3', [
+    tenant,
+    suite,
+    watermarkMs - DEDUP_HORIZON_MS,
+  ]);
+}

@@ -1,0 +1,109 @@
+import { parseSuite, type Suite } from '../../core/suite.ts';
+import type { Tx } from '../../platform/postgres.ts';
+
+/** Where the consumer stands with one suite of one tenant, as of the transaction that loaded it. */
+export interface SuiteState {
+  readonly tenant: string;
+  readonly suite: Suite;
+  /** null: no report of it was ever accepted. */
+  readonly watermarkMs: number | null;
+  readonly maxObservedMs: number | null;
+  /** Final ticks up to it are published. */
+  readonly scoredTickMs: number | null;
+  /** Ticks up to it are judged for promotion; never past scoredTickMs. */
+  readonly decidedTickMs: number | null;
+  /** Of the message that completed the last tick. */
+  readonly traceId: string | null;
+}
+
+export interface SuiteRef {
+  readonly tenant: string;
+  readonly name: string;
+}
+
+export function suiteKey(tenant: string, name: string): string {
+  return `${tenant}/${name}`;
+}
+
+/** Parsed suites by hash: parsing is pure, a hash never means another document. */
+const MAX_CACHED_SUITES = 1000;
+const parsed = new Map<string, Suite>();
+
+export function suiteOf(hash: string, document: unknown): Suite {
+  let suite = parsed.get(hash);
+  if (suite === undefined) {
+    suite = parseSuite(document);
+    if (parsed.size >= MAX_CACHED_SUITES) parsed.clear();
+    parsed.set(hash, suite);
+  }
+  return suite;
+}
+
+interface StateRow {
+  readonly tenant: string;
+  readonly suite: string;
+  readonly active_hash: string;
+  readonly document: unknown;
+  readonly state_hash: string | null;
+  readonly watermark_ms: bigint | null;
+  readonly max_observed_ms: bigint | null;
+  readonly scored_tick_ms: bigint | null;
+  readonly decided_tick_ms: bigint | null;
+  readonly trace_id: string | null;
+}
+
+/** A suite and whether its active version is another one than the consumer last worked with. */
+export interface LoadedSuite {
+  readonly state: SuiteState;
+  readonly isNew: boolean;
+  readonly hashChanged: boolean;
+}
+
+/** The active suites among `refs` (all of them where it is undefined), in key order. */
+export async function loadSuites(tx: Tx, refs: readonly SuiteRef[] | undefined): Promise<readonly LoadedSuite[]> {
+  const rows = await tx.query<StateRow>(
+    `select s.tenant, s.suite, s.suite_hash as active_hash, s.document, t.suite_hash as state_hash,
+            t.watermark_ms, t.max_observed_ms, t.scored_tick_ms, t.decided_tick_ms, t.trace_id
+     from suites s left join suite_states t using (tenant, suite)
+     where s.active and ($1::text[] is null or (s.tenant, s.suite) in (select * from unnest($1::text[], $2::text[])))
+     order by s.tenant, s.suite`,
+    [refs?.map((ref) => ref.tenant) ?? null, refs?.map((ref) => ref.name) ?? null],
+  );
+  return rows.map((row) => ({
+    isNew: row.state_hash === null,
+    hashChanged: row.state_hash !== null && row.state_hash !== row.active_hash,
+    state: {
+      tenant: row.tenant,
+      suite: suiteOf(row.active_hash, row.document),
+      watermarkMs: numberOrNull(row.watermark_ms),
+      maxObservedMs: numberOrNull(row.max_observed_ms),
+      scoredTickMs: numberOrNull(row.scored_tick_ms),
+      decidedTickMs: numberOrNull(row.decided_tick_ms),
+      traceId: row.trace_id,
+    },
+  }));
+}
+
+function numberOrNull(value: bigint | null): number | null {
+  return value === null ? null : Number(value);
+}
+
+export async function saveSuiteState(tx: Tx, state: SuiteState): Promise<void> {
+  await tx.execute(
+    `insert into suite_states (tenant, suite, suite_hash, watermark_ms, max_observed_ms, scored_tick_ms, decided_tick_ms, trace_id)
+     values ($1, $2, $3, $4, $5, $6, $7, $8)
+     on conflict (tenant, suite) do update set suite_hash = excluded.suite_hash, watermark_ms = excluded.watermark_ms,
+       max_observed_ms = excluded.max_observed_ms, scored_tick_ms = excluded.scored_tick_ms,
+       decided_tick_ms = excluded.decided_tick_ms, trace_id = excluded.trace_id`,
+    [
+      state.tenant,
+      state.suite.name,
+      state.suite.hash,
+      state.watermarkMs,
+      state.maxObservedMs,
+      state.scoredTickMs,
+      state.decidedTickMs,
+      state.traceId,
+    ],
+  );
+}

@@ -1,0 +1,186 @@
+import { formatRfc3339 } from '../../core/rfc3339.ts';
+import { appendAudit } from '../../ledger/audit/append.ts';
+import type { Clock } from '../../platform/clock.ts';
+import type { Tx } from '../../platform/postgres.ts';
+import { ENGINE_ACTOR, newId } from '../context.ts';
+import type { OpenWatch } from '../ingest/batch.ts';
+import { addEvidenceRows, loadEdge } from '../ingest/effects.sql.ts';
+import type { ReadOffsets } from '../ingest/positions.sql.ts';
+import type { SuiteState } from '../ingest/suite-state.sql.ts';
+import { lockSubject } from '../registry/lock-subject.ts';
+import { Edge } from '../rules/edge.ts';
+import type { GuardrailState, WatchState } from '../rules/promotion.ts';
+
+/** The alias that follows the seat. */
+export const CHAMPION_ALIAS = 'champion';
+
+export interface StoredWatch extends OpenWatch {
+  readonly state: WatchState;
+}
+
+interface WatchRow {
+  readonly watch_id: string;
+  readonly model: string;
+  readonly role: 'incumbent' | 'candidate';
+  readonly start_ms: bigint | null;
+  readonly run: number;
+  readonly guardrails: readonly GuardrailState[];
+}
+
+export async function loadWatches(tx: Tx, tenant: string, suite: string): Promise<readonly StoredWatch[]> {
+  const rows = await tx.query<WatchRow>(
+    `select watch_id, model, role, start_ms, run, guardrails from watches
+     where tenant = $1 and suite = $2 and closed_tick_ms is null order by model`,
+    [tenant, suite],
+  );
+  return rows.map((row) => {
+    const startMs = row.start_ms === null ? null : Number(row.start_ms);
+    const state = { model: row.model, startMs, run: row.run, guardrails: row.guardrails };
+    return { watchId: row.watch_id, model: row.model, role: row.role, startMs, state };
+  });
+}
+
+/** Runs and guardrail restarts after a tick without a decision. */
+export async function saveWatchStates(tx: Tx, watches: readonly StoredWatch[], after: readonly WatchState[]): Promise<void> {
+  const changed = after.flatMap((state) => {
+    const watch = watches.find((one) => one.model === state.model);
+    if (watch === undefined) return [];
+    const same = watch.state.run === state.run && JSON.stringify(watch.state.guardrails) === JSON.stringify(state.guardrails);
+    return same ? [] : [{ watchId: watch.watchId, state }];
+  });
+  if (changed.length === 0) return;
+  await tx.execute(
+    `update watches w set run = a.run, guardrails = a.guardrails::jsonb
+     from unnest($1::text[], $2::integer[], $3::text[]) as a (watch_id, run, guardrails) where w.watch_id = a.watch_id`,
+    [
+      changed.map((one) => one.watchId),
+      changed.map((one) => one.state.run),
+      changed.map((one) => JSON.stringify(one.state.guardrails)),
+    ],
+  );
+}
+
+export interface NewWatches {
+  readonly state: SuiteState;
+  readonly incumbent: string | null;
+  readonly candidates: readonly string[];
+  /** Where the log stood. */
+  readonly read: ReadOffsets;
+}
+
+/**
+ * Opens challenges that start at the suite's watermark, with what the edge already holds for them: reports observed at or
+ * after the watermark that were read before. The incumbent named is the one they are compared with; its own watch is not
+ * touched.
+ */
+export async function openChallenges(tx: Tx, clock: Clock, next: NewWatches): Promise<void> {
+  const { incumbent } = next;
+  for (const model of next.candidates) {
+    await openWatch(tx, clock, next, model, 'candidate', incumbent === null ? [model] : [model, incumbent]);
+  }
+}
+
+async function openWatch(
+  tx: Tx,
+  clock: Clock,
+  next: NewWatches,
+  model: string,
+  role: OpenWatch['role'],
+  counted: readonly string[],
+): Promise<void> {
+  const { tenant, suite, watermarkMs } = next.state;
+  const watchId = newId(clock);
+  await tx.execute(
+    `insert into watches (watch_id, tenant, suite, suite_hash, model, role, start_ms, opened_at) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    [watchId, tenant, suite.name, suite.hash, model, role, watermarkMs, JSON.stringify(next.read)],
+  );
+  const edge = new Edge(await loadEdge(tx, tenant, suite.name, suite.hash));
+  await addEvidenceRows(
+    tx,
+    tenant,
+    edge.seed(counted, suite.tickMs).map((row) => ({ watchId, ...row })),
+  );
+}
+
+/** The seat changed, or the suite did: every watch of it ends, and new ones begin at the watermark. */
+export async function replaceWatches(tx: Tx, clock: Clock, next: NewWatches, closedTickMs: number): Promise<void> {
+  const { tenant, suite } = next.state;
+  await tx.execute('update watches set closed_tick_ms = $3 where tenant = $1 and suite = $2 and closed_tick_ms is null', [
+    tenant,
+    suite.name,
+    closedTickMs,
+  ]);
+  if (next.incumbent !== null) await openWatch(tx, clock, next, next.incumbent, 'incumbent', [next.incumbent]);
+  await openChallenges(tx, clock, next);
+}
+
+/** Who sits, and since when in event time. The champion alias follows; an emptied seat leaves it on what served last. */
+export async function setSeat(tx: Tx, state: SuiteState, version: string | null): Promise<void> {
+  const { tenant, suite, watermarkMs } = state;
+  await tx.execute(
+    `insert into seats (tenant, suite, version, since_ms) values ($1, $2, $3, $4)
+     on conflict (tenant, suite) do update set version = excluded.version, since_ms = excluded.since_ms, updated_at = clock_timestamp()`,
+    [tenant, suite.name, version, watermarkMs],
+  );
+  if (version === null) return;
+  await tx.execute(
+    `insert into model_aliases (tenant, model, alias, version)
+     select $1, model, $3, version from model_versions where tenant = $1 and version = $2
+     on conflict (tenant, model, alias) do update set version = excluded.version, updated_at = clock_timestamp()`,
+    [tenant, version, CHAMPION_ALIAS],
+  );
+}
+
+interface CandidateRow {
+  readonly version: string;
+  readonly seat: boolean;
+  readonly actor: string;
+  readonly trace_id: string;
+}
+
+/** Opens the challenges of candidates that requests registered since, in their order; a seat by hand needs no contest. */
+export async function admitCandidates(tx: Tx, clock: Clock, state: SuiteState, read: ReadOffsets): Promise<void> {
+  const { tenant, suite } = state;
+  const rows = await tx.query<CandidateRow>(
+    `select version, seat, actor, trace_id from candidates where tenant = $1 and suite = $2 and state = 'registered'
+     order by created_at, version for update`,
+    [tenant, suite.name],
+  );
+  for (const row of rows) {
+    await tx.execute(`update candidates set state = 'open', seat = false where tenant = $1 and suite = $2 and version = $3`, [
+      tenant,
+      suite.name,
+      row.version,
+    ]);
+    if (row.seat) await seatByHand(tx, clock, state, row, read);
+    else await openMissing(tx, clock, state, row.version, read);
+  }
+}
+
+async function openMissing(tx: Tx, clock: Clock, state: SuiteState, version: string, read: ReadOffsets): Promise<void> {
+  const watches = await loadWatches(tx, state.tenant, state.suite.name);
+  if (watches.some((watch) => watch.model === version)) return;
+  const incumbent = watches.find((watch) => watch.role === 'incumbent')?.model ?? null;
+  await openChallenges(tx, clock, { state, incumbent, candidates: [version], read });
+}
+
+async function seatByHand(tx: Tx, clock: Clock, state: SuiteState, row: CandidateRow, read: ReadOffsets): Promise<void> {
+  const { tenant, suite } = state;
+  const watches = await loadWatches(tx, tenant, suite.name);
+  const before = watches.find((watch) => watch.role === 'incumbent')?.model ?? null;
+  if (before === row.version) return;
+  const candidates = watches.map((watch) => watch.model).filter((model) => model !== row.version);
+  await replaceWatches(tx, clock, { state, incumbent: row.version, candidates, read }, state.decidedTickMs ?? 0);
+  await setSeat(tx, state, row.version);
+  const subject = `suite/${suite.name}`;
+  await lockSubject(tx, tenant, subject);
+  await appendAudit(tx, {
+    tenant,
+    subject,
+    type: 'seat.set',
+    at: formatRfc3339(clock.now()),
+    actor: row.actor,
+    trace: row.trace_id,
+    data: { model: row.version, incumbentBefore: before, admittedBy: ENGINE_ACTOR },
+  });
+}

@@ -1,0 +1,24 @@
+import { RESOLUTION_MS, type Resolution } from './pane.ts';
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 86_400_000;
+
+/**
+ * How long panes are kept behind the watermark: late data up to 7 d re-emits ticks that old, and their windows reach
+ * back by their own length, plus the step their ends are rounded to.
+ */
+export const KEEP_MS: Readonly<Record<Resolution, number>> = {
+  '1m': 7 * DAY_MS + HOUR_MS + MINUTE_MS,
+  '15m': 8 * DAY_MS + 15 * MINUTE_MS,
+  '1h': 14 * DAY_MS + HOUR_MS,
+};
+
+/** Panes that start before this may be deleted: they ended at or before watermark − keep. */
+export function keptFromMs(resolution: Resolution, watermarkMs: number): number {
+  return watermarkMs - KEEP_MS[resolution] - RESOLUTION_MS[resolution] + 1;
+}
+
+export function isPaneKept(resolution: Resolution, paneStartMs: number, watermarkMs: number): boolean {
+  return paneStartMs >= keptFromMs(resolution, watermarkMs);
+}

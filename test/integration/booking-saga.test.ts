@@ -1,0 +1,236 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { isEnded } from '../../core/booking.ts';
+import { attemptKey } from '../../core/ids.ts';
+import { ALLOW_ALL, type PolicyRules } from '../../peers/sentinelnet/rules.ts';
+import { StaleLeader } from '../../platform/postgres.ts';
+import { ProviderError } from '../../providers/provider.ts';
+import { cancelBooking } from '../../scheduler/apply/cancel.ts';
+import { sweepOnce } from '../../scheduler/reconcile/sweep.ts';
+import { ledgerLeaks } from '../support/ledger-leaks.ts';
+import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
+
+let world: SagaWorld;
+let allocator: { stop(): Promise<void> };
+
+beforeAll(async () => {
+  world = await sagaWorld();
+});
+afterAll(() => world.close());
+
+afterEach(async () => {
+  world.sentinel.control.clear();
+  world.finance.control.clear();
+  world.sentinel.setRules(ALLOW_ALL);
+  world.provider.down = undefined;
+  world.provider.beforeSubmit = undefined;
+  world.provider.afterSubmit = undefined;
+  await allocator?.stop();
+  expect(await ledgerLeaks(world.database.db)).toEqual([]);
+});
+
+const FROZEN: PolicyRules = {
+  format: 'merit-policy-rules/1',
+  deny: [{ name: 'freeze', division: 'vision', text: 'frozen for the audit' }],
+  signatures: [],
+};
+
+const ended = (booking: { state: { state: Parameters<typeof isEnded>[0] } }) => isEnded(booking.state.state);
+
+describe('a booking', () => {
+  test('goes policy, quota and money, hold, provider, confirm, applied, and each step leaves one audit event', async () => {
+    allocator = await world.startAllocator();
+    const id = await world.book();
+    await world.until(id, (booking) => booking.state.state === 'applied');
+    expect(world.finance.get(`h-${id}-1`)?.status).toBe('confirmed');
+    world.provider.end(attemptKey(id, 1), 'succeeded');
+    const last = await world.until(id, ended);
+    expect(last.state).toMatchObject({ state: 'released', reason: { code: 'succeeded' } });
+    expect(await world.eventTypes(id)).toEqual([
+      'booking.created',
+      'booking.reserved',
+      'booking.requesting',
+      'booking.confirming',
+      'booking.applied',
+      'artifact.manifest',
+      'booking.releasing',
+      'booking.released',
+    ]);
+    expect(world.finance.get(`h-${id}-1`)).toMatchObject({
+      status: 'settled',
+      settled: { amount: '0.01', currency: 'USD' },
+    });
+    expect(world.provider.submits.filter((key) => key === attemptKey(id, 1))).toHaveLength(1);
+  });
+
+  test('that SentinelNet denies is rejected with its reason, and nothing was held or started', async () => {
+    world.sentinel.setRules(FROZEN);
+    allocator = await world.startAllocator();
+    const id = await world.book();
+    const last = await world.until(id, ended);
+    expect(last.state).toMatchObject({ state: 'rejected', reason: { code: 'policy_denied' } });
+    expect(world.finance.get(`h-${id}-1`)).toBeUndefined();
+    expect(world.provider.jobs.has(attemptKey(id, 1))).toBe(false);
+  });
+
+  test('that Finance refuses is rejected with its reason, and its quota is free again', async () => {
+    world.finance.refuseNext({ code: 'insufficient_funds', text: 'the division is out of money' });
+    allocator = await world.startAllocator();
+    const id = await world.book();
+    const last = await world.until(id, ended);
+    expect(last.state).toMatchObject({ state: 'rejected', reason: { text: expect.stringContaining('out of money') } });
+    expect(await world.eventTypes(id)).toEqual([
+      'booking.created',
+      'booking.reserved',
+      'booking.releasing',
+      'booking.rejected',
+    ]);
+    expect(world.provider.jobs.has(attemptKey(id, 1))).toBe(false);
+  });
+
+  test('waits without holding anything while SentinelNet is away, says so, and goes on when it is back', async () => {
+    world.sentinel.control.answerWith('decide', { status: 503, body: '{}' }, 3);
+    allocator = await world.startAllocator();
+    const id = await world.book();
+    const held = await world.until(
+      id,
+      (booking) => booking.state.state === 'waiting' && booking.state.reasons.length > 0,
+    );
+    expect(held.state).toMatchObject({ reasons: [{ code: 'policy_unavailable' }] });
+    await world.until(id, (booking) => booking.state.state === 'applied');
+    world.provider.end(attemptKey(id, 1), 'succeeded');
+    await world.until(id, ended);
+  });
+
+  test('waits without holding anything while its provider is away, says so, and goes on when it is back', async () => {
+    world.provider.down = new ProviderError('transient', 'connect ECONNREFUSED');
+    allocator = await world.startAllocator();
+    const id = await world.book();
+    const held = await world.until(
+      id,
+      (booking) => booking.state.state === 'waiting' && booking.state.reasons.length > 0,
+    );
+    expect(held.state).toMatchObject({ reasons: [{ code: 'provider_unreachable' }] });
+    expect(await world.eventTypes(id)).toEqual(['booking.created']);
+    world.provider.down = undefined;
+    await world.until(id, (booking) => booking.state.state === 'applied');
+    world.provider.end(attemptKey(id, 1), 'succeeded');
+    await world.until(id, ended);
+  });
+
+  test('whose submit reply is lost is found by its key and adopted: one job', async () => {
+    let lost = 1;
+    world.provider.afterSubmit = () => {
+      if (lost-- > 0) throw new ProviderError('transient', 'socket hang up', { effect: 'unknown' });
+    };
+    allocator = await world.startAllocator();
+    const id = await world.book();
+    await world.until(id, (booking) => booking.state.state === 'applied');
+    expect(world.provider.submits.filter((key) => key.includes(id))).toHaveLength(1);
+    expect(world.provider.live).toEqual([attemptKey(id, 1)]);
+    world.provider.end(attemptKey(id, 1), 'succeeded');
+    await world.until(id, ended);
+  });
+
+  test('whose Finance replies are all lost once is held, confirmed and settled once each', async () => {
+    for (const route of ['hold', 'confirm', 'settle']) world.finance.control.dropReply(route, 1);
+    allocator = await world.startAllocator();
+    const id = await world.book();
+    await world.until(id, (booking) => booking.state.state === 'applied');
+    world.provider.end(attemptKey(id, 1), 'succeeded');
+    await world.until(id, ended);
+    expect(world.finance.get(`h-${id}-1`)?.status).toBe('settled');
+  });
+
+  test('whose policy changed to a denial between reservation and apply is undone', async () => {
+    const gate = world.finance.control.hold('confirm', 'before-effect');
+    allocator = await world.startAllocator();
+    const id = await world.book();
+    await gate.reached;
+    world.sentinel.setRules(FROZEN);
+    gate.open();
+    const last = await world.until(id, ended);
+    expect(last.state).toMatchObject({ state: 'rejected', reason: { code: 'policy_denied' } });
+    expect(world.provider.live).toEqual([]);
+    expect(world.finance.get(`h-${id}-1`)?.status).toBe('reversed');
+  });
+
+  test('whose job fails is tried again as its next attempt while restarts remain, then fails', async () => {
+    world.provider.afterSubmit = (spec) => world.provider.end(spec.key, 'failed');
+    allocator = await world.startAllocator();
+    const id = await world.book({ max_restarts: 1 });
+    const last = await world.until(id, ended);
+    expect(last.state).toMatchObject({ state: 'failed', attempt: 2, reason: { code: 'job_failed' } });
+    expect(world.provider.submits.filter((key) => key.includes(id))).toEqual([attemptKey(id, 1), attemptKey(id, 2)]);
+  });
+
+  test('that is cancelled while it runs is drained, and while it waits ends at once', async () => {
+    allocator = await world.startAllocator();
+    const running = await world.book();
+    await world.until(running, (booking) => booking.state.state === 'applied');
+    await world.database.db.asTenant(TENANT, (tx) => cancelBooking(tx, running, 'ada', Date.now()));
+    expect((await world.until(running, ended)).state).toMatchObject({ state: 'cancelled' });
+    expect(world.provider.live).toEqual([]);
+    await allocator.stop();
+    const waiting = await world.book();
+    const cancelled = await world.database.db.asTenant(TENANT, (tx) => cancelBooking(tx, waiting, 'ada', Date.now()));
+    expect(cancelled?.booking.state.state).toBe('cancelled');
+    expect(
+      (await world.database.db.asTenant(TENANT, (tx) => cancelBooking(tx, waiting, 'ada', Date.now())))?.kind,
+    ).toBe('ended');
+  });
+
+  test('is not another tenant’s to cancel', async () => {
+    allocator = await world.startAllocator();
+    const id = await world.book();
+    expect(
+      await world.database.db.asTenant('umbrella', (tx) => cancelBooking(tx, id, 'eve', Date.now())),
+    ).toBeUndefined();
+    await world.database.db.asTenant(TENANT, (tx) => cancelBooking(tx, id, 'ada', Date.now()));
+    await world.until(id, ended);
+  });
+
+  test('past its capacity waits with its shortfall and starts when there is room, oldest first', async () => {
+    allocator = await world.startAllocator();
+    const first = await world.book({ resources: { cpus: 4 } });
+    await world.until(first, (booking) => booking.state.state === 'applied');
+    const second = await world.book({ resources: { cpus: 3 } });
+    const held = await world.until(
+      second,
+      (booking) => booking.state.state === 'waiting' && booking.state.reasons.length > 0,
+    );
+    expect(held.state).toMatchObject({
+      reasons: [{ code: 'capacity', text: expect.stringContaining('3 cpu short') }, { code: 'quota' }],
+    });
+    world.provider.end(attemptKey(first, 1), 'succeeded');
+    await world.until(second, (booking) => booking.state.state === 'applied');
+    world.provider.end(attemptKey(second, 1), 'succeeded');
+    await world.until(second, ended);
+  });
+
+  test('a leader whose epoch is over changes nothing', async () => {
+    const id = await world.book();
+    const stale = { ...world.context, epoch: world.context.epoch - 1n };
+    const { Allocator } = await import('../../scheduler/apply/engine.ts');
+    const stop = new AbortController();
+    const run = new Allocator(stale).run(stop.signal);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    stop.abort();
+    await run.catch((error: unknown) => expect(error).toBeInstanceOf(StaleLeader));
+    expect((await world.get(id)).state).toMatchObject({ state: 'waiting', reasons: [] });
+    await world.database.db.asTenant(TENANT, (tx) => cancelBooking(tx, id, 'ada', Date.now()));
+    allocator = await world.startAllocator();
+  });
+
+  test('a resource with our tag that no booking owns is released after two sweeps, a stranger’s is left alone', async () => {
+    allocator = await world.startAllocator();
+    const spec = { key: 'm-01jd8m00000000000000000000-1', tag: 'merit-test' } as never;
+    await world.provider.submit(spec);
+    await world.provider.submit({ ...(spec as object), key: 'm-foreign-1', tag: 'somebody-else' } as never);
+    const suspects = new Map<string, ReadonlySet<string>>();
+    await sweepOnce(world.context, suspects);
+    expect(world.provider.live).toContain('m-01jd8m00000000000000000000-1');
+    await sweepOnce(world.context, suspects);
+    expect(world.provider.live).toEqual(['m-foreign-1']);
+    world.provider.jobs.clear();
+  });
+});

@@ -1,0 +1,222 @@
+import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type BookingId, ulid } from '../../core/ids.ts';
+import { jobSpec } from '../../core/job.ts';
+import { OperatingError } from '../../core/operating-error.ts';
+import { runSequencer } from '../../ledger/audit/sequencer.ts';
+import { finance } from '../../peers/finance/client.ts';
+import { type FinanceSimulator, startFinanceSimulator } from '../../peers/finance/simulator.ts';
+import type { PeerHttp } from '../../peers/peer-call.ts';
+import { sentinelNet } from '../../peers/sentinelnet/client.ts';
+import { type SentinelSimulator, startSentinelSimulator } from '../../peers/sentinelnet/simulator.ts';
+import { systemClock } from '../../platform/clock.ts';
+import type { EventLog } from '../../platform/event-log.ts';
+import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
+import { openFileObjectStore } from '../../platform/object-store-files.ts';
+import type { Signer } from '../../platform/signer.ts';
+import { applyBudget, applyPool } from '../../pools/apply-pool.ts';
+import { parseBudget, parsePool } from '../../pools/pool-file.ts';
+import type { Provider } from '../../providers/provider.ts';
+import { type Booking, loadBooking } from '../../scheduler/apply/booking-store.ts';
+import type { SagaContext } from '../../scheduler/apply/context.ts';
+import { createBooking } from '../../scheduler/apply/create-booking.ts';
+import { Allocator } from '../../scheduler/apply/engine.ts';
+import { REPORTS_TOPIC } from '../../scheduler/apply/keep-artifacts.ts';
+import { type TestDatabase, testDatabase } from './db.ts';
+import { MemoryProvider } from './memory-provider.ts';
+
+export const TENANT = 'acme';
+export const POOL = 'pool';
+const TRACE = '0af7651916cd43dd8448eb211c80319c';
+const SETTLE_MS = 20_000;
+
+/** Everything a booking needs, real but for the provider's jobs: Postgres, both peers over HTTP, audit sequencer, object store. */
+export interface SagaWorld {
+  readonly database: TestDatabase;
+  readonly sentinel: SentinelSimulator;
+  readonly finance: FinanceSimulator;
+  readonly provider: MemoryProvider;
+  readonly context: SagaContext;
+  /** A new allocator, as after a restart, running until stopped; `stop` waits for its steps. */
+  startAllocator(over?: Partial<SagaContext>): Promise<{ stop(): Promise<void> }>;
+  book(over?: object): Promise<BookingId>;
+  get(id: string): Promise<Booking>;
+  /** Resolves with the booking once `done` holds of it; throws with its state otherwise. */
+  until(id: string, done: (booking: Booking) => boolean): Promise<Booking>;
+  eventTypes(id: string): Promise<readonly string[]>;
+  close(): Promise<void>;
+}
+
+/** A signer with a key of its own, gone with the test. */
+export function freshSigner(): Signer {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+  const raw = publicKey.export({ type: 'spki', format: 'der' }).subarray(-32);
+  const keyId = `ed25519:${createHash('sha256').update(raw).digest('hex').slice(0, 16)}`;
+  return { keyId, algorithm: 'ed25519', publicKey: raw, sign: async (bytes) => sign(null, bytes, privateKey) };
+}
+
+export function peerHttp(origin: string): PeerHttp {
+  return async (request) => {
+    const signal = AbortSignal.any([request.signal, AbortSignal.timeout(request.timeoutMs)]);
+    try {
+      const reply = await fetch(origin + request.path, {
+        method: request.method,
+        headers: request.headers,
+        redirect: 'manual',
+        signal,
+        ...(request.body === undefined ? {} : { body: Buffer.from(request.body) }),
+      });
+      return {
+        status: reply.status,
+        headers: Object.fromEntries(reply.headers),
+        body: new Uint8Array(await reply.arrayBuffer()),
+      };
+    } catch (cause) {
+      const refused = (cause as { cause?: { code?: string } }).cause?.code === 'ECONNREFUSED';
+      throw new OperatingError(refused ? 'unreachable' : 'timeout', refused ? 'safe' : 'look-first', 'asking a peer', {
+        cause,
+      });
+    }
+  };
+}
+
+export async function sagaWorld(): Promise<SagaWorld> {
+  const database = await testDatabase();
+  const stateDir = await mkdtemp(join(tmpdir(), 'merit-saga-'));
+  const sentinel = await startSentinelSimulator();
+  const financeSimulator = await startFinanceSimulator({ journalPath: join(stateDir, 'finance.jsonl') });
+  const provider = new MemoryProvider();
+  const store = await openFileObjectStore({ root: join(stateDir, 'objects') });
+  const eventLog: EventLog = openPostgresEventLog({ db: database.db, appendAs: 'engine' });
+  const signer = freshSigner();
+  const stopSequencer = new AbortController();
+  const { db } = database;
+  await db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, 1));
+  await db.asEngine((tx) => tx.execute('insert into tenants (tenant) values ($1)', [TENANT]));
+  const by = { tenant: TENANT, actor: 'test', traceId: TRACE, nowMs: Date.now() };
+  await db.asTenant(TENANT, async (tx) => {
+    await applyPool(tx, by, parsePool(POOL_FILE));
+    await applyBudget(
+      tx,
+      by,
+      parseBudget({ apiVersion: 'merit/v1', kind: 'Budget', division: 'vision', currency: 'USD', limit: '1000.00' }),
+    );
+  });
+  const epoch = await db.asEngine(async (tx) => {
+    const rows = await tx.query<{ epoch: bigint }>(
+      "update leader_epochs set epoch = epoch + 1 where name = 'engine' returning epoch",
+    );
+    return rows[0]?.epoch ?? 0n;
+  });
+  const silent = {
+    info: () => {},
+    warn: () => {},
+    error: (fields: object, message: string) => console.error(message, fields),
+  };
+  const sequencer = runSequencer({ db, epoch, signer, clock: systemClock }, stopSequencer.signal);
+  const context: SagaContext = {
+    db,
+    epoch,
+    clock: systemClock,
+    sentinelNet: sentinelNet({ http: peerHttp(sentinel.url), timeoutMs: 1_000 }),
+    finance: finance({ http: peerHttp(financeSimulator.url), timeoutMs: 1_000 }),
+    providers: {
+      of: async (): Promise<Provider> => provider,
+      away: async () => provider.down?.message,
+    },
+    store,
+    eventLog,
+    stateDir,
+    outputFolders: [],
+    tag: 'merit-test',
+    log: silent,
+    metrics: { transition: () => {}, requestLatency: () => {}, applied: () => {} },
+  };
+  const get = async (id: string): Promise<Booking> => {
+    const booking = await db.asTenant(TENANT, (tx) => loadBooking(tx, id));
+    if (booking === undefined) throw new Error(`no booking ${id}`);
+    return booking;
+  };
+  return {
+    database,
+    sentinel,
+    finance: financeSimulator,
+    provider,
+    context,
+    startAllocator: async (over = {}) => {
+      const stop = new AbortController();
+      const allocator = new Allocator({ ...context, ...over });
+      const running = allocator.run(stop.signal);
+      const poke = setInterval(() => allocator.wake(), 50);
+      return {
+        stop: async () => {
+          clearInterval(poke);
+          stop.abort();
+          await running.catch(() => {});
+        },
+      };
+    },
+    book: async (over = {}) => {
+      const bookingId = ulid(Date.now(), randomBytes(10));
+      const spec = jobSpec({
+        name: 'train',
+        division: 'vision',
+        resources: { cpus: 1 },
+        pools: [POOL],
+        run: 'true',
+        lease: '1h',
+        ...over,
+      });
+      await db.asTenant(TENANT, (tx) =>
+        createBooking(tx, {
+          bookingId,
+          tenant: TENANT,
+          division: 'vision',
+          requester: 'ada',
+          actor: 'test',
+          traceId: TRACE,
+          spec,
+          nowMs: Date.now(),
+        }),
+      );
+      return bookingId;
+    },
+    get,
+    until: async (id, done) => {
+      const deadline = Date.now() + SETTLE_MS;
+      for (;;) {
+        const booking = await get(id);
+        if (done(booking)) return booking;
+        if (Date.now() > deadline) throw new Error(`booking ${id} stays ${JSON.stringify(booking.state)}`);
+        await systemClock.sleep(25);
+      }
+    },
+    eventTypes: async (id) => {
+      const rows = await db.asTenant(TENANT, (tx) =>
+        tx.query<{ type: string }>('select type from audit_events where subject = $1 order by subject_seq', [
+          `booking/${id}`,
+        ]),
+      );
+      return rows.map((row) => row.type);
+    },
+    close: async () => {
+      stopSequencer.abort();
+      await sequencer.catch(() => {});
+      await eventLog.close();
+      await Promise.all([sentinel.close(), financeSimulator.close()]);
+      await database.close();
+      await rm(stateDir, { recursive: true, force: true });
+    },
+  };
+}
+
+const POOL_FILE = {
+  apiVersion: 'merit/v1',
+  kind: 'Pool',
+  name: POOL,
+  provider: { kind: 'memory' },
+  flavours: [{ name: 'cpu', resource: 'cpu', capacity: 4, price: { currency: 'USD', perUnitHour: '1.00' } }],
+  quotas: { vision: { cpu: 4 } },
+};

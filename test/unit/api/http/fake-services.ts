@@ -1,0 +1,164 @@
+import type { Services, View } from '../../../../api/http/services.ts';
+import { tokenIdentifier } from '../../../../api/http/token.ts';
+import type { Database, Tx } from '../../../../platform/postgres.ts';
+
+export const TOKEN = 'a-token-of-the-tests-0123456789';
+export const JOB_ID = '01k00000000000000000000000';
+
+/** Rows of idempotency_keys, enough of Postgres for the one upsert that the server makes; the real one is in test/integration. */
+class KeyTable {
+  readonly rows = new Map<string, Record<string, unknown>>();
+  hits = 0;
+
+  tx(): Tx {
+    return {
+      query: async <R extends object>(sql: string, values: readonly unknown[] = []) => {
+        if (!sql.includes('idempotency_keys')) return [] as readonly R[];
+        const [tenant, key, route, bodyHash] = values as string[];
+        const id = `${tenant} ${key}`;
+        const before = this.rows.get(id);
+        if (before !== undefined) {
+          this.hits++;
+          return [{ ...before, fresh: false } as unknown as R];
+        }
+        const row = { route, body_hash: bodyHash, status: null, headers: null, reply: null };
+        this.rows.set(id, row);
+        return [{ ...row, fresh: true } as unknown as R];
+      },
+      execute: async (_sql, values = []) => {
+        const [tenant, key, status, headers, reply] = values;
+        const row = this.rows.get(`${String(tenant)} ${String(key)}`);
+        if (row === undefined) return 0;
+        Object.assign(row, { status, headers: JSON.parse(String(headers)), reply });
+        return 1;
+      },
+    };
+  }
+
+  async transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+    const before = new Map([...this.rows].map(([key, row]) => [key, { ...row }]));
+    try {
+      return await work(this.tx());
+    } catch (error) {
+      this.rows.clear();
+      for (const [key, row] of before) this.rows.set(key, row);
+      throw error;
+    }
+  }
+}
+
+export interface Fake {
+  readonly services: Services;
+  readonly keys: KeyTable;
+  readonly rejected: string[];
+  readonly requests: string[];
+  readonly errors: object[];
+  submitted: number;
+  readonly appended: Uint8Array[];
+}
+
+const nothing = async () => undefined;
+
+/** Services that hold one job and no scores; `override` replaces any of them. */
+export function fakeServices(override: Partial<Services> = {}): Fake {
+  const keys = new KeyTable();
+  const fake: Fake = {
+    services: undefined as never,
+    keys,
+    rejected: [],
+    requests: [],
+    errors: [],
+    submitted: 0,
+    appended: [],
+  };
+  const db: Database = {
+    asTenant: (_tenant, work) => keys.transaction(work),
+    asEngine: (work) => keys.transaction(work),
+    asLeader: (_epoch, work) => keys.transaction(work),
+    close: async () => {},
+  };
+  const job: View = { id: JOB_ID, name: 'train', state: 'waiting', reasons: [] };
+  const services: Services = {
+    version: '0.0.0-test',
+    clock: { now: () => 1_764_000_000_000, sleep: async () => {} },
+    db,
+    log: { info: () => {}, warn: () => {}, error: (fields) => void fake.errors.push(fields) },
+    metrics: {
+      request: (route, method, statusClass) => void fake.requests.push(`${method} ${route} ${statusClass}`),
+      rejected: (code) => void fake.rejected.push(code),
+      expose: async () => ({ contentType: 'text/plain; version=0.0.4', body: 'merit_up 1\n' }),
+    },
+    cursorSecret: Buffer.alloc(32, 7),
+    allowedHosts: [],
+    identify: tokenIdentifier(TOKEN, {
+      principal: 'token:test',
+      tenant: 'acme',
+      functions: ['read', 'submit', 'report', 'operate'],
+      producers: 'any',
+    }),
+    readiness: async () => [{ name: 'database', ok: true, detail: 'answers' }],
+    jobs: {
+      submit: async () => {
+        fake.submitted++;
+        return { ...job, serial: fake.submitted };
+      },
+      cancel: async (_tx, _caller, id) => (id === JOB_ID ? { kind: 'asked', view: job } : undefined),
+      plan: async () => ({ offers: [] }),
+      list: async (_tx, _caller, _filter, page) => ({
+        items: [job],
+        last: page.after === undefined ? 'k1' : undefined,
+      }),
+      get: async (_tx, _caller, id) => (id === JOB_ID ? job : undefined),
+      why: nothing,
+      events: nothing,
+      artifacts: nothing,
+      cost: nothing,
+      logs: nothing,
+      verify: nothing,
+      receipt: nothing,
+    },
+    reports: {
+      append: async (_caller, _report, bytes) => {
+        fake.appended.push(bytes);
+        return { kind: 'accepted', view: { accepted: 1 } };
+      },
+      appendStream: async (_caller, body) => {
+        let bytes = 0;
+        for await (const chunk of body) bytes += chunk.length;
+        return { bytes };
+      },
+    },
+    scoring: {
+      scores: nothing,
+      leaderboard: nothing,
+      suites: async () => ({ items: [], last: undefined }),
+      suite: async () => ({ version: '3', view: { name: 's' } }),
+      putSuite: async (_tx, _caller, _name, _document, ifVersion) =>
+        ifVersion === undefined || ifVersion === '3'
+          ? { kind: 'replaced', version: '4', view: { name: 's' } }
+          : { kind: 'stale', version: '3' },
+      promotions: async () => ({ items: [], last: undefined }),
+      promotion: nothing,
+      models: async () => ({ items: [], last: undefined }),
+      model: nothing,
+      putModel: async () => ({ kind: 'created', version: '1', view: {} }),
+      versions: nothing,
+      putAlias: nothing,
+    },
+    pools: {
+      pools: async () => ({ items: [], last: undefined }),
+      pool: nothing,
+      putPool: async () => ({ kind: 'created', version: '1', view: {} }),
+      quotas: async () => [],
+      putBudget: async () => ({}),
+    },
+    audit: {
+      events: async () => ({ items: [], last: undefined }),
+      roots: async () => ({}),
+      exportBundle: async function* () {},
+    },
+    code: { put: async (_caller, packed) => ({ code: `code:${packed.length}` }) },
+    ...override,
+  };
+  return Object.assign(fake, { services });
+}
