@@ -6,8 +6,8 @@ export const MAX_SEGMENT_BYTES = 255;
 export const MAX_PATH_BYTES = 512;
 export const MAX_PATH_DEPTH = 32;
 
-/** An encoded path longer than this becomes a hash, so that a key fits S3's 1,024 bytes with room for the prefix. */
-const MAX_READABLE_KEY = 600;
+/** An encoded path longer than this becomes a hash: the store takes keys of 512 characters, and an attempt’s prefix is at most 120. */
+const MAX_READABLE_KEY = 384;
 const MAX_READABLE_SEGMENT = 200;
 
 /** Controls, and format characters (bidirectional overrides, zero-width): a name must show what it is. */

@@ -102,17 +102,7 @@ interface Fault {
 }
 
 function checkReport(document: JsonObject): { readonly report: EvalReport } | Fault {
-  const {
-    schemaVersion,
-    reportId,
-    producer,
-    model,
-    suite,
-    observedAt,
-    sampleSize = 1,
-    metrics,
-    labels,
-  } = document;
+  const { schemaVersion, reportId, producer, model, suite, observedAt, sampleSize = 1, metrics, labels } = document;
   if (schemaVersion !== REPORT_SCHEMA_VERSION) return versionFault(schemaVersion);
   const name =
     nameFault('reportId', reportId) ??

@@ -2,32 +2,15 @@ import { canonicalBytes, type Json } from '../core/canonical.ts';
 import { parseJson } from '../core/json.ts';
 import { OperatingError, type RetryAdvice } from '../core/operating-error.ts';
 import { check } from '../core/schema.ts';
+import { type HttpReply, type HttpRequest, MAX_REPLY_BYTES } from '../platform/http-client.ts';
 import { Problem, visible } from './wire.ts';
 
-export interface PeerHttpRequest {
-  readonly method: 'GET' | 'POST';
-  /** With the query; the transport knows the origin. */
-  readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Uint8Array | undefined;
-  readonly timeoutMs: number;
-  /** The reply is cut off, and the call fails, past this. */
-  readonly maxReplyBytes: number;
-  readonly signal: AbortSignal;
-}
-
-export interface PeerHttpReply {
-  readonly status: number;
-  /** Lower-case names. */
-  readonly headers: Readonly<Record<string, string | undefined>>;
-  readonly body: Uint8Array;
-}
-
 /**
- * How a peer is reached: one try, no redirect followed, no encoding accepted. Throws OperatingError: `safe` where nothing
- * can have reached the peer (refused, no such host, a certificate that is not trusted), `look-first` where it may have.
+ * How a peer is reached: `openHttpClient({ origin, tls }).send`. One try, no redirect followed, no encoding accepted. Throws
+ * OperatingError, `safe` where nothing can have reached the peer (refused, no such host, a certificate that is not trusted),
+ * `look-first` where it may have.
  */
-export type PeerHttp = (request: PeerHttpRequest) => Promise<PeerHttpReply>;
+export type PeerHttp = (request: Required<HttpRequest>) => Promise<HttpReply>;
 
 /** The peer is there and asks us to wait (429, 503). `retryAfterMs` is what it asked for, capped; the caller adds its jitter. */
 export class PeerBusy extends OperatingError {
@@ -46,9 +29,6 @@ export function retryAfterMs(header: string | undefined): number | undefined {
   if (header === undefined || !/^[0-9]{1,10}$/.test(header)) return undefined;
   return Math.min(Number(header) * 1000, MAX_RETRY_AFTER_MS);
 }
-
-/** Answers of our peers are small; a page of 500 holds is under 256 KiB. */
-export const MAX_REPLY_BYTES = 1024 * 1024;
 
 export interface PeerQuestion {
   readonly http: PeerHttp;
@@ -109,7 +89,7 @@ export async function askPeer(question: PeerQuestion): Promise<PeerAnswer> {
   return { kind: 'problem', status: reply.status, code, detail: visible(detail ?? ''), body: reading.value };
 }
 
-async function send(question: PeerQuestion, unsure: RetryAdvice): Promise<PeerHttpReply> {
+async function send(question: PeerQuestion, unsure: RetryAdvice): Promise<HttpReply> {
   const headers: Record<string, string> = { accept: 'application/json' };
   if (question.body !== undefined) headers['content-type'] = 'application/json';
   try {

@@ -5,14 +5,13 @@ import type { TLSSocket } from 'node:tls';
 import type { Json } from '../core/canonical.ts';
 import { parseJsonObject } from '../core/json.ts';
 import type { Refusal } from '../core/refusal.ts';
+import { peerIdentity, serverTls, type TlsMaterial } from '../platform/mtls.ts';
 
 /** What a peer's simulator serves over. Without it: plain HTTP, on loopback only in any case. */
 export interface SimulatorTls {
-  readonly certPem: string;
-  readonly keyPem: string;
-  readonly caPem: string;
-  /** The peer that called: true where it may. Called with the certificate's DER. */
-  readonly allows: (certificateDer: Buffer) => boolean;
+  readonly material: TlsMaterial;
+  /** SPIFFE ids of those who may call. */
+  readonly callers: readonly string[];
 }
 
 export interface Answer {
@@ -187,19 +186,7 @@ export async function startPeerServer(
   };
   const tls = options.tls;
   const server =
-    tls === undefined
-      ? createHttpServer(onRequest)
-      : createHttpsServer(
-          {
-            cert: tls.certPem,
-            key: tls.keyPem,
-            ca: tls.caPem,
-            requestCert: true,
-            rejectUnauthorized: true,
-            minVersion: 'TLSv1.3',
-          },
-          onRequest,
-        );
+    tls === undefined ? createHttpServer(onRequest) : createHttpsServer(serverTls(tls.material), onRequest);
   server.headersTimeout = HEADERS_TIMEOUT_MS;
   server.requestTimeout = REQUEST_TIMEOUT_MS;
   server.maxConnections = MAX_CONNECTIONS;
@@ -263,8 +250,8 @@ async function serve(
 }
 
 function callerMay(tls: SimulatorTls, request: IncomingMessage): boolean {
-  const certificate = (request.socket as TLSSocket).getPeerX509Certificate();
-  return certificate !== undefined && tls.allows(certificate.raw);
+  const identity = peerIdentity(request.socket as TLSSocket);
+  return identity.ok && tls.callers.includes(identity.spiffeId);
 }
 
 type Body =

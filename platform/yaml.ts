@@ -1,4 +1,4 @@
-import { isAlias, parseDocument, stringify, visit, type YAMLError } from 'yaml';
+import { isAlias, isScalar, LineCounter, parseDocument, stringify, visit, type YAMLError } from 'yaml';
 import { type Refusal, refuse } from '../core/refusal.ts';
 
 /** Aliases a document may hold: configuration needs few, and a bomb needs many. */
@@ -6,6 +6,8 @@ const MAX_ALIASES = 100;
 /** Faults told at once; one broken bracket can cause thousands. */
 const MAX_FAULTS = 20;
 const INDENT = 2;
+/** `010` is 8 to YAML 1.1 and 10 to 1.2; `0x10`, `0o10` and `.inf` are no JSON. */
+const PLAIN_NUMBER = /^[-+]?(0|[1-9][0-9]*)?(\.[0-9]+|(?<=[0-9])\.)?([eE][-+]?[0-9]+)?$/;
 
 export type YamlReading =
   | { readonly ok: true; readonly value: unknown }
@@ -31,7 +33,9 @@ export function parseYaml(text: string): YamlReading {
 }
 
 function read(text: string): YamlReading {
+  const lines = new LineCounter();
   const document = parseDocument(text, {
+    lineCounter: lines,
     version: '1.2',
     schema: 'core',
     merge: false,
@@ -47,9 +51,16 @@ function read(text: string): YamlReading {
   const faults = [...document.errors, ...document.warnings];
   if (faults.length > 0) return { ok: false, refusals: faults.slice(0, MAX_FAULTS).map(refusalOf) };
   let aliases = 0;
+  const numbers: Refusal[] = [];
   visit(document, (_key, node) => {
     if (isAlias(node)) aliases++;
+    if (isScalar(node) && typeof node.value === 'number' && !PLAIN_NUMBER.test(node.source ?? '')) {
+      const { line, col } = lines.linePos(node.range?.[0] ?? 0);
+      const problem = 'is a number that readers take differently';
+      numbers.push(refuse('ambiguous_number', `line ${line}, column ${col}`, problem, 'write it in plain decimal'));
+    }
   });
+  if (numbers.length > 0) return { ok: false, refusals: numbers.slice(0, MAX_FAULTS) };
   if (aliases > MAX_ALIASES) {
     const problem = `holds more than ${MAX_ALIASES} aliases`;
     return { ok: false, refusals: [refuse('aliases', '', problem, 'write the values out')] };

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import type { Json } from '../core/canonical.ts';
 import { ulid } from '../core/ids.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { EventLog } from '../platform/event-log.ts';
@@ -28,7 +27,7 @@ export interface PromotionVerdict {
   readonly decisionId: string;
   readonly policyVersion: string;
   /** What was asked and what was answered, whole: it becomes evidence of the decision. */
-  readonly evidence: Json;
+  readonly evidence: object;
 }
 
 /** Throws OperatingError where no well-formed answer came: the tick then waits, it is never taken for an allow. */

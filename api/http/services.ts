@@ -1,4 +1,5 @@
 import type { Json } from '../../core/canonical.ts';
+import type { EvalReport } from '../../core/eval-report.ts';
 import type { JobSpec } from '../../core/job.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Database, Tx } from '../../platform/postgres.ts';
@@ -17,8 +18,8 @@ export interface Identity {
   readonly principal: string;
   readonly tenant: string;
   readonly functions: readonly ApiFunction[];
-  /** The producers whose reports it may post; 'any' for the one token of an installation on loopback. */
-  readonly producers: 'any' | readonly string[];
+  /** The one producer whose reports it may post; undefined: any, for the one token of an installation on loopback. */
+  readonly producer: string | undefined;
 }
 
 export interface Caller {
@@ -75,8 +76,17 @@ export type PutOutcome =
   | { readonly kind: 'created' | 'replaced' | 'unchanged'; readonly version: string; readonly view: View }
   | { readonly kind: 'stale'; readonly version: string };
 
+export interface JobFilter {
+  readonly state?: string;
+  readonly division?: string;
+  readonly model?: string;
+  readonly name?: string;
+}
+
 export interface JobsService {
-  /** Books the job: its spec is checked, its code (if any) is stored already. Returns the job's view. */
+  /** What must be known before the transaction: that the code is stored. Throws RefusedInput. */
+  prepare(caller: Caller, spec: JobSpec): Promise<void>;
+  /** Books the job; returns its view. */
   submit(tx: Tx, caller: Caller, spec: JobSpec): Promise<View>;
   /** Asks for its end; safe to repeat. undefined: no such job of this tenant. `ended`: it had ended before. */
   cancel(
@@ -84,12 +94,12 @@ export interface JobsService {
     caller: Caller,
     jobId: string,
   ): Promise<{ readonly kind: 'asked' | 'ended'; readonly view: View } | undefined>;
-  /** What would happen if it were submitted now: offers with price, most it can cost, what is free, and every reason that stands against it. */
-  plan(tx: Tx, caller: Caller, spec: JobSpec): Promise<View>;
+  /** What would happen if it were submitted now: offers with price, most it can cost, what is free, and every reason that stands against it. Outside any transaction. */
+  plan(caller: Caller, spec: JobSpec): Promise<View>;
   list(
     tx: Tx,
     caller: Caller,
-    filter: { readonly state?: string; readonly division?: string; readonly model?: string },
+    filter: JobFilter,
     page: Page,
   ): Promise<Rows>;
   get(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
@@ -126,12 +136,8 @@ export type ReportAnswer =
   | { readonly kind: 'conflict'; readonly view: View };
 
 export interface ReportsService {
-  /** One report's raw bytes, already checked by core/eval-report; durable in the log when it resolves. */
-  append(
-    caller: Caller,
-    report: { readonly producer: string; readonly reportId: string; readonly digest: Uint8Array },
-    bytes: Uint8Array,
-  ): Promise<ReportAnswer>;
+  /** One checked report; durable in the log when it resolves. */
+  append(caller: Caller, report: EvalReport): Promise<ReportAnswer>;
   /** NDJSON of any size; durable when it resolves. */
   appendStream(caller: Caller, body: AsyncIterable<Uint8Array>): Promise<View>;
 }
@@ -140,7 +146,7 @@ export interface ScoringService {
   /** The last published scores of a model in every suite that has some; undefined: the model is unknown. */
   scores(tx: Tx, caller: Caller, model: string, suite: string | undefined): Promise<View | undefined>;
   /** undefined: the suite is unknown. */
-  leaderboard(tx: Tx, caller: Caller, suite: string): Promise<View | undefined>;
+  leaderboard(tx: Tx, caller: Caller, suite: string, withChecksum: boolean): Promise<View | undefined>;
   suites(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
   suite(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
   putSuite(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;
@@ -155,9 +161,11 @@ export interface ScoringService {
   model(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
   /** Registers a model, or changes its aliases; `document` is checked inside. */
   putModel(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;
-  versions(tx: Tx, caller: Caller, model: string, page: Page): Promise<Rows | undefined>;
-  /** Points an alias of a model at one of its versions. undefined: no such model. */
-  putAlias(tx: Tx, caller: Caller, model: string, alias: string, version: string): Promise<View | undefined>;
+  versions(tx: Tx, caller: Caller, model: string): Promise<readonly View[] | undefined>;
+  /** Points an alias of a model at one of its versions. Throws RefusedInput where either is unknown. */
+  putAlias(tx: Tx, caller: Caller, model: string, alias: string, version: string): Promise<View>;
+  /** Adds a version by hand; `seat` makes it the incumbent without a contest. Throws RefusedInput. */
+  putVersion(tx: Tx, caller: Caller, model: string, version: string, seat: boolean): Promise<View>;
 }
 
 export interface PoolsService {

@@ -6,6 +6,7 @@ import { loadPool } from '../../pools/apply-pool.ts';
 import type { Provider } from '../../providers/provider.ts';
 import { loadProvider } from '../../providers/registry.ts';
 import type { ProviderSource } from '../../scheduler/apply/context.ts';
+import type { OwnRay } from './own-ray.ts';
 
 /** An answer about a provider's health holds this long. */
 const HEALTH_MS = 2_000;
@@ -13,18 +14,11 @@ const HEALTH_TIMEOUT_MS = 5_000;
 /** Providers kept open; the one unused longest is closed. */
 const MAX_OPEN = 256;
 
-/** The Ray that Merit started for itself; a pool `provider: {kind: ray}` without config means it. */
-export interface OwnRay {
-  readonly address: string;
-  readonly tokenFile: string;
-}
-
 export interface ProviderSourceOptions {
   readonly db: Database;
   readonly clock: Clock;
   readonly stateDir: string;
-  /** Why there is no own Ray, where there is none. */
-  readonly ownRay: OwnRay | { readonly missing: string };
+  readonly ownRay: OwnRay;
 }
 
 interface Open {
@@ -71,14 +65,21 @@ export class PoolProviders implements ProviderSource {
   async #entry(tenant: string, pool: string): Promise<Open> {
     const key = `${tenant}/${pool}`;
     const stored = await this.#options.db.asEngine((tx) => loadPool(tx, tenant, pool));
-    if (stored === undefined) throw new OperatingError('not-found', 'never', `opening the provider of pool ${pool}`, { mend: 'apply the pool first' });
+    if (stored === undefined)
+      throw new OperatingError('not-found', 'never', `opening the provider of pool ${pool}`, {
+        mend: 'apply the pool first',
+      });
     const known = this.#open.get(key);
     if (known?.version === stored.version) {
       this.#open.delete(key);
       this.#open.set(key, known);
       return known;
     }
-    const entry: Open = { version: stored.version, provider: this.#openProvider(stored.file.provider), health: undefined };
+    const entry: Open = {
+      version: stored.version,
+      provider: this.#openProvider(stored.file.provider),
+      health: undefined,
+    };
     this.#open.set(key, entry);
     entry.provider.catch(() => {
       if (this.#open.get(key) === entry) this.#open.delete(key);
@@ -95,12 +96,16 @@ export class PoolProviders implements ProviderSource {
     void entry.provider.then((provider) => provider.close()).catch(() => {});
   }
 
-  async #openProvider(declared: { readonly kind: string; readonly config?: Readonly<Record<string, unknown>> }): Promise<Provider> {
+  async #openProvider(declared: {
+    readonly kind: string;
+    readonly config?: Readonly<Record<string, unknown>>;
+  }): Promise<Provider> {
     const { ownRay, stateDir } = this.#options;
     const definition = await loadProvider(declared.kind);
     let config: Readonly<Record<string, unknown>> = declared.config ?? {};
     if (declared.kind === 'ray' && declared.config === undefined) {
-      if ('missing' in ownRay) throw new OperatingError('part-missing', 'safe', 'using Merit’s own Ray', { cause: ownRay.missing });
+      if ('missing' in ownRay)
+        throw new OperatingError('part-missing', 'safe', 'using Merit’s own Ray', { cause: ownRay.missing });
       config = { ...ownRay };
     }
     return definition.open(config, { stateDir: join(stateDir, 'providers', declared.kind) });

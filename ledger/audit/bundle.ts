@@ -116,7 +116,8 @@ function checkCheckpoint(
 ): void {
   state.checkpoints++;
   if (!hasMembers(line, 'type', 'note') || typeof line.note !== 'string') {
-    return findings.tampered(number, '', 'is not a checkpoint line');
+    findings.tampered(number, '', 'is not a checkpoint line');
+    return;
   }
   const check = verifyNote(line.note, roots);
   if (!check.ok) {
@@ -130,7 +131,8 @@ function checkCheckpoint(
   if (checkpoint.origin !== header.origin) findings.tampered(number, 'note', 'is of another log than the header says');
   if (number === 2) {
     state.final = checkpoint;
-    if (checkpoint.treeSize !== header.treeSize) findings.tampered(number, 'note', 'is not of the tree the header names');
+    if (checkpoint.treeSize !== header.treeSize)
+      findings.tampered(number, 'note', 'is not of the tree the header names');
     return;
   }
   if (checkpoint.treeSize !== state.range.size) {
@@ -146,7 +148,11 @@ function checkEvent(state: State, events: number, number: number, line: JsonObje
   if (number === 2) findings.tampered(2, 'type', 'must be the final checkpoint');
   if (seq !== expected && !state.derailed) {
     const problem =
-      seq === undefined ? 'is not a number' : seq > expected ? `is ${seq}: ${expected} is missing` : `comes after ${expected - 1}`;
+      seq === undefined
+        ? 'is not a number'
+        : seq > expected
+          ? `is ${seq}: ${expected} is missing`
+          : `comes after ${expected - 1}`;
     findings.tampered(number, 'seq', problem, expected);
     state.derailed = true;
   }
@@ -159,10 +165,14 @@ function checkEvent(state: State, events: number, number: number, line: JsonObje
     return;
   }
   const leaf = leafHash(canonicalBytes(line.event));
-  if (leaf.toString('hex') !== line.leaf) findings.tampered(number, 'leaf', 'is not the hash of the event', seq);
+  if (Buffer.from(leaf).toString('hex') !== line.leaf)
+    findings.tampered(number, 'leaf', 'is not the hash of the event', seq);
   state.range = appendLeaves(state.range, [leaf]).range;
   const problem = eventProblem(line.event);
-  if (problem !== undefined) return findings.tampered(number, `event.${problem.field}`, problem.problem, seq);
+  if (problem !== undefined) {
+    findings.tampered(number, `event.${problem.field}`, problem.problem, seq);
+    return;
+  }
   const { tenant, subject, n } = line.event as { tenant: string; subject: string; n: number };
   const key = `${tenant}\n${subject}`;
   const last = state.lastNumbers.get(key) ?? 0;
@@ -191,8 +201,13 @@ export function eventProblem(event: JsonObject): { readonly field: string; reado
 
 function finish(state: State, header: JsonObject, events: number, findings: Findings): void {
   const { size } = state.range;
+  // An empty bundle is told as that, whatever else it lacks.
+  if (events === 0 && size === 0) return;
   if (state.final === undefined && !findings.has('tampered')) findings.incomplete(0, '', 'has no checkpoint');
-  if (size < events) return findings.incomplete(0, 'events', `are ${size} of the ${events} in the header`);
+  if (size < events) {
+    findings.incomplete(0, 'events', `are ${size} of the ${events} in the header`);
+    return;
+  }
   if (header.checkpoints !== state.checkpoints) {
     findings.tampered(1, 'checkpoints', `is not the ${state.checkpoints} of the file`);
   }

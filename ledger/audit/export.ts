@@ -36,7 +36,9 @@ export async function* exportBundle(db: Pick<Database, 'asEngine'>): AsyncGenera
       const noteAfter = new Map(notes.map((row) => [Number(row.tree_size), row.note]));
       return rows.map((row) => {
         const note = noteAfter.get(Number(row.seq) + 1);
-        return bundleEventLine(Number(row.seq), row.leaf_hash, row.bytes) + (note === undefined ? '' : checkpointLine(note));
+        return (
+          bundleEventLine(Number(row.seq), row.leaf_hash, row.bytes) + (note === undefined ? '' : checkpointLine(note))
+        );
       });
     });
   }

@@ -26,7 +26,9 @@ export interface Roots {
   readonly keys: ReadonlyMap<string, RootKey>;
 }
 
-export type RootsReading = { readonly ok: true; readonly roots: Roots } | { readonly ok: false; readonly refusal: Refusal };
+export type RootsReading =
+  | { readonly ok: true; readonly roots: Roots }
+  | { readonly ok: false; readonly refusal: Refusal };
 
 const MAX_ROOTS_BYTES = 1024 * 1024;
 const FIELDS = 'algorithm,keyId,publicKey,validFrom,validTo';
@@ -73,7 +75,8 @@ function parseKey(value: unknown): RootKey | string {
   if (raw.toString('base64') !== publicKey) return 'has a publicKey that is not base64';
   const validFromMs = typeof validFrom === 'string' ? parseRfc3339(validFrom) : undefined;
   const validToMs = typeof validTo === 'string' ? parseRfc3339(validTo) : undefined;
-  if (validFromMs === undefined || (validTo !== null && validToMs === undefined)) return 'has no usable validity window';
+  if (validFromMs === undefined || (validTo !== null && validToMs === undefined))
+    return 'has no usable validity window';
   if (validToMs !== undefined && validToMs <= validFromMs) return 'is never valid';
   if (algorithm !== 'ed25519' && algorithm !== 'ecdsa-p256-sha256') return 'has an algorithm that is not supported';
   const fault = keyFault(algorithm, raw);

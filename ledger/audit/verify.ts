@@ -1,7 +1,8 @@
 import { BUNDLE_FORMAT, type BundleSummary, bundleChecker } from './bundle.ts';
 import { type Finding, newFindings } from './findings.ts';
 import { type JsonObject, lineSplitter, readLine } from './lines.ts';
-import { RECEIPT_FORMAT, type ReceiptSummary, receiptChecker } from './receipt-check.ts';
+import { type ReceiptSummary, receiptChecker } from './receipt-check.ts';
+import { RECEIPT_FORMAT } from './receipt-parts.ts';
 import type { Roots } from './roots.ts';
 
 /**
@@ -47,10 +48,19 @@ export function fileVerifier(roots: Roots): FileVerifier {
 
   const onLine = (bytes: Uint8Array | undefined) => {
     number++;
-    if (bytes === undefined) return findings.tampered(number, '', 'is longer than any line we write');
+    if (bytes === undefined) {
+      findings.tampered(number, '', 'is longer than any line we write');
+      return;
+    }
     const line = readLine(bytes);
-    if (typeof line === 'string') return findings.tampered(number, '', line);
-    if (number > 1) return checker?.line(number, line);
+    if (typeof line === 'string') {
+      findings.tampered(number, '', line);
+      return;
+    }
+    if (number > 1) {
+      checker?.line(number, line);
+      return;
+    }
     if (line.type === 'header' && line.format === BUNDLE_FORMAT) checker = bundleChecker(line, roots, findings);
     else if (line.type === 'header' && line.format === RECEIPT_FORMAT) checker = receiptChecker(line, roots, findings);
     else findings.tampered(1, 'format', 'is neither a Merit audit bundle nor a receipt');
@@ -63,7 +73,10 @@ export function fileVerifier(roots: Roots): FileVerifier {
       if (!started) {
         started = true;
         foreign = chunk[0] !== 0x7b;
-        if (foreign) return findings.incomplete(1, '', 'does not start with {');
+        if (foreign) {
+          findings.incomplete(1, '', 'does not start with {');
+          return;
+        }
       }
       splitter.push(chunk);
     },

@@ -2,21 +2,12 @@ import { assert } from '../../core/assert.ts';
 import type { Reason } from '../../core/booking.ts';
 import { contentHash, type Json } from '../../core/canonical.ts';
 import { OperatingError } from '../../core/operating-error.ts';
-import { type Refusal, refusalText } from '../../core/refusal.ts';
 import { check } from '../../core/schema.ts';
-import { centsOf, moneyOf } from '../money.ts';
+import { moneyOf } from '../money.ts';
 import { askPeer, type PeerAnswer, type PeerHttp } from '../peer-call.ts';
-import { type Evidence, evidenceOf, reasonOf, visible } from '../wire.ts';
-import {
-  HOLDS_PATH,
-  type Hold,
-  HoldId,
-  HoldPage,
-  HoldRequest,
-  type HoldStatus,
-  holdRefusals,
-  MAX_PAGE,
-} from './wire.ts';
+import type { Evidence } from '../wire.ts';
+import { type Effectful, holdOutcome, pageOf, stepOutcome, texts, viewOf } from './answers.ts';
+import { HOLDS_PATH, type Hold, HoldId, HoldRequest, type HoldStatus, holdRefusals, MAX_PAGE } from './wire.ts';
 
 export const FINANCE_TIMEOUT_MS = 5_000;
 
@@ -49,7 +40,7 @@ export interface HoldView {
 }
 
 /** What every call may also end as. */
-type Unhappy =
+export type Unhappy =
   /** Another request, or another amount, stands under this id, or its status forbids the call. Final. */
   | { readonly kind: 'conflict'; readonly code: string; readonly reason: Reason; readonly evidence: Evidence }
   /** Finance answered, but not this call: nothing may be applied on it, and whether it took effect is not known. */
@@ -168,8 +159,6 @@ export function finance(options: { readonly http: PeerHttp; readonly timeoutMs?:
   };
 }
 
-type Effectful = PeerAnswer | { readonly kind: 'unknown'; readonly cause: OperatingError };
-
 /** What may have taken effect is an outcome, not a throw. */
 async function effectful(call: Promise<PeerAnswer>): Promise<Effectful> {
   try {
@@ -205,118 +194,4 @@ function assertHoldId(holdId: string): void {
     check(HoldId, holdId).length === 0 && holdId !== '.' && holdId !== '..',
     'a hold id is 1 to 64 of A-Z a-z 0-9 . _ -',
   );
-}
-
-function texts(refusals: readonly Refusal[]): string {
-  return visible(refusals.slice(0, 5).map(refusalText).join('; '));
-}
-
-function invalid(text: string, evidence: Evidence): Extract<Unhappy, { kind: 'invalid' }> {
-  return {
-    kind: 'invalid',
-    reason: {
-      code: 'finance_answer_invalid',
-      text: `Finance’s answer is not one to this call: ${text}`,
-      mend: 'ask whoever runs Finance',
-    },
-    evidence,
-  };
-}
-
-function problemReason(answer: Extract<PeerAnswer, { kind: 'problem' }>): Reason {
-  return {
-    code: `finance_${answer.code}`,
-    text: `Finance says: ${answer.detail === '' ? answer.code : answer.detail}`,
-    mend: 'compare the booking with Finance’s record',
-  };
-}
-
-function holdOutcome(request: HoldRequest, answer: Effectful): HoldOutcome {
-  if (answer.kind === 'unknown') return answer;
-  const evidence = evidenceOf('finance', request, answer.body);
-  if (answer.kind === 'problem') {
-    if (answer.status === 409) return { kind: 'conflict', code: answer.code, reason: problemReason(answer), evidence };
-    // A 404 is not Finance's answer to a hold: something else stands at its address.
-    if (answer.status === 404) return invalid(`404 ${answer.code}`, evidence);
-    return { kind: 'refused', reason: problemReason(answer), evidence };
-  }
-  const refusals = holdRefusals(answer.body);
-  if (refusals.length > 0) return invalid(texts(refusals), evidence);
-  const hold = answer.body as unknown as Hold;
-  if (hold.holdId !== request.holdId || hold.tenant !== request.tenant)
-    return invalid('it is about another hold', evidence);
-  if (hold.request === null) return { kind: 'reversed', hold: viewOf(hold), evidence };
-  if (contentHash(hold.request) !== contentHash(request)) return invalid('it is about another request', evidence);
-  switch (hold.status) {
-    case 'held':
-    case 'confirmed':
-    case 'settled':
-      return { kind: 'held', hold: viewOf(hold), evidence };
-    case 'reversed':
-      return { kind: 'reversed', hold: viewOf(hold), evidence };
-    case 'refused': {
-      assert(hold.reason !== null, 'a refused hold has its reason');
-      return { kind: 'refused', reason: reasonOf(hold.reason, 'Finance'), evidence };
-    }
-  }
-}
-
-function stepOutcome(
-  call: { readonly holdId: string; readonly verb: string; readonly body: Json },
-  answer: Effectful,
-  expect: (hold: Hold) => string | undefined,
-): StepOutcome {
-  if (answer.kind === 'unknown') return answer;
-  const evidence = evidenceOf('finance', call, answer.body);
-  if (answer.kind === 'problem') {
-    if (answer.status === 404 && answer.code === 'hold_unknown')
-      return { kind: 'absent', reason: problemReason(answer), evidence };
-    if (answer.status === 409) return { kind: 'conflict', code: answer.code, reason: problemReason(answer), evidence };
-    return invalid(`${answer.status} ${answer.code}`, evidence);
-  }
-  const refusals = holdRefusals(answer.body);
-  if (refusals.length > 0) return invalid(texts(refusals), evidence);
-  const hold = answer.body as unknown as Hold;
-  if (hold.holdId !== call.holdId) return invalid('it is about another hold', evidence);
-  const problem = expect(hold);
-  return problem === undefined
-    ? { kind: 'done', hold: viewOf(hold), evidence }
-    : invalid(`the hold ${problem}`, evidence);
-}
-
-/** Of a hold that `holdRefusals` passed. */
-function viewOf(hold: Hold): HoldView {
-  const { holdId, tenant, status, request, settled } = hold;
-  let ask: HoldAsk | undefined;
-  if (request !== null) {
-    const { division, bookingId, attempt, amount } = request;
-    ask = {
-      holdId,
-      tenant,
-      division,
-      bookingId,
-      attempt,
-      amountCents: String(centsOf('amount', amount)),
-      currency: amount.currency,
-    };
-  }
-  return {
-    holdId,
-    tenant,
-    status,
-    ask,
-    settledCents: settled === null ? undefined : String(centsOf('settled', settled)),
-  };
-}
-
-function pageOf(body: Json, tenant: string): HoldPage | string {
-  const refusals = check(HoldPage, body);
-  if (refusals.length > 0) return texts(refusals);
-  const page = body as unknown as HoldPage;
-  for (const hold of page.holds) {
-    const wrong = holdRefusals(hold);
-    if (wrong.length > 0) return texts(wrong);
-    if (hold.tenant !== tenant) return 'it lists a hold of another tenant';
-  }
-  return page;
 }

@@ -13,7 +13,7 @@ import {
   type Provider,
   ProviderError,
 } from '../provider.ts';
-import { capacityOf, offersOf } from './capacity.ts';
+import { capacityOf, knownNodes, offersOf } from './capacity.ts';
 import {
   checkRayConfig,
   DEFAULT_FLAVOURS,
@@ -61,7 +61,7 @@ class RayProvider implements Provider {
   }
 
   capacity(signal: AbortSignal): Promise<readonly FlavourCapacity[]> {
-    return this.#read(signal, async () => capacityOf(this.#flavours, await this.#client.nodes(signal)));
+    return this.#read(signal, async () => capacityOf(this.#flavours, await knownNodes(this.#client, signal)));
   }
 
   async offers(_signal: AbortSignal): Promise<readonly Offer[]> {

@@ -1,9 +1,16 @@
-import type { RayNode } from 'ray-job-submission-client';
+import type { RayJobClient, RayNode } from 'ray-job-submission-client';
 import { type AttemptSpec, type FlavourCapacity, type Offer, ProviderError } from '../provider.ts';
 import type { RayFlavour } from './config.ts';
 
 /** Ray writes memory as GiB with two decimals: a total read back may be this much below the true one. */
 const MEMORY_ROUNDING_BYTES = 11_000_000;
+
+/** A cluster has its head at least: no node at all means that Ray has not counted yet. Throws ProviderError `transient`, or RayJobError. */
+export async function knownNodes(client: RayJobClient, signal: AbortSignal): Promise<readonly RayNode[]> {
+  const nodes = await client.nodes(signal);
+  if (nodes.length === 0) throw new ProviderError('transient', 'Ray does not know its nodes yet');
+  return nodes;
+}
 
 export function capacityOf(flavours: readonly RayFlavour[], nodes: readonly RayNode[]): readonly FlavourCapacity[] {
   return flavours.map((flavour) => {

@@ -205,6 +205,8 @@ function headEnvironment(options: LocalClusterOptions, place: HeadPlace): NodeJS
     RAY_AUTH_MODE: 'token',
     RAY_AUTH_TOKEN_PATH: place.tokenFile,
     RAY_USAGE_STATS_ENABLED: '0',
+    // How late the nodes' use is known: 5 s otherwise.
+    AUTOSCALER_UPDATE_INTERVAL_S: '1',
     // Fixed ports otherwise, which a second cluster would find taken.
     AUTOSCALER_METRIC_PORT: String(place.ports[6]),
     DASHBOARD_METRIC_PORT: String(place.ports[7]),
@@ -212,7 +214,7 @@ function headEnvironment(options: LocalClusterOptions, place: HeadPlace): NodeJS
   };
 }
 
-/** Until the dashboard answers to our token and its job agent takes submissions: the version alone answers ~6 s too early. */
+/** Until the dashboard answers to our token, its job agent takes submissions and it knows its nodes: the version alone answers ~6 s too early. */
 async function ready(record: Running, tokenFile: string, timeoutMs: number): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs;
   const token = () => readFile(tokenFile, 'utf8');
@@ -224,21 +226,25 @@ async function ready(record: Running, tokenFile: string, timeoutMs: number): Pro
     getAttempts: 1,
   });
   try {
+    let problem: unknown;
     for (let answered = false; ; ) {
       try {
         if (!answered) await client.version();
         answered = true;
         await client.waitForAgent();
-        return;
+        // Known some seconds later still, and without them nothing can be said to fit.
+        if ((await client.nodes()).length > 0) return;
       } catch (error) {
         if (!(error instanceof RayJobError)) throw error;
         if (error.code === 'auth')
           throw new OperatingError('auth', 'never', 'asking the local Ray: it does not know our token');
-        const doing = 'waiting for the local Ray to take jobs';
-        if (!isAlive(record.pid, record.startTime))
-          throw new OperatingError('unreachable', 'safe', `${doing}: it ended`);
-        if (performance.now() >= deadlineMs) throw new OperatingError('timeout', 'safe', doing, { cause: error });
+        problem = error;
       }
+      const doing = 'waiting for the local Ray to take jobs';
+      if (!isAlive(record.pid, record.startTime)) {
+        throw new OperatingError('unreachable', 'safe', `${doing}: it ended`);
+      }
+      if (performance.now() >= deadlineMs) throw new OperatingError('timeout', 'safe', doing, { cause: problem });
       await systemClock.sleep(POLL_MS);
     }
   } finally {

@@ -7,7 +7,7 @@ import {
   zipFolder,
 } from 'ray-job-submission-client';
 import { type AttemptSpec, type Handle, ProviderError } from '../provider.ts';
-import { assertCouldFit } from './capacity.ts';
+import { assertCouldFit, knownNodes } from './capacity.ts';
 import type { RayFlavour } from './config.ts';
 import { providerErrorOf } from './errors.ts';
 import { findJob } from './find-job.ts';
@@ -57,9 +57,7 @@ async function prepare(
   signal: AbortSignal,
 ): Promise<SubmitRequest> {
   try {
-    const nodes = await settings.client.nodes(signal);
-    if (nodes.length === 0) throw new ProviderError('transient', 'Ray reports no nodes yet');
-    assertCouldFit(spec, flavour, nodes);
+    assertCouldFit(spec, flavour, await knownNodes(settings.client, signal));
     const workingDir = spec.workdir === undefined ? undefined : await uploaded(settings.client, spec.workdir, signal);
     return requestOf(spec, flavour, settings.stopGraceSeconds, workingDir);
   } catch (error) {

@@ -1,6 +1,7 @@
 import type { Placement } from '../../core/booking.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { isDatabaseAway, StaleLeader } from '../../platform/postgres.ts';
+import { runInTraceId, withSpan } from '../../platform/trace.ts';
 import { loadSnapshot } from '../../pools/load-snapshot.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import { admit, type Waiting } from '../admission/admit.ts';
@@ -141,7 +142,8 @@ export class Allocator {
 
   async #step(booking: Booking, placement: Placement | undefined): Promise<StepResult> {
     try {
-      return await this.#action(booking, placement);
+      const span = () => withSpan('booking.step', { 'merit.state': booking.state.state }, () => this.#action(booking, placement));
+      return await runInTraceId(booking.traceId, span);
     } catch (error) {
       if (error instanceof StaleBooking) return { kind: 'idle', againInMs: 0 };
       if (error instanceof StaleLeader) return { kind: 'idle', againInMs: POLL_MS };

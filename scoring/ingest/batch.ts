@@ -38,6 +38,8 @@ export interface SuiteDedupEntry extends DedupEntry {
 /** What the lines of one flush do to one suite. */
 export class SuiteBatch {
   state: SuiteState;
+  /** As the transaction found it. */
+  readonly before: SuiteState;
   readonly watches: readonly OpenWatch[];
   readonly panes: PaneTable;
   readonly edge: Edge;
@@ -51,6 +53,7 @@ export class SuiteBatch {
 
   constructor(state: SuiteState, watches: readonly OpenWatch[], marks: readonly PartitionMark[], edge: readonly EdgeEntry[]) {
     this.state = state;
+    this.before = state;
     this.watches = watches;
     this.marks = new Map(marks.map((mark) => [mark.partition, mark]));
     this.edge = new Edge(edge);
@@ -159,7 +162,8 @@ export class Batch {
 
   /** One line; false where the batch must end with it. */
   take(line: LogLine): boolean {
-    const appendedAtMs = Math.max(this.next?.appendedAtMs ?? 0, line.message.appendedAtMs);
+    // Logs may tell fractions of a millisecond.
+    const appendedAtMs = Math.max(this.next?.appendedAtMs ?? 0, Math.floor(line.message.appendedAtMs));
     this.next = { ...line.next, appendedAtMs };
     this.lines++;
     if (!line.reading.ok) {

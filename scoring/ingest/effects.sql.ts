@@ -255,11 +255,12 @@ export async function addDedupBlocks(tx: Tx, topic: string, partition: number, e
   );
 }
 
-/** Blocks whose newest report is past the horizon; how many went. */
+/** Forgets blocks whose newest report is past the horizon; how many reports went. */
 export async function pruneDedup(tx: Tx, tenant: string, suite: string, watermarkMs: number): Promise<number> {
-  return tx.execute('delete from dedup_blocks where tenant = $1 and suite = $2 and newest_observed_ms < $3', [
-    tenant,
-    suite,
-    watermarkMs - DEDUP_HORIZON_MS,
-  ]);
+  const rows = await tx.query<{ entries: bigint }>(
+    `with gone as (delete from dedup_blocks where tenant = $1 and suite = $2 and newest_observed_ms < $3 returning entries)
+     select coalesce(sum(entries), 0)::bigint as entries from gone`,
+    [tenant, suite, watermarkMs - DEDUP_HORIZON_MS],
+  );
+  return Number(rows[0]?.entries ?? 0n);
 }

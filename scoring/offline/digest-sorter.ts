@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { InputDigest } from '../rules/checksum.ts';
 
 export const DIGEST_BYTES = 32;
-/** Digests sorted in memory (64 MiB); more spill to sorted files in a temporary folder. */
-export const MAX_DIGESTS_IN_MEMORY = 2 ** 21;
-/** Bytes read of each spilled run at a time while merging. */
-const MERGE_READ_BYTES = 2 ** 18;
+/** Digests sorted in memory (32 MiB); more spill to sorted files in a temporary folder. */
+export const MAX_DIGESTS_IN_MEMORY = 2 ** 20;
+/** Bytes of each sorted run handled at a time. */
+const PIECE_BYTES = 2 ** 18;
 /** Digests are put into this many boxes by their first two bytes before each box is sorted. */
 const BOXES = 65_536;
 
@@ -44,7 +44,7 @@ export class DigestSorter {
     this.#runs.push(path);
     const file = openSync(path, 'wx', 0o600);
     try {
-      writeAll(file, sortDigests(this.#buffer.subarray(0, this.#held * DIGEST_BYTES)));
+      for (const piece of this.#sorted()) writeAll(file, piece);
     } finally {
       closeSync(file);
     }
@@ -54,10 +54,15 @@ export class DigestSorter {
   /** The digest over everything added, sorted bytewise; lower-case hex. */
   hex(): string {
     const digest = new InputDigest();
-    const rest = sortDigests(this.#buffer.subarray(0, this.#held * DIGEST_BYTES));
-    if (this.#runs.length === 0) digest.add(rest);
-    else mergeRuns(this.#runs, rest, (one) => digest.add(one));
+    // What is left in memory becomes a run of its own only where there are others to merge it with.
+    if (this.#runs.length > 0) this.#spill();
+    if (this.#runs.length > 0) mergeRuns(this.#runs, (one) => digest.add(one));
+    else for (const piece of this.#sorted()) digest.add(piece);
     return digest.hex();
+  }
+
+  #sorted(): Generator<Buffer> {
+    return sortedPieces(this.#buffer.subarray(0, this.#held * DIGEST_BYTES));
   }
 
   close(): void {
@@ -66,8 +71,22 @@ export class DigestSorter {
   }
 }
 
-/** A sorted copy: digests are uniform, so boxes by the first two bytes leave a few to compare in each. */
-function sortDigests(bytes: Buffer): Buffer {
+/** The digests in order, some at a time: they are uniform, so boxes by two bytes leave a few to compare in each. */
+function* sortedPieces(bytes: Buffer): Generator<Buffer> {
+  const order = sortedOrder(bytes);
+  const perPiece = PIECE_BYTES / DIGEST_BYTES;
+  for (let from = 0; from < order.length; from += perPiece) {
+    const part = order.subarray(from, from + perPiece);
+    const piece = Buffer.allocUnsafe(part.length * DIGEST_BYTES);
+    part.forEach((digest, i) => {
+      const at = digest * DIGEST_BYTES;
+      bytes.copy(piece, i * DIGEST_BYTES, at, at + DIGEST_BYTES);
+    });
+    yield piece;
+  }
+}
+
+function sortedOrder(bytes: Buffer): Uint32Array {
   const count = bytes.length / DIGEST_BYTES;
   const ends = new Uint32Array(BOXES + 1);
   for (let i = 0; i < count; i++) ends[bytes.readUInt16BE(i * DIGEST_BYTES) + 1]!++;
@@ -79,27 +98,21 @@ function sortDigests(bytes: Buffer): Buffer {
   for (let box = 0; box < BOXES; box++) {
     if (ends[box + 1]! - ends[box]! > 1) order.subarray(ends[box]!, ends[box + 1]!).sort(compare);
   }
-  const sorted = Buffer.allocUnsafe(bytes.length);
-  for (let i = 0; i < count; i++) {
-    const from = order[i]! * DIGEST_BYTES;
-    bytes.copy(sorted, i * DIGEST_BYTES, from, from + DIGEST_BYTES);
-  }
-  return sorted;
+  return order;
 }
 
 function compareAt(a: Buffer, aAt: number, b: Buffer, bAt: number): number {
   return a.compare(b, bAt, bAt + DIGEST_BYTES, aAt, aAt + DIGEST_BYTES);
 }
 
-/** One sorted run being read: from a file, or from memory. */
+/** One sorted run being read. */
 class Run {
-  readonly #file: number | undefined;
-  #bytes: Buffer;
+  readonly #file: number;
+  #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
 
-  constructor(source: string | Buffer) {
-    this.#file = typeof source === 'string' ? openSync(source, 'r') : undefined;
-    this.#bytes = typeof source === 'string' ? Buffer.alloc(0) : source;
+  constructor(path: string) {
+    this.#file = openSync(path, 'r');
     this.#fill();
   }
 
@@ -108,8 +121,8 @@ class Run {
   }
 
   #fill(): void {
-    if (this.#at < this.#bytes.length || this.#file === undefined) return;
-    const bytes = Buffer.allocUnsafe(MERGE_READ_BYTES);
+    if (this.#at < this.#bytes.length) return;
+    const bytes = Buffer.allocUnsafe(PIECE_BYTES);
     let length = 0;
     while (length < bytes.length) {
       const read = readSync(this.#file, bytes, length, bytes.length - length, null);
@@ -132,14 +145,14 @@ class Run {
   }
 
   close(): void {
-    if (this.#file !== undefined) closeSync(this.#file);
+    closeSync(this.#file);
   }
 }
 
-function mergeRuns(paths: readonly string[], rest: Buffer, onDigest: (digest: Buffer) => void): void {
+function mergeRuns(paths: readonly string[], onDigest: (digest: Buffer) => void): void {
   const runs: Run[] = [];
   try {
-    for (const source of [...paths, rest]) runs.push(new Run(source));
+    for (const path of paths) runs.push(new Run(path));
     let live = runs.filter((run) => !run.done);
     while (live.length > 0) {
       let least = live[0]!;

@@ -33,11 +33,14 @@ function submitRoutes(context: RouteContext): void {
       config: { needs: 'submit' },
       schema: { summary: 'Book a job', tags, body: JobFile, response: replies({ 202: JobView }) },
     },
-    (request, reply) =>
-      mutate(context, request, reply, async (tx, caller) => {
-        const view = await services.jobs.submit(tx, caller, jobSpec(request.body));
+    async (request, reply) => {
+      const spec = jobSpec(request.body);
+      await services.jobs.prepare(callerOf(services, request), spec);
+      return mutate(context, request, reply, async (tx, caller) => {
+        const view = await services.jobs.submit(tx, caller, spec);
         return { status: 202, headers: { location: `/v1/jobs/${String(view.id)}` }, body: view };
-      }),
+      });
+    },
   );
   app.post(
     '/v1/jobs::plan',
@@ -50,10 +53,7 @@ function submitRoutes(context: RouteContext): void {
         response: replies({ 200: AnyView }),
       },
     },
-    (request) => {
-      const spec = jobSpec(request.body);
-      return read(context, request, (tx, caller) => services.jobs.plan(tx, caller, spec));
-    },
+    (request) => services.jobs.plan(callerOf(services, request), jobSpec(request.body)),
   );
   app.post(
     '/v1/jobs/:id(^[^:/]+)::cancel',
@@ -76,7 +76,7 @@ function submitRoutes(context: RouteContext): void {
 }
 
 const JobQuery = Type.Object(
-  { ...pageQuery, state: Literal, division: Literal, model: Literal },
+  { ...pageQuery, state: Literal, division: Literal, model: Literal, name: Literal },
   { additionalProperties: false },
 );
 

@@ -92,7 +92,7 @@ export function poolRoutes(context: RouteContext): void {
 function allocationRoutes(context: RouteContext): void {
   const { app, services } = context;
   const AllocationQuery = Type.Object(
-    { ...pageQuery, state: Literal, division: Literal, model: Literal },
+    { ...pageQuery, state: Literal, division: Literal, model: Literal, name: Literal },
     { additionalProperties: false },
   );
   app.get(

@@ -1,4 +1,4 @@
-import { readEvalReport, reportDigest } from '../../../core/eval-report.ts';
+import { readEvalReport } from '../../../core/eval-report.ts';
 import { isJsonObject } from '../../../core/json.ts';
 import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { Type } from '../../../core/schema.ts';
@@ -52,12 +52,7 @@ export function reportRoutes({ app, services }: RouteContext): void {
       }
       const { report } = reading;
       mayReportAs(caller.identity, report.producer);
-      const digest = reportDigest(report);
-      const answer = await services.reports.append(
-        caller,
-        { producer: report.producer, reportId: report.reportId, digest },
-        bytes,
-      );
+      const answer = await services.reports.append(caller, report);
       switch (answer.kind) {
         case 'accepted':
           return reply.code(202).send(answer.view);
@@ -96,6 +91,6 @@ export function reportRoutes({ app, services }: RouteContext): void {
 }
 
 function mayReportAs(identity: Identity, producer: string): void {
-  if (identity.producers === 'any' || identity.producers.includes(producer)) return;
+  if (identity.producer === undefined || identity.producer === producer) return;
   throw new HttpProblem(403, 'forbidden', 'this identity may not report as that producer');
 }

@@ -14,6 +14,10 @@ export function scoringRoutes(context: RouteContext): void {
 }
 
 function scoreRoutes(context: RouteContext): void {
+  const BoardQuery = Type.Object(
+    { checksum: Type.Optional(Type.Enum(['true', 'false'], { description: 'with the checksum that a replay must give; reads all published rows' })) },
+    { additionalProperties: false },
+  );
   const { app, services } = context;
   const ScoreQuery = Type.Object({ suite: Type.Optional(Name) }, { additionalProperties: false });
   app.get(
@@ -40,16 +44,18 @@ function scoreRoutes(context: RouteContext): void {
     '/v1/leaderboards/:name',
     {
       schema: {
-        summary: 'All models of a suite in rank order, with the checksum that a replay must give',
+        summary: 'All models of a suite in rank order',
         tags,
         params: NameParams,
+        querystring: BoardQuery,
         response: replies({ 200: AnyView }),
       },
     },
     async (request) => {
       const { name } = request.params as { name: string };
+      const { checksum } = request.query as { checksum?: string };
       return found(
-        await read(context, request, (tx, caller) => services.scoring.leaderboard(tx, caller, name)),
+        await read(context, request, (tx, caller) => services.scoring.leaderboard(tx, caller, name, checksum === 'true')),
         'suite',
       );
     },

@@ -4,4 +4,4 @@ export { RAY_JOB_STATUSES, type RayJob, type RayJobStatus, type SubmitRequest } 
 export { PACKAGE_LIMIT_BYTES, RETRY_AFTER_LIMIT_MS } from './limits.ts';
 export type { RayNode } from './node-resources.ts';
 export type { Token } from './token.ts';
-export { type ZippedFolder, zipFolder } from './zip-folder.ts';
+export { type FolderFile, folderFiles, type ZippedFolder, zipFolder } from './zip-folder.ts';

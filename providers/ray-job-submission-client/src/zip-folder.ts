@@ -13,7 +13,9 @@ export interface ZippedFolder {
   readonly files: number;
 }
 
-interface FoundFile {
+/** A file of a folder that travels with a job. */
+export interface FolderFile {
+  /** Relative, with forward slashes. */
   readonly path: string;
   readonly size: number;
   readonly executable: boolean;
@@ -27,9 +29,7 @@ const NAMED_WHEN_TOO_LARGE = 5;
  * or `invalid` (no folder, a link that leaves it, a file that is neither file nor folder).
  */
 export async function zipFolder(folder: string, signal?: AbortSignal): Promise<ZippedFolder> {
-  const files = await findFiles(folder, signal);
-  const total = files.reduce((sum, file) => sum + file.size, 0);
-  if (total > FOLDER_LIMIT_BYTES) throw tooLarge(folder, files, `holds ${mebibytes(total)}`, FOLDER_LIMIT_BYTES);
+  const files = await folderFiles(folder, signal);
   const zip = new ZipWriter();
   for (const file of files) {
     signal?.throwIfAborted();
@@ -41,14 +41,20 @@ export async function zipFolder(folder: string, signal?: AbortSignal): Promise<Z
   return { bytes, sha256: createHash('sha256').update(bytes).digest('hex'), files: files.length };
 }
 
-async function findFiles(folder: string, signal: AbortSignal | undefined): Promise<FoundFile[]> {
+/**
+ * The files of a folder that travel with a job, in code-unit order: all but .git, node_modules, __pycache__, .venv and what .gitignore and
+ * .rayignore at its root name. Throws as `zipFolder` does.
+ */
+export async function folderFiles(folder: string, signal?: AbortSignal): Promise<readonly FolderFile[]> {
   const root = await realpath(folder).catch((cause) => {
     throw new RayJobError('invalid', `there is no folder ${folder} to pack`, { cause });
   });
   const texts = await Promise.all(IGNORE_FILES.map((name) => readFile(join(root, name), 'utf8').catch(() => '')));
-  const found: FoundFile[] = [];
+  const found: FolderFile[] = [];
   await walk(root, '', ignoreTest(texts), found, signal);
-  // Code-unit order, not the locale's: it has to be the same on every machine.
+  const total = found.reduce((sum, file) => sum + file.size, 0);
+  if (total > FOLDER_LIMIT_BYTES) throw tooLarge(folder, found, `holds ${mebibytes(total)}`, FOLDER_LIMIT_BYTES);
+  // Not the locale's order: it has to be the same on every machine.
   return found.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
@@ -56,7 +62,7 @@ async function walk(
   root: string,
   under: string,
   ignored: IgnoreTest,
-  found: FoundFile[],
+  found: FolderFile[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
   signal?.throwIfAborted();
@@ -91,7 +97,7 @@ async function checkLink(root: string, path: string): Promise<void> {
   );
 }
 
-function tooLarge(folder: string, files: readonly FoundFile[], problem: string, limit: number): RayJobError {
+function tooLarge(folder: string, files: readonly FolderFile[], problem: string, limit: number): RayJobError {
   const largest = files.toSorted((a, b) => b.size - a.size).slice(0, NAMED_WHEN_TOO_LARGE);
   const names = largest.map((file) => `${file.path} (${mebibytes(file.size)})`).join(', ');
   const text = `the folder ${folder} ${problem}, the limit is ${mebibytes(limit)}; the largest files are ${names}: name some in .rayignore`;

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import {
+  linkSync,
   mkdirSync,
   mkdtempSync,
   realpathSync,
@@ -258,6 +259,19 @@ describe('hostile outputs', () => {
       if (!step.startsWith('list')) return;
       renameSync(join(outputs, 'a'), join(outputs, 'a.old'));
       symlinkSync(join(root, 'secret'), join(outputs, 'a'));
+    };
+    await expect(run({ progressNoteMinBytes: 1e9 })).rejects.toMatchObject({ code: 'conflict' });
+    expect(store.objects.size).toBe(0);
+  });
+
+  it('a folder on the way swapped for a link is not followed to the very same file', async () => {
+    mkdirSync(join(root, 'elsewhere'));
+    writeFileSync(join(outputs, 'sub', 'f'), 'sesame');
+    linkSync(join(outputs, 'sub', 'f'), join(root, 'elsewhere', 'f'));
+    store.before = (step) => {
+      if (!step.startsWith('list')) return;
+      renameSync(join(outputs, 'sub'), join(outputs, 'sub.old'));
+      symlinkSync(join(root, 'elsewhere'), join(outputs, 'sub'));
     };
     await expect(run({ progressNoteMinBytes: 1e9 })).rejects.toMatchObject({ code: 'conflict' });
     expect(store.objects.size).toBe(0);

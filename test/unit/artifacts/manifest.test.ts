@@ -135,9 +135,12 @@ describe('a path', () => {
     [`${'d/'.repeat(33)}f`, 'depth'],
     ['é'.repeat(257), 'length'],
   ];
-  it.each(hostile.map(([path, code]) => ({ shown: path.slice(0, 20), path, code })))('$shown is refused as $code', ({ path, code }) => {
-    expect(pathRefusal('p', path)?.code).toBe(code);
-  });
+  it.each(hostile.map(([path, code]) => ({ shown: path.slice(0, 20), path, code })))(
+    '$shown is refused as $code',
+    ({ path, code }) => {
+      expect(pathRefusal('p', path)?.code).toBe(code);
+    },
+  );
 
   it.each(['model.joblib', '.hidden', 'a/b/c', 'naïve file (1).txt', '模型.bin', '...', 'tag:1'])(
     '%j is taken',

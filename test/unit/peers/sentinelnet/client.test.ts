@@ -1,11 +1,12 @@
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { contentHash, sha256Hex } from '../../../core/canonical.ts';
-import { retryAfterMs } from '../../../peers/peer-call.ts';
-import { POLICY_TIMEOUT_MS, type SentinelNet, sentinelNet } from '../../../peers/sentinelnet/client.ts';
-import { ALLOW_ALL, decide, type PolicyRules, rulesRefusals, versionOf } from '../../../peers/sentinelnet/rules.ts';
-import { type SentinelSimulator, startSentinelSimulator } from '../../../peers/sentinelnet/simulator.ts';
-import type { AllocationRequest, PolicyRequest, PromotionRequest } from '../../../peers/sentinelnet/wire.ts';
-import { plainHttp } from './plain-http.ts';
+import { contentHash, sha256Hex } from '../../../../core/canonical.ts';
+import { retryAfterMs } from '../../../../peers/peer-call.ts';
+import { POLICY_TIMEOUT_MS, type SentinelNet, sentinelNet } from '../../../../peers/sentinelnet/client.ts';
+import { ALLOW_ALL, decide, type PolicyRules, rulesRefusals, versionOf } from '../../../../peers/sentinelnet/rules.ts';
+import { type SentinelSimulator, startSentinelSimulator } from '../../../../peers/sentinelnet/simulator.ts';
+import type { AllocationRequest, PolicyRequest, PromotionRequest } from '../../../../peers/sentinelnet/wire.ts';
+import { openHttpClient } from '../../../../platform/http-client.ts';
 
 const allocation: AllocationRequest = {
   format: 'merit-policy-request/1',
@@ -36,6 +37,8 @@ const {
 } = allocation;
 const promotion: PromotionRequest = { ...common, kind: 'promotion', action: 'promote', suite: 'digits', version: '2' };
 const rulesWith = (rules: Partial<PolicyRules>): PolicyRules => ({ ...ALLOW_ALL, ...rules });
+/** As production reaches a peer. Its sockets end with the peer. */
+const httpTo = (origin: string) => openHttpClient({ origin }).send;
 const signal = () => new AbortController().signal;
 
 let simulator: SentinelSimulator;
@@ -43,7 +46,7 @@ let client: SentinelNet;
 
 beforeEach(async () => {
   simulator = await startSentinelSimulator();
-  client = sentinelNet({ http: plainHttp(simulator.url) });
+  client = sentinelNet({ http: httpTo(simulator.url) });
 });
 afterEach(() => simulator.close());
 
@@ -174,6 +177,14 @@ describe('an answer that is not one', () => {
     await expect(client.decide(allocation, signal())).rejects.toMatchObject({ name: 'OperatingError', retry: 'safe' });
   });
 
+  it('with too many headers, or in an encoding that was not asked for, is an operating fault', async () => {
+    const body = JSON.stringify(good);
+    simulator.control.answerWith('decide', { headers: { 'x-much': 'x'.repeat(100_000) }, body });
+    await expect(client.decide(allocation, signal())).rejects.toMatchObject({ name: 'OperatingError', retry: 'safe' });
+    simulator.control.answerWith('decide', { headers: { 'content-encoding': 'gzip' }, body: gzipSync(body) });
+    await expect(client.decide(allocation, signal())).rejects.toMatchObject({ code: 'bad-reply', retry: 'safe' });
+  });
+
   it('that is not a verdict by its status never allows, whatever its body', async () => {
     for (const status of [201, 202, 204, 301, 307, 404, 409, 500, 502, 503]) {
       simulator.control.answerWith('decide', {
@@ -214,7 +225,7 @@ describe('an answer that is not one', () => {
 
 describe('SentinelNet away', () => {
   it('is retryable and never an allow: slow, cut off, refused, aborted', async () => {
-    const quick = sentinelNet({ http: plainHttp(simulator.url), timeoutMs: 50 });
+    const quick = sentinelNet({ http: httpTo(simulator.url), timeoutMs: 50 });
     const gate = simulator.control.hold('decide', 'before-answer');
     await expect(quick.decide(allocation, signal())).rejects.toMatchObject({ code: 'timeout', retry: 'safe' });
     gate.open();
@@ -229,7 +240,7 @@ describe('SentinelNet away', () => {
     held.open();
     const { url } = simulator;
     await simulator.close();
-    await expect(sentinelNet({ http: plainHttp(url) }).decide(allocation, signal())).rejects.toMatchObject({
+    await expect(sentinelNet({ http: httpTo(url) }).decide(allocation, signal())).rejects.toMatchObject({
       code: 'unreachable',
       retry: 'safe',
     });
@@ -286,7 +297,7 @@ describe('the simulator’s rules', () => {
         throw new Error('EIO');
       },
     });
-    await expect(sentinelNet({ http: plainHttp(broken.url) }).decide(allocation, signal())).rejects.toMatchObject({
+    await expect(sentinelNet({ http: httpTo(broken.url) }).decide(allocation, signal())).rejects.toMatchObject({
       retry: 'safe',
     });
     await broken.close();

@@ -1,0 +1,156 @@
+import { randomBytes } from 'node:crypto';
+import { parseJson } from '../../core/json.ts';
+import { type Refusal, refusalText } from '../../core/refusal.ts';
+import { type Connection, findConnection } from './connection.ts';
+import { CliError, EXIT } from './exit.ts';
+import type { Invocation } from './invocation.ts';
+
+export interface Reply {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly bytes: Buffer;
+}
+
+export interface RequestOptions {
+  readonly body?: unknown;
+  /** Sent as is, with its media type. */
+  readonly raw?: { readonly type: string; readonly bytes: Uint8Array };
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly timeoutMs?: number;
+}
+
+const REQUEST_TIMEOUT_MS = 30_000;
+const UPLOAD_TIMEOUT_MS = 10 * 60_000;
+/** A reply larger than this is none that this client reads. */
+const MAX_REPLY_BYTES = 256 * 1024 * 1024;
+
+export interface Client {
+  readonly url: string;
+  request(method: string, path: string, options?: RequestOptions): Promise<Reply>;
+  /** The JSON of a reply; a problem is thrown as CliError with the exit code of its kind. */
+  json<T>(method: string, path: string, options?: RequestOptions): Promise<T>;
+  get<T>(path: string): Promise<T>;
+  /** Every item of a list, page after page, at most `most`. */
+  all<T>(path: string, most?: number): Promise<readonly T[]>;
+}
+
+const MOST_ROWS = 10_000;
+
+export async function connect(invocation: Pick<Invocation, 'io' | 'signal'>): Promise<Client> {
+  const connection = await findConnection(invocation.io);
+  return clientOf(connection, invocation.signal);
+}
+
+export function clientOf(connection: Connection, signal: AbortSignal): Client {
+  const { url, token } = connection;
+  const traceId = randomBytes(16).toString('hex');
+
+  async function request(method: string, path: string, options: RequestOptions = {}): Promise<Reply> {
+    const headers: Record<string, string> = {
+      authorization: `Bearer ${token}`,
+      accept: 'application/json, */*',
+      traceparent: `00-${traceId}-${randomBytes(8).toString('hex')}-01`,
+      ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(options.raw === undefined ? {} : { 'content-type': options.raw.type }),
+      ...(method === 'POST' ? { 'idempotency-key': randomBytes(16).toString('hex') } : {}),
+      ...options.headers,
+    };
+    const limit = AbortSignal.timeout(
+      options.timeoutMs ?? (options.raw === undefined ? REQUEST_TIMEOUT_MS : UPLOAD_TIMEOUT_MS),
+    );
+    const body = options.raw?.bytes ?? (options.body === undefined ? null : JSON.stringify(options.body));
+    try {
+      const response = await fetch(new URL(path, url), {
+        method,
+        headers,
+        body: body as string | Uint8Array<ArrayBuffer> | null,
+        redirect: 'error',
+        signal: AbortSignal.any([signal, limit]),
+      });
+      return { status: response.status, headers: response.headers, bytes: await readCapped(response) };
+    } catch (cause) {
+      if (cause instanceof CliError) throw cause;
+      if (signal.aborted) throw new CliError(EXIT.interrupted, 'interrupted', 'interrupted');
+      const code = (cause as { cause?: { code?: string } }).cause?.code;
+      const why = limit.aborted
+        ? 'did not answer in time'
+        : `cannot be reached${code === undefined ? '' : ` (${code})`}`;
+      throw new CliError(EXIT.unreachable, 'unreachable', `the server at ${url.origin} ${why}`, {
+        mend: 'start it with "npm start", or check MERIT_URL',
+        cause,
+      });
+    }
+  }
+
+  async function json<T>(method: string, path: string, options?: RequestOptions): Promise<T> {
+    const reply = await request(method, path, options);
+    const reading = reply.bytes.length === 0 ? undefined : parseJson(reply.bytes);
+    if (reply.status >= 400) throw problemError(reply.status, reading?.ok === true ? reading.value : undefined);
+    if (reading === undefined || !reading.ok)
+      throw new CliError(EXIT.internal, 'bad_reply', `the server answered ${reply.status} without JSON`, {
+        mend: 'check that MERIT_URL names a Merit server',
+      });
+    return reading.value as T;
+  }
+
+  async function all<T>(path: string, most: number = MOST_ROWS): Promise<readonly T[]> {
+    const items: T[] = [];
+    let cursor: string | undefined;
+    do {
+      const join = path.includes('?') ? '&' : '?';
+      const page = await json<{ items: T[]; nextCursor?: string }>(
+        'GET',
+        cursor === undefined ? path : `${path}${join}cursor=${encodeURIComponent(cursor)}`,
+      );
+      items.push(...page.items);
+      cursor = page.nextCursor;
+    } while (cursor !== undefined && items.length < most);
+    return items.slice(0, most);
+  }
+
+  return { url: url.origin, request, json, get: (path) => json('GET', path), all };
+}
+
+async function readCapped(response: Response): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    if (size > MAX_REPLY_BYTES) throw new CliError(EXIT.internal, 'bad_reply', 'the reply is larger than 256 MiB');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+interface ProblemShape {
+  readonly code?: unknown;
+  readonly detail?: unknown;
+  readonly reasons?: unknown;
+  readonly trace_id?: unknown;
+}
+
+/** A problem document as the error that the CLI tells. */
+export function problemError(status: number, value: unknown): CliError {
+  const problem = (typeof value === 'object' && value !== null ? value : {}) as ProblemShape;
+  const code = typeof problem.code === 'string' ? problem.code : `http_${status}`;
+  const reasons = Array.isArray(problem.reasons) ? (problem.reasons as Refusal[]) : [];
+  const text =
+    reasons.length > 0
+      ? reasons.map(refusalText).join('\n')
+      : typeof problem.detail === 'string'
+        ? problem.detail
+        : `the server answered ${status}`;
+  const traceId = typeof problem.trace_id === 'string' ? problem.trace_id : undefined;
+  return new CliError(exitOfStatus(status, code), code, text, traceId === undefined ? {} : { traceId });
+}
+
+const DENIED_CODES = new Set(['policy_denied', 'quota_exceeded', 'budget_exceeded']);
+
+function exitOfStatus(status: number, code: string): number {
+  if (DENIED_CODES.has(code)) return EXIT.denied;
+  if (status === 401 || status === 403) return EXIT.auth;
+  if (status === 404) return EXIT.notFound;
+  if (status === 409 || status === 412) return EXIT.conflict;
+  if (status === 408 || status === 429 || status === 503 || status === 504) return EXIT.unreachable;
+  return status >= 500 ? EXIT.internal : EXIT.badValue;
+}

@@ -1,0 +1,21 @@
+import { connect } from '../client.ts';
+import { EXIT } from '../exit.ts';
+import type { Invocation } from '../invocation.ts';
+import { type Row, showList } from '../render.ts';
+import { JOBS } from '../shapes.ts';
+import type { Format } from '../values.ts';
+
+export default async function jobsLs(invocation: Invocation): Promise<number> {
+  const { options, io } = invocation;
+  const query = new URLSearchParams();
+  for (const name of ['state', 'division', 'model'])
+    if (options[name] !== undefined) query.set(name, String(options[name]));
+  const client = await connect(invocation);
+  await showList(
+    io,
+    options.output as Format,
+    JOBS,
+    await client.all<Row>(`/v1/jobs${query.size === 0 ? '' : `?${query}`}`),
+  );
+  return EXIT.ok;
+}

@@ -1,0 +1,17 @@
+import { connect } from '../client.ts';
+import { EXIT } from '../exit.ts';
+import type { Invocation } from '../invocation.ts';
+import { type Row, showList, showOne } from '../render.ts';
+import { RANKING } from '../shapes.ts';
+import type { Format } from '../values.ts';
+
+/** Models in rank order; JSON and YAML carry the checksum that a replay must give. */
+export default async function leaderboard(invocation: Invocation): Promise<number> {
+  const { args, options, io } = invocation;
+  const format = options.output as Format;
+  const client = await connect(invocation);
+  const board = await client.get<Row>(`/v1/leaderboards/${encodeURIComponent(args[0] ?? '')}`);
+  if (format === 'json' || format === 'yaml') await showOne(io, format, RANKING, board);
+  else await showList(io, format, RANKING, Array.isArray(board.models) ? (board.models as readonly Row[]) : []);
+  return EXIT.ok;
+}

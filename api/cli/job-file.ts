@@ -1,0 +1,81 @@
+import { basename } from 'node:path';
+import type { Client } from './client.ts';
+import { CliError, EXIT, usage } from './exit.ts';
+import { readDescription } from './files.ts';
+import type { Invocation } from './invocation.ts';
+import type { Row } from './render.ts';
+import { codePath } from './workdir.ts';
+
+/** A job file out of `-f` and flags; flags win. Its working directory is still a local folder here. */
+export async function jobFile(invocation: Invocation): Promise<Readonly<Record<string, unknown>>> {
+  const { options, args, io } = invocation;
+  const file = options.file === undefined ? {} : await readDescription(io, String(options.file));
+  const command = args.length === 0 ? undefined : args.map(shellWord).join(' ');
+  if (command !== undefined && typeof file.run === 'string')
+    throw usage('the command stands in the file and after --', 'keep one of them');
+  const resources = { ...(file.resources as object | undefined), ...taken(options, ['gpus', 'cpus', 'memory']) };
+  const job: Record<string, unknown> = {
+    ...file,
+    ...taken(options, ['name', 'division', 'model', 'lease', 'priority']),
+    ...(options.pool === undefined ? {} : { pools: options.pool }),
+    ...(Object.keys(resources).length === 0 ? {} : { resources }),
+    ...(options.maxCost === undefined ? {} : { budget: { max_cost: options.maxCost } }),
+    ...(options.maxRestarts === undefined ? {} : { max_restarts: options.maxRestarts }),
+    ...(options.env === undefined
+      ? {}
+      : { envs: { ...(file.envs as object | undefined), ...(options.env as object) } }),
+    ...(command === undefined ? {} : { run: command }),
+  };
+  if (job.run === undefined)
+    throw usage('there is nothing to run', 'merit submit --pool POOL --cpus 1 -- python train.py, or -f job.yaml');
+  job.name ??= defaultName(args, options.file);
+  job.workdir = codePath(io, options, file);
+  if (job.workdir === undefined) delete job.workdir;
+  return job;
+}
+
+/** What the server alone knows: the division, where there is only one that could pay. */
+export async function withDivision(
+  client: Client,
+  io: Invocation['io'],
+  job: Readonly<Record<string, unknown>>,
+): Promise<Readonly<Record<string, unknown>>> {
+  if (job.division !== undefined) return job;
+  const named = io.env.MERIT_DIVISION;
+  if (named !== undefined && named !== '') return { ...job, division: named };
+  const pools = Array.isArray(job.pools) ? job.pools : [];
+  const { items } = await client.get<{ items: readonly Row[] }>('/v1/quotas');
+  const able = new Set(
+    items
+      .filter((row) => row.kind === 'quota' && (pools.length === 0 || pools.includes(row.pool)))
+      .map((row) => String(row.division)),
+  );
+  if (able.size === 1) return { ...job, division: [...able][0] };
+  throw new CliError(
+    EXIT.usage,
+    'division',
+    able.size === 0 ? 'no division has a quota there' : `several divisions could pay: ${[...able].sort().join(', ')}`,
+    {
+      mend: 'add --division, or set MERIT_DIVISION',
+    },
+  );
+}
+
+function taken(options: Readonly<Record<string, unknown>>, names: readonly string[]): Record<string, unknown> {
+  return Object.fromEntries(names.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]));
+}
+
+/** A word that a POSIX shell reads back as it is. */
+function shellWord(word: string): string {
+  return /^[A-Za-z0-9_./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+function defaultName(args: readonly string[], file: unknown): string {
+  const script =
+    args.find((word, i) => i > 0 && !word.startsWith('-')) ?? args[0] ?? (typeof file === 'string' ? file : 'job');
+  const name = basename(script)
+    .replace(/\.[A-Za-z0-9]+$/, '')
+    .replaceAll(/[^A-Za-z0-9._-]+/g, '-')
+    .slice(0, 64);
+  return name === '' || name === '-' ? 'job' : name;
+}

@@ -1,0 +1,333 @@
+import { Command, type Option } from 'commander';
+import type { CommandModule, Invocation } from './invocation.ts';
+import * as values from './values.ts';
+
+/** The commands with their flags. Each one's module is imported only when it runs: `merit ps` never pays for Postgres. */
+
+export type Run = (
+  load: () => Promise<CommandModule>,
+  args: readonly string[],
+  options: Readonly<Record<string, unknown>>,
+) => Promise<void>;
+
+const JOB = ['<job>', 'id of a job, or the name of its newest one'] as const;
+
+/** `merit` with all its commands; `run` gets what was asked for. */
+export function buildProgram(version: string, run: Run): Command {
+  const program = new Command('merit');
+  program
+    .description(
+      'Scores models from their evaluation reports, promotes the ones that earn it,\nand books the GPU capacity that retraining takes.',
+    )
+    .version(version)
+    .helpCommand('help [command]', 'help for a command')
+    .showSuggestionAfterError(true)
+    .enablePositionalOptions();
+  const define = definer(run);
+  serverCommands(program, define);
+  jobCommands(program, define);
+  scoringCommands(program, define);
+  capacityCommands(program, define);
+  proofCommands(program, define);
+  otherCommands(program, define);
+  return program;
+}
+
+type Define = (command: Command, load: () => Promise<CommandModule>, kind?: 'data' | 'plain') => Command;
+
+/** Binds a command to its module; `data` gives it -o. */
+function definer(run: Run): Define {
+  return (command, load, kind = 'data') => {
+    if (kind === 'data')
+      command.option('-o, --output <format>', 'table, wide, json, yaml or name', values.format, 'table');
+    return command.action(async (...given: unknown[]) => {
+      const positional = given
+        .slice(0, -2)
+        .flat()
+        .filter((arg): arg is string => typeof arg === 'string');
+      await run(load, positional, command.opts());
+    });
+  };
+}
+
+function serverCommands(program: Command, define: Define): void {
+  define(
+    program
+      .command('start')
+      .description('start the server on its embedded defaults, on loopback')
+      .option('--loop', 'run the example loop: drift, demotion, retrain, promotion')
+      .option('--exit', 'end after the loop')
+      .option('--again', 'run the loop anew where it is finished')
+      .option('--port <n>', 'port to listen on; 0: any free one', values.integer(0, 65_535))
+      .option('--state-dir <dir>', 'where its state lives (default: MERIT_HOME, else .merit)', values.path),
+    () => import('./commands/start.ts'),
+    'plain',
+  );
+  define(
+    program.command('doctor').description('name each part that is there or missing, and the mend'),
+    () => import('./commands/doctor.ts'),
+  );
+  define(
+    program.command('migrate').description('bring the database to this version (MIGRATE_DATABASE_URL)'),
+    () => import('./commands/migrate.ts'),
+    'plain',
+  );
+}
+
+function jobCommands(program: Command, define: Define): void {
+  define(
+    program
+      .command('submit')
+      .description('book a job: plan, confirm, follow')
+      .argument('[command...]', 'after --: what the job runs')
+      .option('-f, --file <file>', 'job file (YAML or JSON); flags win over it', values.path)
+      .option('-n, --name <name>', 'name of the job', values.name)
+      .option('--division <division>', 'who pays (default: MERIT_DIVISION, else the only one)', values.slug)
+      .option('--pool <pool>', 'pool to try; several in order', values.slugs)
+      .option('--gpus <n>', 'whole GPUs', values.gpus)
+      .option('--cpus <n>', 'whole CPUs', values.integer(1, 4096))
+      .option('--memory <gib>', 'GiB of memory', values.integer(1, 65_536))
+      .option('--lease <duration>', 'longest run time, such as 2h; its money is held', values.duration)
+      .option('--model <model>', 'model that the job makes a version of', values.name)
+      .option('--working-dir, --workdir <dir>', 'folder that the job finds its code in', values.path)
+      .option('--env <name=value>', 'environment of the job; several', values.environment)
+      .option('--max-cost <amount>', 'refuse to cost more than this', values.money)
+      .option('--priority <n>', 'higher goes first', values.integer(0, 1000))
+      .option('--max-restarts <n>', 'tries after a failure', values.integer(0, 100))
+      .option('-y, --yes', 'do not ask')
+      .option('-d, --detach', 'do not follow')
+      .option('--wait', 'follow quietly to the end; exit 8 if the job failed')
+      .option('--dry-run', 'show the plan only'),
+    () => import('./commands/submit.ts'),
+  );
+  define(
+    program
+      .command('ps')
+      .description('jobs that live')
+      .option('-a, --all', 'ended ones too')
+      .option('--division <division>', 'of one division', values.slug),
+    () => import('./commands/ps.ts'),
+  );
+  define(
+    program
+      .command('why')
+      .description('why a job is where it is: every reason and its mend')
+      .argument(...JOB),
+    () => import('./commands/why.ts'),
+  );
+  define(
+    program
+      .command('logs')
+      .description('the log of a job')
+      .argument(...JOB)
+      .option('-f, --follow', 'until it ends')
+      .option('--attempt <n>', 'of an earlier try', values.integer(1, 1_000_000)),
+    () => import('./commands/logs.ts'),
+    'plain',
+  );
+  define(
+    program
+      .command('cancel')
+      .description('ask for the end of a job')
+      .argument(...JOB)
+      .option('-y, --yes', 'do not ask'),
+    () => import('./commands/cancel.ts'),
+  );
+  const jobs = program.command('jobs').description('jobs: ls, get, events, artifacts, cost, verify');
+  define(
+    jobs
+      .command('ls')
+      .description('all jobs, newest first')
+      .option('--state <state>', 'in one state')
+      .option('--division <division>', 'of one division', values.slug)
+      .option('--model <model>', 'for one model', values.name),
+    () => import('./commands/jobs-ls.ts'),
+  );
+  define(
+    jobs
+      .command('get')
+      .description('one job')
+      .argument(...JOB),
+    () => import('./commands/jobs-get.ts'),
+  );
+  define(
+    jobs
+      .command('events')
+      .description('its audit events')
+      .argument(...JOB),
+    () => import('./commands/jobs-events.ts'),
+  );
+  define(
+    jobs
+      .command('artifacts')
+      .description('the files it left')
+      .argument(...JOB),
+    () => import('./commands/jobs-artifacts.ts'),
+  );
+  define(
+    jobs
+      .command('cost')
+      .description('what it held and cost')
+      .argument(...JOB),
+    () => import('./commands/jobs-cost.ts'),
+  );
+  define(
+    jobs
+      .command('verify')
+      .description('read every stored file again; exit 10 if a byte differs')
+      .argument(...JOB),
+    () => import('./commands/jobs-verify.ts'),
+  );
+}
+
+function scoringCommands(program: Command, define: Define): void {
+  define(
+    program
+      .command('score')
+      .description('score report files offline, without a server')
+      .requiredOption('--suite <file>', 'the suite', values.path)
+      .requiredOption(
+        '--reports <file>',
+        'NDJSON of reports, - for stdin; several',
+        (text: string, before: readonly string[] = []) => [...before, values.path(text)],
+      )
+      .requiredOption('--at <time>', 'the instant to score at, such as 2026-11-23T10:00:00Z'),
+    () => import('./commands/score-run.ts'),
+  );
+  define(
+    program
+      .command('scores')
+      .description('the last scores of a model')
+      .argument('<model>')
+      .option('--suite <suite>', 'in one suite', values.name),
+    () => import('./commands/scores.ts'),
+  );
+  define(
+    program.command('leaderboard').description('models of a suite in rank order').argument('<suite>'),
+    () => import('./commands/leaderboard.ts'),
+  );
+  noun(program, define, 'suites', 'suite', 'rules that models are scored by');
+  noun(program, define, 'models', 'model', 'models, with their aliases');
+  const promotions = program.command('promotions').description('decisions: ls, get');
+  define(
+    promotions
+      .command('ls')
+      .description('decisions, newest first')
+      .option('--suite <suite>', 'in one suite', values.name)
+      .option('--model <model>', 'about one model', values.name),
+    () => import('./commands/promotions-ls.ts'),
+  );
+  define(
+    promotions.command('get').description('one decision with its evidence').argument('<id>'),
+    () => import('./commands/promotions-get.ts'),
+  );
+}
+
+function capacityCommands(program: Command, define: Define): void {
+  noun(program, define, 'pools', 'pool', 'capacity, prices and quotas');
+  const quotas = program.command('quotas').description('balances and budgets: ls, apply');
+  define(
+    quotas
+      .command('ls')
+      .description('every balance')
+      .option('--division <division>', 'of one division', values.slug)
+      .option('--pool <pool>', 'in one pool', values.slug),
+    () => import('./commands/quotas-ls.ts'),
+  );
+  define(
+    quotas
+      .command('apply')
+      .description('set a budget from a file')
+      .requiredOption('-f, --file <file>', 'kind: Budget', values.path),
+    () => import('./commands/quotas-apply.ts'),
+  );
+}
+
+function proofCommands(program: Command, define: Define): void {
+  define(
+    program
+      .command('receipt')
+      .description('one file that proves a job, for a stranger to check')
+      .argument(...JOB)
+      .requiredOption('--out <file>', 'where to write it', values.path),
+    () => import('./commands/receipt.ts'),
+    'plain',
+  );
+  const audit = program.command('audit').description('the signed chain: ls, export, verify');
+  define(
+    audit
+      .command('ls')
+      .description('events in order')
+      .option('--subject <subject>', 'about one thing, such as booking/<id>')
+      .option('--type <type>', 'of one type'),
+    () => import('./commands/audit-ls.ts'),
+  );
+  define(
+    audit
+      .command('export')
+      .description('the chain as a file, and the roots to pin')
+      .option('--out <file>', 'where to write the chain', values.path)
+      .option('--roots <file>', 'where to write the roots', values.path),
+    () => import('./commands/audit-export.ts'),
+    'plain',
+  );
+  define(
+    audit
+      .command('verify')
+      .description('check a chain or receipt offline')
+      .argument('<file>')
+      .requiredOption('--roots <file>', 'the roots you pinned', values.path),
+    () => import('./commands/audit-verify.ts'),
+  );
+}
+
+function otherCommands(program: Command, define: Define): void {
+  define(
+    program
+      .command('api')
+      .description('call the HTTP API: merit api GET /v1/jobs')
+      .argument('<method>')
+      .argument('<path>')
+      .option('-f, --file <file>', 'body (YAML or JSON)', values.path)
+      .option('--idempotency-key <key>', 'key of a POST, to repeat it safely'),
+    () => import('./commands/api.ts'),
+    'plain',
+  );
+  define(
+    program.command('completion').description('completion for a shell').argument('<shell>', 'bash, zsh or fish'),
+    () => import('./commands/completion.ts'),
+    'plain',
+  );
+}
+
+/** A noun with ls, get and apply, which look alike for all. */
+function noun(
+  program: Command,
+  define: Define,
+  plural: 'suites' | 'models' | 'pools',
+  singular: string,
+  description: string,
+): void {
+  const command = program.command(plural).description(`${description}: ls, get, apply`);
+  const load = (verb: 'list' | 'get' | 'apply') => async (): Promise<CommandModule> => {
+    const { nounCommand } = await import('./nouns.ts');
+    return { default: (invocation: Invocation) => nounCommand(plural, verb, invocation) };
+  };
+  define(command.command('ls').description(`all ${plural}`), load('list'));
+  define(command.command('get').description(`one ${singular}`).argument('<name>'), load('get'));
+  define(
+    command
+      .command('apply')
+      .description(`make or change a ${singular} from a file`)
+      .requiredOption('-f, --file <file>', `the ${singular}, YAML or JSON`, values.path)
+      .option('--if-version <version>', 'only if it is still at this version'),
+    load('apply'),
+  );
+}
+
+/** Every long flag of a command, for completion. */
+export function flagsOf(command: Command): readonly string[] {
+  return [...command.options.map((option: Option) => option.long ?? option.short ?? ''), '--help'].filter(
+    (flag) => flag !== '',
+  );
+}

@@ -1,0 +1,164 @@
+import { facts, type Row, type Shape } from './render.ts';
+
+/** How the things of the API look in a table. */
+
+const named = (row: Row): string => String(row.name ?? row.id ?? '');
+
+function reasonOf(row: Row): unknown {
+  const [first] = Array.isArray(row.reasons) ? (row.reasons as { text?: unknown }[]) : [];
+  return first?.text;
+}
+
+/** `1h5m` of the time since; good enough for a table, and -o json has the instant. */
+export function age(since: unknown, nowMs: number): string {
+  const ms = nowMs - Date.parse(String(since));
+  if (!Number.isFinite(ms)) return '';
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  if (seconds < 60) return `${seconds}s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)}h${Math.floor((seconds % 3600) / 60)}m`;
+  return `${Math.floor(seconds / 86_400)}d`;
+}
+
+export const JOBS: Shape = {
+  name: (row) => String(row.id),
+  columns: [
+    { head: 'ID', cell: (row) => row.id },
+    { head: 'NAME', cell: (row) => row.name },
+    { head: 'STATE', cell: (row) => row.state },
+    { head: 'DIVISION', cell: (row) => row.division },
+    { head: 'POOL', cell: (row) => row.pool },
+    { head: 'AGE', cell: (row) => age(row.createdAt, Date.now()) },
+    { head: 'ATTEMPT', cell: (row) => row.attempt, wide: true },
+    { head: 'FLAVOUR', cell: (row) => row.flavour, wide: true },
+    { head: 'PROVIDER', cell: (row) => row.provider, wide: true },
+    { head: 'HANDLE', cell: (row) => row.handle, wide: true },
+    { head: 'REQUESTER', cell: (row) => row.requester, wide: true },
+    { head: 'WHY', cell: reasonOf },
+  ],
+};
+
+export function jobText(job: Row): string {
+  return facts([
+    ['id', job.id],
+    ['name', job.name],
+    ['state', job.state],
+    ['division', job.division],
+    ['model', job.model],
+    ['pool', job.pool],
+    ['flavour', job.flavour],
+    ['provider', job.provider],
+    ['handle', job.handle],
+    ['attempt', job.attempt],
+    ['requester', job.requester],
+    ['created', job.createdAt],
+    ['updated', job.updatedAt],
+    ['trace', job.traceId],
+    ['spec hash', job.specHash],
+    ['why', reasonOf(job)],
+  ]);
+}
+
+export const EVENTS: Shape = {
+  name: (row) => String(row.id),
+  columns: [
+    { head: 'SEQ', cell: (row) => row.seq },
+    { head: 'AT', cell: (row) => row.at },
+    { head: 'SUBJECT', cell: (row) => row.subject, wide: true },
+    { head: 'N', cell: (row) => row.n },
+    { head: 'TYPE', cell: (row) => row.type },
+    { head: 'ACTOR', cell: (row) => row.actor },
+    { head: 'TRACE', cell: (row) => row.trace, wide: true },
+  ],
+};
+
+export const FILES: Shape = {
+  name: (row) => String(row.path),
+  columns: [
+    { head: 'PATH', cell: (row) => row.path },
+    { head: 'SIZE', cell: (row) => row.size },
+    { head: 'SHA256', cell: (row) => row.sha256 },
+  ],
+};
+
+export const SUITES: Shape = {
+  name: named,
+  columns: [
+    { head: 'NAME', cell: (row) => row.name },
+    { head: 'VERSION', cell: (row) => row.version },
+    { head: 'HASH', cell: (row) => String(row.hash ?? row.suiteHash ?? '').slice(0, 12) },
+    { head: 'INCUMBENT', cell: (row) => row.incumbent },
+  ],
+};
+
+export const MODELS: Shape = {
+  name: named,
+  columns: [
+    { head: 'NAME', cell: (row) => row.name },
+    { head: 'DIVISION', cell: (row) => row.division },
+    { head: 'VERSIONS', cell: (row) => row.versions },
+    { head: 'ALIASES', cell: (row) => aliasText(row.aliases) },
+  ],
+};
+
+function aliasText(aliases: unknown): string {
+  if (typeof aliases !== 'object' || aliases === null) return '';
+  return Object.entries(aliases)
+    .map(([alias, version]) => `${alias}=${String(version)}`)
+    .join(' ');
+}
+
+export const POOLS: Shape = {
+  name: named,
+  columns: [
+    { head: 'NAME', cell: (row) => row.name },
+    { head: 'PROVIDER', cell: (row) => row.provider },
+    { head: 'FLAVOURS', cell: (row) => (Array.isArray(row.flavours) ? row.flavours.map(flavourText).join(', ') : '') },
+    { head: 'VERSION', cell: (row) => row.version, wide: true },
+  ],
+};
+
+function flavourText(flavour: Row): string {
+  return `${String(flavour.name)}: ${String(flavour.free)} of ${String(flavour.capacity)} ${String(flavour.resource)} free, ${String(flavour.price)} ${String(flavour.currency)}/h`;
+}
+
+export const BALANCES: Shape = {
+  name: (row) => String(row.account),
+  columns: [
+    { head: 'DIVISION', cell: (row) => row.division },
+    { head: 'KIND', cell: (row) => row.kind },
+    { head: 'POOL', cell: (row) => row.pool },
+    { head: 'FLAVOUR', cell: (row) => row.flavour },
+    { head: 'UNIT', cell: (row) => row.unit },
+    { head: 'LIMIT', cell: (row) => row.limit },
+    { head: 'HELD', cell: (row) => row.held },
+    { head: 'USED', cell: (row) => row.used },
+    { head: 'FREE', cell: (row) => row.free },
+    { head: 'DRAIN DEBT', cell: (row) => row.drainDebt, wide: true },
+  ],
+};
+
+export const PROMOTIONS: Shape = {
+  name: (row) => String(row.id),
+  columns: [
+    { head: 'ID', cell: (row) => row.id },
+    { head: 'SUITE', cell: (row) => row.suite },
+    { head: 'TICK', cell: (row) => row.tick },
+    { head: 'ACTION', cell: (row) => row.action },
+    { head: 'MODEL', cell: (row) => row.model },
+    { head: 'COMPOSITE', cell: (row) => row.composite },
+    { head: 'WHY', cell: (row) => row.reason },
+  ],
+};
+
+export const RANKING: Shape = {
+  name: (row) => String(row.model),
+  columns: [
+    { head: 'RANK', cell: (row) => row.rank },
+    { head: 'MODEL', cell: (row) => row.model },
+    { head: 'COMPOSITE', cell: (row) => row.composite },
+    { head: 'LOWER', cell: (row) => row.lower },
+    { head: 'UPPER', cell: (row) => row.upper },
+    { head: 'STATUS', cell: (row) => row.status },
+  ],
+};

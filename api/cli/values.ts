@@ -1,0 +1,73 @@
+import { InvalidArgumentError } from 'commander';
+import { durationMs } from '../../core/duration.ts';
+import { nameRefusal, slugRefusal } from '../../core/ids.ts';
+
+/** Values of flags. What is thrown here ends with exit 3 and names the flag; the value is shown with its control characters escaped. */
+
+function bad(text: string, mend: string): InvalidArgumentError {
+  const shown = text.length > 64 ? `${text.slice(0, 64)}…` : text;
+  return new InvalidArgumentError(`${JSON.stringify(shown)}: ${mend}`);
+}
+
+/** A whole number in plain digits: no sign, exponent, radix, separator. */
+export function integer(minimum: number, maximum: number): (text: string) => number {
+  return (text) => {
+    const value = /^(0|[1-9][0-9]{0,14})$/.test(text) ? Number(text) : Number.NaN;
+    if (!(value >= minimum && value <= maximum)) throw bad(text, `write a whole number from ${minimum} to ${maximum}`);
+    return value;
+  };
+}
+
+export function money(text: string): string {
+  if (!/^(0|[1-9][0-9]{0,12})(\.[0-9]{1,2})?$/.test(text)) throw bad(text, 'write an amount such as 12.50');
+  return text;
+}
+
+export function duration(text: string): string {
+  if (durationMs(text) === undefined) throw bad(text, 'write a duration such as 30m, 2h or 1d');
+  return text;
+}
+
+export function slug(text: string): string {
+  const refusal = slugRefusal('', text);
+  if (refusal !== undefined) throw bad(text, refusal.problem);
+  return text;
+}
+
+export function name(text: string): string {
+  const refusal = nameRefusal('', text);
+  if (refusal !== undefined) throw bad(text, refusal.problem);
+  return text;
+}
+
+export function slugs(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, ...text.split(',').map(slug)];
+}
+
+export function path(text: string): string {
+  if (text === '' || text.includes('\u0000')) throw bad(text, 'name a file');
+  return text;
+}
+
+export function environment(
+  text: string,
+  before: Readonly<Record<string, string>> = {},
+): Readonly<Record<string, string>> {
+  const match = /^([A-Za-z_][A-Za-z0-9_]{0,127})=(.*)$/s.exec(text);
+  if (match === null || text.includes('\u0000')) throw bad(text.split('=')[0] ?? '', 'write NAME=VALUE');
+  return { ...before, [match[1]!]: match[2]! };
+}
+
+/** `H100:2` or `2`, Ray's and SkyPilot's way of saying GPUs: the flavour decides the type, so only the count is kept. */
+export function gpus(text: string): number {
+  return integer(0, 1024)(text.replace(/^[A-Za-z][A-Za-z0-9-]*:/, ''));
+}
+
+const FORMATS = ['table', 'wide', 'json', 'yaml', 'name'] as const;
+export type Format = (typeof FORMATS)[number];
+
+export function format(text: string): Format {
+  const found = FORMATS.find((known) => known === text);
+  if (found === undefined) throw bad(text, `write one of ${FORMATS.join(', ')}`);
+  return found;
+}

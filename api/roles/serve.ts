@@ -1,0 +1,167 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { OperatingError } from '../../core/operating-error.ts';
+import { runSequencer } from '../../ledger/audit/sequencer.ts';
+import { finance as financeClient } from '../../peers/finance/client.ts';
+import type { PeerHttp } from '../../peers/peer-call.ts';
+import { sentinelNet as sentinelClient } from '../../peers/sentinelnet/client.ts';
+import type { Clock } from '../../platform/clock.ts';
+import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
+import { createMetrics } from '../../platform/metrics.ts';
+import { openFileObjectStore } from '../../platform/object-store-files.ts';
+import { openDatabase } from '../../platform/postgres.ts';
+import { openFileSigner } from '../../platform/signer-file.ts';
+import { REPORTS_TOPIC } from '../../scheduler/apply/keep-artifacts.ts';
+import type { Log, SagaContext } from '../../scheduler/apply/context.ts';
+import { runConsumer } from '../../scoring/ingest/consumer.ts';
+import type { ScoringContext } from '../../scoring/context.ts';
+import { runRetrains } from '../../scoring/retrain/retrain-worker.ts';
+import { roomServices } from '../http/rooms.ts';
+import { buildHttpServer } from '../http/server.ts';
+import { tokenIdentity } from '../http/token.ts';
+import { type LeaderLoop, runEngine, schedulerLoops } from './engine.ts';
+import { serverMetrics } from './metrics.ts';
+import type { OwnRay } from './own-ray.ts';
+import { promotionPolicy } from './promotion-policy.ts';
+import { PoolProviders } from './provider-source.ts';
+import { readiness } from './readiness.ts';
+
+/** Connections of each of the two roles. */
+const MAX_CONNECTIONS = 16;
+/** The embedded log's partitions. */
+const PARTITIONS = 1;
+
+export interface ServerOptions {
+  readonly version: string;
+  readonly stateDir: string;
+  /** Names this installation at providers. */
+  readonly instanceId: string;
+  readonly appUrl: string;
+  readonly engineUrl: string;
+  readonly sentinelNet: PeerHttp;
+  readonly finance: PeerHttp;
+  readonly ownRay: OwnRay;
+  readonly host: string;
+  readonly port: number;
+  /** The bearer token that people and the CLI use. */
+  readonly token: string;
+  readonly tenant: string;
+  readonly outputFolders: readonly string[];
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface Server {
+  /** `http://127.0.0.1:7460` */
+  readonly url: string;
+  /** Stops taking requests, lets steps under way end, closes everything. May be called again. */
+  stop(): Promise<void>;
+}
+
+/** The server on a migrated database: its doors now, its engine whenever this process leads. */
+export async function startServer(options: ServerOptions): Promise<Server> {
+  const { clock, log, stateDir } = options;
+  const db = openDatabase({ appUrl: options.appUrl, engineUrl: options.engineUrl, maxConnections: MAX_CONNECTIONS });
+  const closers: (() => Promise<unknown>)[] = [() => db.close()];
+  try {
+    await db.asEngine(async (tx) => {
+      await tx.execute('insert into tenants (tenant) values ($1) on conflict do nothing', [options.tenant]);
+      await createTopic(tx, REPORTS_TOPIC, PARTITIONS);
+    });
+    const metrics = serverMetrics(createMetrics({ processMetrics: true }));
+    const eventLog = openPostgresEventLog({ db, listenUrl: options.engineUrl, appendAs: 'engine' });
+    closers.unshift(() => eventLog.close());
+    const store = await openFileObjectStore({ root: join(stateDir, 'objects') });
+    const signer = await openFileSigner({ path: join(stateDir, 'signer.pem'), create: true });
+    const providers = new PoolProviders({ db, clock, stateDir, ownRay: options.ownRay });
+    closers.unshift(() => providers.close());
+    const sentinelNet = sentinelClient({ http: options.sentinelNet });
+    const saga: Omit<SagaContext, 'epoch'> = {
+      db,
+      clock,
+      sentinelNet,
+      finance: financeClient({ http: options.finance }),
+      providers,
+      store,
+      eventLog,
+      stateDir,
+      outputFolders: options.outputFolders,
+      tag: `merit-${options.instanceId}`,
+      log,
+      metrics: metrics.saga,
+    };
+    const scoring = (epoch: bigint): ScoringContext => ({ db, epoch, clock, eventLog, signer, policy: promotionPolicy(sentinelNet), metrics: metrics.scoring, log });
+    const loops: readonly LeaderLoop[] = [
+      { name: 'sequencer', run: (epoch, signal) => runSequencer({ db, epoch, signer, clock, watch: metrics.sequencer(log) }, signal) },
+      ...schedulerLoops(saga, options.engineUrl),
+      { name: 'consumer', run: (epoch, signal) => runConsumer(scoring(epoch), signal) },
+      { name: 'retrains', run: (epoch, signal) => runRetrains(scoring(epoch), signal) },
+    ];
+    const stopEngine = new AbortController();
+    let epoch: bigint | undefined;
+    const engine = runEngine(
+      {
+        engineUrl: options.engineUrl,
+        holder: `${hostname()}/${process.pid}`,
+        clock,
+        log,
+        loops,
+        onLead: (next) => {
+          epoch = next;
+          metrics.leading(next !== undefined);
+        },
+      },
+      stopEngine.signal,
+    );
+    closers.unshift(async () => {
+      stopEngine.abort();
+      await engine;
+    });
+    const app = buildHttpServer(
+      roomServices({
+        version: options.version,
+        clock,
+        db,
+        log,
+        metrics: metrics.http,
+        cursorSecret: randomBytes(32),
+        allowedHosts: [],
+        identify: tokenIdentity({ token: options.token, tenant: options.tenant }),
+        readiness: readiness({ db, store, clock, leads: () => epoch !== undefined, sentinelNet: options.sentinelNet, finance: options.finance }),
+        store,
+        eventLog,
+        providers,
+        stateDir,
+        signer,
+      }),
+    );
+    closers.unshift(() => app.close());
+    const url = await listenOn(app, options.host, options.port);
+    return { url, stop: once(closers) };
+  } catch (error) {
+    await once(closers)();
+    throw error;
+  }
+}
+
+/** Closes in order, the newest first, whatever one of them throws; later calls wait for the first. */
+function once(closers: readonly (() => Promise<unknown>)[]): () => Promise<void> {
+  let closing: Promise<void> | undefined;
+  return () => {
+    closing ??= (async () => {
+      for (const close of closers) await close().catch(() => {});
+    })();
+    return closing;
+  };
+}
+
+async function listenOn(app: ReturnType<typeof buildHttpServer>, host: string, port: number): Promise<string> {
+  try {
+    return await app.listen({ host, port });
+  } catch (cause) {
+    const code = (cause as { code?: unknown }).code;
+    const mend = code === 'EADDRINUSE' ? `stop what listens there, or start with --port ${port === 0 ? 0 : port + 1}` : 'choose another host or port';
+    throw new OperatingError('conflict', 'never', `listening on ${host}:${port}`, { cause: code === 'EADDRINUSE' ? 'the port is in use' : cause, mend });
+  }
+}

@@ -1,0 +1,34 @@
+// What `merit --help` prints, kept here so that it costs no second Node. test/unit/api/cli/help.test.ts holds it equal to the commands.
+export const HELP = `Usage: merit [options] [command]
+
+Scores models from their evaluation reports, promotes the ones that earn it,
+and books the GPU capacity that retraining takes.
+
+Options:
+  -V, --version                  output the version number
+  -h, --help                     display help for command
+
+Commands:
+  start [options]                start the server on its embedded defaults, on loopback
+  doctor [options]               name each part that is there or missing, and the mend
+  migrate                        bring the database to this version (MIGRATE_DATABASE_URL)
+  submit [options] [command...]  book a job: plan, confirm, follow
+  ps [options]                   jobs that live
+  why [options] <job>            why a job is where it is: every reason and its mend
+  logs [options] <job>           the log of a job
+  cancel [options] <job>         ask for the end of a job
+  jobs                           jobs: ls, get, events, artifacts, cost, verify
+  score [options]                score report files offline, without a server
+  scores [options] <model>       the last scores of a model
+  leaderboard [options] <suite>  models of a suite in rank order
+  suites                         rules that models are scored by: ls, get, apply
+  models                         models, with their aliases: ls, get, apply
+  promotions                     decisions: ls, get
+  pools                          capacity, prices and quotas: ls, get, apply
+  quotas                         balances and budgets: ls, apply
+  receipt [options] <job>        one file that proves a job, for a stranger to check
+  audit                          the signed chain: ls, export, verify
+  api [options] <method> <path>  call the HTTP API: merit api GET /v1/jobs
+  completion <shell>             completion for a shell
+  help [command]                 help for a command
+`;

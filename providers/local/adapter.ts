@@ -1,0 +1,261 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Clock, systemClock } from '../../platform/clock.ts';
+import {
+  type AttemptSpec,
+  defineProvider,
+  type FlavourCapacity,
+  type Handle,
+  type Observation,
+  type Offer,
+  type Owned,
+  PROVIDER_CONTRACT_VERSION,
+  type Provider,
+  ProviderError,
+} from '../provider.ts';
+import { type LocalConfig, type LocalSettings, localConfigSchema, localSettings } from './config.ts';
+import { assignGpus, gpuUse } from './gpu-assignment.ts';
+import { type Intent, logPath, readClaim, readIntent, writeIntent } from './job-folder.ts';
+import { type JobState, jobState } from './job-state.ts';
+import { handleOf, observationOf, PROVIDER_KIND } from './observation.ts';
+import { placeWorkdir, startWrapper } from './start.ts';
+import { askToStop, stopAndWait, withdraw } from './stop.ts';
+
+const KEY = /^[A-Za-z0-9_-]{1,128}$/;
+/** Intents are read whole. */
+const ENV_LIMIT_BYTES = 256 * 1024;
+
+/** Jobs as processes of this machine; all it knows of them lies in their folders. One Merit server a root. */
+class LocalProvider implements Provider {
+  readonly kind = PROVIDER_KIND;
+  readonly contractVersion = PROVIDER_CONTRACT_VERSION;
+  readonly capabilities = { migrate: false, spot: false, topology: false, reserve: false, logs: true, resize: false };
+  readonly consistencyWindowMs = 0;
+  readonly #settings: LocalSettings;
+  readonly #clock: Clock;
+  /** Ends are final, so an ended folder is looked at once. */
+  readonly #ended = new Set<string>();
+  readonly #inFlight = new Map<string, Promise<Handle>>();
+  /** Reservations are made one at a time: two must not both see the last GPU free. */
+  #reserving: Promise<unknown> = Promise.resolve();
+
+  constructor(settings: LocalSettings, clock: Clock) {
+    this.#settings = settings;
+    this.#clock = clock;
+  }
+
+  async capacity(_signal: AbortSignal): Promise<readonly FlavourCapacity[]> {
+    const { cpuMilli, gpus, flavour } = this.#settings;
+    const held = await this.#held();
+    const gpuMilliHeld = gpuUse(gpus, held).reduce((all, used) => all + used, 0n);
+    const cpuMilliHeld = held.reduce((all, one) => all + one.cpuMilli, 0n);
+    const totalGpuMilli = BigInt(gpus) * 1000n;
+    const freeCpuMilli = cpuMilli > cpuMilliHeld ? cpuMilli - cpuMilliHeld : 0n;
+    return [
+      { flavour, totalGpuMilli, freeGpuMilli: totalGpuMilli - gpuMilliHeld, totalCpuMilli: cpuMilli, freeCpuMilli },
+    ];
+  }
+
+  async offers(_signal: AbortSignal): Promise<readonly Offer[]> {
+    const { price, flavour } = this.#settings;
+    return price === undefined
+      ? []
+      : [{ flavour, spot: false, currency: price.currency, centsPerUnitHour: price.cents }];
+  }
+
+  submit(spec: AttemptSpec, signal: AbortSignal): Promise<Handle> {
+    const running = this.#inFlight.get(spec.key);
+    // Behind the other, not along with it: its outcome is in the folder then, and this one's ownership is still checked.
+    const work = (running ?? Promise.resolve()).catch(() => {}).then(() => this.#submit(spec, signal));
+    this.#inFlight.set(spec.key, work);
+    const settle = () => {
+      if (this.#inFlight.get(spec.key) === work) this.#inFlight.delete(spec.key);
+    };
+    work.then(settle, settle);
+    return work;
+  }
+
+  async observe(key: string, _signal: AbortSignal): Promise<Observation> {
+    const folder = this.#folder(key);
+    return observationOf(folder, await jobState(folder), this.#inFlight.has(key));
+  }
+
+  /** The deadline is Merit's to hold: it releases what has not ended by then. */
+  async drain(key: string, _deadlineMs: number, _signal: AbortSignal): Promise<void> {
+    await askToStop(this.#folder(key));
+  }
+
+  async release(key: string, signal: AbortSignal): Promise<void> {
+    await stopAndWait(this.#folder(key), this.#settings.stopGraceMs, this.#clock, signal);
+  }
+
+  async list(tag: string, _signal: AbortSignal): Promise<readonly Owned[]> {
+    const owned: Owned[] = [];
+    for (const key of await this.#keys()) {
+      const folder = this.#folder(key);
+      const intent = readIntent(folder);
+      if (intent?.tag !== tag) continue;
+      const found = this.#ended.has(key) ? undefined : await this.#look(key);
+      if (found?.state === 'intended' && !this.#inFlight.has(key)) continue;
+      owned.push({ key, handle: handleOf(intent), live: found !== undefined && found.state !== 'ended' });
+    }
+    return owned;
+  }
+
+  async logs(key: string, fromByte: number, maxBytes: number, _signal: AbortSignal): Promise<Uint8Array> {
+    const folder = this.#folder(key);
+    if (readIntent(folder) === undefined) throw new ProviderError('not_found', `there is no job ${key}`);
+    let file: Awaited<ReturnType<typeof open>>;
+    try {
+      file = await open(logPath(folder), 'r');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Uint8Array();
+      throw error;
+    }
+    try {
+      const left = Math.max(0, (await file.stat()).size - fromByte);
+      const bytes = Buffer.alloc(Math.min(left, maxBytes));
+      const { bytesRead } = await file.read(bytes, 0, bytes.length, fromByte);
+      return bytes.subarray(0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#inFlight.values());
+  }
+
+  async #submit(spec: AttemptSpec, signal: AbortSignal): Promise<Handle> {
+    this.#check(spec);
+    const folder = this.#folder(spec.key);
+    const intent = readIntent(folder) ?? (await this.#reserve(spec, folder));
+    if (intent.tag !== spec.tag || intent.bookingId !== spec.bookingId || intent.attempt !== spec.attempt) {
+      throw new ProviderError('invalid', `conflict: the job ${spec.key} is another attempt's`);
+    }
+    if (readClaim(folder) === undefined) await this.#start(spec, folder, signal);
+    return handleOf(intent);
+  }
+
+  /** Only one claim can ever hold, so that an attempt starts once at most. What cannot be started is taken back: it had no effect. */
+  async #start(spec: AttemptSpec, folder: string, signal: AbortSignal): Promise<void> {
+    try {
+      if (spec.workdir !== undefined) await placeWorkdir(folder, spec.workdir, signal);
+      await startWrapper(folder, this.#settings.path, signal);
+    } catch (error) {
+      if (!(await withdraw(folder))) return;
+      const { code, message } =
+        error instanceof ProviderError ? error : { code: 'transient' as const, message: String(error) };
+      throw new ProviderError(code, message, { cause: error });
+    }
+  }
+
+  /** Takes back what a Merit that died between intent and start left behind, so that it neither holds room nor starts late. */
+  async withdrawLeftovers(): Promise<void> {
+    for (const key of await this.#keys()) {
+      const folder = this.#folder(key);
+      if (readIntent(folder) !== undefined && readClaim(folder) === undefined) await withdraw(folder);
+    }
+  }
+
+  /** Finds room and writes the intent down, which holds it. Throws ProviderError `no_capacity`. */
+  #reserve(spec: AttemptSpec, folder: string): Promise<Intent> {
+    const work = this.#reserving
+      .catch(() => {})
+      .then(async () => {
+        const { gpuMilli, cpuMilli, memoryBytes } = spec.resources;
+        const held = await this.#held();
+        const cpuMilliHeld = held.reduce((all, one) => all + one.cpuMilli, 0n);
+        const gpus = assignGpus(gpuMilli, gpuUse(this.#settings.gpus, held));
+        if (gpus === undefined || cpuMilliHeld + cpuMilli > this.#settings.cpuMilli) {
+          throw new ProviderError(
+            'no_capacity',
+            `${gpuMilli} milli-GPU and ${cpuMilli} milli-CPU are not free on this machine`,
+          );
+        }
+        const { stopGraceMs, logLimitBytes, niceness } = this.#settings;
+        const { key, tag, bookingId, attempt, entrypoint, env, leaseMs } = spec;
+        const amounts = {
+          gpuMilli: String(gpuMilli),
+          cpuMilli: String(cpuMilli),
+          memoryBytes: String(memoryBytes),
+          gpus,
+        };
+        const what = { uid: randomUUID(), key, tag, bookingId, attempt, entrypoint, env, leaseMs };
+        const intent: Intent = { ...what, ...amounts, stopGraceMs, logLimitBytes, niceness };
+        await mkdir(folder, { recursive: true, mode: 0o700 });
+        return writeIntent(folder, intent) ? intent : (readIntent(folder) ?? intent);
+      });
+    this.#reserving = work;
+    return work;
+  }
+
+  #check(spec: AttemptSpec): void {
+    const { gpuMilli, cpuMilli, memoryBytes } = spec.resources;
+    const { flavour, gpus } = this.#settings;
+    const envBytes = Object.entries(spec.env).reduce((all, [name, value]) => all + Buffer.byteLength(name + value), 0);
+    if (spec.flavour !== flavour) throw new ProviderError('invalid', `this pool has no flavour ${spec.flavour}`);
+    if (gpuMilli < 0n || cpuMilli < 0n || memoryBytes < 0n)
+      throw new ProviderError('invalid', 'resources cannot be negative');
+    if (gpuMilli > 1000n && gpuMilli % 1000n !== 0n) {
+      throw new ProviderError('invalid', `whole GPUs are given, or a part of one: ${gpuMilli} milli-GPU is neither`);
+    }
+    if (envBytes > ENV_LIMIT_BYTES)
+      throw new ProviderError('invalid', `the environment has ${envBytes} bytes, ${ENV_LIMIT_BYTES} are taken`);
+    if (
+      Object.entries(spec.env).some(([name, value]) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || value.includes('\0'))
+    ) {
+      throw new ProviderError('invalid', 'the environment has a name or a value that no process can carry');
+    }
+    if (gpuMilli > BigInt(gpus) * 1000n || cpuMilli > this.#settings.cpuMilli) {
+      throw new ProviderError(
+        'no_capacity',
+        `this machine could never hold ${gpuMilli} milli-GPU and ${cpuMilli} milli-CPU`,
+      );
+    }
+  }
+
+  /** What live attempts hold, those on their way too. */
+  async #held(): Promise<
+    readonly { readonly gpuMilli: bigint; readonly cpuMilli: bigint; readonly gpus: readonly number[] }[]
+  > {
+    const held = [];
+    for (const key of await this.#keys()) {
+      if (this.#ended.has(key)) continue;
+      const found = await this.#look(key);
+      if (found.state === 'none' || found.state === 'ended') continue;
+      const { gpuMilli, cpuMilli, gpus } = found.intent;
+      held.push({ gpuMilli: BigInt(gpuMilli), cpuMilli: BigInt(cpuMilli), gpus });
+    }
+    return held;
+  }
+
+  async #look(key: string): Promise<JobState> {
+    const found = await jobState(this.#folder(key));
+    if (found.state === 'ended') this.#ended.add(key);
+    return found;
+  }
+
+  async #keys(): Promise<readonly string[]> {
+    const names = await readdir(this.#settings.root).catch(() => []);
+    return names.filter((name) => KEY.test(name)).sort();
+  }
+
+  #folder(key: string): string {
+    if (!KEY.test(key)) throw new ProviderError('invalid', 'a key is 1 to 128 characters of A-Z a-z 0-9 _ -');
+    return join(this.#settings.root, key);
+  }
+}
+
+export default defineProvider<LocalConfig>({
+  kind: PROVIDER_KIND,
+  configSchema: localConfigSchema,
+  open: async (config, { stateDir }) => {
+    const settings = localSettings(config, stateDir);
+    await mkdir(settings.root, { recursive: true, mode: 0o700 });
+    const provider = new LocalProvider(settings, systemClock);
+    await provider.withdrawLeftovers();
+    return provider;
+  },
+});

@@ -1,0 +1,253 @@
+import { OperatingError } from '../../core/operating-error.ts';
+import type { LogMessage } from '../../platform/event-log.ts';
+import { isDatabaseAway, StaleLeader } from '../../platform/postgres.ts';
+import { newTraceId, type ScoringContext } from '../context.ts';
+import { prepareSuites } from '../promotion/prepare-suites.ts';
+import { settleTick } from '../promotion/settle-tick.ts';
+import { advanceSuite } from './advance-suite.ts';
+import { DedupIndex } from './dedup-index.ts';
+import { loadDedup } from './load-dedup.ts';
+import { type Flushed, type FlushInput, flush, type LogEnds, quarantineMessage } from './flush.ts';
+import { loadPositions, readOffsets, START, StalePosition, type StoredPosition } from './positions.sql.ts';
+import { type LogLine, readLines } from './read-lines.ts';
+import { REPORTS_TOPIC } from './report-log.ts';
+import { loadSuites, type SuiteRef, suiteKey } from './suite-state.sql.ts';
+
+/** A flush takes at most this many lines; a tick that becomes final ends it earlier. */
+export const MAX_FLUSH_LINES = 2_000;
+/** Read ahead from a partition at once: what is held in memory of its messages. */
+const MAX_READ_MESSAGES = 64;
+const MAX_READ_BYTES = 4 * 1024 * 1024;
+/** A message whose handling throws this often is set aside. */
+export const MAX_MESSAGE_TRIES = 3;
+const RETRY_MS = 200;
+const DATABASE_RETRY_MS = 1_000;
+/** The longest sleep: retries, idle partitions and candidates registered meanwhile are looked at this often. */
+const IDLE_WAIT_MS = 1_000;
+
+/** What a test may set to other values; production runs on the defaults. */
+export interface ConsumerOptions {
+  readonly maxFlushLines?: number;
+}
+
+/**
+ * Reads the report log and keeps scores and decisions, until `signal`. One of it runs, with the leader's epoch: StaleLeader ends it.
+ * Everything it knows is rebuilt from Postgres when it starts.
+ */
+export async function runConsumer(ctx: ScoringContext, signal: AbortSignal, options: ConsumerOptions = {}): Promise<void> {
+  let consumer: Consumer | undefined;
+  while (!signal.aborted) {
+    try {
+      consumer ??= await Consumer.start(ctx, options);
+      const progressed = await consumer.step(signal);
+      if (!progressed) await ctx.eventLog.wait(REPORTS_TOPIC, IDLE_WAIT_MS, signal);
+    } catch (error) {
+      if (error instanceof StaleLeader) throw error;
+      // What is in memory may be ahead of or behind what is stored: start again from Postgres.
+      consumer = undefined;
+      const away = isDatabaseAway(error) || error instanceof OperatingError;
+      ctx.log[away ? 'warn' : 'error']({ error: String(error) }, 'the report consumer starts again');
+      await ctx.clock.sleep(away ? DATABASE_RETRY_MS : RETRY_MS, signal);
+    }
+  }
+}
+
+/** The consumer's memory and one step of its loop. */
+export class Consumer {
+  readonly #ctx: ScoringContext;
+  readonly #maxFlushLines: number;
+  #known: DedupIndex;
+  #forgotten = 0;
+  readonly #positions: Map<number, StoredPosition>;
+  /** Lines read and not yet flushed, by partition. */
+  readonly #ahead = new Map<number, readonly LogLine[]>();
+  /** Suites with ticks to publish or judge before the next line. */
+  readonly #due = new Map<string, SuiteRef>();
+  /** Suites with a tick to settle, and from when on. */
+  readonly #unsettled = new Map<string, { readonly ref: SuiteRef; readonly fromMs: number }>();
+  readonly #failures = new Map<number, { readonly offset: bigint; readonly tries: number }>();
+
+  private constructor(ctx: ScoringContext, options: ConsumerOptions, known: DedupIndex, positions: ReadonlyMap<number, StoredPosition>) {
+    this.#ctx = ctx;
+    this.#maxFlushLines = options.maxFlushLines ?? MAX_FLUSH_LINES;
+    this.#known = known;
+    this.#positions = new Map(positions);
+  }
+
+  /** Rebuilds the dedup index and finds what a crash left half done. */
+  static async start(ctx: ScoringContext, options: ConsumerOptions = {}): Promise<Consumer> {
+    const { known, positions, suites } = await ctx.db.asEngine(async (tx) => ({
+      known: await loadDedup(tx),
+      positions: await loadPositions(tx, REPORTS_TOPIC),
+      suites: await loadSuites(tx, undefined),
+    }));
+    const consumer = new Consumer(ctx, options, known, positions);
+    for (const { state } of suites) consumer.#due.set(suiteKey(state.tenant, state.suite.name), { tenant: state.tenant, name: state.suite.name });
+    return consumer;
+  }
+
+  /** One round over what is due and every partition; false where there was nothing to do. */
+  async step(signal: AbortSignal): Promise<boolean> {
+    let progressed = await this.#finishTicks(signal);
+    const partitions = await this.#ctx.eventLog.partitions(REPORTS_TOPIC);
+    const ends = await this.#readEnds(partitions);
+    for (const partition of partitions) {
+      if (signal.aborted) return progressed;
+      if (await this.#flushOne(partition, ends)) progressed = true;
+      await this.#finishTicks(signal);
+    }
+    if (!progressed) await this.#takeUpChanges(signal);
+    return progressed;
+  }
+
+  /** Publishes, judges and settles all that may be done now. Lines wait for it, so that decisions have their place in the log. */
+  async #finishTicks(signal: AbortSignal): Promise<boolean> {
+    let progressed = false;
+    for (;;) {
+      const suite = this.#due.values().next().value ?? this.#nextSettle();
+      if (suite === undefined || signal.aborted) return progressed;
+      progressed = true;
+      const key = suiteKey(suite.tenant, suite.name);
+      if (this.#due.has(key)) await this.#advance(key, suite);
+      else await this.#settle(key, suite, signal);
+    }
+  }
+
+  #nextSettle(): SuiteRef | undefined {
+    const now = this.#ctx.clock.now();
+    for (const { ref, fromMs } of this.#unsettled.values()) if (fromMs <= now) return ref;
+    return undefined;
+  }
+
+  async #advance(key: string, ref: SuiteRef): Promise<void> {
+    const ctx = this.#ctx;
+    const advanced = await ctx.db.asLeader(ctx.epoch, async (tx) => {
+      const read = readOffsets(await loadPositions(tx, REPORTS_TOPIC));
+      const state = (await prepareSuites(tx, ctx.clock, [ref], read))[0];
+      return state === undefined ? undefined : advanceSuite(tx, ctx.clock, state, state.traceId ?? newTraceId());
+    });
+    if (advanced?.more !== true) this.#due.delete(key);
+    if (advanced?.unsettled === true) this.#markUnsettled([ref]);
+  }
+
+  async #settle(key: string, ref: SuiteRef, signal: AbortSignal): Promise<void> {
+    const settled = await settleTick(this.#ctx, ref, signal);
+    this.#unsettled.delete(key);
+    if (settled.kind === 'waiting') this.#unsettled.set(key, { ref, fromMs: settled.untilMs });
+    // Behind a judged tick there may be more.
+    else if (settled.kind === 'judged') this.#due.set(key, ref);
+  }
+
+  #markUnsettled(refs: readonly SuiteRef[]): void {
+    for (const ref of refs) {
+      const key = suiteKey(ref.tenant, ref.name);
+      // One that waits for its retry keeps its time.
+      if (!this.#unsettled.has(key)) this.#unsettled.set(key, { ref, fromMs: 0 });
+    }
+  }
+
+  async #readEnds(partitions: readonly number[]): Promise<LogEnds> {
+    let logAppendMs = 0;
+    const lastAppendMs = new Map<number, number>();
+    const lagging: number[] = [];
+    for (const partition of partitions) {
+      const end = await this.#ctx.eventLog.end(REPORTS_TOPIC, partition);
+      const at = this.#positions.get(partition) ?? START;
+      logAppendMs = Math.max(logAppendMs, end.appendedAtMs);
+      lastAppendMs.set(partition, at.appendedAtMs);
+      if (at.offset < end.nextOffset) lagging.push(partition);
+      const seconds = at.offset < end.nextOffset && at.appendedAtMs > 0 ? (end.appendedAtMs - at.appendedAtMs) / 1000 : 0;
+      this.#ctx.metrics.ingestLag(partition, Number(end.nextOffset - at.offset), Math.max(0, seconds));
+    }
+    for (const partition of lagging) lastAppendMs.set(partition, logAppendMs);
+    return { logAppendMs, lastAppendMs };
+  }
+
+  async #flushOne(partition: number, ends: LogEnds): Promise<boolean> {
+    const from = this.#positions.get(partition) ?? START;
+    const lines = await this.#linesAt(partition, from);
+    if (lines.length === 0) return false;
+    const failed = this.#failures.get(partition);
+    // After a failure one message at a time, so that only the one at fault is set aside.
+    const first = lines[0]!.message.offset;
+    const careful = failed === undefined ? lines : lines.filter((line) => line.message.offset === first);
+    const input = { partition, from, lines: careful.slice(0, this.#maxFlushLines), ends, known: this.#known };
+    const startedMs = performance.now();
+    try {
+      const flushed = await flush(this.#ctx, input);
+      this.#failures.delete(partition);
+      await this.#committed(partition, flushed);
+      this.#ctx.metrics.processingLatency((performance.now() - startedMs) / 1000);
+    } catch (error) {
+      await this.#failedFlush(partition, { ...input, lines: careful }, error);
+    }
+    return true;
+  }
+
+  async #committed(partition: number, flushed: Flushed): Promise<void> {
+    const rest = this.#ahead.get(partition) ?? [];
+    this.#ahead.set(partition, rest.slice(flushed.lines));
+    this.#positions.set(partition, flushed.next);
+    for (const { key, digest } of flushed.batch.dedupEntries()) this.#known.add(key, digest);
+    for (const ref of flushed.more) this.#due.set(suiteKey(ref.tenant, ref.name), ref);
+    this.#markUnsettled(flushed.unsettled);
+    const { metrics } = this.#ctx;
+    for (const { counts } of flushed.batch.counters.values()) {
+      if (counts.accepted > 0) metrics.reports('accepted', counts.accepted);
+      if (counts.quarantined > 0) metrics.reports('quarantined', counts.quarantined);
+      if (counts.duplicates > 0) metrics.reports('duplicate', counts.duplicates);
+      if (counts.conflicts > 0) metrics.reports('conflict', counts.conflicts);
+    }
+    // What was forgotten leaves the index when it is read again; until then a duplicate is known for longer than it must.
+    this.#forgotten += flushed.forgotten;
+    if (this.#forgotten > 0 && this.#forgotten * 2 >= this.#known.size) {
+      this.#known = await this.#ctx.db.asEngine(loadDedup);
+      this.#forgotten = 0;
+    }
+  }
+
+  async #failedFlush(partition: number, input: FlushInput, error: unknown): Promise<void> {
+    if (error instanceof StaleLeader || error instanceof StalePosition || error instanceof OperatingError || isDatabaseAway(error)) throw error;
+    const { offset } = input.lines[0]!.message;
+    const before = this.#failures.get(partition);
+    const tries = before?.offset === offset ? before.tries + 1 : 1;
+    this.#ctx.log.error({ partition, offset: String(offset), tries, error: String(error) }, 'handling a report message failed');
+    if (tries < MAX_MESSAGE_TRIES) {
+      this.#failures.set(partition, { offset, tries });
+      return;
+    }
+    const message = input.lines.filter((line) => line.message.offset === offset);
+    const next = await quarantineMessage(this.#ctx, { ...input, lines: message }, `failed ${tries} times while being handled`);
+    this.#failures.delete(partition);
+    this.#positions.set(partition, next);
+    this.#ahead.set(partition, (this.#ahead.get(partition) ?? []).filter((line) => line.message.offset !== offset));
+    this.#ctx.metrics.reports('quarantined', message.length);
+  }
+
+  /** The lines from the position on; reads further messages where none are left. */
+  async #linesAt(partition: number, from: StoredPosition): Promise<readonly LogLine[]> {
+    const ahead = this.#ahead.get(partition) ?? [];
+    if (ahead.length > 0) return ahead;
+    const messages = await this.#ctx.eventLog.read(REPORTS_TOPIC, partition, from.offset, MAX_READ_MESSAGES, MAX_READ_BYTES);
+    const fromLine = (message: LogMessage) => (message.offset === from.offset ? from.line : 0);
+    const lines = messages.flatMap((message) => readLines(message, fromLine(message), newTraceId()));
+    this.#ahead.set(partition, lines);
+    return lines;
+  }
+
+  /** When nothing is to be read: candidates and suites that requests registered are taken up. */
+  async #takeUpChanges(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    const ctx = this.#ctx;
+    const refs = await ctx.db.asEngine((tx) =>
+      tx.query<SuiteRef>(
+        `select tenant, suite as name from candidates where state = 'registered'
+         union
+         select s.tenant, s.suite from suites s left join suite_states t using (tenant, suite)
+         where s.active and s.suite_hash is distinct from t.suite_hash`,
+      ),
+    );
+    for (const ref of refs) this.#due.set(suiteKey(ref.tenant, ref.name), ref);
+    if (refs.length > 0) await this.#finishTicks(signal);
+  }
+}

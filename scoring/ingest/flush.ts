@@ -1,0 +1,171 @@
+import type { Tx } from '../../platform/postgres.ts';
+import { newTraceId, type ScoringContext } from '../context.ts';
+import { prepareSuites } from '../promotion/prepare-suites.ts';
+import { loadWatches } from '../promotion/watches.sql.ts';
+import type { PartitionMark } from '../rules/watermark.ts';
+import { advanceSuite } from './advance-suite.ts';
+import { type AsideLine, Batch, SuiteBatch } from './batch.ts';
+import type { DedupIndex } from './dedup-index.ts';
+import {
+  addCounters,
+  addDedupBlocks,
+  addEvidenceRows,
+  addPanes,
+  addQuarantine,
+  addTickReports,
+  loadEdge,
+  saveEdge,
+  saveMark,
+} from './effects.sql.ts';
+import { advancePosition, loadPositions, type ReadOffsets, readOffsets, type StoredPosition } from './positions.sql.ts';
+import { isPruneDue, prune } from './prune.ts';
+import { addRescore } from './publish-ticks.ts';
+import type { LogLine } from './read-lines.ts';
+import { REPORTS_TOPIC } from './report-log.ts';
+import { type SuiteRef, type SuiteState, suiteKey } from './suite-state.sql.ts';
+
+/** What is known of the log's ends when the lines were read; partitions that lag are never idle. */
+export interface LogEnds {
+  readonly logAppendMs: number;
+  /** Partition → append time of its last record; of one with unread messages, logAppendMs. */
+  readonly lastAppendMs: ReadonlyMap<number, number>;
+}
+
+export interface FlushInput {
+  readonly partition: number;
+  readonly from: StoredPosition;
+  /** At least one. */
+  readonly lines: readonly LogLine[];
+  readonly ends: LogEnds;
+  readonly known: DedupIndex;
+}
+
+export interface Flushed {
+  /** Lines done: the flush ends early behind a line that makes a tick final. */
+  readonly lines: number;
+  readonly next: StoredPosition;
+  readonly batch: Batch;
+  /** Suites with ticks left to publish or judge in further transactions. */
+  readonly more: readonly SuiteRef[];
+  readonly unsettled: readonly SuiteRef[];
+  readonly forgotten: number;
+}
+
+/**
+ * One flush: one transaction under the leader's epoch in which the position, the dedup blocks and every effect of the lines
+ * commit together. It may be repeated at any point: nothing outside the transaction changes, and `known` is only read.
+ * Throws StaleLeader, StalePosition.
+ */
+export async function flush(ctx: ScoringContext, input: FlushInput): Promise<Flushed> {
+  return ctx.db.asLeader(ctx.epoch, async (tx) => {
+    const positions = new Map(await loadPositions(tx, REPORTS_TOPIC));
+    const suites = await loadBatches(tx, ctx, input, readOffsets(positions));
+    const versions = await loadVersions(tx, input.lines);
+    const batch = new Batch({ partition: input.partition, logAppendMs: input.ends.logAppendMs, suites, versions, known: input.known });
+    for (const line of input.lines) if (!batch.take(line)) break;
+    const next = { ...batch.next!, appendedAtMs: Math.max(input.from.appendedAtMs, batch.next!.appendedAtMs) };
+    await advancePosition(tx, REPORTS_TOPIC, input.partition, input.from, next);
+    await addDedupBlocks(tx, REPORTS_TOPIC, input.partition, batch.dedupEntries());
+    await addQuarantine(tx, batch.asides);
+    await addCounters(tx, batch.counters.values());
+    const traceId = batch.final?.traceId ?? input.lines[batch.lines - 1]?.traceId ?? newTraceId();
+    const done = await applySuites(tx, ctx, input.partition, suites, traceId);
+    return { lines: batch.lines, next, batch, ...done };
+  });
+}
+
+/** Writes what the lines did to each suite, then publishes and judges the ticks that became final. */
+async function applySuites(
+  tx: Tx,
+  ctx: ScoringContext,
+  partition: number,
+  suites: ReadonlyMap<string, SuiteBatch>,
+  traceId: string,
+): Promise<Pick<Flushed, 'more' | 'unsettled' | 'forgotten'>> {
+  const more: SuiteRef[] = [];
+  const unsettled: SuiteRef[] = [];
+  let forgotten = 0;
+  for (const work of suites.values()) {
+    if (!work.touched) continue;
+    const { tenant, suite } = work.state;
+    const ref = { tenant, name: suite.name };
+    await addPanes(tx, tenant, suite.name, work.panes.rows());
+    await addEvidenceRows(tx, tenant, work.evidenceRows());
+    await saveEdge(tx, tenant, suite.name, suite.hash, work.edge.entries());
+    await addTickReports(tx, tenant, suite.name, work.tickReports);
+    await saveMark(tx, tenant, suite.name, REPORTS_TOPIC, work.marks.get(partition)!);
+    if (work.rescore !== undefined) await addRescore(tx, tenant, suite.name, work.rescore);
+    const startedMs = performance.now();
+    const advanced = await advanceSuite(tx, ctx.clock, work.state, traceId);
+    if (advanced.scored > 0) ctx.metrics.scoringLatency((performance.now() - startedMs) / 1000);
+    if (advanced.more) more.push(ref);
+    if (advanced.unsettled) unsettled.push(ref);
+    if (isPruneDue(work.before, advanced.state)) forgotten += await prune(tx, advanced.state);
+  }
+  return { more, unsettled, forgotten };
+}
+
+async function loadBatches(
+  tx: Tx,
+  ctx: ScoringContext,
+  input: FlushInput,
+  read: ReadOffsets,
+): Promise<ReadonlyMap<string, SuiteBatch>> {
+  const refs = new Map<string, SuiteRef>();
+  for (const { message, reading } of input.lines) {
+    if (!reading.ok) continue;
+    const ref = { tenant: message.tenant, name: reading.report.suite };
+    refs.set(suiteKey(ref.tenant, ref.name), ref);
+  }
+  const batches = new Map<string, SuiteBatch>();
+  for (const state of await prepareSuites(tx, ctx.clock, [...refs.values()], read)) {
+    const { tenant, suite } = state;
+    const watches = await loadWatches(tx, tenant, suite.name);
+    const edge = await loadEdge(tx, tenant, suite.name, suite.hash);
+    batches.set(suiteKey(tenant, suite.name), new SuiteBatch(state, watches, await loadMarks(tx, state, input), edge));
+  }
+  return batches;
+}
+
+async function loadMarks(tx: Tx, state: SuiteState, input: FlushInput): Promise<readonly PartitionMark[]> {
+  const rows = await tx.query<{ partition: number; watermark_ms: bigint }>(
+    'select partition, watermark_ms from watermarks where tenant = $1 and suite = $2 and topic = $3',
+    [state.tenant, state.suite.name, REPORTS_TOPIC],
+  );
+  return rows.map((row) => ({
+    partition: row.partition,
+    watermarkMs: Number(row.watermark_ms),
+    lastAppendMs: input.ends.lastAppendMs.get(row.partition) ?? 0,
+  }));
+}
+
+/** tenant/version → retired? Versions that are not there are unknown. */
+async function loadVersions(tx: Tx, lines: readonly LogLine[]): Promise<ReadonlyMap<string, boolean>> {
+  const named = new Map<string, { readonly tenant: string; readonly model: string }>();
+  for (const { message, reading } of lines) {
+    if (!reading.ok) continue;
+    named.set(suiteKey(message.tenant, reading.report.model), { tenant: message.tenant, model: reading.report.model });
+  }
+  const rows = await tx.query<{ tenant: string; version: string; retired: boolean }>(
+    `select v.tenant, v.version, v.retired_at is not null as retired from model_versions v
+       join unnest($1::text[], $2::text[]) as a (tenant, version) using (tenant, version)`,
+    [[...named.values()].map((one) => one.tenant), [...named.values()].map((one) => one.model)],
+  );
+  return new Map(rows.map((row) => [suiteKey(row.tenant, row.version), row.retired]));
+}
+
+/** Sets a whole message aside whose handling failed again and again, and moves the partition on. */
+export async function quarantineMessage(ctx: ScoringContext, input: FlushInput, problem: string): Promise<StoredPosition> {
+  const first = input.lines[0]!;
+  const lines = input.lines.filter((line) => line.message.offset === first.message.offset);
+  const aside = { code: 'handler_failed', field: '', position: 0, problem } as const;
+  const asides: AsideLine[] = lines.map((line) => ({ line, aside, producer: line.reading.ok ? line.reading.report.producer : null }));
+  const next = { offset: first.message.offset + 1n, line: 0, appendedAtMs: Math.max(input.from.appendedAtMs, Math.floor(first.message.appendedAtMs)) };
+  await ctx.db.asLeader(ctx.epoch, async (tx) => {
+    await advancePosition(tx, REPORTS_TOPIC, input.partition, input.from, next);
+    await addQuarantine(tx, asides);
+    const counts = { accepted: 0, quarantined: asides.length, duplicates: 0, conflicts: 0, lateArchived: 0 };
+    await addCounters(tx, [{ tenant: first.message.tenant, suite: '', counts }]);
+  });
+  return next;
+}

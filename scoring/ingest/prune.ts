@@ -1,0 +1,33 @@
+import type { Tx } from '../../platform/postgres.ts';
+import { RESOLUTIONS } from '../rules/pane.ts';
+import { keptFromMs } from '../rules/retention.ts';
+import { MAX_LATENESS_MS } from '../rules/watermark.ts';
+import { pruneDedup, resolutionMinutes } from './effects.sql.ts';
+import type { SuiteState } from './suite-state.sql.ts';
+
+const HOUR_MS = 3_600_000;
+
+/** Old rows go once an hour of event time, not at every tick. */
+export function isPruneDue(before: SuiteState, after: SuiteState): boolean {
+  if (before.watermarkMs === null || after.watermarkMs === null) return false;
+  return Math.floor(after.watermarkMs / HOUR_MS) > Math.floor(before.watermarkMs / HOUR_MS);
+}
+
+/** Deletes what no window, late report or duplicate can reach any more. Returns how many reports the dedup state forgot. */
+export async function prune(tx: Tx, state: SuiteState): Promise<number> {
+  const { tenant, suite, watermarkMs } = state;
+  if (watermarkMs === null) return 0;
+  for (const table of ['pane_buckets', 'panes']) {
+    for (const resolution of RESOLUTIONS) {
+      await tx.execute(
+        `delete from ${table} where resolution = $3 and start_ms < $4
+           and series_id in (select series_id from series where tenant = $1 and suite = $2)`,
+        [tenant, suite.name, resolutionMinutes(resolution), keptFromMs(resolution, watermarkMs)],
+      );
+    }
+  }
+  // A tick that waits for its decision keeps its rows.
+  const oldestMs = Math.min(watermarkMs - MAX_LATENESS_MS, state.decidedTickMs ?? watermarkMs);
+  await tx.execute('delete from tick_reports where tenant = $1 and suite = $2 and tick_ms < $3', [tenant, suite.name, oldestMs]);
+  return pruneDedup(tx, tenant, suite.name, watermarkMs);
+}

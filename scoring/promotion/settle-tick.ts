@@ -1,0 +1,201 @@
+import { assert } from '../../core/assert.ts';
+import { contentHash } from '../../core/canonical.ts';
+import type { PromotionQuestion, PromotionVerdict, ScoringContext } from '../context.ts';
+import { newTraceId } from '../context.ts';
+import { loadPositions, type ReadOffsets, readOffsets } from '../ingest/positions.sql.ts';
+import { REPORTS_TOPIC } from '../ingest/report-log.ts';
+import { loadSuites, type SuiteRef, type SuiteState } from '../ingest/suite-state.sql.ts';
+import { decideTick, type PolicyAnswer, type TickOutcome } from '../rules/promotion.ts';
+import { commitDecision } from './commit-decision.ts';
+import { keepRuns } from './decide-ticks.ts';
+import { decisionRecord, signDecision } from './decision-record.ts';
+import { loadTickInput, undecidedTicks } from './tick-input.sql.ts';
+import { loadWatches, type StoredWatch } from './watches.sql.ts';
+import type { Tx } from '../../platform/postgres.ts';
+
+/**
+ * Policy and signature are asked outside any transaction. The flush that made a tick final stored the question (the
+ * intent) and stopped before the tick; this asks, judges the tick again on what is stored now, signs, and commits the
+ * decision in one transaction, at the offsets it records. The consumer reads no further line between a flush and the first
+ * try here, so in the ordinary case those are the offsets of the very line that made the tick final. Where SentinelNet does not
+ * answer, reports go on being read and scored; only this suite's decisions wait, in order, and record the later offsets.
+ */
+export type Settled =
+  /** A tick was judged; there may be more. */
+  | { readonly kind: 'judged'; readonly action: 'promote' | 'demote' | null }
+  | { readonly kind: 'nothing' }
+  | { readonly kind: 'waiting'; readonly untilMs: number };
+
+export const POLICY_TIMEOUT_MS = 5_000;
+const FIRST_RETRY_MS = 1_000;
+const MAX_RETRY_MS = 60_000;
+/** Ticks with data that may wait behind an unanswered question; then it counts as not allowed, and decisions go on. */
+export const MAX_WAITING_TICKS = 96;
+/** Composites that a record carries, the latest counted ticks first. */
+const MAX_RECORDED_TICKS = 64;
+
+interface View {
+  readonly state: SuiteState;
+  readonly tickMs: number;
+  readonly watches: readonly StoredWatch[];
+  readonly outcome: TickOutcome;
+  readonly questions: readonly Question[];
+  readonly read: ReadOffsets;
+  readonly waitingTicks: number;
+  readonly compositeByTick: ReadonlyMap<number, number>;
+}
+
+interface Question {
+  readonly question_id: string;
+  readonly model: string;
+  readonly request: PromotionQuestion;
+  readonly state: 'pending' | 'answered' | 'abandoned';
+  readonly tries: number;
+  readonly next_try_ms: bigint;
+  readonly answer: PromotionVerdict | null;
+}
+
+/** Judges the next undecided tick of a suite, asking and signing where it takes that. Throws StaleLeader. */
+export async function settleTick(ctx: ScoringContext, ref: SuiteRef, signal: AbortSignal): Promise<Settled> {
+  const view = await ctx.db.asEngine((tx) => loadView(tx, ref));
+  if (view === undefined) return { kind: 'nothing' };
+  const { outcome } = view;
+  if (outcome.decision?.action !== 'demotion') {
+    const open = view.questions.filter((one) => one.state === 'pending' && outcome.policyWanted.includes(one.model));
+    const wait = open.length === 0 ? undefined : await ask(ctx, view, open, signal);
+    if (wait !== undefined) return wait;
+    if (open.length > 0) return settleTick(ctx, ref, signal);
+  }
+  const action = await commit(ctx, view);
+  if (action !== null) ctx.metrics.decision(action);
+  return { kind: 'judged', action };
+}
+
+async function loadView(tx: Tx, ref: SuiteRef): Promise<View | undefined> {
+  const loaded = (await loadSuites(tx, [ref]))[0];
+  // A new version of the suite is taken up by the consumer first.
+  if (loaded === undefined || loaded.isNew || loaded.hashChanged || loaded.state.suite.promotion === null) return undefined;
+  const { state } = loaded;
+  const watches = await loadWatches(tx, ref.tenant, ref.name);
+  const ticks = await undecidedTicks(tx, state, watches, MAX_WAITING_TICKS + 1);
+  const tickMs = ticks[0];
+  if (tickMs === undefined) return undefined;
+  const questions = await tx.query<Question>(
+    'select question_id, model, request, state, tries, next_try_ms, answer from policy_questions where tenant = $1 and suite = $2 and tick_ms = $3',
+    [ref.tenant, ref.name, tickMs],
+  );
+  const outcome = decideTick(await loadTickInput(tx, state, tickMs, watches, answersOf(questions)));
+  const read = readOffsets(await loadPositions(tx, REPORTS_TOPIC));
+  const compositeByTick =
+    outcome.decision === null
+      ? new Map<number, number>()
+      : await loadComposites(tx, state, outcome.decision.model, tickMs, outcome.decision.evidence.run);
+  return { state, tickMs, watches, outcome, questions, read, waitingTicks: ticks.length, compositeByTick };
+}
+
+function answersOf(questions: readonly Question[]): ReadonlyMap<string, PolicyAnswer> {
+  const known = new Map<string, PolicyAnswer>();
+  for (const { model, answer } of questions) if (answer !== null) known.set(model, answer.allow ? 'allow' : 'deny');
+  return known;
+}
+
+/** The composites of the counted ticks: the last `run` ones that hold a report of the model. */
+async function loadComposites(tx: Tx, state: SuiteState, model: string, tickMs: number, run: number): Promise<ReadonlyMap<number, number>> {
+  const rows = await tx.query<{ tick_ms: bigint; composite: number }>(
+    `select s.tick_ms, s.composite from scores s join tick_reports r using (tenant, suite, model, tick_ms)
+     where s.tenant = $1 and s.suite = $2 and s.suite_hash = $3 and s.model = $4 and s.tick_ms <= $5 and s.composite is not null
+     order by s.tick_ms desc limit $6`,
+    [state.tenant, state.suite.name, state.suite.hash, model, tickMs, Math.min(Math.max(run, 1), MAX_RECORDED_TICKS)],
+  );
+  return new Map(rows.map((row) => [Number(row.tick_ms), row.composite]));
+}
+
+/** Asks what is due; undefined where every question has an answer now. */
+async function ask(
+  ctx: ScoringContext,
+  view: View,
+  open: readonly Question[],
+  signal: AbortSignal,
+): Promise<Settled | undefined> {
+  if (view.waitingTicks > MAX_WAITING_TICKS) {
+    ctx.log.warn({ suite: view.state.suite.name, tickMs: view.tickMs }, 'SentinelNet did not answer in time: the tick does not count');
+    await saveAll(ctx, open, `update policy_questions set state = 'abandoned' where question_id = $1`, () => []);
+    return undefined;
+  }
+  for (const question of open) {
+    const dueMs = Number(question.next_try_ms);
+    if (dueMs > ctx.clock.now()) return { kind: 'waiting', untilMs: dueMs };
+    let verdict: PromotionVerdict;
+    try {
+      verdict = await ctx.policy(question.request, AbortSignal.any([signal, AbortSignal.timeout(POLICY_TIMEOUT_MS)]));
+    } catch (error) {
+      const untilMs = ctx.clock.now() + Math.min(FIRST_RETRY_MS * 2 ** question.tries, MAX_RETRY_MS);
+      const text = error instanceof Error ? error.message : String(error);
+      ctx.log.warn({ suite: view.state.suite.name, model: question.model, error: text }, 'the policy question of a promotion is unanswered');
+      await saveAll(
+        ctx,
+        [question],
+        'update policy_questions set tries = tries + 1, next_try_ms = $2, last_error = $3 where question_id = $1',
+        () => [untilMs, text.slice(0, 500)],
+      );
+      return { kind: 'waiting', untilMs };
+    }
+    await saveAll(ctx, [question], `update policy_questions set state = 'answered', tries = tries + 1, answer = $2 where question_id = $1`, () => [
+      JSON.stringify(verdict),
+    ]);
+  }
+  return undefined;
+}
+
+async function saveAll(ctx: ScoringContext, questions: readonly Question[], sql: string, values: () => readonly unknown[]): Promise<void> {
+  await ctx.db.asLeader(ctx.epoch, async (tx) => {
+    for (const question of questions) await tx.execute(sql, [question.question_id, ...values()]);
+  });
+}
+
+async function commit(ctx: ScoringContext, view: View): Promise<'promote' | 'demote' | null> {
+  const { state, tickMs, outcome, read } = view;
+  const traceId = state.traceId ?? newTraceId();
+  const { decision } = outcome;
+  if (decision === null) {
+    await ctx.db.asLeader(ctx.epoch, async (tx) => {
+      await keepRuns(tx, view.watches, outcome);
+      await finish(tx, state, tickMs);
+    });
+    return null;
+  }
+  const verdict = view.questions.find((one) => one.model === decision.model)?.answer ?? undefined;
+  assert(decision.action === 'demotion' || verdict?.allow === true, 'commit: a promotion was allowed by name');
+  const policyEvidence = decision.action === 'demotion' ? undefined : verdict?.evidence;
+  const record = decisionRecord({
+    tenant: state.tenant,
+    decision,
+    incumbentBefore: view.watches.find((watch) => watch.role === 'incumbent')?.model ?? null,
+    compositeByTick: view.compositeByTick,
+    policy:
+      policyEvidence === undefined || verdict === undefined
+        ? null
+        : { decisionId: verdict.decisionId, policyVersion: verdict.policyVersion, evidence: contentHash(policyEvidence) },
+    read,
+    nowMs: ctx.clock.now(),
+  });
+  const signed = await signDecision(ctx.signer, record);
+  await ctx.db.asLeader(ctx.epoch, async (tx) => {
+    await commitDecision(tx, ctx.clock, { state, tickMs, outcome, signed, policyEvidence, traceId });
+    await finish(tx, state, tickMs);
+  });
+  return record.action;
+}
+
+/** Only the leader's one consumer moves a suite on, so what was loaded a moment ago still stands; the row count says so. */
+async function finish(tx: Tx, state: SuiteState, tickMs: number): Promise<void> {
+  const moved = await tx.execute(
+    'update suite_states set decided_tick_ms = $4 where tenant = $1 and suite = $2 and decided_tick_ms = $3 and suite_hash = $5',
+    [state.tenant, state.suite.name, state.decidedTickMs, tickMs, state.suite.hash],
+  );
+  assert(moved === 1, 'settleTick: the suite was moved on by somebody else');
+  await tx.execute(
+    `update policy_questions set state = 'abandoned' where tenant = $1 and suite = $2 and tick_ms <= $3 and state = 'pending'`,
+    [state.tenant, state.suite.name, tickMs],
+  );
+}

@@ -1,0 +1,50 @@
+import { JobFile, jobSpec } from '../../core/job.ts';
+import { type Refusal, RefusedInput, refuse } from '../../core/refusal.ts';
+import { check, type Static, Type } from '../../core/schema.ts';
+import { MAX_RETRAINABLE_NAME } from '../retrain/raise-retrain.ts';
+
+const Name = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9._-]+$' });
+const Slug = Type.String({ maxLength: 63, pattern: '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$' });
+
+/** The registry entry of a model, as YAML or JSON brings it. */
+export const ModelDocument = Type.Object(
+  {
+    apiVersion: Type.Literal('merit/v1'),
+    kind: Type.Literal('Model'),
+    name: Name,
+    division: Slug,
+    suite: Name,
+    /** What a demotion books; without it the model is never retrained. */
+    retrain: Type.Optional(JobFile),
+  },
+  { additionalProperties: false, $id: 'https://merit.local/schemas/model.json', title: 'Merit model' },
+);
+
+export type ModelDocument = Static<typeof ModelDocument>;
+
+/** Checks a model's document, its retrain job included; throws RefusedInput with every refusal at once. */
+export function parseModel(value: unknown): ModelDocument {
+  const refusals: Refusal[] = [...check(ModelDocument, value)];
+  if (refusals.length > 0) throw new RefusedInput(refusals);
+  const model = value as ModelDocument;
+  if (model.retrain !== undefined) refusals.push(...retrainRefusals(model));
+  if (refusals.length > 0) throw new RefusedInput(refusals);
+  return model;
+}
+
+function retrainRefusals(model: ModelDocument): readonly Refusal[] {
+  const refusals: Refusal[] = [];
+  if (model.name.length > MAX_RETRAINABLE_NAME) {
+    refusals.push(refuse('length', 'name', `is longer than ${MAX_RETRAINABLE_NAME}, which leaves no room for -v<N>`, 'shorten it'));
+  }
+  if (model.retrain?.division !== model.division) {
+    refusals.push(refuse('division', 'retrain.division', 'is not the division of the model', `write ${model.division}`));
+  }
+  try {
+    jobSpec(model.retrain);
+  } catch (error) {
+    if (!(error instanceof RefusedInput)) throw error;
+    refusals.push(...error.refusals.map((one) => ({ ...one, field: `retrain.${one.field}` })));
+  }
+  return refusals;
+}

@@ -1,0 +1,95 @@
+import { describe, expect, test } from 'vitest';
+import { type Balance, useOf } from '../../../../ledger/quota/account.ts';
+import { modelBalance, modelExecute, newModel } from '../../../../ledger/quota/model.ts';
+import { type LedgerView, planBatches } from '../../../../ledger/quota/plan.ts';
+import type { Batch, TransferRequest } from '../../../../ledger/quota/transfer.ts';
+import { CASE_START_MS, caseAccounts, ledgerCases } from '../../../support/ledger-cases.ts';
+
+function emptyView(): LedgerView {
+  const balances = caseAccounts().map(
+    ({ id, tenant, kind, unit, limit }): Balance => ({
+      id,
+      tenant,
+      kind,
+      unit,
+      limit,
+      drainDebt: 0n,
+      debitsPending: 0n,
+      debitsPosted: 0n,
+      creditsPending: 0n,
+      creditsPosted: 0n,
+    }),
+  );
+  return {
+    balances: new Map(balances.map((balance) => [balance.id, balance])),
+    transfers: new Map(),
+    resolutions: new Map(),
+  };
+}
+
+const [capacity, quota] = caseAccounts().map((account) => account.id) as [string, string];
+const context = { tenant: 'acme', bookingId: 'b', attempt: 1, nowMs: CASE_START_MS };
+const batch = (...transfers: readonly TransferRequest[]): Batch => ({ context, transfers });
+const pending = (id: string, amount: bigint): TransferRequest => ({
+  kind: 'pending',
+  id,
+  debit: capacity,
+  credit: quota,
+  amount,
+});
+
+describe('planning batches', () => {
+  test.each(Array.from({ length: 40 }, (_, i) => 100 + i))(
+    'seed %i: the plan is what the model says, and a failed batch leaves no trace',
+    (seed) => {
+      const view = emptyView();
+      const model = newModel(caseAccounts());
+      for (const step of ledgerCases(seed, 60)) {
+        if (step.kind !== 'execute') continue;
+        expect(planBatches(view, step.batches).results).toEqual(modelExecute(model, step.batches));
+        for (const [id, { drainDebt, debitsPending, debitsPosted, creditsPending, creditsPosted }] of view.balances) {
+          expect({ drainDebt, debitsPending, debitsPosted, creditsPending, creditsPosted }).toEqual(
+            modelBalance(model, id),
+          );
+        }
+      }
+      expect(view.transfers.size).toBe(model.log.length);
+    },
+  );
+
+  test('a batch that fails does not touch what follows', () => {
+    const view = emptyView();
+    const { results, inserts } = planBatches(view, [
+      batch(pending('a', 15n)),
+      batch(pending('b', 4n), pending('c', 2n)),
+      batch(pending('d', 5n)),
+    ]);
+    expect(results.map((result) => result.ok)).toEqual([true, false, true]);
+    expect(results[1]).toEqual({
+      ok: false,
+      index: 1,
+      outcome: { kind: 'exceeds_limit', account: quota, shortfall: 1n },
+    });
+    expect(inserts.map((transfer) => transfer.id)).toEqual(['a', 'd']);
+    expect(useOf(view.balances.get(quota)!)).toBe(20n);
+  });
+
+  test('a transfer may be posted in the batch that opens it, and a failed opening is not found by the next', () => {
+    const post: TransferRequest = { kind: 'post', id: 'p', pendingId: 'a', amount: 3n };
+    const { results } = planBatches(emptyView(), [
+      batch(pending('a', 21n)),
+      batch(post),
+      batch(pending('a', 5n), post),
+    ]);
+    expect(results.map((result) => (result.ok ? 'ok' : result.outcome.kind))).toEqual([
+      'exceeds_limit',
+      'pending_not_found',
+      'ok',
+    ]);
+  });
+
+  test('a negative amount is a programmer’s mistake, not an outcome', () => {
+    expect(() => planBatches(emptyView(), [batch(pending('a', -1n))])).toThrow(/amount/);
+    expect(() => planBatches(emptyView(), [batch(pending('', 1n))])).toThrow(/id/);
+  });
+});
