@@ -1,5 +1,6 @@
 import { isAscii, isUtf8 } from 'node:buffer';
 import type { Json } from './canonical.ts';
+import { firstInvalidUtf8 } from './utf8.ts';
 
 /** Nesting beyond this is refused while reading, before anything is built from it. */
 export const JSON_MAX_DEPTH = 32;
@@ -30,7 +31,7 @@ export type JsonReading<Value> = { readonly ok: true; readonly value: Value } | 
  * Reads one RFC 8259 text from UTF-8 bytes, stricter than JSON.parse where silence would lose or change data: a
  * duplicate key, `__proto__` or `constructor.prototype`, nesting beyond 32, bad UTF-8, a lone surrogate or NUL in a
  * string, a number that is not finite as a double, a byte-order mark and anything after the value are refused.
- * Numbers become the nearest double. One pass; about half as fast as JSON.parse, which checks none of this.
+ * Numbers become the nearest double. One pass: 0.75–0.8 of the speed of JSON.parse on reports, which checks none of this.
  */
 export function parseJson(bytes: Uint8Array): JsonReading<Json> {
   const ascii = isAscii(bytes);
@@ -342,36 +343,3 @@ const ESCAPES: ReadonlyMap<string, string> = new Map([
   ['r', '\r'],
   ['t', '\t'],
 ]);
-
-/** The offset of the first byte that is not part of well-formed UTF-8 (Unicode 15, table 3-7). */
-function firstInvalidUtf8(bytes: Uint8Array): number {
-  let at = 0;
-  while (at < bytes.length) {
-    const length = sequenceLength(bytes, at);
-    if (length === 0) return at;
-    at += length;
-  }
-  return at;
-}
-
-function sequenceLength(bytes: Uint8Array, at: number): number {
-  const a = bytes[at]!;
-  if (a < 0x80) return 1;
-  const b = bytes[at + 1] ?? 0;
-  if (a >= 0xc2 && a <= 0xdf) return continues(b) ? 2 : 0;
-  if (a >= 0xe0 && a <= 0xef) {
-    const low = a === 0xe0 ? 0xa0 : 0x80;
-    const high = a === 0xed ? 0x9f : 0xbf;
-    return b >= low && b <= high && continues(bytes[at + 2]) ? 3 : 0;
-  }
-  if (a >= 0xf0 && a <= 0xf4) {
-    const low = a === 0xf0 ? 0x90 : 0x80;
-    const high = a === 0xf4 ? 0x8f : 0xbf;
-    return b >= low && b <= high && continues(bytes[at + 2]) && continues(bytes[at + 3]) ? 4 : 0;
-  }
-  return 0;
-}
-
-function continues(byte: number | undefined): boolean {
-  return byte !== undefined && byte >= 0x80 && byte <= 0xbf;
-}

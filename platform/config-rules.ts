@@ -64,8 +64,9 @@ export function ruleDatabaseUrl(field: string, text: string): Ruled<string> {
   if (overrides.length > 0 || modes.length > 1) {
     return refused('dsn', field, `sets ${overrides[0] ?? 'sslmode twice'} in its query`, DSN_MEND);
   }
-  // Of postgres: URLs the parser leaves an IPv6 host in brackets, as of others.
-  if (!isLoopbackHost(url.hostname) && modes[0] !== 'verify-full') {
+  // A host that is a path is a socket of this machine.
+  const here = isLoopbackHost(url.hostname) || /^%2f/i.test(url.hostname);
+  if (!here && modes[0] !== 'verify-full') {
     return refused(
       'dsn_tls',
       field,

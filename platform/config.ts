@@ -1,26 +1,16 @@
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { contentHash } from '../core/canonical.ts';
 import { slugRefusal } from '../core/ids.ts';
-import { type Refusal, RefusedInput, refuse } from '../core/refusal.ts';
-import { check, type Static, Type } from '../core/schema.ts';
-import {
-  holdsPassword,
-  nodeOptionRefusals,
-  type Ruled,
-  ruleDatabaseUrl,
-  ruleDuration,
-  ruleEndpoint,
-} from './config-rules.ts';
+import { RefusedInput } from '../core/refusal.ts';
+import { type ConfigFile, Reader, readConfigFile } from './config-file.ts';
+import { holdsPassword, nodeOptionRefusals, ruleDatabaseUrl, ruleDuration, ruleEndpoint } from './config-rules.ts';
 import { isLoopbackHost } from './http-client.ts';
 import { LOG_LEVELS, type LogLevel } from './logger.ts';
 import type { TlsFiles } from './mtls.ts';
 import { Secret } from './secret.ts';
 import { readSecretFile } from './secret-file.ts';
 import { spiffeRefusal } from './spiffe.ts';
-import { parseYaml } from './yaml.ts';
 
 /** What a server process may do; all of them by default. */
 export const SERVER_ROLES_ENABLED = ['api', 'ingest', 'scorer', 'allocator', 'reconciler'] as const;
@@ -79,49 +69,6 @@ export interface ServerConfig {
   readonly fileHash: string | undefined;
 }
 
-const Text = Type.String({ minLength: 1, maxLength: 4096 });
-const Optional = Type.Optional;
-const closed = { additionalProperties: false } as const;
-const Peer = Type.Object({ url: Text, spiffeId: Optional(Text) }, closed);
-
-/** merit.yaml. Everything is optional. */
-export const ConfigFile = Type.Object(
-  {
-    stateDir: Optional(Text),
-    listen: Optional(
-      Type.Object({ host: Optional(Text), port: Optional(Type.Integer({ minimum: 0, maximum: 65_535 })) }, closed),
-    ),
-    databaseUrl: Optional(Text),
-    databaseUrlFile: Optional(Text),
-    engineDatabaseUrl: Optional(Text),
-    engineDatabaseUrlFile: Optional(Text),
-    migrateDatabaseUrl: Optional(Text),
-    migrateDatabaseUrlFile: Optional(Text),
-    maxConnections: Optional(Type.Integer({ minimum: 2, maximum: 500 })),
-    tenant: Optional(Text),
-    peers: Optional(Type.Object({ sentinelNet: Optional(Peer), finance: Optional(Peer) }, closed)),
-    tls: Optional(Type.Object({ certFile: Text, keyFile: Text, caFile: Text }, closed)),
-    objectStoreDir: Optional(Text),
-    signer: Optional(Type.Object({ keyFile: Text }, closed)),
-    roles: Optional(Type.Array(Text, { minItems: 1, maxItems: 16 })),
-    intervals: Optional(
-      Type.Object(
-        {
-          plan: Optional(Text),
-          reconcile: Optional(Text),
-          checkpoint: Optional(Text),
-          drain: Optional(Text),
-          idempotencyRetention: Optional(Text),
-        },
-        closed,
-      ),
-    ),
-    log: Optional(Type.Object({ level: Optional(Text), file: Optional(Text) }, closed)),
-  },
-  closed,
-);
-type ConfigFile = Static<typeof ConfigFile>;
-
 /** The variables that override the file. One that is set to nothing is refused: it is a mistake more often than a wish. */
 const VARIABLES = {
   MERIT_HOME: 'stateDir',
@@ -140,7 +87,6 @@ const VARIABLES = {
   MERIT_CONFIG: '',
 } as const;
 
-const MAX_FILE_BYTES = 1024 * 1024;
 const DEFAULT_MAX_CONNECTIONS = 16;
 const HOUR_MS = 3_600_000;
 
@@ -185,59 +131,6 @@ export async function loadConfig(options: {
   const config = await readValues({ env, cwd, file: file ?? {}, fileDir: dirname(filePath), reader });
   if (reader.refusals.length > 0) throw new RefusedInput(reader.refusals);
   return { ...config, fileHash: file === undefined ? undefined : contentHash(file) };
-}
-
-/** Gathers refusals, so that all are told together. */
-class Reader {
-  readonly refusals: Refusal[] = [];
-
-  add(refusals: readonly Refusal[]): void {
-    this.refusals.push(...refusals);
-  }
-
-  refuse(code: string, field: string, problem: string, mend: string): void {
-    this.refusals.push(refuse(code, field, problem, mend));
-  }
-
-  /** The value, or `otherwise` once its refusal is noted. */
-  take<T>(ruled: Ruled<T>, otherwise: T): T {
-    if (ruled.ok) return ruled.value;
-    this.refusals.push(ruled.refusal);
-    return otherwise;
-  }
-}
-
-async function readConfigFile(path: string, named: boolean, reader: Reader): Promise<ConfigFile | undefined> {
-  let text: string;
-  try {
-    const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      const facts = await handle.stat();
-      if (!facts.isFile()) throw new Error('it is not a regular file');
-      if (facts.size > MAX_FILE_BYTES) throw new Error('it is larger than 1 MiB');
-      text = await handle.readFile('utf8');
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    if (absent && !named) return undefined;
-    const problem = absent ? `${path} does not exist` : `${path} cannot be read: ${(error as Error).message}`;
-    reader.refuse('config_file', '', problem, 'name a file that can be read');
-    return undefined;
-  }
-  const reading = parseYaml(text);
-  if (!reading.ok) {
-    reader.add(reading.refusals.map((one) => ({ ...one, problem: `${path}: ${one.problem}` })));
-    return undefined;
-  }
-  if (reading.value === null) {
-    reader.refuse('config_file', '', `${path} is empty`, 'write `{}` for the defaults, or name another file');
-    return undefined;
-  }
-  const refusals = check(ConfigFile, reading.value);
-  reader.add(refusals);
-  return refusals.length === 0 ? (reading.value as ConfigFile) : undefined;
 }
 
 interface Sources {
@@ -338,12 +231,13 @@ async function readDatabase(from: Sources): Promise<DatabaseConfig> {
     );
     return { kind: 'embedded' };
   }
+  // Refused already: nothing of this is used.
+  if (appUrl === '' || engineUrl === '') return { kind: 'embedded' };
   const secret = (url: string | undefined) => (url === undefined || url === '' ? undefined : new Secret(url));
-  const refusedAlready = new Secret('refused');
   return {
     kind: 'external',
-    appUrl: secret(appUrl) ?? refusedAlready,
-    engineUrl: secret(engineUrl) ?? refusedAlready,
+    appUrl: new Secret(appUrl),
+    engineUrl: new Secret(engineUrl),
     migrateUrl: secret(migrateUrl),
     adminUrl: secret(adminUrl),
   };

@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { type Command, CommanderError } from 'commander';
 import { CliError, EXIT, type Told, toldAs } from './exit.ts';
 import type { CommandModule } from './invocation.ts';
 import { OutputClosed, processIo } from './io.ts';
 import { buildProgram } from './program.ts';
 import { plainText, safeJson } from './text.ts';
+import { packageVersion } from './version.ts';
 
 /** The `merit` command under Node 24; bin/merit.mjs starts it. */
 
@@ -20,11 +20,6 @@ function onSignal(signal: 'SIGINT' | 'SIGTERM'): void {
 }
 process.on('SIGINT', onSignal);
 process.on('SIGTERM', onSignal);
-
-function versionOf(): string {
-  return (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string })
-    .version;
-}
 
 let exitCode = 0;
 
@@ -107,7 +102,7 @@ function tell(told: Told): void {
 }
 
 async function main(): Promise<number> {
-  const program = buildProgram(versionOf(), runCommand);
+  const program = buildProgram(packageVersion(), runCommand);
   tame(program);
   try {
     await program.parseAsync(process.argv);

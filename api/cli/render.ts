@@ -29,7 +29,11 @@ export function table(columns: readonly Column[], rows: readonly Row[], wide = f
   const shown = columns.filter((column) => wide || column.wide !== true);
   const lines = [
     shown.map((column) => column.head),
-    ...rows.map((row) => shown.map((column, i) => cellText(column.cell(row), i === shown.length - 1 ? Number.POSITIVE_INFINITY : MAX_CELL))),
+    ...rows.map((row) =>
+      shown.map((column, i) =>
+        cellText(column.cell(row), i === shown.length - 1 ? Number.POSITIVE_INFINITY : MAX_CELL),
+      ),
+    ),
   ];
   const widths = shown.map((_column, i) => Math.max(...lines.map((line) => [...(line[i] ?? '')].length)));
   return lines

@@ -94,3 +94,14 @@ export async function put(
     .header('etag', etagOf(outcome.version))
     .send(outcome.view);
 }
+
+/** The filters of a query by name, those that are absent left out. */
+export function filterOf<const Names extends readonly string[]>(
+  request: FastifyRequest,
+  names: Names,
+): { readonly [Name in Names[number]]?: string } {
+  const query = request.query as Readonly<Record<string, string | undefined>>;
+  return Object.fromEntries(names.filter((name) => query[name] !== undefined).map((name) => [name, query[name]])) as {
+    readonly [Name in Names[number]]?: string;
+  };
+}

@@ -18,8 +18,8 @@ export interface Identity {
   readonly principal: string;
   readonly tenant: string;
   readonly functions: readonly ApiFunction[];
-  /** The one producer whose reports it may post; undefined: any, for the one token of an installation on loopback. */
-  readonly producer: string | undefined;
+  /** The producers whose reports it may post; 'any' for the one token of an installation on loopback. */
+  readonly producers: 'any' | readonly string[];
 }
 
 export interface Caller {
@@ -96,12 +96,7 @@ export interface JobsService {
   ): Promise<{ readonly kind: 'asked' | 'ended'; readonly view: View } | undefined>;
   /** What would happen if it were submitted now: offers with price, most it can cost, what is free, and every reason that stands against it. Outside any transaction. */
   plan(caller: Caller, spec: JobSpec): Promise<View>;
-  list(
-    tx: Tx,
-    caller: Caller,
-    filter: JobFilter,
-    page: Page,
-  ): Promise<Rows>;
+  list(tx: Tx, caller: Caller, filter: JobFilter, page: Page): Promise<Rows>;
   get(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
   why(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
   events(tx: Tx, caller: Caller, jobId: string): Promise<readonly View[] | undefined>;

@@ -61,18 +61,20 @@ export async function runEngine(options: EngineOptions, signal: AbortSignal): Pr
   }
 }
 
-/** The scheduler's loops: planning and the saga, and the sweeps. */
-export function schedulerLoops(context: Omit<SagaContext, 'epoch'>, engineUrl: string): readonly LeaderLoop[] {
-  return [
-    {
-      name: 'allocator',
-      run: async (epoch, signal) => {
-        const allocator = new Allocator({ ...context, epoch });
-        const ears = listen(engineUrl, BOOKINGS_CHANNEL, context.clock, signal, () => allocator.wake());
-        await allocator.run(signal);
-        await ears;
-      },
+/** Planning and the saga. */
+export function allocatorLoop(context: Omit<SagaContext, 'epoch'>, engineUrl: string): LeaderLoop {
+  return {
+    name: 'allocator',
+    run: async (epoch, signal) => {
+      const allocator = new Allocator({ ...context, epoch });
+      const ears = listen(engineUrl, BOOKINGS_CHANNEL, context.clock, signal, () => allocator.wake());
+      await allocator.run(signal);
+      await ears;
     },
-    { name: 'reconciler', run: (epoch, signal) => runReconciler({ ...context, epoch }, signal) },
-  ];
+  };
+}
+
+/** The sweeps. */
+export function reconcilerLoop(context: Omit<SagaContext, 'epoch'>): LeaderLoop {
+  return { name: 'reconciler', run: (epoch, signal) => runReconciler({ ...context, epoch }, signal) };
 }

@@ -21,7 +21,13 @@ export interface ServerMetrics {
 /** Every metric of the server, under its Prometheus name. */
 export function serverMetrics(metrics: Metrics): ServerMetrics {
   const leader = metrics.gauge('merit_leader', '1 where this process leads', {});
-  return { http: httpMetrics(metrics), saga: sagaMetrics(metrics), scoring: scoringMetrics(metrics), sequencer: sequencerWatch(metrics), leading: (leads) => leader({}, leads ? 1 : 0) };
+  return {
+    http: httpMetrics(metrics),
+    saga: sagaMetrics(metrics),
+    scoring: scoringMetrics(metrics),
+    sequencer: sequencerWatch(metrics),
+    leading: (leads) => leader({}, leads ? 1 : 0),
+  };
 }
 
 function httpMetrics(metrics: Metrics): HttpMetrics {
@@ -30,7 +36,10 @@ function httpMetrics(metrics: Metrics): HttpMetrics {
     method: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'],
     status_class: ['1xx', '2xx', '3xx', '4xx', '5xx'],
   });
-  const rejected = metrics.counter('rejected_total', 'Bad input refused', { surface: ['http'], code: { atMost: MAX_CODES } });
+  const rejected = metrics.counter('rejected_total', 'Bad input refused', {
+    surface: ['http'],
+    code: { atMost: MAX_CODES },
+  });
   return {
     request: (route, method, statusClass, seconds) => requests({ route, method, status_class: statusClass }, seconds),
     rejected: (code) => rejected({ surface: 'http', code }),
@@ -39,9 +48,21 @@ function httpMetrics(metrics: Metrics): HttpMetrics {
 }
 
 function sagaMetrics(metrics: Metrics): SagaMetrics {
-  const transitions = metrics.counter('merit_booking_transitions_total', 'Transitions of bookings by the state entered', { state: Object.keys(TRANSITIONS) });
-  const latency = metrics.histogram('merit_allocation_latency_seconds', 'From the accepted request to the provider’s acceptance, and to applied', { stage: ['submitted', 'applied'] });
-  const applies = metrics.counter('merit_allocation_applies_total', 'Reservations that came to be applied, or were undone before', { outcome: ['applied', 'undone'] });
+  const transitions = metrics.counter(
+    'merit_booking_transitions_total',
+    'Transitions of bookings by the state entered',
+    { state: Object.keys(TRANSITIONS) },
+  );
+  const latency = metrics.histogram(
+    'merit_allocation_latency_seconds',
+    'From the accepted request to the provider’s acceptance, and to applied',
+    { stage: ['submitted', 'applied'] },
+  );
+  const applies = metrics.counter(
+    'merit_allocation_applies_total',
+    'Reservations that came to be applied, or were undone before',
+    { outcome: ['applied', 'undone'] },
+  );
   return {
     transition: (state) => transitions({ state }),
     requestLatency: (stage, seconds) => latency({ stage }, seconds),
@@ -51,10 +72,16 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
 
 function scoringMetrics(metrics: Metrics): ScoringMetrics {
   const partitions = { partition: { atMost: MAX_PARTITIONS } };
-  const reports = metrics.counter('merit_reports_total', 'Report lines read, by what became of them', { result: ['accepted', 'quarantined', 'duplicate', 'conflict'] });
+  const reports = metrics.counter('merit_reports_total', 'Report lines read, by what became of them', {
+    result: ['accepted', 'quarantined', 'duplicate', 'conflict'],
+  });
   const depth = metrics.gauge('merit_ingest_queue_messages', 'Messages appended and not yet read', partitions);
   const age = metrics.gauge('merit_ingest_lag_seconds', 'Age of the oldest message not yet read', partitions);
-  const processing = metrics.histogram('merit_ingest_flush_seconds', 'One flush, from its first line to its commit', {});
+  const processing = metrics.histogram(
+    'merit_ingest_flush_seconds',
+    'One flush, from its first line to its commit',
+    {},
+  );
   const scoring = metrics.histogram('merit_scoring_seconds', 'The scores of one tick', {});
   const decisions = metrics.counter('merit_promotions_total', 'Decisions taken', { action: ['promote', 'demote'] });
   const retrains = metrics.gauge('merit_retrain_queue_length', 'Retrain requests that wait for a booking or run', {});
@@ -73,7 +100,11 @@ function scoringMetrics(metrics: Metrics): ScoringMetrics {
 
 function sequencerWatch(metrics: Metrics): (log: Log) => SequencerWatch {
   const events = metrics.counter('merit_audit_events_total', 'Audit events given their place in the log', {});
-  const age = metrics.gauge('merit_audit_unsealed_age_seconds', 'Age of the oldest event under no signed checkpoint', {});
+  const age = metrics.gauge(
+    'merit_audit_unsealed_age_seconds',
+    'Age of the oldest event under no signed checkpoint',
+    {},
+  );
   const failures = metrics.counter('merit_audit_failures_total', 'Tries to sequence or sign that failed', {});
   return (log) => ({
     sequenced: (count) => events({}, count),

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
-import { recordPart, forgetPart } from '../../platform/processes.ts';
+import { forgetPart, recordPart } from '../../platform/processes.ts';
 import { type LocalCluster, startLocalCluster } from '../../providers/ray/local-cluster.ts';
 import type { Log } from '../../scheduler/apply/context.ts';
 
@@ -24,14 +24,23 @@ export function noRay(missing: string): OwnRay {
 }
 
 /** Starts (or adopts) the cluster without holding the server up: it takes 10–20 s, the server is ready in one or two. */
-export function startOwnRay(options: { readonly stateDir: string; readonly python: string; readonly log: Log }): OwnRay {
+export function startOwnRay(options: {
+  readonly stateDir: string;
+  readonly python: string;
+  readonly log: Log;
+}): OwnRay {
   const { stateDir, python, log } = options;
   let state: OwnRayAddress | { readonly missing: string } = { missing: 'Merit’s own Ray is still starting' };
   let cluster: LocalCluster | undefined;
   let stopping = false;
   const settled = (async () => {
     try {
-      cluster = await startLocalCluster({ venvDir: dirname(dirname(python)), stateDir: join(stateDir, 'ray'), numCpus: Math.max(2, availableParallelism()), fakeGpus: 0 });
+      cluster = await startLocalCluster({
+        venvDir: dirname(dirname(python)),
+        stateDir: join(stateDir, 'ray'),
+        numCpus: Math.max(2, availableParallelism()),
+        fakeGpus: 0,
+      });
       recordPart(stateDir, { name: 'ray', pid: cluster.pid, group: true });
       state = { address: cluster.address, tokenFile: cluster.tokenFile };
       log.info({ address: cluster.address, adopted: cluster.adopted }, 'Ray answers');

@@ -22,6 +22,11 @@ export function promotionPolicy(sentinelNet: SentinelNet): PromotionPolicy {
     );
     const evidence = { ...verdict.evidence };
     if (verdict.kind === 'deny') return { allow: false, decisionId: '', policyVersion: '', evidence };
-    return { allow: verdict.signatures === 0, decisionId: verdict.decisionId, policyVersion: verdict.policyVersion, evidence };
+    return {
+      allow: verdict.signatures === 0,
+      decisionId: verdict.decisionId,
+      policyVersion: verdict.policyVersion,
+      evidence,
+    };
   };
 }

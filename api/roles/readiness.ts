@@ -1,9 +1,9 @@
-import { POLICY_VERSION_PATH } from '../../peers/sentinelnet/wire.ts';
+import { trailAgeMs } from '../../ledger/audit/sequencer.ts';
 import type { PeerHttp } from '../../peers/peer-call.ts';
+import { POLICY_VERSION_PATH } from '../../peers/sentinelnet/wire.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import type { Database } from '../../platform/postgres.ts';
-import { trailAgeMs } from '../../ledger/audit/sequencer.ts';
 import type { PartStatus } from '../http/services.ts';
 
 const CHECK_TIMEOUT_MS = 2_000;
@@ -24,13 +24,18 @@ export interface ReadinessOptions {
 export function readiness(options: ReadinessOptions): () => Promise<readonly PartStatus[]> {
   const { db, store, clock, leads } = options;
   const checks: readonly (readonly [string, string, () => Promise<string>])[] = [
-    ['postgres', 'start Postgres, or check DATABASE_URL', async () => db.asEngine(async (tx) => `${(await tx.query('select 1')).length} answer`)],
+    [
+      'postgres',
+      'start Postgres, or check DATABASE_URL',
+      async () => db.asEngine(async (tx) => `${(await tx.query('select 1')).length} answer`),
+    ],
     [
       'audit',
       'check the signing key and the server’s log',
       async () => {
         const ageMs = await db.asEngine((tx) => trailAgeMs(tx, clock.now()));
-        if (ageMs > MAX_TRAIL_MS) throw new Error(`the oldest event under no signed checkpoint is ${Math.round(ageMs / 1000)} s old`);
+        if (ageMs > MAX_TRAIL_MS)
+          throw new Error(`the oldest event under no signed checkpoint is ${Math.round(ageMs / 1000)} s old`);
         return 'sealed';
       },
     ],
@@ -38,14 +43,24 @@ export function readiness(options: ReadinessOptions): () => Promise<readonly Par
       'engine',
       'wait for the nomination, or look which process leads',
       async () => {
-        const rows = await db.asEngine((tx) => tx.query<{ holder: string | null }>("select holder from leader_epochs where name = 'engine'"));
+        const rows = await db.asEngine((tx) =>
+          tx.query<{ holder: string | null }>("select holder from leader_epochs where name = 'engine'"),
+        );
         if (!leads() && (rows[0]?.holder ?? null) === null) throw new Error('no process leads');
         return leads() ? 'leads' : `stands by; ${rows[0]?.holder} leads`;
       },
     ],
-    ['object-store', 'check the folder and the disk', async () => store.head("readyz").then(() => "reachable")],
-    ['sentinelnet', 'start SentinelNet, or check its URL and certificates', () => reach(options.sentinelNet, POLICY_VERSION_PATH)],
-    ['finance', 'start Finance, or check its URL and certificates', () => reach(options.finance, '/v1/holds?tenant=readyz&since=0&limit=1')],
+    ['object-store', 'check the folder and the disk', async () => store.head('readyz').then(() => 'reachable')],
+    [
+      'sentinelnet',
+      'start SentinelNet, or check its URL and certificates',
+      () => reach(options.sentinelNet, POLICY_VERSION_PATH),
+    ],
+    [
+      'finance',
+      'start Finance, or check its URL and certificates',
+      () => reach(options.finance, '/v1/holds?tenant=readyz&since=0&limit=1'),
+    ],
   ];
   return () => Promise.all(checks.map(([name, mend, check]) => statusOf(name, mend, check)));
 }
@@ -65,7 +80,15 @@ async function statusOf(name: string, mend: string, check: () => Promise<string>
 }
 
 async function reach(http: PeerHttp, path: string): Promise<string> {
-  const reply = await http({ method: 'GET', path, headers: { accept: 'application/json' }, body: undefined, timeoutMs: CHECK_TIMEOUT_MS, maxReplyBytes: MAX_REPLY_BYTES, signal: AbortSignal.timeout(CHECK_TIMEOUT_MS) });
+  const reply = await http({
+    method: 'GET',
+    path,
+    headers: { accept: 'application/json' },
+    body: undefined,
+    timeoutMs: CHECK_TIMEOUT_MS,
+    maxReplyBytes: MAX_REPLY_BYTES,
+    signal: AbortSignal.timeout(CHECK_TIMEOUT_MS),
+  });
   if (reply.status >= 500) throw new Error(`it answers ${reply.status}`);
   return `answers ${reply.status}`;
 }

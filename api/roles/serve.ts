@@ -1,34 +1,32 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { OperatingError } from '../../core/operating-error.ts';
 import { runSequencer } from '../../ledger/audit/sequencer.ts';
 import { finance as financeClient } from '../../peers/finance/client.ts';
 import type { PeerHttp } from '../../peers/peer-call.ts';
 import { sentinelNet as sentinelClient } from '../../peers/sentinelnet/client.ts';
 import type { Clock } from '../../platform/clock.ts';
+import type { ServerConfig } from '../../platform/config.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openDatabase } from '../../platform/postgres.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
-import { REPORTS_TOPIC } from '../../scheduler/apply/keep-artifacts.ts';
 import type { Log, SagaContext } from '../../scheduler/apply/context.ts';
-import { runConsumer } from '../../scoring/ingest/consumer.ts';
+import { REPORTS_TOPIC } from '../../scheduler/apply/keep-artifacts.ts';
 import type { ScoringContext } from '../../scoring/context.ts';
+import { runConsumer } from '../../scoring/ingest/consumer.ts';
 import { runRetrains } from '../../scoring/retrain/retrain-worker.ts';
 import { roomServices } from '../http/rooms.ts';
 import { buildHttpServer } from '../http/server.ts';
-import { tokenIdentity } from '../http/token.ts';
-import { type LeaderLoop, runEngine, schedulerLoops } from './engine.ts';
+import { tokenIdentifier } from '../http/token.ts';
+import { allocatorLoop, type LeaderLoop, reconcilerLoop, runEngine } from './engine.ts';
 import { serverMetrics } from './metrics.ts';
 import type { OwnRay } from './own-ray.ts';
 import { promotionPolicy } from './promotion-policy.ts';
 import { PoolProviders } from './provider-source.ts';
 import { readiness } from './readiness.ts';
 
-/** Connections of each of the two roles. */
-const MAX_CONNECTIONS = 16;
 /** The embedded log's partitions. */
 const PARTITIONS = 1;
 
@@ -42,12 +40,9 @@ export interface ServerOptions {
   readonly sentinelNet: PeerHttp;
   readonly finance: PeerHttp;
   readonly ownRay: OwnRay;
-  readonly host: string;
-  readonly port: number;
+  readonly config: Pick<ServerConfig, 'listen' | 'tenant' | 'maxConnections' | 'objectStoreDir' | 'signerKeyFile' | 'roles' | 'intervals'>;
   /** The bearer token that people and the CLI use. */
   readonly token: string;
-  readonly tenant: string;
-  readonly outputFolders: readonly string[];
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -61,19 +56,19 @@ export interface Server {
 
 /** The server on a migrated database: its doors now, its engine whenever this process leads. */
 export async function startServer(options: ServerOptions): Promise<Server> {
-  const { clock, log, stateDir } = options;
-  const db = openDatabase({ appUrl: options.appUrl, engineUrl: options.engineUrl, maxConnections: MAX_CONNECTIONS });
+  const { clock, config, log, stateDir } = options;
+  const db = openDatabase({ appUrl: options.appUrl, engineUrl: options.engineUrl, maxConnections: config.maxConnections });
   const closers: (() => Promise<unknown>)[] = [() => db.close()];
   try {
     await db.asEngine(async (tx) => {
-      await tx.execute('insert into tenants (tenant) values ($1) on conflict do nothing', [options.tenant]);
+      await tx.execute('insert into tenants (tenant) values ($1) on conflict do nothing', [config.tenant]);
       await createTopic(tx, REPORTS_TOPIC, PARTITIONS);
     });
     const metrics = serverMetrics(createMetrics({ processMetrics: true }));
     const eventLog = openPostgresEventLog({ db, listenUrl: options.engineUrl, appendAs: 'engine' });
     closers.unshift(() => eventLog.close());
-    const store = await openFileObjectStore({ root: join(stateDir, 'objects') });
-    const signer = await openFileSigner({ path: join(stateDir, 'signer.pem'), create: true });
+    const store = await openFileObjectStore({ root: config.objectStoreDir });
+    const signer = await openFileSigner({ path: config.signerKeyFile, create: true });
     const providers = new PoolProviders({ db, clock, stateDir, ownRay: options.ownRay });
     closers.unshift(() => providers.close());
     const sentinelNet = sentinelClient({ http: options.sentinelNet });
@@ -86,17 +81,29 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       store,
       eventLog,
       stateDir,
-      outputFolders: options.outputFolders,
+      planEveryMs: config.intervals.planMs,
+      sweepEveryMs: config.intervals.reconcileMs,
+      idempotencyRetentionMs: config.intervals.idempotencyRetentionMs,
       tag: `merit-${options.instanceId}`,
       log,
       metrics: metrics.saga,
     };
-    const scoring = (epoch: bigint): ScoringContext => ({ db, epoch, clock, eventLog, signer, policy: promotionPolicy(sentinelNet), metrics: metrics.scoring, log });
+    const scoring = (epoch: bigint): ScoringContext => ({
+      db,
+      epoch,
+      clock,
+      eventLog,
+      signer,
+      policy: promotionPolicy(sentinelNet),
+      metrics: metrics.scoring,
+      log,
+    });
     const loops: readonly LeaderLoop[] = [
       { name: 'sequencer', run: (epoch, signal) => runSequencer({ db, epoch, signer, clock, watch: metrics.sequencer(log) }, signal) },
-      ...schedulerLoops(saga, options.engineUrl),
-      { name: 'consumer', run: (epoch, signal) => runConsumer(scoring(epoch), signal) },
-      { name: 'retrains', run: (epoch, signal) => runRetrains(scoring(epoch), signal) },
+      ...(config.roles.has('allocator') ? [allocatorLoop(saga, options.engineUrl)] : []),
+      ...(config.roles.has('reconciler') ? [reconcilerLoop(saga)] : []),
+      ...(config.roles.has('ingest') ? [{ name: 'consumer', run: (epoch: bigint, signal: AbortSignal) => runConsumer(scoring(epoch), signal) }] : []),
+      ...(config.roles.has('allocator') ? [{ name: 'retrains', run: (epoch: bigint, signal: AbortSignal) => runRetrains(scoring(epoch), signal) }] : []),
     ];
     const stopEngine = new AbortController();
     let epoch: bigint | undefined;
@@ -127,8 +134,20 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         metrics: metrics.http,
         cursorSecret: randomBytes(32),
         allowedHosts: [],
-        identify: tokenIdentity({ token: options.token, tenant: options.tenant }),
-        readiness: readiness({ db, store, clock, leads: () => epoch !== undefined, sentinelNet: options.sentinelNet, finance: options.finance }),
+        identify: tokenIdentifier(options.token, {
+          principal: 'token:local',
+          tenant: config.tenant,
+          functions: ['read', 'submit', 'report', 'operate'],
+          producers: 'any',
+        }),
+        readiness: readiness({
+          db,
+          store,
+          clock,
+          leads: () => epoch !== undefined,
+          sentinelNet: options.sentinelNet,
+          finance: options.finance,
+        }),
         store,
         eventLog,
         providers,
@@ -137,7 +156,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       }),
     );
     closers.unshift(() => app.close());
-    const url = await listenOn(app, options.host, options.port);
+    const url = await listenOn(app, config.listen.host, config.listen.port);
     return { url, stop: once(closers) };
   } catch (error) {
     await once(closers)();
@@ -161,7 +180,13 @@ async function listenOn(app: ReturnType<typeof buildHttpServer>, host: string, p
     return await app.listen({ host, port });
   } catch (cause) {
     const code = (cause as { code?: unknown }).code;
-    const mend = code === 'EADDRINUSE' ? `stop what listens there, or start with --port ${port === 0 ? 0 : port + 1}` : 'choose another host or port';
-    throw new OperatingError('conflict', 'never', `listening on ${host}:${port}`, { cause: code === 'EADDRINUSE' ? 'the port is in use' : cause, mend });
+    const mend =
+      code === 'EADDRINUSE'
+        ? `stop what listens there, or start with --port ${port === 0 ? 0 : port + 1}`
+        : 'choose another host or port';
+    throw new OperatingError('conflict', 'never', `listening on ${host}:${port}`, {
+      cause: code === 'EADDRINUSE' ? 'the port is in use' : cause,
+      mend,
+    });
   }
 }

@@ -19,10 +19,23 @@ export interface StartedSimulators {
 }
 
 /** Starts the shipped simulators of both peers as one child with the development certificates. It ends when this process does, however that ends. */
-export async function startSimulatorProcess(options: { readonly stateDir: string; readonly certificates: string; readonly clock: Clock }): Promise<StartedSimulators> {
+export async function startSimulatorProcess(options: {
+  readonly stateDir: string;
+  readonly certificates: string;
+  readonly clock: Clock;
+}): Promise<StartedSimulators> {
   const { stateDir, certificates, clock } = options;
   const script = fileURLToPath(new URL('../../peers/simulators.ts', import.meta.url));
-  const args = ['--conditions=merit-source', script, '--state', stateDir, '--tls', certificates, '--caller', devSpiffeId('merit')];
+  const args = [
+    '--conditions=merit-source',
+    script,
+    '--state',
+    stateDir,
+    '--tls',
+    certificates,
+    '--caller',
+    devSpiffeId('merit'),
+  ];
   // A group of its own: Ctrl-C on the terminal ends the server first, which then ends it.
   const child = spawn(process.execPath, args, { stdio: ['pipe', 'ignore', 'pipe'], detached: true });
   child.stdin.on('error', () => {});
@@ -47,7 +60,9 @@ export async function startSimulatorProcess(options: { readonly stateDir: string
     }
     if (child.exitCode !== null || child.signalCode !== null || clock.now() > deadline) {
       child.kill('SIGKILL');
-      throw new OperatingError('part-missing', 'safe', 'starting the simulators of SentinelNet and Finance', { cause: said.trim() || 'they did not come up in time' });
+      throw new OperatingError('part-missing', 'safe', 'starting the simulators of SentinelNet and Finance', {
+        cause: said.trim() || 'they did not come up in time',
+      });
     }
     await clock.sleep(POLL_MS);
   }

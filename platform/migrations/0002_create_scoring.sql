@@ -401,5 +401,5 @@ grant update (state, seat, actor, trace_id) on candidates to merit_app;
 grant update on suites, models, model_versions, model_aliases, candidates, suite_states, watches, seats, evidence_sums, evidence_edge,
                 tick_reports, series, panes, pane_buckets, watermarks, scores, rescore_ranges, policy_questions, retrain_requests,
                 input_counters to merit_engine;
-grant delete on evidence_edge, tick_reports, panes, pane_buckets, dedup_blocks, rescore_ranges to merit_engine;
+grant delete on evidence_sums, evidence_edge, tick_reports, panes, pane_buckets, dedup_blocks, rescore_ranges to merit_engine;
 grant usage on all sequences in schema public to merit_engine;

@@ -39,8 +39,11 @@ export interface SagaContext {
   readonly eventLog: EventLog;
   /** Folder for outputs and unpacked code, shared with providers on this machine. */
   readonly stateDir: string;
-  /** Absolute folders besides its own that `file:` outputs may lie in. */
-  readonly outputFolders: readonly string[];
+  /** Between two looks of the planner when nothing woke it, and between two sweeps. */
+  readonly planEveryMs: number;
+  readonly sweepEveryMs: number;
+  /** Replies to repeated requests are kept this long. */
+  readonly idempotencyRetentionMs: number;
   /** Ownership tag of this installation at every provider. */
   readonly tag: string;
   readonly log: Log;

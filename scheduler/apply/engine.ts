@@ -13,9 +13,6 @@ import { releaseAll } from './release.saga.ts';
 import { keepReasons, reserve } from './reserve.ts';
 import { watchRun } from './run.saga.ts';
 
-/** Without a wake-up the live bookings are looked at this often. */
-const POLL_MS = 1_000;
-
 interface Pause {
   readonly untilMs: number;
   readonly tries: number;
@@ -146,7 +143,7 @@ export class Allocator {
       return await runInTraceId(booking.traceId, span);
     } catch (error) {
       if (error instanceof StaleBooking) return { kind: 'idle', againInMs: 0 };
-      if (error instanceof StaleLeader) return { kind: 'idle', againInMs: POLL_MS };
+      if (error instanceof StaleLeader) return { kind: 'idle', againInMs: this.#ctx.planEveryMs };
       const why = error instanceof Error ? error.message : String(error);
       const expected = error instanceof OperatingError || error instanceof ProviderError || isDatabaseAway(error);
       this.#ctx.log[expected ? 'warn' : 'error'](
@@ -197,13 +194,13 @@ export class Allocator {
       case 'expired':
       case 'cancelled':
       case 'revoked':
-        return Promise.resolve({ kind: 'idle', againInMs: POLL_MS });
+        return Promise.resolve({ kind: 'idle', againInMs: ctx.planEveryMs });
     }
   }
 
   #nextPauseMs(): number {
     const nowMs = this.#ctx.clock.now();
-    let next = POLL_MS;
+    let next = this.#ctx.planEveryMs;
     for (const [id, { untilMs }] of this.#paused)
       if (!this.#inFlight.has(id)) next = Math.min(next, Math.max(20, untilMs - nowMs));
     return next;

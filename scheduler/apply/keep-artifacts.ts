@@ -89,7 +89,7 @@ async function collected(
       uri,
       store: ctx.store,
       keyPrefix: prefix,
-      allowedFolders: [join(ctx.stateDir, 'outputs'), ...ctx.outputFolders],
+      allowedFolders: [join(ctx.stateDir, 'outputs')],
       signal: AbortSignal.timeout(COLLECT_TIMEOUT_MS),
     });
     if (found.kind === 'refused') return refused(found.refusals.map(refusalText).join('; '));

@@ -6,7 +6,6 @@ import type { SagaContext } from '../apply/context.ts';
 import { PROVIDER_TIMEOUT_MS } from '../apply/limits.ts';
 import { type OwnedAttempt, planSweep } from './plan.ts';
 
-const SWEEP_EVERY_MS = 15_000;
 const MAX_EXPIRIES = 1_000;
 
 interface PoolRow {
@@ -28,13 +27,15 @@ export async function runReconciler(ctx: SagaContext, signal: AbortSignal): Prom
       if (!isDatabaseAway(error) && !(error instanceof OperatingError)) throw error;
       ctx.log.warn({ error: String(error) }, 'the reconciler cannot reach its state; it tries again');
     }
-    await ctx.clock.sleep(SWEEP_EVERY_MS, signal);
+    await ctx.clock.sleep(ctx.sweepEveryMs, signal);
   }
 }
 
 /** One turn over all pools. `suspects` carries what looked orphaned from turn to turn. */
 export async function sweepOnce(ctx: SagaContext, suspects: Map<string, ReadonlySet<string>>): Promise<void> {
-  await ctx.db.asLeader(ctx.epoch, (tx) => expire(tx, ctx.clock.now(), MAX_EXPIRIES));
+  const nowMs = ctx.clock.now();
+  await ctx.db.asLeader(ctx.epoch, (tx) => expire(tx, nowMs, MAX_EXPIRIES));
+  await ctx.db.asLeader(ctx.epoch, (tx) => tx.execute('delete from idempotency_keys where created_at < $1', [new Date(nowMs - ctx.idempotencyRetentionMs)]));
   const pools = await ctx.db.asEngine((tx) =>
     tx.query<PoolRow>('select tenant, pool from pools order by tenant, pool'),
   );

@@ -3,7 +3,7 @@ import type { LogMessage } from '../../platform/event-log.ts';
 import { isDatabaseAway, StaleLeader } from '../../platform/postgres.ts';
 import { newTraceId, type ScoringContext } from '../context.ts';
 import { prepareSuites } from '../promotion/prepare-suites.ts';
-import { settleTick } from '../promotion/settle-tick.ts';
+import { type Settled, settleTick } from '../promotion/settle-tick.ts';
 import { advanceSuite } from './advance-suite.ts';
 import { DedupIndex } from './dedup-index.ts';
 import { loadDedup } from './load-dedup.ts';
@@ -22,6 +22,7 @@ const MAX_READ_BYTES = 4 * 1024 * 1024;
 export const MAX_MESSAGE_TRIES = 3;
 const RETRY_MS = 200;
 const DATABASE_RETRY_MS = 1_000;
+const SETTLE_RETRY_MS = 1_000;
 /** The longest sleep: retries, idle partitions and candidates registered meanwhile are looked at this often. */
 const IDLE_WAIT_MS = 1_000;
 
@@ -131,7 +132,15 @@ export class Consumer {
   }
 
   async #settle(key: string, ref: SuiteRef, signal: AbortSignal): Promise<void> {
-    const settled = await settleTick(this.#ctx, ref, signal);
+    let settled: Settled;
+    try {
+      settled = await settleTick(this.#ctx, ref, signal);
+    } catch (error) {
+      // The signer is away: like an unanswered policy question, it holds up this suite's decisions only.
+      if (!(error instanceof OperatingError) || isDatabaseAway(error.cause)) throw error;
+      this.#ctx.log.warn({ suite: ref.name, error: error.message }, 'a decision could not be signed yet');
+      settled = { kind: 'waiting', untilMs: this.#ctx.clock.now() + SETTLE_RETRY_MS };
+    }
     this.#unsettled.delete(key);
     if (settled.kind === 'waiting') this.#unsettled.set(key, { ref, fromMs: settled.untilMs });
     // Behind a judged tick there may be more.

@@ -9,25 +9,32 @@ const HOUR_MS = 3_600_000;
 
 /** Old rows go once an hour of event time, not at every tick. */
 export function isPruneDue(before: SuiteState, after: SuiteState): boolean {
-  if (before.watermarkMs === null || after.watermarkMs === null) return false;
-  return Math.floor(after.watermarkMs / HOUR_MS) > Math.floor(before.watermarkMs / HOUR_MS);
+  if (before.scoredTickMs === null || after.scoredTickMs === null) return false;
+  return Math.floor(after.scoredTickMs / HOUR_MS) > Math.floor(before.scoredTickMs / HOUR_MS);
 }
 
 /** Deletes what no window, late report or duplicate can reach any more. Returns how many reports the dedup state forgot. */
 export async function prune(tx: Tx, state: SuiteState): Promise<number> {
-  const { tenant, suite, watermarkMs } = state;
-  if (watermarkMs === null) return 0;
+  const { tenant, suite, watermarkMs, scoredTickMs } = state;
+  if (watermarkMs === null || scoredTickMs === null) return 0;
+  // Behind the published tick, not the watermark: after a jump of event time ticks are still to be published from old panes.
   for (const table of ['pane_buckets', 'panes']) {
     for (const resolution of RESOLUTIONS) {
       await tx.execute(
         `delete from ${table} where resolution = $3 and start_ms < $4
            and series_id in (select series_id from series where tenant = $1 and suite = $2)`,
-        [tenant, suite.name, resolutionMinutes(resolution), keptFromMs(resolution, watermarkMs)],
+        [tenant, suite.name, resolutionMinutes(resolution), keptFromMs(resolution, scoredTickMs)],
       );
     }
   }
   // A tick that waits for its decision keeps its rows.
-  const oldestMs = Math.min(watermarkMs - MAX_LATENESS_MS, state.decidedTickMs ?? watermarkMs);
+  const oldestMs = Math.min(scoredTickMs - MAX_LATENESS_MS, state.decidedTickMs ?? scoredTickMs);
   await tx.execute('delete from tick_reports where tenant = $1 and suite = $2 and tick_ms < $3', [tenant, suite.name, oldestMs]);
+  // What a watch counted that ended long ago: its decision carries the sums it rested on.
+  await tx.execute(
+    `delete from evidence_sums where watch_id in
+       (select watch_id from watches where tenant = $1 and suite = $2 and closed_tick_ms < $3)`,
+    [tenant, suite.name, oldestMs],
+  );
   return pruneDedup(tx, tenant, suite.name, watermarkMs);
 }

@@ -43,6 +43,8 @@ interface View {
   readonly read: ReadOffsets;
   readonly waitingTicks: number;
   readonly compositeByTick: ReadonlyMap<number, number>;
+  /** Of the message that made the tick final. */
+  readonly traceId: string;
 }
 
 interface Question {
@@ -90,7 +92,12 @@ async function loadView(tx: Tx, ref: SuiteRef): Promise<View | undefined> {
     outcome.decision === null
       ? new Map<number, number>()
       : await loadComposites(tx, state, outcome.decision.model, tickMs, outcome.decision.evidence.run);
-  return { state, tickMs, watches, outcome, questions, read, waitingTicks: ticks.length, compositeByTick };
+  const traces = await tx.query<{ trace_id: string }>(
+    'select trace_id from scores where tenant = $1 and suite = $2 and suite_hash = $3 and tick_ms = $4 and model = $5',
+    [ref.tenant, ref.name, state.suite.hash, tickMs, outcome.decision?.model ?? ''],
+  );
+  const traceId = traces[0]?.trace_id ?? state.traceId ?? newTraceId();
+  return { state, tickMs, watches, outcome, questions, read, waitingTicks: ticks.length, compositeByTick, traceId };
 }
 
 function answersOf(questions: readonly Question[]): ReadonlyMap<string, PolicyAnswer> {
@@ -154,8 +161,7 @@ async function saveAll(ctx: ScoringContext, questions: readonly Question[], sql:
 }
 
 async function commit(ctx: ScoringContext, view: View): Promise<'promote' | 'demote' | null> {
-  const { state, tickMs, outcome, read } = view;
-  const traceId = state.traceId ?? newTraceId();
+  const { state, tickMs, outcome, read, traceId } = view;
   const { decision } = outcome;
   if (decision === null) {
     await ctx.db.asLeader(ctx.epoch, async (tx) => {

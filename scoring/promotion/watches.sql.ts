@@ -138,9 +138,15 @@ interface CandidateRow {
   readonly trace_id: string;
 }
 
-/** Opens the challenges of candidates that requests registered since, in their order; a seat by hand needs no contest. */
+/** Ends the challenges of candidates withdrawn since, and opens those registered since, in their order; a seat by hand needs no contest. */
 export async function admitCandidates(tx: Tx, clock: Clock, state: SuiteState, read: ReadOffsets): Promise<void> {
   const { tenant, suite } = state;
+  await tx.execute(
+    `update watches w set closed_tick_ms = $3 from candidates c
+     where w.tenant = $1 and w.suite = $2 and w.closed_tick_ms is null and w.role = 'candidate'
+       and c.tenant = $1 and c.suite = $2 and c.version = w.model and c.state = 'withdrawn'`,
+    [tenant, suite.name, state.decidedTickMs ?? 0],
+  );
   const rows = await tx.query<CandidateRow>(
     `select version, seat, actor, trace_id from candidates where tenant = $1 and suite = $2 and state = 'registered'
      order by created_at, version for update`,

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { canonicalBytes, canonicalText, type Json } from '../../core/canonical.ts';
+import { canonicalBytes, type Json } from '../../core/canonical.ts';
 import { leafHash, rootOf, sameHash } from '../../core/merkle.ts';
 import { appendAudit, appendAudits, type NewAuditEvent } from '../../ledger/audit/append.ts';
 import { parseNote, verifyNote } from '../../ledger/audit/checkpoint.ts';

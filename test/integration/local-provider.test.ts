@@ -51,9 +51,9 @@ function spec(fields: Partial<AttemptSpec> = {}): AttemptSpec {
 
 const gpus = (gpuMilli: bigint) => ({ resources: { gpuMilli, cpuMilli: 100n, memoryBytes: 0n } });
 
-async function until(key: string, state: Observation['state']): Promise<Observation> {
+async function until(key: string, state: Observation['state'], asked = provider): Promise<Observation> {
   for (;;) {
-    const observation = await provider.observe(key, signal);
+    const observation = await asked.observe(key, signal);
     if (observation.state === state) return observation;
     await new Promise((resolve) => setTimeout(resolve, 30));
   }
@@ -172,10 +172,10 @@ describe('a job on this machine', () => {
       await inOtherMerit(one, "await provider.submit(spec, signal); process.kill(process.pid, 'SIGKILL');"),
     ).toMatchObject({ signal: 'SIGKILL' });
     const next = await open();
-    expect(await next.observe(one.key, signal)).toMatchObject({ state: 'running' });
+    await until(one.key, 'running', next);
     expect(await next.list('here', signal)).toMatchObject([{ key: one.key, live: true }]);
     await writeFile(join(root, '.go'), '');
-    expect(await until(one.key, 'ended')).toMatchObject({ outcome: 'failed', exitCode: 42 });
+    expect(await until(one.key, 'ended', next)).toMatchObject({ outcome: 'failed', exitCode: 42 });
   });
 
   test('that a Merit intended and never started is absent, holds nothing, and can be submitted again', async () => {

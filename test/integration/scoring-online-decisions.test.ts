@@ -6,7 +6,7 @@ import type { Signer } from '../../platform/signer.ts';
 import type { PromotionPolicy } from '../../scoring/context.ts';
 import { suiteChecksum } from '../../scoring/read/checksum.ts';
 import { listDecisions } from '../../scoring/read/promotions.ts';
-import { addVersion, getModel } from '../../scoring/registry/models.ts';
+import { addVersion, getModel, retireVersion } from '../../scoring/registry/models.ts';
 import { getSuite } from '../../scoring/registry/suites.ts';
 import { FIRST_BACKOFF_MS, MAX_RETRAIN_ATTEMPTS, retrainRound } from '../../scoring/retrain/retrain-worker.ts';
 import { listRetrains, requestRetrain } from '../../scoring/retrain/request-retrain.ts';
@@ -214,19 +214,34 @@ describe('policy', () => {
     expect(promotion!.signed.record.policy).toMatchObject({ policyVersion: 'p1' });
   });
 
-  test('a signer that fails leaves no trace of the decision, and the same tick is decided later', async () => {
+  test('a signer that is away leaves no trace of the decision and stops no scores; the same tick is decided later', async () => {
     await tenantWith('unsigned');
     await h.send('unsigned', live.slice(0, 45).map(lineOf).join(''));
     const broken: Signer = { ...h.signer, sign: async () => Promise.reject(new OperatingError('unreachable', 'safe', 'signing')) };
-    await expect(h.drain(h.context({ signer: broken }))).rejects.toBeInstanceOf(OperatingError);
+    await h.drain(h.context({ signer: broken }));
     expect(await decisions('unsigned')).toEqual([]);
     expect(await seat('unsigned')).toBeNull();
+    const scored = (await base.db.asTenant('unsigned', (tx) => getSuite(tx, 'unsigned', 'digits')))!.scoredTick;
+    expect(scored).toBe(new Date(EPOCH_MS + 44 * 60_000).toISOString());
     await h.drain();
     expect((await decisions('unsigned')).map((one) => one.signed.record.tick)).toEqual([(await decisions('small')).at(-1)!.signed.record.tick]);
   });
 });
 
 describe('the registry', () => {
+  test('a candidate that is retired leaves the contest', async () => {
+    const by = await tenantWith('retired');
+    await h.send('retired', live.slice(0, 20).map(lineOf).join(''));
+    await h.drain();
+    await base.db.asTenant('retired', (tx) => retireVersion(tx, by, 'ranker', 'ranker-v1'));
+    await h.send('retired', live.slice(20, 45).map(lineOf).join(''));
+    await h.drain();
+    expect(await decisions('retired')).toEqual([]);
+    expect((await base.db.asTenant('retired', (tx) => getSuite(tx, 'retired', 'digits')))!.candidates).toEqual([]);
+    const open = await base.db.asTenant('retired', (tx) => tx.query('select 1 from watches where closed_tick_ms is null'));
+    expect(open).toEqual([]);
+  });
+
   test('a version seated by hand is the incumbent without a contest', async () => {
     const by = await tenantWith('byhand');
     await base.db.asTenant('byhand', (tx) => addVersion(tx, by, { model: 'ranker', version: 'chosen', seat: true }));

@@ -167,8 +167,8 @@ export async function currentEpoch(db: Database): Promise<bigint> {
   return rows[0]!.epoch;
 }
 
-/** The checksum that the pure rules give for these reports: what every order, batching and crash must come to. */
-export function referenceChecksum(suite: Suite, reports: readonly object[]): string {
+/** The checksum that the pure rules give for these reports (ticks up to `finalMs` only): what every order, batching and crash must come to. */
+export function referenceChecksum(suite: Suite, reports: readonly object[], finalMs = Number.POSITIVE_INFINITY): string {
   const table = new PaneTable(suite.hash);
   let watermarkMs = Number.NEGATIVE_INFINITY;
   for (const report of reports) {
@@ -182,7 +182,7 @@ export function referenceChecksum(suite: Suite, reports: readonly object[]): str
   const panes = table.rows();
   const rows: string[] = [];
   const first = Math.min(...panes.map((pane) => pane.paneStartMs));
-  for (let tick = tickAt(first, suite.tickMs); tick <= watermarkMs; tick += suite.tickMs) {
+  for (let tick = tickAt(first, suite.tickMs); tick <= Math.min(watermarkMs, finalMs); tick += suite.tickMs) {
     const models = scoreModels({ suite, atMs: tick, models: windowSumsFromPanes(suite, tick, panes) });
     for (const model of models) rows.push(...checksumRows(suite, tick, model));
   }

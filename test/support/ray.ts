@@ -26,7 +26,11 @@ export function pythonVenv(): string {
  * MERIT_REQUIRE_PARTS=1 (CI): there, a missing part is a failure and never a skip.
  */
 export function rayMissing(): string | undefined {
-  if (sharedRay() !== undefined) return undefined;
+  return sharedRay() === undefined ? rayInstallMissing() : undefined;
+}
+
+/** The same for tests that start a Ray themselves, whatever the run shares. */
+export function rayInstallMissing(): string | undefined {
   const venv = pythonVenv();
   try {
     accessSync(join(venv, 'bin', 'ray'), constants.X_OK);

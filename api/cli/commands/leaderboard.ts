@@ -10,7 +10,9 @@ export default async function leaderboard(invocation: Invocation): Promise<numbe
   const { args, options, io } = invocation;
   const format = options.output as Format;
   const client = await connect(invocation);
-  const board = await client.get<Row>(`/v1/leaderboards/${encodeURIComponent(args[0] ?? '')}`);
+  const board = await client.get<Row>(
+    `/v1/leaderboards/${encodeURIComponent(args[0] ?? '')}${format === 'json' || format === 'yaml' ? '?checksum=true' : ''}`,
+  );
   if (format === 'json' || format === 'yaml') await showOne(io, format, RANKING, board);
   else await showList(io, format, RANKING, Array.isArray(board.models) ? (board.models as readonly Row[]) : []);
   return EXIT.ok;

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
-import type { Readable, Writable } from 'node:stream';
+import { addAbortSignal, type Readable, type Writable } from 'node:stream';
 import { type Refusal, RefusedInput, refusalText, refuse } from '../../../core/refusal.ts';
 import { isWritableInstant, parseRfc3339 } from '../../../core/rfc3339.ts';
 import { parseSuite, type Suite } from '../../../core/suite.ts';
@@ -104,7 +104,7 @@ function scoreAll(
   return scoreStream({
     suite,
     atMs,
-    sources: openReports(reports, io.stdin),
+    sources: openReports(reports, io.stdin, io.signal),
     signal: io.signal,
     onChunk: async (notices, source, linesDone) => {
       if (notices.length > 0) {
@@ -203,8 +203,16 @@ async function checkReports(paths: readonly string[], refusals: Refusal[]): Prom
   }
 }
 
-function* openReports(paths: readonly string[], stdin: Readable): Generator<AsyncIterable<Uint8Array>> {
-  for (const path of paths) yield path === '-' ? stdin : createReadStream(path, { highWaterMark: READ_BYTES });
+/** An abort ends a read that waits for input, as a terminal's does. */
+function* openReports(
+  paths: readonly string[],
+  stdin: Readable,
+  signal: AbortSignal | undefined,
+): Generator<AsyncIterable<Uint8Array>> {
+  for (const path of paths) {
+    const source = path === '-' ? stdin : createReadStream(path, { highWaterMark: READ_BYTES });
+    yield signal === undefined ? source : addAbortSignal(signal, source);
+  }
 }
 
 async function refused(

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { Type } from '../../../core/schema.ts';
-import { page } from '../answer.ts';
+import { filterOf, page } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
 import { callerOf } from '../guard.ts';
 import { AnyView, Literal, listOf, pageQuery, replies } from '../schemas.ts';
@@ -21,8 +21,7 @@ export function auditRoutes(context: RouteContext): void {
       },
     },
     (request) => {
-      const { subject, type } = request.query as { subject?: string; type?: string };
-      const filter = { ...(subject === undefined ? {} : { subject }), ...(type === undefined ? {} : { type }) };
+      const filter = filterOf(request, ['subject', 'type']);
       return page(context, request, `audit ${JSON.stringify(filter)}`, (tx, caller, at) =>
         services.audit.events(tx, caller, filter, at),
       );

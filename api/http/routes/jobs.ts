@@ -1,7 +1,7 @@
 import { isBookingId } from '../../../core/ids.ts';
 import { JobFile, jobSpec } from '../../../core/job.ts';
 import { Type } from '../../../core/schema.ts';
-import { found, mutate, page, read } from '../answer.ts';
+import { filterOf, found, mutate, page, read } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
 import { callerOf } from '../guard.ts';
 import { MAX_CODE_UPLOAD_BYTES, MAX_LOG_PIECE_BYTES } from '../limits.ts';
@@ -93,12 +93,7 @@ function readRoutes(context: RouteContext): void {
       },
     },
     (request) => {
-      const { state, division, model } = request.query as { state?: string; division?: string; model?: string };
-      const filter = {
-        ...(state === undefined ? {} : { state }),
-        ...(division === undefined ? {} : { division }),
-        ...(model === undefined ? {} : { model }),
-      };
+      const filter = filterOf(request, ['state', 'division', 'model', 'name']);
       return page(context, request, `jobs ${JSON.stringify(filter)}`, (tx, caller, at) =>
         services.jobs.list(tx, caller, filter, at),
       );

@@ -58,17 +58,41 @@ function versionRoutes(context: RouteContext): void {
   const { app, services } = context;
   app.get(
     '/v1/models/:name/versions',
-    { schema: { summary: 'Versions of a model, oldest first', tags, params: NameParams, response: replies({ 200: listOf(AnyView) }) } },
+    {
+      schema: {
+        summary: 'Versions of a model, oldest first',
+        tags,
+        params: NameParams,
+        response: replies({ 200: listOf(AnyView) }),
+      },
+    },
     async (request) => {
       const { name } = request.params as { name: string };
-      return { items: found(await read(context, request, (tx, caller) => services.scoring.versions(tx, caller, name)), 'model') };
+      return {
+        items: found(
+          await read(context, request, (tx, caller) => services.scoring.versions(tx, caller, name)),
+          'model',
+        ),
+      };
     },
   );
   const VersionParams = Type.Object({ name: Name, version: Name }, { additionalProperties: false });
-  const VersionBody = Type.Object({ seat: Type.Optional(Type.Boolean({ description: 'make it the incumbent without a contest' })) }, { additionalProperties: false });
+  const VersionBody = Type.Object(
+    { seat: Type.Optional(Type.Boolean({ description: 'make it the incumbent without a contest' })) },
+    { additionalProperties: false },
+  );
   app.put(
     '/v1/models/:name/versions/:version',
-    { config: { needs: 'operate' }, schema: { summary: 'Add a version by hand: a candidate of the model’s suite', tags, params: VersionParams, body: VersionBody, response: replies({ 200: AnyView }) } },
+    {
+      config: { needs: 'operate' },
+      schema: {
+        summary: 'Add a version by hand: a candidate of the model’s suite',
+        tags,
+        params: VersionParams,
+        body: VersionBody,
+        response: replies({ 200: AnyView }),
+      },
+    },
     (request) => {
       const { name, version } = request.params as { name: string; version: string };
       const { seat = false } = request.body as { seat?: boolean };
@@ -79,7 +103,16 @@ function versionRoutes(context: RouteContext): void {
   const AliasBody = Type.Object({ version: Name }, { additionalProperties: false });
   app.put(
     '/v1/models/:name/aliases/:alias',
-    { config: { needs: 'operate' }, schema: { summary: 'Point an alias at a version', tags, params: AliasParams, body: AliasBody, response: replies({ 200: AnyView }) } },
+    {
+      config: { needs: 'operate' },
+      schema: {
+        summary: 'Point an alias at a version',
+        tags,
+        params: AliasParams,
+        body: AliasBody,
+        response: replies({ 200: AnyView }),
+      },
+    },
     (request) => {
       const { name, alias } = request.params as { name: string; alias: string };
       const { version } = request.body as { version: string };

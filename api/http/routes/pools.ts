@@ -1,7 +1,7 @@
 import { isBookingId } from '../../../core/ids.ts';
 import { Type } from '../../../core/schema.ts';
 import { BudgetFile, PoolFile } from '../../../pools/pool-file.ts';
-import { found, page, put, read, readVersioned } from '../answer.ts';
+import { filterOf, found, page, put, read, readVersioned } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
 import { notFound } from '../problem.ts';
 import { AnyView, IdParams, JobView, Literal, listOf, pageQuery, replies, Slug, SlugParams } from '../schemas.ts';
@@ -106,12 +106,7 @@ function allocationRoutes(context: RouteContext): void {
       },
     },
     (request) => {
-      const { state, division, model } = request.query as { state?: string; division?: string; model?: string };
-      const filter = {
-        ...(state === undefined ? {} : { state }),
-        ...(division === undefined ? {} : { division }),
-        ...(model === undefined ? {} : { model }),
-      };
+      const filter = filterOf(request, ['state', 'division', 'model', 'name']);
       return page(context, request, `allocations ${JSON.stringify(filter)}`, (tx, caller, at) =>
         services.jobs.list(tx, caller, filter, at),
       );

@@ -81,6 +81,7 @@ export function reportRoutes({ app, services }: RouteContext): void {
     async (request, reply) => {
       if (request.body === undefined)
         throw new HttpProblem(400, 'body_required', 'send NDJSON as application/x-ndjson');
+      onlyProducer(callerOf(services, request).identity);
       const view = await services.reports.appendStream(
         callerOf(services, request),
         request.body as AsyncIterable<Uint8Array>,
@@ -91,6 +92,12 @@ export function reportRoutes({ app, services }: RouteContext): void {
 }
 
 function mayReportAs(identity: Identity, producer: string): void {
-  if (identity.producer === undefined || identity.producer === producer) return;
+  if (identity.producers === 'any' || identity.producers.includes(producer)) return;
   throw new HttpProblem(403, 'forbidden', 'this identity may not report as that producer');
+}
+
+/** A batch is checked line by line against one producer, when it is consumed. */
+function onlyProducer(identity: Identity): void {
+  if (identity.producers === 'any' || identity.producers.length === 1) return;
+  throw new HttpProblem(403, 'forbidden', 'a batch needs an identity with exactly one producer');
 }

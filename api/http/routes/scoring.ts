@@ -1,5 +1,5 @@
 import { Type } from '../../../core/schema.ts';
-import { found, page, put, read, readVersioned } from '../answer.ts';
+import { filterOf, found, page, put, read, readVersioned } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
 import { AnyView, IdParams, Literal, listOf, Name, NameParams, pageQuery, replies } from '../schemas.ts';
 
@@ -15,7 +15,13 @@ export function scoringRoutes(context: RouteContext): void {
 
 function scoreRoutes(context: RouteContext): void {
   const BoardQuery = Type.Object(
-    { checksum: Type.Optional(Type.Enum(['true', 'false'], { description: 'with the checksum that a replay must give; reads all published rows' })) },
+    {
+      checksum: Type.Optional(
+        Type.Enum(['true', 'false'], {
+          description: 'with the checksum that a replay must give; reads all published rows',
+        }),
+      ),
+    },
     { additionalProperties: false },
   );
   const { app, services } = context;
@@ -55,7 +61,9 @@ function scoreRoutes(context: RouteContext): void {
       const { name } = request.params as { name: string };
       const { checksum } = request.query as { checksum?: string };
       return found(
-        await read(context, request, (tx, caller) => services.scoring.leaderboard(tx, caller, name, checksum === 'true')),
+        await read(context, request, (tx, caller) =>
+          services.scoring.leaderboard(tx, caller, name, checksum === 'true'),
+        ),
         'suite',
       );
     },
@@ -127,8 +135,7 @@ function promotionRoutes(context: RouteContext): void {
       },
     },
     (request) => {
-      const { suite, model } = request.query as { suite?: string; model?: string };
-      const filter = { ...(suite === undefined ? {} : { suite }), ...(model === undefined ? {} : { model }) };
+      const filter = filterOf(request, ['suite', 'model']);
       return page(context, request, `promotions ${JSON.stringify(filter)}`, (tx, caller, at) =>
         services.scoring.promotions(tx, caller, filter, at),
       );

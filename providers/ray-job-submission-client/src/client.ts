@@ -1,14 +1,12 @@
+import { Caller, type Request } from './caller.ts';
 import { RayJobError } from './errors.ts';
 import { isObject, jobOfReply, type RayJob, type SubmitRequest, submitBody } from './job.ts';
 import * as limits from './limits.ts';
 import { LogText } from './log-text.ts';
 import { nodesOfReply, type RayNode } from './node-resources.ts';
-import { errorOfReply } from './reason.ts';
-import { retryAfterMs, sleep, waitBeforeAttemptMs } from './retry.ts';
-import { type JsonValue, parseStrictJson } from './strict-json.ts';
 import { tailLog } from './tail.ts';
 import { type Token, TokenSource } from './token.ts';
-import { badReply, type Call, type Reply, Transport } from './transport.ts';
+import { badReply, Transport } from './transport.ts';
 
 export interface RayJobClientOptions {
   /** `http://host:8265` or https; a path prefix is kept. */
@@ -34,8 +32,6 @@ export interface RayVersion {
   readonly sessionName: string;
 }
 
-type Request = Omit<Call, 'headers'> & { readonly contentType?: string };
-
 const ID = /^[A-Za-z0-9_-]{1,256}$/;
 const PACKAGE_NAME = /^[A-Za-z0-9_-]{1,128}\.zip$/;
 
@@ -56,9 +52,7 @@ export class RayJobClient {
   readonly #token: TokenSource;
   readonly #timeoutMs: number;
   readonly #submitTimeoutMs: number;
-  readonly #getAttempts: number;
-  readonly #longestWaitMs: number;
-  readonly #random: () => number;
+  readonly #caller: Caller;
 
   constructor(options: RayJobClientOptions) {
     this.#address = parseAddress(options.address);
@@ -67,9 +61,13 @@ export class RayJobClient {
     this.#token = new TokenSource(options.token);
     this.#timeoutMs = options.timeoutMs ?? limits.CALL_TIMEOUT_MS;
     this.#submitTimeoutMs = options.submitTimeoutMs ?? limits.SUBMIT_TIMEOUT_MS;
-    this.#getAttempts = Math.max(1, options.getAttempts ?? limits.GET_ATTEMPTS);
-    this.#longestWaitMs = options.longestWaitMs ?? limits.RETRY_AFTER_LIMIT_MS;
-    this.#random = options.random ?? Math.random;
+    this.#caller = new Caller({
+      transport: this.#transport,
+      token: this.#token,
+      getAttempts: Math.max(1, options.getAttempts ?? limits.GET_ATTEMPTS),
+      longestWaitMs: options.longestWaitMs ?? limits.RETRY_AFTER_LIMIT_MS,
+      random: options.random ?? Math.random,
+    });
   }
 
   /** Frees idle connections; calls in progress go on. */
@@ -79,7 +77,7 @@ export class RayJobClient {
 
   async version(signal?: AbortSignal): Promise<RayVersion> {
     const request = this.#get('/api/version', 'asking for its version', signal);
-    const value = await this.#json(request, limits.REPLY_LIMIT_BYTES);
+    const value = await this.#caller.json(request, limits.REPLY_LIMIT_BYTES);
     if (!isObject(value) || typeof value.ray_version !== 'string')
       throw badReply(request, 'the reply has no ray_version');
     return {
@@ -103,7 +101,7 @@ export class RayJobClient {
   /** Throws `already_exists` for an id used before; `outcomeUnknown` says when to look with `get` before trying again. */
   async submit(submission: SubmitRequest, signal?: AbortSignal): Promise<{ readonly submissionId: string }> {
     checkedId(submission.submissionId);
-    const value = await this.#json(
+    const value = await this.#caller.json(
       this.#submission(submitBody(submission), 'submitting a job', signal),
       limits.REPLY_LIMIT_BYTES,
     );
@@ -124,7 +122,7 @@ export class RayJobClient {
   async waitForAgent(signal?: AbortSignal): Promise<void> {
     const body = JSON.stringify({ entrypoint: 'true', entrypoint_label_selector: { 'agent-probe': '***' } });
     try {
-      await this.#json(this.#submission(body, 'waiting for the job agent', signal), limits.REPLY_LIMIT_BYTES);
+      await this.#caller.json(this.#submission(body, 'waiting for the job agent', signal), limits.REPLY_LIMIT_BYTES);
     } catch (error) {
       if (error instanceof RayJobError && error.code === 'invalid' && error.detail.includes('label selector')) return;
       throw error;
@@ -135,7 +133,7 @@ export class RayJobClient {
   /** Throws `not_found`. */
   async get(submissionId: string, signal?: AbortSignal): Promise<RayJob> {
     const request = this.#get(`/api/jobs/${checkedId(submissionId)}`, `asking for job ${submissionId}`, signal);
-    const job = jobOfReply(await this.#json(request, limits.REPLY_LIMIT_BYTES));
+    const job = jobOfReply(await this.#caller.json(request, limits.REPLY_LIMIT_BYTES));
     if (typeof job === 'string') throw badReply(request, job);
     if (job.submissionId !== submissionId) throw badReply(request, 'the reply is about another job');
     return job;
@@ -144,7 +142,7 @@ export class RayJobClient {
   /** Every job that Ray remembers, ended ones and drivers too: it knows no pages, limits or filters. */
   async list(signal?: AbortSignal): Promise<readonly RayJob[]> {
     const request = this.#get('/api/jobs/', 'listing jobs', signal);
-    const value = await this.#json(request, limits.LIST_LIMIT_BYTES);
+    const value = await this.#caller.json(request, limits.LIST_LIMIT_BYTES);
     if (!Array.isArray(value)) throw badReply(request, 'the list is not an array');
     return value.map((entry) => {
       const job = jobOfReply(entry);
@@ -167,7 +165,7 @@ export class RayJobClient {
       ...this.#get(path, `reading the log of ${submissionId}`, signal),
       timeoutMs: limits.LOGS_TIMEOUT_MS,
     };
-    const reply = await this.#ok(request);
+    const reply = await this.#caller.ok(request);
     const text = new LogText(range.fromByte ?? 0, range.maxBytes ?? limits.LOG_DEFAULT_BYTES);
     let wire = 0;
     for await (const chunk of reply.chunks()) {
@@ -239,7 +237,7 @@ export class RayJobClient {
   /** Asking also keeps an unused package from being dropped for 10 minutes. */
   async packageExists(name: string, signal?: AbortSignal): Promise<boolean> {
     try {
-      const reply = await this.#ok(
+      const reply = await this.#caller.ok(
         this.#get(`/api/packages/gcs/${checkedPackage(name)}`, 'looking for a package', signal),
       );
       reply.discard();
@@ -267,13 +265,13 @@ export class RayJobClient {
       signal,
       doing: 'uploading a package',
     };
-    (await this.#ok(request)).discard();
+    (await this.#caller.ok(request)).discard();
   }
 
   /** The live nodes and what of them is in use. Up to 5 s late, and empty in a fresh cluster's first seconds. */
   async nodes(signal?: AbortSignal): Promise<readonly RayNode[]> {
     const request = this.#get('/nodes?view=summary', 'asking for the nodes', signal);
-    const nodes = nodesOfReply(await this.#json(request, limits.LIST_LIMIT_BYTES));
+    const nodes = nodesOfReply(await this.#caller.json(request, limits.LIST_LIMIT_BYTES));
     if (typeof nodes === 'string') throw badReply(request, nodes);
     return nodes;
   }
@@ -286,7 +284,7 @@ export class RayJobClient {
     signal?: AbortSignal,
   ): Promise<boolean> {
     const request: Request = { method, path, timeoutMs: this.#submitTimeoutMs, signal, doing };
-    const value = await this.#json(request, limits.REPLY_LIMIT_BYTES);
+    const value = await this.#caller.json(request, limits.REPLY_LIMIT_BYTES);
     const done = isObject(value) ? value[field] : undefined;
     if (typeof done !== 'boolean') throw badReply(request, `the reply has no ${field}`);
     return done;
@@ -307,61 +305,6 @@ export class RayJobClient {
       doing,
     };
   }
-
-  async #json(request: Request, maxBytes: number): Promise<JsonValue> {
-    const bytes = await (await this.#ok(request)).read(maxBytes);
-    try {
-      return parseStrictJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-    } catch (cause) {
-      throw badReply(request, `the reply is ${bytes.length === 0 ? 'empty' : (cause as Error).message}`, cause);
-    }
-  }
-
-  /** The reply if it is a 200; reads are repeated on what a repeat can mend. */
-  async #ok(request: Request): Promise<Reply> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await this.#authorised(request);
-      } catch (error) {
-        if (request.method !== 'GET' || attempt >= this.#getAttempts || !mayPass(error)) throw error;
-        const waitMs = waitBeforeAttemptMs(attempt, error.retryAfterMs, this.#random());
-        if (waitMs > this.#longestWaitMs) throw error;
-        await sleep(waitMs, request.signal);
-      }
-    }
-  }
-
-  async #authorised(request: Request): Promise<Reply> {
-    const authorization = await this.#token.header();
-    try {
-      return await this.#once(request, authorization);
-    } catch (error) {
-      // A missing token is 401, a wrong or outdated one 403. Either way nothing was done, so one repeat is safe, even of a POST.
-      if (!(error instanceof RayJobError && error.code === 'auth')) throw error;
-      const renewed = await this.#token.renewed(authorization);
-      if (renewed === undefined) throw error;
-      return this.#once(request, renewed);
-    }
-  }
-
-  async #once(request: Request, authorization: string | undefined): Promise<Reply> {
-    const headers = {
-      ...(request.contentType === undefined ? {} : { 'content-type': request.contentType }),
-      ...(authorization === undefined ? {} : { authorization }),
-    };
-    const reply = await this.#transport.send({ ...request, headers });
-    if (reply.status === 200) return reply;
-    const text = await reply.readErrorText();
-    const asked = retryAfterMs(reply.retryAfter, Date.now());
-    throw errorOfReply(request.doing, reply.status, text, { mutates: request.method !== 'GET', retryAfterMs: asked });
-  }
-}
-
-/** Faults that come and go. Not 500: Ray answers with it what it will answer again (a dead node's log, a malformed id). */
-function mayPass(error: unknown): error is RayJobError {
-  if (!(error instanceof RayJobError)) return false;
-  if (error.code === 'unreachable') return true;
-  return error.code === 'server' && [408, 429, 502, 503, 504].includes(error.status ?? 0);
 }
 
 function unknownOutcome(problem: string): RayJobError {

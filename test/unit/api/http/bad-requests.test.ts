@@ -209,7 +209,7 @@ describe('who asks is proved before a body is read', () => {
   });
   test('H51: an identity without the function is 403', async () => {
     const reader = fakeServices({
-      identify: async () => ({ principal: 'p', tenant: 't', functions: ['read'], producers: [] }),
+      identify: async () => ({ principal: 'p', tenant: 't', functions: ['read'], producers: 'any' }),
     });
     const server = buildHttpServer(reader.services);
     const response = await server.inject({

@@ -54,7 +54,7 @@ export interface Fake {
   readonly requests: string[];
   readonly errors: object[];
   submitted: number;
-  readonly appended: Uint8Array[];
+  readonly appended: string[];
 }
 
 const nothing = async () => undefined;
@@ -98,6 +98,7 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
     }),
     readiness: async () => [{ name: 'database', ok: true, detail: 'answers' }],
     jobs: {
+      prepare: async () => {},
       submit: async () => {
         fake.submitted++;
         return { ...job, serial: fake.submitted };
@@ -118,8 +119,8 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       receipt: nothing,
     },
     reports: {
-      append: async (_caller, _report, bytes) => {
-        fake.appended.push(bytes);
+      append: async (_caller, report) => {
+        fake.appended.push(report.reportId);
         return { kind: 'accepted', view: { accepted: 1 } };
       },
       appendStream: async (_caller, body) => {
@@ -143,7 +144,8 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       model: nothing,
       putModel: async () => ({ kind: 'created', version: '1', view: {} }),
       versions: nothing,
-      putAlias: nothing,
+      putAlias: async () => ({}),
+      putVersion: async () => ({}),
     },
     pools: {
       pools: async () => ({ items: [], last: undefined }),

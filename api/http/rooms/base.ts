@@ -1,0 +1,52 @@
+import type { Clock } from '../../../platform/clock.ts';
+import type { EventLog } from '../../../platform/event-log.ts';
+import type { ObjectStore } from '../../../platform/object-store.ts';
+import type { Database } from '../../../platform/postgres.ts';
+import type { Provider } from '../../../providers/provider.ts';
+import type { Caller } from '../services.ts';
+
+/** What the services are made of: the opened ports of this process. */
+export interface RoomPorts {
+  readonly db: Database;
+  readonly clock: Clock;
+  readonly store: ObjectStore;
+  readonly eventLog: EventLog;
+  readonly providers: {
+    /** The opened provider of a pool; throws OperatingError where it cannot be opened. */
+    of(tenant: string, pool: string): Promise<Provider>;
+    /** Why nothing can be started there now; undefined: it can. */
+    away(tenant: string, pool: string): Promise<string | undefined>;
+  };
+}
+
+/** The caller as audit events name it. */
+export function requesterOf(caller: Caller): {
+  readonly tenant: string;
+  readonly actor: string;
+  readonly traceId: string;
+  readonly nowMs: number;
+} {
+  return {
+    tenant: caller.identity.tenant,
+    actor: caller.identity.principal,
+    traceId: caller.traceId,
+    nowMs: caller.nowMs,
+  };
+}
+
+/** `1234` milli-units as `1.234`; whole units without decimals. */
+export function unitsText(milli: bigint): string {
+  const sign = milli < 0n ? '-' : '';
+  const value = milli < 0n ? -milli : milli;
+  const fraction = String(value % 1000n)
+    .padStart(3, '0')
+    .replace(/0+$/, '');
+  return `${sign}${value / 1000n}${fraction === '' ? '' : `.${fraction}`}`;
+}
+
+/** Cents as `12.50`. */
+export function moneyText(cents: bigint): string {
+  const sign = cents < 0n ? '-' : '';
+  const value = cents < 0n ? -cents : cents;
+  return `${sign}${value / 100n}.${String(value % 100n).padStart(2, '0')}`;
+}

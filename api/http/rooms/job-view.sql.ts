@@ -1,0 +1,171 @@
+import type { BookingState, Reason } from '../../../core/booking.ts';
+import type { Json } from '../../../core/canonical.ts';
+import type { Tx } from '../../../platform/postgres.ts';
+import { BOOKING_COLUMNS, type Booking, bookingOf } from '../../../scheduler/apply/booking-store.ts';
+import type { JobFilter, Page, Rows, View } from '../services.ts';
+
+/** Jobs as the API shows them: the booking with its newest attempt. */
+
+interface AttemptRow {
+  readonly attempt: number;
+  readonly pool: string;
+  readonly flavour: string;
+  readonly provider: string;
+  readonly key: string;
+  readonly handle: { readonly id?: string } | null;
+  readonly started_at: Date | null;
+  readonly ended_at: Date | null;
+  readonly outcome: string | null;
+  readonly message: string | null;
+}
+
+interface JoinedRow {
+  readonly newest: AttemptRow | null;
+}
+
+const SELECT = `select ${BOOKING_COLUMNS},
+  (select to_jsonb(a) from attempts a where a.booking_id = b.booking_id order by a.attempt desc limit 1) as newest
+  from bookings b`;
+
+export async function jobView(tx: Tx, tenant: string, jobId: string): Promise<View | undefined> {
+  const [row] = await tx.query<JoinedRow>(`${SELECT} where tenant = $1 and booking_id = $2`, [tenant, jobId]);
+  return row === undefined ? undefined : viewOf(bookingOf(row), row.newest);
+}
+
+/** Newest first; the sort key is the creation time and the id. */
+export async function jobRows(tx: Tx, tenant: string, filter: JobFilter, page: Page): Promise<Rows> {
+  const [createdAt = null, id = null] = page.after?.split('|') ?? [];
+  const rows = await tx.query<JoinedRow>(
+    `${SELECT} where tenant = $1
+       and ($2::text is null or state = $2) and ($3::text is null or division = $3)
+       and ($4::text is null or spec->>'model' = $4) and ($5::text is null or job_name = $5)
+       and ($6::timestamptz is null or (created_at, booking_id) < ($6::timestamptz, $7))
+     order by created_at desc, booking_id desc limit $8`,
+    [
+      tenant,
+      filter.state ?? null,
+      filter.division ?? null,
+      filter.model ?? null,
+      filter.name ?? null,
+      createdAt,
+      id,
+      page.limit,
+    ],
+  );
+  const jobs = rows.map((row) => ({ booking: bookingOf(row), newest: row.newest }));
+  const last = jobs.length === page.limit ? jobs.at(-1)?.booking : undefined;
+  return {
+    items: jobs.map(({ booking, newest }) => viewOf(booking, newest)),
+    last: last === undefined ? undefined : `${new Date(last.createdAtMs).toISOString()}|${last.bookingId}`,
+  };
+}
+
+export function viewOf(
+  booking: Booking,
+  newest: Pick<AttemptRow, 'pool' | 'flavour' | 'provider' | 'handle'> | null,
+): View {
+  const { state } = booking;
+  const placement = 'placement' in state ? state.placement : undefined;
+  const handle = 'handle' in state ? state.handle?.id : undefined;
+  return {
+    id: booking.bookingId,
+    name: booking.jobName,
+    division: booking.division,
+    model: booking.spec.model,
+    state: state.state,
+    attempt: state.attempt,
+    pool: placement?.pool ?? newest?.pool ?? null,
+    flavour: placement?.flavour ?? newest?.flavour ?? null,
+    provider: placement?.provider ?? newest?.provider ?? null,
+    handle: handle ?? newest?.handle?.id ?? null,
+    requester: booking.requester,
+    traceId: booking.traceId,
+    specHash: booking.specHash,
+    createdAt: new Date(booking.createdAtMs).toISOString(),
+    updatedAt: new Date(booking.updatedAtMs).toISOString(),
+    reasons: reasonsOf(state).map((reason) => ({ ...reason })),
+    spec: booking.spec as unknown as Json,
+  };
+}
+
+/** Everything that stands between a booking and its next state, or what ended it. */
+export function reasonsOf(state: BookingState): readonly Reason[] {
+  switch (state.state) {
+    case 'waiting':
+      return state.reasons;
+    case 'awaiting_signatures':
+      return [
+        {
+          code: 'signatures',
+          text: `policy asks for ${state.policy.signatures} signatures`,
+          mend: 'let the approvers sign',
+        },
+      ];
+    case 'requesting':
+      return state.unknown
+        ? [
+            {
+              code: 'provider_unknown',
+              text: 'the provider did not answer whether it took the job; it is looked up before it is asked again',
+              mend: 'wait; see that the provider is up',
+            },
+          ]
+        : [];
+    case 'releasing':
+      return state.unknown
+        ? [
+            state.reason,
+            {
+              code: 'provider_unknown',
+              text: 'the provider did not answer whether it let go',
+              mend: 'wait; see that the provider is up',
+            },
+          ]
+        : [state.reason];
+    case 'reserved':
+    case 'confirming':
+    case 'applied':
+      return [];
+    case 'draining':
+    case 'released':
+    case 'rejected':
+    case 'infeasible':
+    case 'failed':
+    case 'expired':
+    case 'cancelled':
+    case 'revoked':
+      return [state.reason];
+  }
+}
+
+/** Every attempt, oldest first. */
+export async function attemptViews(tx: Tx, tenant: string, jobId: string): Promise<readonly View[]> {
+  const rows = await tx.query<AttemptRow>(
+    `select attempt, pool, flavour, provider, key, handle, started_at, ended_at, outcome, message
+     from attempts where tenant = $1 and booking_id = $2 order by attempt`,
+    [tenant, jobId],
+  );
+  return rows.map((row) => ({
+    attempt: row.attempt,
+    pool: row.pool,
+    flavour: row.flavour,
+    provider: row.provider,
+    key: row.key,
+    handle: row.handle?.id ?? null,
+    startedAt: row.started_at?.toISOString() ?? null,
+    endedAt: row.ended_at?.toISOString() ?? null,
+    outcome: row.outcome,
+    message: row.message,
+  }));
+}
+
+/** How many waiting bookings of the tenant go before this one: higher priority, then older. */
+export async function queuePosition(tx: Tx, tenant: string, jobId: string): Promise<number> {
+  const [row] = await tx.query<{ ahead: bigint }>(
+    `select count(*) as ahead from bookings o, bookings b
+     where b.tenant = $1 and b.booking_id = $2 and o.tenant = $1 and o.state = 'waiting' and o.booking_id <> b.booking_id
+       and (-(o.spec->>'priority')::int, o.created_at, o.booking_id) < (-(b.spec->>'priority')::int, b.created_at, b.booking_id)`,
+    [tenant, jobId],
+  );
+  return Number(row?.ahead ?? 0n) + 1;
+}

@@ -1,0 +1,224 @@
+import { randomBytes } from 'node:crypto';
+import { hasCode } from '../../../artifacts/code.ts';
+import { artifactsPrefix } from '../../../artifacts/paths.ts';
+import { loadManifest, manifestOf, type RecordedManifest } from '../../../artifacts/store.ts';
+import { verifyManifest } from '../../../artifacts/verify.ts';
+import { isEnded } from '../../../core/booking.ts';
+import type { Json } from '../../../core/canonical.ts';
+import { attemptKey, type BookingId, ulid } from '../../../core/ids.ts';
+import type { JobSpec } from '../../../core/job.ts';
+import { RefusedInput, refuse } from '../../../core/refusal.ts';
+import { buildReceipt } from '../../../ledger/audit/receipt.ts';
+import type { Tx } from '../../../platform/postgres.ts';
+import { type Booking, loadBooking } from '../../../scheduler/apply/booking-store.ts';
+import { cancelBooking } from '../../../scheduler/apply/cancel.ts';
+import { codeHash, createBooking } from '../../../scheduler/apply/create-booking.ts';
+import { logKey } from '../../../scheduler/apply/keep-log.ts';
+import type { Caller, JobsService, View } from '../services.ts';
+import { subjectEvents } from './audit-view.sql.ts';
+import { type RoomPorts, requesterOf } from './base.ts';
+import { costView } from './cost-view.sql.ts';
+import { attemptViews, jobRows, jobView, queuePosition, reasonsOf } from './job-view.sql.ts';
+import { planView } from './plan-view.ts';
+
+export function jobsOf(ports: RoomPorts): JobsService {
+  return {
+    prepare: (_caller, spec) => requireCode(ports, spec),
+    submit: (tx, caller, spec) => submit(tx, caller, spec),
+    cancel: (tx, caller, jobId) => cancel(tx, caller, jobId),
+    plan: (caller, spec) => planView(ports, caller, spec),
+    list: (tx, caller, filter, page) => jobRows(tx, caller.identity.tenant, filter, page),
+    get: (tx, caller, jobId) => jobView(tx, caller.identity.tenant, jobId),
+    why: (tx, caller, jobId) => why(tx, caller, jobId),
+    events: async (tx, caller, jobId) => {
+      const events = await subjectEvents(tx, caller.identity.tenant, `booking/${jobId}`);
+      return events.length === 0 ? undefined : events;
+    },
+    artifacts: async (tx, _caller, jobId) => {
+      const record = await newestManifest(tx, jobId);
+      const manifest = record === undefined ? undefined : manifestOf(record.record);
+      if (record === undefined || manifest === undefined) return undefined;
+      return { ...manifest, manifestSha256: record.record.sha256 } as unknown as View;
+    },
+    cost: async (tx, caller, jobId) =>
+      (await loadBooking(tx, jobId)) === undefined ? undefined : costView(tx, caller.identity.tenant, jobId),
+    logs: (caller, jobId, options, signal) => logs(ports, caller, jobId, options, signal),
+    verify: (caller, jobId, signal) => verify(ports, caller, jobId, signal),
+    receipt: (caller, jobId) => receipt(ports, caller, jobId),
+  };
+}
+
+async function requireCode(ports: RoomPorts, spec: JobSpec): Promise<void> {
+  const hash = codeHash(spec);
+  if (hash === null || !/^[0-9a-f]{64}$/.test(hash) || (await hasCode(ports.store, hash))) return;
+  throw new RefusedInput([
+    refuse('unknown_code', 'workdir', 'is not stored here', 'upload it first: `merit submit` does, or PUT /v1/code'),
+  ]);
+}
+
+async function submit(tx: Tx, caller: Caller, spec: JobSpec): Promise<View> {
+  const { tenant, principal } = caller.identity;
+  const bookingId = ulid(caller.nowMs, randomBytes(10));
+  await createBooking(tx, {
+    bookingId,
+    tenant,
+    division: spec.division,
+    requester: principal,
+    actor: principal,
+    traceId: caller.traceId,
+    spec,
+    nowMs: caller.nowMs,
+  });
+  return (await jobView(tx, tenant, bookingId)) as View;
+}
+
+async function cancel(tx: Tx, caller: Caller, jobId: string): ReturnType<JobsService['cancel']> {
+  const { tenant, principal } = caller.identity;
+  const outcome = await cancelBooking(tx, jobId as BookingId, principal, caller.nowMs);
+  if (outcome === undefined) return undefined;
+  return { kind: outcome.kind, view: (await jobView(tx, tenant, jobId)) as View };
+}
+
+async function why(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined> {
+  const { tenant } = caller.identity;
+  const booking = await loadBooking(tx, jobId);
+  if (booking === undefined) return undefined;
+  const { state } = booking;
+  const reasons = reasonsOf(state);
+  const unseen = state.state === 'waiting' && reasons.length === 0;
+  return {
+    id: jobId,
+    name: booking.jobName,
+    state: state.state,
+    attempt: state.attempt,
+    since: new Date(booking.updatedAtMs).toISOString(),
+    position: state.state === 'waiting' ? await queuePosition(tx, tenant, jobId) : null,
+    reasons: unseen
+      ? [{ code: 'not_planned_yet', text: 'the planner has not looked at it yet', mend: 'wait a second' }]
+      : reasons.map((reason) => ({ ...reason })),
+    policy: 'policy' in state && state.policy !== undefined ? ({ ...state.policy } as Json) : null,
+    attempts: await attemptViews(tx, tenant, jobId),
+  };
+}
+
+interface AttemptManifest {
+  readonly attempt: number;
+  readonly record: RecordedManifest;
+}
+
+async function newestManifest(tx: Tx, jobId: string): Promise<AttemptManifest | undefined> {
+  const [row] = await tx.query<{ attempt: number }>(
+    'select attempt from manifests where booking_id = $1 order by attempt desc limit 1',
+    [jobId],
+  );
+  const record = row === undefined ? undefined : await loadManifest(tx, jobId, row.attempt);
+  return row === undefined || record === undefined ? undefined : { attempt: row.attempt, record };
+}
+
+async function verify(
+  ports: RoomPorts,
+  caller: Caller,
+  jobId: string,
+  signal: AbortSignal,
+): Promise<View | null | undefined> {
+  const { tenant } = caller.identity;
+  const found = await ports.db.asTenant(tenant, async (tx) => ({
+    booking: await loadBooking(tx, jobId),
+    manifest: await newestManifest(tx, jobId),
+  }));
+  if (found.booking === undefined) return undefined;
+  if (found.manifest === undefined) return null;
+  const { attempt, record } = found.manifest;
+  const verification = await verifyManifest(ports.store, artifactsPrefix(tenant, jobId, attempt), record, { signal });
+  return { id: jobId, attempt, manifestSha256: record.sha256, ...verification } as unknown as View;
+}
+
+async function receipt(ports: RoomPorts, caller: Caller, jobId: string): ReturnType<JobsService['receipt']> {
+  const built = await ports.db.asTenant(caller.identity.tenant, (tx) => buildReceipt(tx, jobId));
+  switch (built.kind) {
+    case 'receipt':
+      return { kind: 'ready', bytes: Buffer.from(built.text, 'utf8') };
+    case 'not_found':
+      return undefined;
+    case 'not_ended':
+      return { kind: 'not_yet', text: `the job is ${built.state}: a receipt is of a job that has ended` };
+    case 'not_sealed':
+      return { kind: 'not_yet', text: 'its last events are not under a signed checkpoint yet; ask again in a second' };
+    case 'too_large':
+      return { kind: 'not_yet', text: 'it has more events than a receipt may hold' };
+  }
+}
+
+type LogOptions = Parameters<JobsService['logs']>[2];
+
+/** The kept log of an ended attempt, else what the provider has so far. */
+async function logs(
+  ports: RoomPorts,
+  caller: Caller,
+  jobId: string,
+  options: LogOptions,
+  signal: AbortSignal,
+): ReturnType<JobsService['logs']> {
+  const { tenant } = caller.identity;
+  const found = await ports.db.asTenant(tenant, async (tx) => {
+    const booking = await loadBooking(tx, jobId);
+    const rows = await tx.query<{ attempt: number; pool: string; ended_at: Date | null }>(
+      'select attempt, pool, ended_at from attempts where booking_id = $1 and ($2::int is null or attempt = $2) order by attempt desc limit 1',
+      [jobId, options.attempt ?? null],
+    );
+    return { booking, attempt: rows[0] };
+  });
+  const { booking, attempt } = found;
+  if (booking === undefined || attempt === undefined) return undefined;
+  const kept = await keptPiece(ports, logKey(tenant, jobId, attempt.attempt), options);
+  if (kept !== undefined) return { ...kept, attempt: attempt.attempt };
+  const over = attempt.ended_at !== null || attempt.attempt < booking.state.attempt || isEnded(booking.state.state);
+  const bytes =
+    over || !isAtProvider(booking) ? new Uint8Array(0) : await liveBytes(ports, booking, attempt, options, signal);
+  return { bytes, attempt: attempt.attempt, nextByte: options.fromByte + bytes.length, done: over };
+}
+
+function isAtProvider({ state }: Booking): boolean {
+  return (
+    state.state === 'confirming' ||
+    state.state === 'applied' ||
+    state.state === 'draining' ||
+    state.state === 'releasing'
+  );
+}
+
+async function liveBytes(
+  ports: RoomPorts,
+  booking: Booking,
+  attempt: { readonly attempt: number; readonly pool: string },
+  options: LogOptions,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const provider = await ports.providers.of(booking.tenant, attempt.pool);
+  if (!provider.capabilities.logs) return new Uint8Array(0);
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(LOG_TIMEOUT_MS)]);
+  return provider.logs(attemptKey(booking.bookingId, attempt.attempt), options.fromByte, options.maxBytes, limit);
+}
+
+const LOG_TIMEOUT_MS = 10_000;
+
+async function keptPiece(
+  ports: RoomPorts,
+  key: string,
+  options: LogOptions,
+): Promise<{ bytes: Uint8Array; nextByte: number; done: boolean } | undefined> {
+  const head = await ports.store.head(key);
+  if (head === undefined) return undefined;
+  const end = Math.min(head.size, options.fromByte + options.maxBytes);
+  if (options.fromByte >= head.size) return { bytes: new Uint8Array(0), nextByte: options.fromByte, done: true };
+  const stream = await ports.store.get(key);
+  if (stream === undefined) return undefined;
+  const parts: Buffer[] = [];
+  let at = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    parts.push(chunk.subarray(Math.max(0, options.fromByte - at), Math.max(0, end - at)));
+    at += chunk.length;
+    if (at >= end) break;
+  }
+  return { bytes: Buffer.concat(parts), nextByte: end, done: end >= head.size };
+}

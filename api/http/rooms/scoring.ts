@@ -1,0 +1,174 @@
+import { contentHash, type Json } from '../../../core/canonical.ts';
+import { RefusedInput, refuse } from '../../../core/refusal.ts';
+import { parseSuite } from '../../../core/suite.ts';
+import type { Tx } from '../../../platform/postgres.ts';
+import { suiteChecksum } from '../../../scoring/read/checksum.ts';
+import { getDecision, listDecisions, type StoredDecision } from '../../../scoring/read/promotions.ts';
+import { leaderboard, scoresOfModel } from '../../../scoring/read/scores.ts';
+import { lockSubject } from '../../../scoring/registry/lock-subject.ts';
+import { parseModel } from '../../../scoring/registry/model-document.ts';
+import {
+  addVersion,
+  getModel,
+  listModels,
+  type ModelEntry,
+  registerModel,
+  setAlias,
+} from '../../../scoring/registry/models.ts';
+import { applySuite, getSuite, listSuites, type SuiteEntry } from '../../../scoring/registry/suites.ts';
+import type { Caller, PutOutcome, Rows, ScoringService, View } from '../services.ts';
+import { requesterOf } from './base.ts';
+
+function named(document: unknown, name: string): void {
+  const given = (document as { name?: unknown } | null)?.name;
+  if (given !== name)
+    throw new RefusedInput([refuse('name', 'name', 'is not the name in the path', 'make them the same')]);
+}
+
+function rowsOf<T>(entries: readonly T[], limit: number, view: (entry: T) => View, key: (entry: T) => string): Rows {
+  const last = entries.length === limit ? entries.at(-1) : undefined;
+  return { items: entries.map(view), last: last === undefined ? undefined : key(last) };
+}
+
+function suiteView(entry: SuiteEntry): View {
+  const { suite, suiteHash, ...rest } = entry;
+  return { name: suite, hash: suiteHash, version: suiteHash, ...rest } as unknown as View;
+}
+
+function modelView(entry: ModelEntry): View {
+  const { model, versions, ...rest } = entry;
+  return {
+    name: model,
+    version: modelVersion(entry),
+    versions: versions.map((version) => version.version),
+    ...rest,
+  } as unknown as View;
+}
+
+/** What If-Match guards of a model: what `apply` changes. */
+function modelVersion(entry: ModelEntry): string {
+  return contentHash([entry.division, entry.suite, (entry.retrain ?? null) as Json]).slice(0, 32);
+}
+
+function decisionView({ hash, signed, auditEventId, traceId, review }: StoredDecision): View {
+  const { record } = signed;
+  const composites = Object.values(record.evidence.compositeByTick);
+  return {
+    id: hash,
+    suite: record.suite,
+    tick: record.tick,
+    action: record.action,
+    model: record.model,
+    incumbentBefore: record.incumbentBefore,
+    composite: composites.at(-1) ?? null,
+    decidedAt: record.decidedAt,
+    auditEventId,
+    traceId,
+    review: (review ?? null) as Json,
+    signed: signed as unknown as Json,
+  };
+}
+
+async function putSuite(
+  tx: Tx,
+  caller: Caller,
+  name: string,
+  document: unknown,
+  ifVersion: string | undefined,
+): Promise<PutOutcome> {
+  const suite = parseSuite(document);
+  named(suite, name);
+  const { tenant } = caller.identity;
+  await lockSubject(tx, tenant, `suite/${name}`);
+  const before = await getSuite(tx, tenant, name);
+  if (ifVersion !== undefined && ifVersion !== (before?.suiteHash ?? ''))
+    return { kind: 'stale', version: before?.suiteHash ?? '' };
+  const applied = await applySuite(tx, requesterOf(caller), suite);
+  const view = suiteView((await getSuite(tx, tenant, name)) as SuiteEntry);
+  const kind = before === undefined ? 'created' : applied.kind === 'unchanged' ? 'unchanged' : 'replaced';
+  return { kind, version: applied.suiteHash, view };
+}
+
+async function putModel(
+  tx: Tx,
+  caller: Caller,
+  name: string,
+  document: unknown,
+  ifVersion: string | undefined,
+): Promise<PutOutcome> {
+  const model = parseModel(document);
+  named(model, name);
+  const { tenant } = caller.identity;
+  await lockSubject(tx, tenant, `model/${name}`);
+  const before = await getModel(tx, tenant, name);
+  const version = before === undefined ? '' : modelVersion(before);
+  if (ifVersion !== undefined && ifVersion !== version) return { kind: 'stale', version };
+  const outcome = await registerModel(tx, requesterOf(caller), model);
+  const after = (await getModel(tx, tenant, name)) as ModelEntry;
+  return { kind: outcome === 'updated' ? 'replaced' : outcome, version: modelVersion(after), view: modelView(after) };
+}
+
+export function scoringOf(): ScoringService {
+  return {
+    scores: async (tx, caller, model, suite) => {
+      const scores = (await scoresOfModel(tx, caller.identity.tenant, model)).filter(
+        (score) => suite === undefined || score.suite === suite,
+      );
+      return scores.length === 0 ? undefined : ({ model, suites: scores } as unknown as View);
+    },
+    leaderboard: async (tx, caller, suite, withChecksum) => {
+      const { tenant } = caller.identity;
+      const board = await leaderboard(tx, tenant, suite);
+      if (board === undefined) return undefined;
+      return {
+        ...board,
+        ...(withChecksum ? { checksum: await suiteChecksum(tx, tenant, suite) } : {}),
+      } as unknown as View;
+    },
+    suites: async (tx, caller, page) =>
+      rowsOf(
+        await listSuites(tx, caller.identity.tenant, page.limit, page.after),
+        page.limit,
+        suiteView,
+        (entry) => entry.suite,
+      ),
+    suite: async (tx, caller, name) => {
+      const entry = await getSuite(tx, caller.identity.tenant, name);
+      return entry === undefined ? undefined : { version: entry.suiteHash, view: suiteView(entry) };
+    },
+    putSuite,
+    promotions: async (tx, caller, filter, page) => {
+      const before = page.after === undefined ? {} : { before: page.after };
+      const decisions = await listDecisions(tx, caller.identity.tenant, { ...filter, ...before, limit: page.limit });
+      return rowsOf(decisions, page.limit, decisionView, (decision) => decision.hash);
+    },
+    promotion: async (tx, caller, id) => {
+      const decision = await getDecision(tx, caller.identity.tenant, id);
+      return decision === undefined ? undefined : decisionView(decision);
+    },
+    models: async (tx, caller, page) =>
+      rowsOf(
+        await listModels(tx, caller.identity.tenant, page.limit, page.after),
+        page.limit,
+        modelView,
+        (entry) => entry.model,
+      ),
+    model: async (tx, caller, name) => {
+      const entry = await getModel(tx, caller.identity.tenant, name);
+      return entry === undefined ? undefined : { version: modelVersion(entry), view: modelView(entry) };
+    },
+    putModel,
+    versions: async (tx, caller, model) => {
+      const entry = await getModel(tx, caller.identity.tenant, model);
+      return entry?.versions as unknown as readonly View[] | undefined;
+    },
+    putAlias: async (tx, caller, model, alias, version) => {
+      await setAlias(tx, requesterOf(caller), model, alias, version);
+      return { model, alias, version };
+    },
+    putVersion: async (tx, caller, model, version, seat) => {
+      const outcome = await addVersion(tx, requesterOf(caller), { model, version, seat });
+      return { model, version, seat, outcome };
+    },
+  };
+}

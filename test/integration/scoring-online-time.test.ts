@@ -1,0 +1,168 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
+import { suiteChecksum } from '../../scoring/read/checksum.ts';
+import { auditScores } from '../../scoring/read/audit-scores.sql.ts';
+import { scoreHistory } from '../../scoring/read/scores.ts';
+import { addVersion } from '../../scoring/registry/models.ts';
+import { getSuite } from '../../scoring/registry/suites.ts';
+import { applySuite } from '../../scoring/registry/suites.ts';
+import { createTopic } from '../../platform/event-log-postgres.ts';
+import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
+import {
+  EPOCH_MS,
+  type Harness,
+  harness,
+  lineOf,
+  newTenant,
+  parseSuite,
+  random,
+  referenceChecksum,
+  register,
+  shuffled,
+  type TestReport,
+} from './scoring-online-support.ts';
+
+const MINUTE_MS = 60_000;
+const DAY_MS = 86_400_000;
+
+const document = {
+  apiVersion: 'merit/v1',
+  kind: 'Suite',
+  name: 'late',
+  tick: '1h',
+  minN: 2,
+  metrics: { loss: { direction: 'lower', floor: 10, ceil: 0, scale: 4, required: true } },
+};
+const suite = parseSuite(document);
+
+let serial = 0;
+function report(atMs: number, model = 'ranker-v1'): TestReport {
+  const next = random(++serial);
+  return {
+    schemaVersion: 1,
+    reportId: `r-${serial}`,
+    producer: 'ci',
+    model,
+    suite: 'late',
+    observedAt: new Date(atMs).toISOString(),
+    sampleSize: 1 + Math.floor(next() * 9),
+    metrics: { loss: next() * 12 - 1 },
+  };
+}
+
+let base: TestDatabase;
+let h: Harness;
+
+beforeAll(async () => {
+  base = await testDatabase();
+  h = await harness(base);
+});
+afterAll(async () => {
+  await h.log.close();
+  await base.close();
+});
+
+async function tenantWith(name: string) {
+  const by = await newTenant(base, name);
+  await register(base.db, by, suite, ['ranker-v1', 'ranker-v2']);
+  return by;
+}
+
+const checksum = (tenant: string) => base.db.asTenant(tenant, (tx) => suiteChecksum(tx, tenant, 'late'));
+
+describe('event time', () => {
+  test('may stand still for a month and go on: no tick is missed and none is invented', async () => {
+    await tenantWith('gap');
+    const reports = [
+      ...Array.from({ length: 30 }, (_, i) => report(EPOCH_MS + i * 7 * MINUTE_MS, i % 2 === 0 ? 'ranker-v1' : 'ranker-v2')),
+      ...Array.from({ length: 10 }, (_, i) => report(EPOCH_MS + 30 * DAY_MS + i * 50 * MINUTE_MS)),
+    ];
+    await h.send('gap', reports.map(lineOf).join(''));
+    await h.drain();
+    expect(await checksum('gap')).toBe(referenceChecksum(suite, reports));
+  });
+
+  test('a report late within 7 days changes every tick it touches; an older one is accepted, counted and touches none', async () => {
+    await tenantWith('tardy');
+    const reports = Array.from({ length: 60 }, (_, i) => report(EPOCH_MS + i * 3 * 60 * MINUTE_MS));
+    await h.send('tardy', reports.map(lineOf).join(''));
+    await h.drain();
+    const before = await base.db.asTenant('tardy', (tx) => scoreHistory(tx, 'tardy', 'late', 'ranker-v1'));
+    const endMs = Date.parse(reports.at(-1)!.observedAt);
+    const inTime = report(endMs - 7 * DAY_MS);
+    const tooLate = report(endMs - 7 * DAY_MS - 1);
+    await h.send('tardy', lineOf(tooLate) + lineOf(inTime));
+    await h.drain();
+    expect(await checksum('tardy')).toBe(referenceChecksum(suite, [...reports, inTime]));
+    const counts = await base.db.asTenant('tardy', (tx) => tx.query<{ accepted: bigint; late_archived: bigint }>('select accepted, late_archived from input_counters'));
+    expect(counts).toEqual([{ accepted: 62n, late_archived: 1n }]);
+    const after = await base.db.asTenant('tardy', (tx) => scoreHistory(tx, 'tardy', 'late', 'ranker-v1'));
+    const windowOf = (scores: typeof after, at: string) => scores.find((score) => score.at === at)?.windows;
+    for (const { at, revision, windows } of after) {
+      const old = windowOf(before, at);
+      if (old === undefined || revision === 0) continue;
+      for (const [name, window] of Object.entries(windows)) {
+        const was = old[name as '1h'];
+        expect(window.revision).toBe(window.n === was!.n ? 0 : 1);
+      }
+    }
+    expect(after.some((score) => score.revision === 1)).toBe(true);
+  });
+
+  test('with two partitions a tick is final when both have reached it, whatever the order in which they are read', async () => {
+    await tenantWith('halves');
+    await base.db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, 2));
+    const reports = Array.from({ length: 80 }, (_, i) => report(EPOCH_MS + i * 20 * MINUTE_MS, i % 3 === 0 ? 'ranker-v2' : 'ranker-v1'));
+    // The second partition stops twenty reports before the first.
+    const halves = [reports.filter((_, i) => i % 2 === 0), reports.filter((_, i) => i % 2 === 1 && i < 60)];
+    for (const [partition, half] of halves.entries()) {
+      for (const part of [shuffled(half.slice(0, 15), 3), half.slice(15)]) {
+        const value = Buffer.from(part.map(lineOf).join(''));
+        await h.log.append({ tenant: 'halves', topic: REPORTS_TOPIC, key: 'halves', value, headers: {}, partition });
+      }
+    }
+    await h.drain(h.context(), { maxFlushLines: 9 });
+    const finalMs = Date.parse(halves[1]!.at(-1)!.observedAt);
+    expect(await checksum('halves')).toBe(referenceChecksum(suite, halves.flat(), finalMs));
+    const state = await base.db.asTenant('halves', (tx) => getSuite(tx, 'halves', 'late'));
+    expect(state!.watermark).toBe(new Date(finalMs).toISOString());
+  });
+});
+
+describe('a suite', () => {
+  test('in a new version keeps the scores of the old one and starts its own', async () => {
+    const by = await tenantWith('versions');
+    const next = parseSuite({ ...document, minN: 3 });
+    const first = Array.from({ length: 20 }, (_, i) => report(EPOCH_MS + i * 30 * MINUTE_MS));
+    const second = Array.from({ length: 20 }, (_, i) => report(EPOCH_MS + (20 + i) * 30 * MINUTE_MS));
+    await h.send('versions', first.map(lineOf).join(''));
+    await h.drain();
+    await base.db.asTenant('versions', (tx) => applySuite(tx, by, next));
+    await h.send('versions', second.map(lineOf).join(''));
+    await h.drain();
+    const rows = await base.db.asTenant('versions', (tx) =>
+      tx.query<{ suite_hash: string; n: bigint; last_ms: bigint }>('select suite_hash, count(*) as n, max(tick_ms) as last_ms from scores group by suite_hash'),
+    );
+    const byHash = new Map(rows.map((row) => [row.suite_hash, Number(row.last_ms)]));
+    const lastTick = (list: readonly TestReport[]) => Math.floor(Date.parse(list.at(-1)!.observedAt) / 3_600_000) * 3_600_000;
+    expect(byHash.get(suite.hash)).toBe(lastTick(first));
+    expect(byHash.get(next.hash)).toBe(lastTick(second));
+    const again = await base.db.asTenant('versions', (tx) => applySuite(tx, by, next));
+    expect(again.kind).toBe('unchanged');
+  });
+});
+
+describe('the audit query', () => {
+  test('finds nothing in what was published, and one changed mean', async () => {
+    const audit = () => base.db.asTenant('tardy', (tx) => auditScores(tx, 'tardy', 'late', 0, Number.MAX_SAFE_INTEGER));
+    const clean = await audit();
+    expect(clean.checked).toBeGreaterThan(100);
+    expect(clean.wrong).toEqual([]);
+    await asAdmin(
+      base.urls.admin,
+      `update scores set body = jsonb_set(body, '{windows,24h,metrics,loss,mean}', '1.25')
+       where tenant = 'tardy' and tick_ms = (select max(tick_ms) from scores where tenant = 'tardy')`,
+    );
+    expect((await audit()).wrong).toMatchObject([{ model: 'ranker-v1', window: '24h', metric: 'loss', statistic: 'mean' }]);
+  });
+});
