@@ -1,6 +1,6 @@
 import { durationMs } from '../core/duration.ts';
 import { type Refusal, refuse } from '../core/refusal.ts';
-import { isLoopbackHost } from './http-client.ts';
+import { isLoopbackHost } from './loopback.ts';
 
 /** One value of the configuration, read: what it means, or why it is refused. */
 export type Ruled<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly refusal: Refusal };

@@ -44,7 +44,10 @@ export interface EmbeddedPostgres {
 
 const DATABASE = 'merit';
 
-/** Starts Postgres, or adopts the one that runs on this data folder; makes its roles and its database. */
+/**
+ * Starts Postgres, or adopts the one that runs on this data folder; makes its roles and its database. The caller has claimed the state
+ * folder (`claimServer`): a first start takes away what another one may have left unfinished.
+ */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const user = options.postgresUser;
   assert(process.getuid?.() !== 0 || user !== undefined, 'root needs a user to run Postgres as');

@@ -4,6 +4,7 @@ import { assert } from '../core/assert.ts';
 import { canonicalBytes, type Json } from '../core/canonical.ts';
 import { parseJson } from '../core/json.ts';
 import { OperatingError } from '../core/operating-error.ts';
+import { isLoopbackHost } from './loopback.ts';
 import type { Secret } from './secret.ts';
 import { currentTraceparent } from './trace.ts';
 
@@ -60,13 +61,6 @@ export const MAX_REPLY_BYTES = 1024 * 1024;
 const MAX_HEADER_BYTES = 16 * 1024;
 const CONNECT_TIMEOUT_MS = 10_000;
 const DEFAULT_MAX_CONNECTIONS = 16;
-const LOOPBACK_HOSTS: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]']);
-
-/** Whether a host, as URL has it, can only be this machine. */
-export function isLoopbackHost(hostname: string): boolean {
-  return LOOPBACK_HOSTS.has(hostname) || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(hostname);
-}
-
 export function openHttpClient(options: HttpClientOptions): HttpClient {
   const base = new URL(options.origin);
   assert(base.username === '' && base.password === '' && base.pathname === '/', 'an origin has no user and no path');

@@ -1,5 +1,6 @@
 import pino from 'pino';
 import { OperatingError } from '../core/operating-error.ts';
+import type { LogLevel } from './log-level.ts';
 import { currentTrace } from './trace.ts';
 
 /** One JSON object a line. `err` in the fields is told by name, code and messages, without stack. */
@@ -10,9 +11,6 @@ export interface Logger {
   error(fields: object, message: string): void;
   child(fields: object): Logger;
 }
-
-export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Fields of these names are never written, at any of the three upper levels. */
 const SECRET_NAMES = [

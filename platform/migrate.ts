@@ -44,7 +44,7 @@ export async function migrate(options: {
     const locked = await client.query<{ locked: boolean }>(`select pg_try_advisory_lock(${LOCK_ID}) as locked`);
     if (locked.rows[0]?.locked !== true) throw new MigrationBusy();
     checkHistory(files, await appliedMigrations(client));
-    // Here and not above: it pulls in its command-line tool's parser, a third of a second that a running server never needs.
+    // Here and not above: it pulls in its command-line tool's parser, 0.1 s that a running server never needs.
     const { runner } = await import('node-pg-migrate');
     const silent = () => {};
     try {

@@ -1,7 +1,7 @@
 type Metadata = Map<string | symbol, unknown>;
 
 /**
- * @peculiar/x509, loaded when first needed (80 ms). Its container (tsyringe) wants three functions of the old decorator-metadata
+ * @peculiar/x509, loaded when first needed (0.15 s). Its container (tsyringe) wants three functions of the old decorator-metadata
  * proposal on `Reflect`; these are all that it calls.
  */
 export async function loadX509(): Promise<typeof import('@peculiar/x509')> {

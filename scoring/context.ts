@@ -68,15 +68,9 @@ export interface ScoringContext {
 export const ENGINE_ACTOR = 'merit/scoring';
 
 const ULID_RANDOM_BYTES = 10;
-const TRACE_ID_BYTES = 16;
 
 export function newId(clock: Clock): string {
   return ulid(clock.now(), randomBytes(ULID_RANDOM_BYTES));
-}
-
-/** 32 hex digits, for what no request began. */
-export function newTraceId(): string {
-  return randomBytes(TRACE_ID_BYTES).toString('hex');
 }
 
 /** For tests and tools that watch nothing. */

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { PassThrough, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
@@ -21,11 +22,11 @@ export function readBodies(app: FastifyInstance): void {
   for (const type of ['application/x-ndjson', 'application/zip']) {
     app.addContentTypeParser(type, (_request, payload, done) => done(null, payload));
   }
-  app.addHook('preParsing', async (request, _reply, payload) => {
+  app.addHook('preParsing', async (request, reply, payload) => {
     if (!hasBody(request)) return payload;
     const streamed = isStreamed(request);
     checkEncoding(request, streamed);
-    const timed = withTimeLimit(payload, streamed);
+    const timed = withTimeLimit(payload, reply.raw, streamed);
     if (!streamed || request.headers['content-encoding'] === undefined) return timed;
     return inflated(timed);
   });
@@ -77,9 +78,14 @@ function checkEncoding(request: FastifyRequest, streamed: boolean): void {
 }
 
 /** Ends a body that does not arrive: a JSON body as a whole, a stream by its pauses. */
-function withTimeLimit(payload: Readable, byPauses: boolean): Readable {
-  const out = new PassThrough();
+function withTimeLimit(payload: Readable, answer: ServerResponse, byPauses: boolean): Readable {
+  const out = quiet(new PassThrough());
   const timer = setTimeout(() => {
+    // It is us who do not read on: the sender is not late.
+    if (byPauses && out.writableNeedDrain) {
+      timer.refresh();
+      return;
+    }
     payload.unpipe(out);
     out.destroy(
       new HttpProblem(408, 'body_timeout', `the body did not arrive within ${BODY_TIMEOUT_MS / 1000} s`, {
@@ -100,25 +106,35 @@ function withTimeLimit(payload: Readable, byPauses: boolean): Readable {
     if (!out.writableEnded && !out.destroyed) out.destroy(new HttpProblem(400, 'body_cut', 'the body ended too early'));
   });
   out.once('close', done);
+  // Answered without reading it: nothing is waited for any more.
+  answer.once('close', done);
   return payload.pipe(out);
+}
+
+/** A body that nobody came to read may still fail; that must not end the process. Whoever reads it is told all the same. */
+function quiet<Stream extends Readable>(stream: Stream): Stream {
+  stream.on('error', () => {});
+  return stream;
 }
 
 function inflated(source: Readable): Readable {
   const gunzip = createGunzip();
   let total = 0;
   source.once('error', (error) => gunzip.destroy(error));
-  const out = new PassThrough({
-    transform(chunk: Buffer, _encoding, callback) {
-      total += chunk.length;
-      if (total > MAX_INFLATED_BYTES) {
-        callback(
-          new HttpProblem(413, 'body_too_large', 'the gzip stream unfolds to more than 8 GiB', {
-            headers: { connection: 'close' },
-          }),
-        );
-      } else callback(null, chunk);
-    },
-  });
+  const out = quiet(
+    new PassThrough({
+      transform(chunk: Buffer, _encoding, callback) {
+        total += chunk.length;
+        if (total > MAX_INFLATED_BYTES) {
+          callback(
+            new HttpProblem(413, 'body_too_large', 'the gzip stream unfolds to more than 8 GiB', {
+              headers: { connection: 'close' },
+            }),
+          );
+        } else callback(null, chunk);
+      },
+    }),
+  );
   gunzip.once('error', (error: NodeJS.ErrnoException) => {
     const bad = error.code?.startsWith('Z_') === true || error.code === 'ERR_PADDING_2';
     out.destroy(bad ? new HttpProblem(400, 'gzip', 'the body is not one whole gzip stream') : error);

@@ -13,9 +13,10 @@ import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openDatabase } from '../../platform/postgres.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
 import type { Log, SagaContext } from '../../scheduler/apply/context.ts';
-import { REPORTS_TOPIC } from '../../scheduler/apply/keep-artifacts.ts';
 import type { ScoringContext } from '../../scoring/context.ts';
 import { runConsumer } from '../../scoring/ingest/consumer.ts';
+import { appendReports } from '../../scoring/ingest/pack-reports.ts';
+import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { runRetrains } from '../../scoring/retrain/retrain-worker.ts';
 import { roomServices } from '../http/rooms.ts';
 import { buildHttpServer } from '../http/server.ts';
@@ -40,7 +41,10 @@ export interface ServerOptions {
   readonly sentinelNet: PeerHttp;
   readonly finance: PeerHttp;
   readonly ownRay: OwnRay;
-  readonly config: Pick<ServerConfig, 'listen' | 'tenant' | 'maxConnections' | 'objectStoreDir' | 'signerKeyFile' | 'roles' | 'intervals'>;
+  readonly config: Pick<
+    ServerConfig,
+    'listen' | 'tenant' | 'maxConnections' | 'objectStoreDir' | 'signerKeyFile' | 'roles' | 'intervals'
+  >;
   /** The bearer token that people and the CLI use. */
   readonly token: string;
   readonly clock: Clock;
@@ -57,7 +61,11 @@ export interface Server {
 /** The server on a migrated database: its doors now, its engine whenever this process leads. */
 export async function startServer(options: ServerOptions): Promise<Server> {
   const { clock, config, log, stateDir } = options;
-  const db = openDatabase({ appUrl: options.appUrl, engineUrl: options.engineUrl, maxConnections: config.maxConnections });
+  const db = openDatabase({
+    appUrl: options.appUrl,
+    engineUrl: options.engineUrl,
+    maxConnections: config.maxConnections,
+  });
   const closers: (() => Promise<unknown>)[] = [() => db.close()];
   try {
     await db.asEngine(async (tx) => {
@@ -79,7 +87,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       finance: financeClient({ http: options.finance }),
       providers,
       store,
-      eventLog,
+      publishReports: (ndjson, source) => appendReports(eventLog, ndjson, source),
       stateDir,
       planEveryMs: config.intervals.planMs,
       sweepEveryMs: config.intervals.reconcileMs,
@@ -99,11 +107,18 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       log,
     });
     const loops: readonly LeaderLoop[] = [
-      { name: 'sequencer', run: (epoch, signal) => runSequencer({ db, epoch, signer, clock, watch: metrics.sequencer(log) }, signal) },
+      {
+        name: 'sequencer',
+        run: (epoch, signal) => runSequencer({ db, epoch, signer, clock, watch: metrics.sequencer(log) }, signal),
+      },
       ...(config.roles.has('allocator') ? [allocatorLoop(saga, options.engineUrl)] : []),
       ...(config.roles.has('reconciler') ? [reconcilerLoop(saga)] : []),
-      ...(config.roles.has('ingest') ? [{ name: 'consumer', run: (epoch: bigint, signal: AbortSignal) => runConsumer(scoring(epoch), signal) }] : []),
-      ...(config.roles.has('allocator') ? [{ name: 'retrains', run: (epoch: bigint, signal: AbortSignal) => runRetrains(scoring(epoch), signal) }] : []),
+      ...(config.roles.has('ingest')
+        ? [{ name: 'consumer', run: (epoch: bigint, signal: AbortSignal) => runConsumer(scoring(epoch), signal) }]
+        : []),
+      ...(config.roles.has('allocator')
+        ? [{ name: 'retrains', run: (epoch: bigint, signal: AbortSignal) => runRetrains(scoring(epoch), signal) }]
+        : []),
     ];
     const stopEngine = new AbortController();
     let epoch: bigint | undefined;
@@ -151,7 +166,6 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         store,
         eventLog,
         providers,
-        stateDir,
         signer,
       }),
     );

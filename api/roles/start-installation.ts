@@ -144,7 +144,11 @@ async function peerClients(
 ): Promise<{ readonly sentinelNet: PeerHttp; readonly finance: PeerHttp }> {
   const { config, clock, say } = options;
   const certificates = join(stateDir, 'tls');
-  const own = await ensureDevCertificates({ dir: certificates, services: ['merit', 'sentinelnet', 'finance'], nowMs: clock.now() });
+  const own = await ensureDevCertificates({
+    dir: certificates,
+    services: ['merit', 'sentinelnet', 'finance'],
+    nowMs: clock.now(),
+  });
   let { sentinelNet, finance } = config.peers;
   if (sentinelNet === undefined || finance === undefined) {
     say('starting the simulators of SentinelNet and Finance');
@@ -155,7 +159,9 @@ async function peerClients(
   }
   const material = await loadTls(config.tls ?? own.merit, clock.now());
   const open = ({ origin, spiffeId }: PeerEndpoint): PeerHttp => {
-    const client = openHttpClient(spiffeId === undefined ? { origin } : { origin, tls: clientTls(material, [spiffeId]) });
+    const client = openHttpClient(
+      spiffeId === undefined ? { origin } : { origin, tls: clientTls(material, [spiffeId]) },
+    );
     closers.unshift(() => client.close());
     return (request) => client.send(request);
   };

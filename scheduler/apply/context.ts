@@ -1,7 +1,6 @@
 import type { Finance } from '../../peers/finance/client.ts';
 import type { SentinelNet } from '../../peers/sentinelnet/client.ts';
 import type { Clock } from '../../platform/clock.ts';
-import type { EventLog } from '../../platform/event-log.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import type { Database } from '../../platform/postgres.ts';
 import type { Provider } from '../../providers/provider.ts';
@@ -36,7 +35,11 @@ export interface SagaContext {
   readonly finance: Finance;
   readonly providers: ProviderSource;
   readonly store: ObjectStore;
-  readonly eventLog: EventLog;
+  /** Puts a job's own reports into the event log; durable when it resolves. A report that comes twice is a duplicate by its id. */
+  readonly publishReports: (
+    ndjson: AsyncIterable<Uint8Array>,
+    source: { readonly tenant: string; readonly producer: string; readonly traceparent: string },
+  ) => Promise<unknown>;
   /** Folder for outputs and unpacked code, shared with providers on this machine. */
   readonly stateDir: string;
   /** Between two looks of the planner when nothing woke it, and between two sweeps. */

@@ -139,7 +139,8 @@ export class Allocator {
 
   async #step(booking: Booking, placement: Placement | undefined): Promise<StepResult> {
     try {
-      const span = () => withSpan('booking.step', { 'merit.state': booking.state.state }, () => this.#action(booking, placement));
+      const span = () =>
+        withSpan('booking.step', { 'merit.state': booking.state.state }, () => this.#action(booking, placement));
       return await runInTraceId(booking.traceId, span);
     } catch (error) {
       if (error instanceof StaleBooking) return { kind: 'idle', againInMs: 0 };

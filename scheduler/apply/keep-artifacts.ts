@@ -9,14 +9,11 @@ import { OperatingError } from '../../core/operating-error.ts';
 import { RefusedInput, refusalText } from '../../core/refusal.ts';
 import { appendAudit } from '../../ledger/audit/append.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
-import { packLines } from '../../platform/pack-lines.ts';
 import { ACTOR } from './apply.saga.ts';
 import { outputsUri } from './attempt-spec.ts';
 import { type Booking, loadBooking, StaleBooking } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
 
-/** The topic every report goes through, whoever made it. */
-export const REPORTS_TOPIC = 'eval-reports';
 /** The file of a job's own EvalReports among its outputs. */
 export const REPORTS_FILE = 'reports.ndjson';
 /** Copying one attempt's outputs is given up, and tried again, after this. */
@@ -131,23 +128,10 @@ async function publishReports(ctx: SagaContext, booking: Booking, manifest: Mani
       `reading ${REPORTS_FILE} of booking ${booking.bookingId} back from the object store`,
     );
   const producer = `job-${booking.bookingId}`;
-  for await (const packed of packLines(stream)) {
-    if (packed.kind === 'too-long') {
-      ctx.log.warn(
-        { booking: booking.bookingId, line: packed.line },
-        `a line of ${REPORTS_FILE} is longer than 1 MiB and was left out`,
-      );
-      continue;
-    }
-    await ctx.eventLog.append({
-      tenant: booking.tenant,
-      topic: REPORTS_TOPIC,
-      key: producer,
-      value: packed.value,
-      headers: {
-        producer,
-        traceparent: `00-${booking.traceId}-${sha256Hex(canonicalBytes(producer)).slice(0, 16)}-01`,
-      },
-    });
-  }
+  const spanId = sha256Hex(producer).slice(0, 16);
+  await ctx.publishReports(stream, {
+    tenant: booking.tenant,
+    producer,
+    traceparent: `00-${booking.traceId}-${spanId}-01`,
+  });
 }

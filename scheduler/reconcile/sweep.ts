@@ -35,7 +35,9 @@ export async function runReconciler(ctx: SagaContext, signal: AbortSignal): Prom
 export async function sweepOnce(ctx: SagaContext, suspects: Map<string, ReadonlySet<string>>): Promise<void> {
   const nowMs = ctx.clock.now();
   await ctx.db.asLeader(ctx.epoch, (tx) => expire(tx, nowMs, MAX_EXPIRIES));
-  await ctx.db.asLeader(ctx.epoch, (tx) => tx.execute('delete from idempotency_keys where created_at < $1', [new Date(nowMs - ctx.idempotencyRetentionMs)]));
+  await ctx.db.asLeader(ctx.epoch, (tx) =>
+    tx.execute('delete from idempotency_keys where created_at < $1', [new Date(nowMs - ctx.idempotencyRetentionMs)]),
+  );
   const pools = await ctx.db.asEngine((tx) =>
     tx.query<PoolRow>('select tenant, pool from pools order by tenant, pool'),
   );

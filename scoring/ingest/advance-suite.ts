@@ -3,7 +3,7 @@ import type { Tx } from '../../platform/postgres.ts';
 import { decideTicks } from '../promotion/decide-ticks.ts';
 import { reviewDecisions } from '../promotion/review-decisions.ts';
 import { publishTicks } from './publish-ticks.ts';
-import { saveSuiteState, type SuiteState } from './suite-state.sql.ts';
+import { type SuiteState, saveSuiteState } from './suite-state.sql.ts';
 
 export interface AdvancedSuite {
   readonly state: SuiteState;

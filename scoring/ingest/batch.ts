@@ -1,10 +1,17 @@
 import { type EvalReport, quarantineAt } from '../../core/eval-report.ts';
-import { contribute, type Contribution, isContributionFault } from '../rules/contribution.ts';
+import { type Contribution, contribute, isContributionFault } from '../rules/contribution.ts';
 import { Edge, type EdgeEntry } from '../rules/edge.ts';
 import { addEvidence, type EvidenceRow, evidenceOf, tickAfter, watchCounts } from '../rules/evidence.ts';
 import { PaneTable } from '../rules/pane-table.ts';
-import { affectedTicks, isClockSkewed, isTooLate, type PartitionMark, suiteWatermark, tickAt } from '../rules/watermark.ts';
-import { type DedupEntry, dedupEntry, type DedupIndex } from './dedup-index.ts';
+import {
+  affectedTicks,
+  isClockSkewed,
+  isTooLate,
+  type PartitionMark,
+  suiteWatermark,
+  tickAt,
+} from '../rules/watermark.ts';
+import { type DedupEntry, type DedupIndex, dedupEntry } from './dedup-index.ts';
 import type { Aside, LogLine, Position } from './read-lines.ts';
 import { type SuiteState, suiteKey } from './suite-state.sql.ts';
 
@@ -51,7 +58,12 @@ export class SuiteBatch {
   touched = false;
   readonly #evidence = new Map<string, EvidenceRow>();
 
-  constructor(state: SuiteState, watches: readonly OpenWatch[], marks: readonly PartitionMark[], edge: readonly EdgeEntry[]) {
+  constructor(
+    state: SuiteState,
+    watches: readonly OpenWatch[],
+    marks: readonly PartitionMark[],
+    edge: readonly EdgeEntry[],
+  ) {
     this.state = state;
     this.before = state;
     this.watches = watches;
@@ -65,7 +77,12 @@ export class SuiteBatch {
   }
 
   /** Takes an accepted report in. True where it makes a tick final: nothing may be read past it before the tick is published. */
-  take(contribution: Contribution, partition: number, appendedAtMs: number, logAppendMs: number): { late: boolean; final: boolean } {
+  take(
+    contribution: Contribution,
+    partition: number,
+    appendedAtMs: number,
+    logAppendMs: number,
+  ): { late: boolean; final: boolean } {
     this.touched = true;
     const { suite } = this.state;
     const late = isTooLate(contribution.observedAtMs, this.state.watermarkMs);
@@ -80,7 +97,11 @@ export class SuiteBatch {
     const { suite, maxObservedMs } = this.state;
     const mark = this.marks.get(partition);
     const watermark = Math.max(mark?.watermarkMs ?? observedAtMs, observedAtMs);
-    this.marks.set(partition, { partition, watermarkMs: watermark, lastAppendMs: Math.max(mark?.lastAppendMs ?? 0, appendedAtMs) });
+    this.marks.set(partition, {
+      partition,
+      watermarkMs: watermark,
+      lastAppendMs: Math.max(mark?.lastAppendMs ?? 0, appendedAtMs),
+    });
     const watermarkMs = suiteWatermark(this.state.watermarkMs, [...this.marks.values()], logAppendMs);
     // Before the first report no tick holds one: the ticks up to it are final and empty.
     const first = watermarkMs === null ? null : tickAt(watermarkMs, suite.tickMs);
@@ -116,7 +137,9 @@ export class SuiteBatch {
     const { model, observedAtMs } = contribution;
     const isIncumbent = this.watches.some((watch) => watch.role === 'incumbent' && watch.model === model);
     const counting = this.watches.filter(
-      (watch) => (watch.model === model || (isIncumbent && watch.role === 'candidate')) && watchCounts(watch.startMs, observedAtMs),
+      (watch) =>
+        (watch.model === model || (isIncumbent && watch.role === 'candidate')) &&
+        watchCounts(watch.startMs, observedAtMs),
     );
     if (counting.length === 0) return;
     for (const { metric, sums } of evidenceOf(contribution)) {
@@ -200,7 +223,12 @@ export class Batch {
     const entry = { ...dedupEntry(tenant, report), tenant, suite: report.suite };
     const key = entry.key.toString('latin1');
     const here = this.#entries.get(key);
-    const known = here === undefined ? this.#world.known.find(entry.key, entry.digest) : here.digest.equals(entry.digest) ? 'same' : 'other';
+    const known =
+      here === undefined
+        ? this.#world.known.find(entry.key, entry.digest)
+        : here.digest.equals(entry.digest)
+          ? 'same'
+          : 'other';
     if (known === 'same') {
       counts.duplicates++;
       return true;

@@ -1,13 +1,15 @@
 import { OperatingError } from '../../core/operating-error.ts';
 import type { LogMessage } from '../../platform/event-log.ts';
 import { isDatabaseAway, StaleLeader } from '../../platform/postgres.ts';
-import { newTraceId, type ScoringContext } from '../context.ts';
+import { newTrace } from '../../platform/trace.ts';
+import type { ScoringContext } from '../context.ts';
 import { prepareSuites } from '../promotion/prepare-suites.ts';
 import { type Settled, settleTick } from '../promotion/settle-tick.ts';
 import { advanceSuite } from './advance-suite.ts';
-import { DedupIndex } from './dedup-index.ts';
-import { loadDedup } from './load-dedup.ts';
+import type { DedupIndex } from './dedup-index.ts';
+import { isInputFault } from './fault.ts';
 import { type Flushed, type FlushInput, flush, type LogEnds, quarantineMessage } from './flush.ts';
+import { loadDedup } from './load-dedup.ts';
 import { loadPositions, readOffsets, START, StalePosition, type StoredPosition } from './positions.sql.ts';
 import { type LogLine, readLines } from './read-lines.ts';
 import { REPORTS_TOPIC } from './report-log.ts';
@@ -23,6 +25,8 @@ export const MAX_MESSAGE_TRIES = 3;
 const RETRY_MS = 200;
 const DATABASE_RETRY_MS = 1_000;
 const SETTLE_RETRY_MS = 1_000;
+/** A suite whose ticks cannot be published is left alone for this long. */
+export const STUCK_RETRY_MS = 30_000;
 /** The longest sleep: retries, idle partitions and candidates registered meanwhile are looked at this often. */
 const IDLE_WAIT_MS = 1_000;
 
@@ -35,7 +39,11 @@ export interface ConsumerOptions {
  * Reads the report log and keeps scores and decisions, until `signal`. One of it runs, with the leader's epoch: StaleLeader ends it.
  * Everything it knows is rebuilt from Postgres when it starts.
  */
-export async function runConsumer(ctx: ScoringContext, signal: AbortSignal, options: ConsumerOptions = {}): Promise<void> {
+export async function runConsumer(
+  ctx: ScoringContext,
+  signal: AbortSignal,
+  options: ConsumerOptions = {},
+): Promise<void> {
   let consumer: Consumer | undefined;
   while (!signal.aborted) {
     try {
@@ -66,9 +74,16 @@ export class Consumer {
   readonly #due = new Map<string, SuiteRef>();
   /** Suites with a tick to settle, and from when on. */
   readonly #unsettled = new Map<string, { readonly ref: SuiteRef; readonly fromMs: number }>();
+  /** Suites whose ticks could not be published, and when that is tried again. */
+  readonly #stuck = new Map<string, { readonly ref: SuiteRef; readonly fromMs: number }>();
   readonly #failures = new Map<number, { readonly offset: bigint; readonly tries: number }>();
 
-  private constructor(ctx: ScoringContext, options: ConsumerOptions, known: DedupIndex, positions: ReadonlyMap<number, StoredPosition>) {
+  private constructor(
+    ctx: ScoringContext,
+    options: ConsumerOptions,
+    known: DedupIndex,
+    positions: ReadonlyMap<number, StoredPosition>,
+  ) {
     this.#ctx = ctx;
     this.#maxFlushLines = options.maxFlushLines ?? MAX_FLUSH_LINES;
     this.#known = known;
@@ -83,7 +98,8 @@ export class Consumer {
       suites: await loadSuites(tx, undefined),
     }));
     const consumer = new Consumer(ctx, options, known, positions);
-    for (const { state } of suites) consumer.#due.set(suiteKey(state.tenant, state.suite.name), { tenant: state.tenant, name: state.suite.name });
+    for (const { state } of suites)
+      consumer.#due.set(suiteKey(state.tenant, state.suite.name), { tenant: state.tenant, name: state.suite.name });
     return consumer;
   }
 
@@ -104,6 +120,11 @@ export class Consumer {
   /** Publishes, judges and settles all that may be done now. Lines wait for it, so that decisions have their place in the log. */
   async #finishTicks(signal: AbortSignal): Promise<boolean> {
     let progressed = false;
+    for (const [key, { ref, fromMs }] of this.#stuck) {
+      if (fromMs > this.#ctx.clock.now()) continue;
+      this.#stuck.delete(key);
+      this.#due.set(key, ref);
+    }
     for (;;) {
       const suite = this.#due.values().next().value ?? this.#nextSettle();
       if (suite === undefined || signal.aborted) return progressed;
@@ -122,13 +143,31 @@ export class Consumer {
 
   async #advance(key: string, ref: SuiteRef): Promise<void> {
     const ctx = this.#ctx;
-    const advanced = await ctx.db.asLeader(ctx.epoch, async (tx) => {
-      const read = readOffsets(await loadPositions(tx, REPORTS_TOPIC));
-      const state = (await prepareSuites(tx, ctx.clock, [ref], read))[0];
-      return state === undefined ? undefined : advanceSuite(tx, ctx.clock, state, state.traceId ?? newTraceId());
-    });
-    if (advanced?.more !== true) this.#due.delete(key);
-    if (advanced?.unsettled === true) this.#markUnsettled([ref]);
+    this.#due.delete(key);
+    try {
+      const advanced = await ctx.db.asLeader(ctx.epoch, async (tx) => {
+        const read = readOffsets(await loadPositions(tx, REPORTS_TOPIC));
+        const state = (await prepareSuites(tx, ctx.clock, [ref], read))[0];
+        return state === undefined
+          ? undefined
+          : advanceSuite(tx, ctx.clock, state, state.traceId ?? newTrace().traceId);
+      });
+      if (advanced?.more === true) this.#due.set(key, ref);
+      if (advanced?.unsettled === true) this.#markUnsettled([ref]);
+    } catch (error) {
+      if (!isInputFault(error)) throw error;
+      this.#markStuck(ref, error);
+    }
+  }
+
+  /** Its ticks wait; everything else goes on. */
+  #markStuck(ref: SuiteRef, error: unknown): void {
+    this.#ctx.log.error(
+      { tenant: ref.tenant, suite: ref.name, error: String(error) },
+      'a suite’s ticks cannot be published',
+    );
+    const fromMs = this.#ctx.clock.now() + STUCK_RETRY_MS;
+    this.#stuck.set(suiteKey(ref.tenant, ref.name), { ref, fromMs });
   }
 
   async #settle(key: string, ref: SuiteRef, signal: AbortSignal): Promise<void> {
@@ -165,7 +204,8 @@ export class Consumer {
       logAppendMs = Math.max(logAppendMs, end.appendedAtMs);
       lastAppendMs.set(partition, at.appendedAtMs);
       if (at.offset < end.nextOffset) lagging.push(partition);
-      const seconds = at.offset < end.nextOffset && at.appendedAtMs > 0 ? (end.appendedAtMs - at.appendedAtMs) / 1000 : 0;
+      const seconds =
+        at.offset < end.nextOffset && at.appendedAtMs > 0 ? (end.appendedAtMs - at.appendedAtMs) / 1000 : 0;
       this.#ctx.metrics.ingestLag(partition, Number(end.nextOffset - at.offset), Math.max(0, seconds));
     }
     for (const partition of lagging) lastAppendMs.set(partition, logAppendMs);
@@ -200,6 +240,7 @@ export class Consumer {
     for (const { key, digest } of flushed.batch.dedupEntries()) this.#known.add(key, digest);
     for (const ref of flushed.more) this.#due.set(suiteKey(ref.tenant, ref.name), ref);
     this.#markUnsettled(flushed.unsettled);
+    for (const { ref, error } of flushed.stuck) this.#markStuck(ref, error);
     const { metrics } = this.#ctx;
     for (const { counts } of flushed.batch.counters.values()) {
       if (counts.accepted > 0) metrics.reports('accepted', counts.accepted);
@@ -216,20 +257,30 @@ export class Consumer {
   }
 
   async #failedFlush(partition: number, input: FlushInput, error: unknown): Promise<void> {
-    if (error instanceof StaleLeader || error instanceof StalePosition || error instanceof OperatingError || isDatabaseAway(error)) throw error;
+    if (!isInputFault(error)) throw error;
     const { offset } = input.lines[0]!.message;
     const before = this.#failures.get(partition);
     const tries = before?.offset === offset ? before.tries + 1 : 1;
-    this.#ctx.log.error({ partition, offset: String(offset), tries, error: String(error) }, 'handling a report message failed');
+    this.#ctx.log.error(
+      { partition, offset: String(offset), tries, error: String(error) },
+      'handling a report message failed',
+    );
     if (tries < MAX_MESSAGE_TRIES) {
       this.#failures.set(partition, { offset, tries });
       return;
     }
     const message = input.lines.filter((line) => line.message.offset === offset);
-    const next = await quarantineMessage(this.#ctx, { ...input, lines: message }, `failed ${tries} times while being handled`);
+    const next = await quarantineMessage(
+      this.#ctx,
+      { ...input, lines: message },
+      `failed ${tries} times while being handled`,
+    );
     this.#failures.delete(partition);
     this.#positions.set(partition, next);
-    this.#ahead.set(partition, (this.#ahead.get(partition) ?? []).filter((line) => line.message.offset !== offset));
+    this.#ahead.set(
+      partition,
+      (this.#ahead.get(partition) ?? []).filter((line) => line.message.offset !== offset),
+    );
     this.#ctx.metrics.reports('quarantined', message.length);
   }
 
@@ -237,9 +288,15 @@ export class Consumer {
   async #linesAt(partition: number, from: StoredPosition): Promise<readonly LogLine[]> {
     const ahead = this.#ahead.get(partition) ?? [];
     if (ahead.length > 0) return ahead;
-    const messages = await this.#ctx.eventLog.read(REPORTS_TOPIC, partition, from.offset, MAX_READ_MESSAGES, MAX_READ_BYTES);
+    const messages = await this.#ctx.eventLog.read(
+      REPORTS_TOPIC,
+      partition,
+      from.offset,
+      MAX_READ_MESSAGES,
+      MAX_READ_BYTES,
+    );
     const fromLine = (message: LogMessage) => (message.offset === from.offset ? from.line : 0);
-    const lines = messages.flatMap((message) => readLines(message, fromLine(message), newTraceId()));
+    const lines = messages.flatMap((message) => readLines(message, fromLine(message), newTrace().traceId));
     this.#ahead.set(partition, lines);
     return lines;
   }

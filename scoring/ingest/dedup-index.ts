@@ -107,9 +107,14 @@ export class DedupIndex {
     const slot = this.#slotOf(key);
     if (this.#used[slot] === 1) return;
     if (this.isFull) {
-      throw new OperatingError('capacity', 'never', `remembering more than ${this.#maxEntries} reports of the last 8 days`, {
-        mend: 'spread the tenants over several installations',
-      });
+      throw new OperatingError(
+        'capacity',
+        'never',
+        `remembering more than ${this.#maxEntries} reports of the last 8 days`,
+        {
+          mend: 'spread the tenants over several installations',
+        },
+      );
     }
     this.#used[slot] = 1;
     this.#size++;

@@ -44,7 +44,9 @@ export async function addPanes(tx: Tx, tenant: string, suite: string, panes: rea
       panes.map((pane) => pane.sums.max),
     ],
   );
-  const buckets = panes.flatMap((pane, i) => pane.sums.buckets.map(([bucket, n]) => ({ pane, series: series[i]!, bucket, n })));
+  const buckets = panes.flatMap((pane, i) =>
+    pane.sums.buckets.map(([bucket, n]) => ({ pane, series: series[i]!, bucket, n })),
+  );
   await tx.execute(
     `insert into pane_buckets (series_id, tenant, resolution, start_ms, bucket, n)
      select a.series_id, $1, a.resolution, a.start_ms, a.bucket, a.n
@@ -62,10 +64,20 @@ export async function addPanes(tx: Tx, tenant: string, suite: string, panes: rea
   );
 }
 
-async function seriesIds(tx: Tx, tenant: string, suite: string, panes: readonly Pane[]): Promise<ReadonlyMap<string, bigint>> {
+async function seriesIds(
+  tx: Tx,
+  tenant: string,
+  suite: string,
+  panes: readonly Pane[],
+): Promise<ReadonlyMap<string, bigint>> {
   const names = new Map(panes.map((pane) => [`${pane.model} ${pane.metric}`, pane]));
   const suiteHash = panes[0]!.suiteHash;
-  const values = [tenant, suiteHash, [...names.values()].map((pane) => pane.model), [...names.values()].map((pane) => pane.metric)];
+  const values = [
+    tenant,
+    suiteHash,
+    [...names.values()].map((pane) => pane.model),
+    [...names.values()].map((pane) => pane.metric),
+  ];
   await tx.execute(
     `insert into series (tenant, suite, suite_hash, model, metric)
      select $1, $5, $2, a.model, a.metric from unnest($3::text[], $4::text[]) as a (model, metric)
@@ -109,7 +121,13 @@ export async function addEvidenceRows(tx: Tx, tenant: string, rows: readonly Evi
 }
 
 /** The edge is small (one millisecond of reports with one partition): it is replaced whole. */
-export async function saveEdge(tx: Tx, tenant: string, suite: string, suiteHash: string, entries: readonly EdgeEntry[]): Promise<void> {
+export async function saveEdge(
+  tx: Tx,
+  tenant: string,
+  suite: string,
+  suiteHash: string,
+  entries: readonly EdgeEntry[],
+): Promise<void> {
   await tx.execute('delete from evidence_edge where tenant = $1 and suite = $2', [tenant, suite]);
   if (entries.length === 0) return;
   await tx.execute(
@@ -132,13 +150,23 @@ export async function saveEdge(tx: Tx, tenant: string, suite: string, suiteHash:
   );
 }
 
-export async function loadEdge(tx: Tx, tenant: string, suite: string, suiteHash: string): Promise<readonly EdgeEntry[]> {
+export async function loadEdge(
+  tx: Tx,
+  tenant: string,
+  suite: string,
+  suiteHash: string,
+): Promise<readonly EdgeEntry[]> {
   const rows = await tx.query<{ model: string; metric: string; observed_ms: bigint } & EvidenceColumns>(
     `select model, metric, observed_ms, n, weight::text, sum_ws::text, sum_ws2::text, beyond from evidence_edge
      where tenant = $1 and suite = $2 and suite_hash = $3`,
     [tenant, suite, suiteHash],
   );
-  return rows.map((row) => ({ model: row.model, metric: row.metric, observedAtMs: Number(row.observed_ms), sums: evidenceSums(row) }));
+  return rows.map((row) => ({
+    model: row.model,
+    metric: row.metric,
+    observedAtMs: Number(row.observed_ms),
+    sums: evidenceSums(row),
+  }));
 }
 
 export interface EvidenceColumns {
@@ -159,7 +187,12 @@ export function evidenceSums(row: EvidenceColumns): EvidenceRow['sums'] {
   };
 }
 
-export async function addTickReports(tx: Tx, tenant: string, suite: string, rows: SuiteBatch['tickReports']): Promise<void> {
+export async function addTickReports(
+  tx: Tx,
+  tenant: string,
+  suite: string,
+  rows: SuiteBatch['tickReports'],
+): Promise<void> {
   const list = [...rows.values()];
   if (list.length === 0) return;
   await tx.execute(
@@ -170,7 +203,13 @@ export async function addTickReports(tx: Tx, tenant: string, suite: string, rows
   );
 }
 
-export async function saveMark(tx: Tx, tenant: string, suite: string, topic: string, mark: PartitionMark): Promise<void> {
+export async function saveMark(
+  tx: Tx,
+  tenant: string,
+  suite: string,
+  topic: string,
+  mark: PartitionMark,
+): Promise<void> {
   await tx.execute(
     `insert into watermarks (tenant, suite, topic, partition, watermark_ms) values ($1, $2, $3, $4, $5)
      on conflict (tenant, suite, topic, partition) do update set watermark_ms = greatest(watermarks.watermark_ms, excluded.watermark_ms)`,
@@ -228,7 +267,12 @@ export async function addQuarantine(tx: Tx, asides: readonly AsideLine[]): Promi
 }
 
 /** One block a shard and suite. */
-export async function addDedupBlocks(tx: Tx, topic: string, partition: number, entries: readonly SuiteDedupEntry[]): Promise<void> {
+export async function addDedupBlocks(
+  tx: Tx,
+  topic: string,
+  partition: number,
+  entries: readonly SuiteDedupEntry[],
+): Promise<void> {
   if (entries.length === 0) return;
   const groups = new Map<string, SuiteDedupEntry[]>();
   for (const entry of entries) {
@@ -248,7 +292,9 @@ export async function addDedupBlocks(tx: Tx, topic: string, partition: number, e
       list.map((group) => shardOf(group[0]!.key)),
       list.map((group) => group[0]!.tenant),
       list.map((group) => group[0]!.suite),
-      list.map((group) => group.reduce((newest, entry) => Math.max(newest, entry.observedAtMs), Number.NEGATIVE_INFINITY)),
+      list.map((group) =>
+        group.reduce((newest, entry) => Math.max(newest, entry.observedAtMs), Number.NEGATIVE_INFINITY),
+      ),
       list.map((group) => group.length),
       list.map(packBlock),
     ],

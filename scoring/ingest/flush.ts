@@ -1,9 +1,10 @@
 import type { Tx } from '../../platform/postgres.ts';
-import { newTraceId, type ScoringContext } from '../context.ts';
+import { newTrace } from '../../platform/trace.ts';
+import type { ScoringContext } from '../context.ts';
 import { prepareSuites } from '../promotion/prepare-suites.ts';
 import { loadWatches } from '../promotion/watches.sql.ts';
 import type { PartitionMark } from '../rules/watermark.ts';
-import { advanceSuite } from './advance-suite.ts';
+import { type AdvancedSuite, advanceSuite } from './advance-suite.ts';
 import { type AsideLine, Batch, SuiteBatch } from './batch.ts';
 import type { DedupIndex } from './dedup-index.ts';
 import {
@@ -17,12 +18,13 @@ import {
   saveEdge,
   saveMark,
 } from './effects.sql.ts';
+import { isInputFault } from './fault.ts';
 import { advancePosition, loadPositions, type ReadOffsets, readOffsets, type StoredPosition } from './positions.sql.ts';
 import { isPruneDue, prune } from './prune.ts';
 import { addRescore } from './publish-ticks.ts';
 import type { LogLine } from './read-lines.ts';
 import { REPORTS_TOPIC } from './report-log.ts';
-import { type SuiteRef, type SuiteState, suiteKey } from './suite-state.sql.ts';
+import { type SuiteRef, type SuiteState, saveSuiteState, suiteKey } from './suite-state.sql.ts';
 
 /** What is known of the log's ends when the lines were read; partitions that lag are never idle. */
 export interface LogEnds {
@@ -48,7 +50,15 @@ export interface Flushed {
   /** Suites with ticks left to publish or judge in further transactions. */
   readonly more: readonly SuiteRef[];
   readonly unsettled: readonly SuiteRef[];
+  /** Suites whose ticks could not be published or judged: the reports are in, the ticks wait. */
+  readonly stuck: readonly StuckSuite[];
+  /** Reports that the dedup state forgot. */
   readonly forgotten: number;
+}
+
+export interface StuckSuite {
+  readonly ref: SuiteRef;
+  readonly error: unknown;
 }
 
 /**
@@ -61,14 +71,20 @@ export async function flush(ctx: ScoringContext, input: FlushInput): Promise<Flu
     const positions = new Map(await loadPositions(tx, REPORTS_TOPIC));
     const suites = await loadBatches(tx, ctx, input, readOffsets(positions));
     const versions = await loadVersions(tx, input.lines);
-    const batch = new Batch({ partition: input.partition, logAppendMs: input.ends.logAppendMs, suites, versions, known: input.known });
+    const batch = new Batch({
+      partition: input.partition,
+      logAppendMs: input.ends.logAppendMs,
+      suites,
+      versions,
+      known: input.known,
+    });
     for (const line of input.lines) if (!batch.take(line)) break;
     const next = { ...batch.next!, appendedAtMs: Math.max(input.from.appendedAtMs, batch.next!.appendedAtMs) };
     await advancePosition(tx, REPORTS_TOPIC, input.partition, input.from, next);
     await addDedupBlocks(tx, REPORTS_TOPIC, input.partition, batch.dedupEntries());
     await addQuarantine(tx, batch.asides);
     await addCounters(tx, batch.counters.values());
-    const traceId = batch.final?.traceId ?? input.lines[batch.lines - 1]?.traceId ?? newTraceId();
+    const traceId = batch.final?.traceId ?? input.lines[batch.lines - 1]?.traceId ?? newTrace().traceId;
     const done = await applySuites(tx, ctx, input.partition, suites, traceId);
     return { lines: batch.lines, next, batch, ...done };
   });
@@ -81,9 +97,10 @@ async function applySuites(
   partition: number,
   suites: ReadonlyMap<string, SuiteBatch>,
   traceId: string,
-): Promise<Pick<Flushed, 'more' | 'unsettled' | 'forgotten'>> {
+): Promise<Pick<Flushed, 'more' | 'unsettled' | 'stuck' | 'forgotten'>> {
   const more: SuiteRef[] = [];
   const unsettled: SuiteRef[] = [];
+  const stuck: StuckSuite[] = [];
   let forgotten = 0;
   for (const work of suites.values()) {
     if (!work.touched) continue;
@@ -96,13 +113,37 @@ async function applySuites(
     await saveMark(tx, tenant, suite.name, REPORTS_TOPIC, work.marks.get(partition)!);
     if (work.rescore !== undefined) await addRescore(tx, tenant, suite.name, work.rescore);
     const startedMs = performance.now();
-    const advanced = await advanceSuite(tx, ctx.clock, work.state, traceId);
+    const advanced = await tryAdvance(tx, ctx, work.state, traceId);
+    if ('error' in advanced) {
+      stuck.push({ ref, error: advanced.error });
+      continue;
+    }
     if (advanced.scored > 0) ctx.metrics.scoringLatency((performance.now() - startedMs) / 1000);
     if (advanced.more) more.push(ref);
     if (advanced.unsettled) unsettled.push(ref);
     if (isPruneDue(work.before, advanced.state)) forgotten += await prune(tx, advanced.state);
   }
-  return { more, unsettled, forgotten };
+  return { more, unsettled, stuck, forgotten };
+}
+
+/** A suite whose ticks cannot be published must not cost it, or its neighbours in the batch, the reports. */
+async function tryAdvance(
+  tx: Tx,
+  ctx: ScoringContext,
+  state: SuiteState,
+  traceId: string,
+): Promise<AdvancedSuite | { readonly error: unknown }> {
+  await tx.query('savepoint advance');
+  try {
+    const advanced = await advanceSuite(tx, ctx.clock, state, traceId);
+    await tx.query('release savepoint advance');
+    return advanced;
+  } catch (error) {
+    if (!isInputFault(error)) throw error;
+    await tx.query('rollback to savepoint advance');
+    await saveSuiteState(tx, { ...state, traceId });
+    return { error };
+  }
 }
 
 async function loadBatches(
@@ -155,12 +196,24 @@ async function loadVersions(tx: Tx, lines: readonly LogLine[]): Promise<Readonly
 }
 
 /** Sets a whole message aside whose handling failed again and again, and moves the partition on. */
-export async function quarantineMessage(ctx: ScoringContext, input: FlushInput, problem: string): Promise<StoredPosition> {
+export async function quarantineMessage(
+  ctx: ScoringContext,
+  input: FlushInput,
+  problem: string,
+): Promise<StoredPosition> {
   const first = input.lines[0]!;
   const lines = input.lines.filter((line) => line.message.offset === first.message.offset);
   const aside = { code: 'handler_failed', field: '', position: 0, problem } as const;
-  const asides: AsideLine[] = lines.map((line) => ({ line, aside, producer: line.reading.ok ? line.reading.report.producer : null }));
-  const next = { offset: first.message.offset + 1n, line: 0, appendedAtMs: Math.max(input.from.appendedAtMs, Math.floor(first.message.appendedAtMs)) };
+  const asides: AsideLine[] = lines.map((line) => ({
+    line,
+    aside,
+    producer: line.reading.ok ? line.reading.report.producer : null,
+  }));
+  const next = {
+    offset: first.message.offset + 1n,
+    line: 0,
+    appendedAtMs: Math.max(input.from.appendedAtMs, Math.floor(first.message.appendedAtMs)),
+  };
   await ctx.db.asLeader(ctx.epoch, async (tx) => {
     await advancePosition(tx, REPORTS_TOPIC, input.partition, input.from, next);
     await addQuarantine(tx, asides);

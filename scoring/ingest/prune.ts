@@ -29,7 +29,11 @@ export async function prune(tx: Tx, state: SuiteState): Promise<number> {
   }
   // A tick that waits for its decision keeps its rows.
   const oldestMs = Math.min(scoredTickMs - MAX_LATENESS_MS, state.decidedTickMs ?? scoredTickMs);
-  await tx.execute('delete from tick_reports where tenant = $1 and suite = $2 and tick_ms < $3', [tenant, suite.name, oldestMs]);
+  await tx.execute('delete from tick_reports where tenant = $1 and suite = $2 and tick_ms < $3', [
+    tenant,
+    suite.name,
+    oldestMs,
+  ]);
   // What a watch counted that ended long ago: its decision carries the sums it rested on.
   await tx.execute(
     `delete from evidence_sums where watch_id in

@@ -37,9 +37,15 @@ export async function publishTicks(tx: Tx, state: SuiteState, traceId: string): 
   };
 }
 
-async function takeRescore(tx: Tx, state: SuiteState): Promise<{ readonly ticks: readonly number[]; readonly more: boolean }> {
+async function takeRescore(
+  tx: Tx,
+  state: SuiteState,
+): Promise<{ readonly ticks: readonly number[]; readonly more: boolean }> {
   const key = [state.tenant, state.suite.name];
-  const rows = await tx.query<{ from_ms: bigint; to_ms: bigint }>('select from_ms, to_ms from rescore_ranges where tenant = $1 and suite = $2', key);
+  const rows = await tx.query<{ from_ms: bigint; to_ms: bigint }>(
+    'select from_ms, to_ms from rescore_ranges where tenant = $1 and suite = $2',
+    key,
+  );
   const row = rows[0];
   if (row === undefined) return { ticks: [], more: false };
   const ticks: number[] = [];
@@ -51,7 +57,12 @@ async function takeRescore(tx: Tx, state: SuiteState): Promise<{ readonly ticks:
   return { ticks, more: tick <= toMs };
 }
 
-export async function addRescore(tx: Tx, tenant: string, suite: string, range: { readonly fromMs: number; readonly toMs: number }): Promise<void> {
+export async function addRescore(
+  tx: Tx,
+  tenant: string,
+  suite: string,
+  range: { readonly fromMs: number; readonly toMs: number },
+): Promise<void> {
   await tx.execute(
     `insert into rescore_ranges (tenant, suite, from_ms, to_ms) values ($1, $2, $3, $4)
      on conflict (tenant, suite) do update set from_ms = least(rescore_ranges.from_ms, excluded.from_ms), to_ms = greatest(rescore_ranges.to_ms, excluded.to_ms)`,
@@ -105,7 +116,9 @@ async function publish(
   for (const tickMs of ticks) {
     const models = scoreModels({ suite, atMs: tickMs, models: sums.get(tickMs) ?? [] });
     scored += models.length;
-    const updated = models.map((model) => revised(model, before.get(`${model.model} ${tickMs}`))).filter((row) => row !== undefined);
+    const updated = models
+      .map((model) => revised(model, before.get(`${model.model} ${tickMs}`)))
+      .filter((row) => row !== undefined);
     if (updated.length > 0) changed.push(tickMs);
     rows.push(...updated.map((row) => ({ ...row, tickMs })));
   }
@@ -130,7 +143,8 @@ function revised(model: PublishedModel, before: PublishedBefore | undefined): Om
   const windows: { [name in WindowName]?: PublishedWindow } = {};
   for (const [name, window] of Object.entries(model.windows) as [WindowName, PublishedWindow][]) {
     const old = before.model.windows[name];
-    const same = old !== undefined && canonicalText({ ...old, revision: 0 }) === canonicalText({ ...window, revision: 0 });
+    const same =
+      old !== undefined && canonicalText({ ...old, revision: 0 }) === canonicalText({ ...window, revision: 0 });
     windows[name] = { ...window, revision: old === undefined ? 0 : same ? old.revision : old.revision + 1 };
   }
   const next = { ...model, windows };
@@ -138,7 +152,11 @@ function revised(model: PublishedModel, before: PublishedBefore | undefined): Om
   return { model: next, revision: before.revision + 1 };
 }
 
-async function loadPublished(tx: Tx, state: SuiteState, ticks: readonly number[]): Promise<ReadonlyMap<string, PublishedBefore>> {
+async function loadPublished(
+  tx: Tx,
+  state: SuiteState,
+  ticks: readonly number[],
+): Promise<ReadonlyMap<string, PublishedBefore>> {
   const rows = await tx.query<{ model: string; tick_ms: bigint; revision: number; body: PublishedModel }>(
     `select model, tick_ms, revision, body from scores where tenant = $1 and suite = $2 and suite_hash = $3 and tick_ms = any($4::bigint[])`,
     [state.tenant, state.suite.name, state.suite.hash, ticks],

@@ -1,8 +1,15 @@
 import { type EvalReport, type Quarantine, readEvalReport } from '../../core/eval-report.ts';
-import type { LogMessage } from '../../platform/event-log.ts';
 import { MAX_LINE_BYTES } from '../../core/ndjson.ts';
+import type { LogMessage } from '../../platform/event-log.ts';
+import { parseTraceparent } from '../../platform/trace.ts';
 import { isBlank } from './pack-reports.ts';
-import { FIRST_LINE_HEADER, PRODUCER_HEADER, TOO_LARGE_HEADER, TOO_LARGE_KEPT_BYTES, TRACE_HEADER, traceIdOf } from './report-log.ts';
+import {
+  FIRST_LINE_HEADER,
+  PRODUCER_HEADER,
+  TOO_LARGE_HEADER,
+  TOO_LARGE_KEPT_BYTES,
+  TRACE_HEADER,
+} from './report-log.ts';
 
 /** Why a line is set aside: what reading it finds (core/eval-report.ts), and what only the consumer can know. */
 export type AsideCode =
@@ -50,7 +57,7 @@ export interface LogLine {
 export function readLines(message: LogMessage, fromLine: number, freshTraceId: string): readonly LogLine[] {
   const base = {
     message,
-    traceId: traceIdOf(message.headers[TRACE_HEADER]) ?? freshTraceId,
+    traceId: parseTraceparent(message.headers[TRACE_HEADER])?.traceId ?? freshTraceId,
     rawSha256: undefined,
   };
   const firstLine = Number(message.headers[FIRST_LINE_HEADER] ?? '1');
@@ -58,7 +65,14 @@ export function readLines(message: LogMessage, fromLine: number, freshTraceId: s
   const end: Position = { offset: message.offset + 1n, line: 0 };
   const whole = { ...base, line: 1, uploadLine: uploadFrom, next: end };
   if (message.value === null) {
-    return [{ ...whole, raw: new Uint8Array(0), rawSize: 0, reading: asideReading('tombstone', 'is a message without a value') }];
+    return [
+      {
+        ...whole,
+        raw: new Uint8Array(0),
+        rawSize: 0,
+        reading: asideReading('tombstone', 'is a message without a value'),
+      },
+    ];
   }
   const value = message.value;
   const tooLarge = /^([0-9]{1,15}):([0-9a-f]{64})$/.exec(message.headers[TOO_LARGE_HEADER] ?? '');
@@ -74,17 +88,31 @@ export function readLines(message: LogMessage, fromLine: number, freshTraceId: s
   return spans.flatMap(({ line, bytes }, i) => {
     if (line <= fromLine) return [];
     const next = i === spans.length - 1 ? end : { offset: message.offset, line };
-    return [{ ...base, line, uploadLine: uploadFrom + line - 1, raw: bytes, rawSize: bytes.length, next, reading: readOne(message, bytes) }];
+    return [
+      {
+        ...base,
+        line,
+        uploadLine: uploadFrom + line - 1,
+        raw: bytes,
+        rawSize: bytes.length,
+        next,
+        reading: readOne(message, bytes),
+      },
+    ];
   });
 }
 
 function readOne(message: LogMessage, bytes: Uint8Array): LogLine['reading'] {
-  if (bytes.length > MAX_LINE_BYTES) return asideReading('too_large', `has ${bytes.length} bytes, more than ${MAX_LINE_BYTES}`);
+  if (bytes.length > MAX_LINE_BYTES)
+    return asideReading('too_large', `has ${bytes.length} bytes, more than ${MAX_LINE_BYTES}`);
   const reading = readEvalReport(bytes);
   if (!reading.ok) return { ok: false, aside: reading.quarantine };
   const sender = message.headers[PRODUCER_HEADER];
   if (sender !== undefined && sender !== reading.report.producer) {
-    return { ok: false, aside: { code: 'producer_mismatch', field: 'producer', position: 0, problem: 'is not the sender' } };
+    return {
+      ok: false,
+      aside: { code: 'producer_mismatch', field: 'producer', position: 0, problem: 'is not the sender' },
+    };
   }
   return reading;
 }

@@ -12,15 +12,3 @@ export const TOO_LARGE_HEADER = 'too-large';
 
 /** What is kept of a line that is past the limit. */
 export const TOO_LARGE_KEPT_BYTES = 1024;
-
-const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?$/;
-const NO_TRACE = '0'.repeat(32);
-/** Longer than any that is legal; a longer one is not matched at all. */
-const MAX_TRACEPARENT_LENGTH = 512;
-
-/** The trace id of a W3C traceparent, or undefined where it is missing, malformed or all zero: the caller makes a fresh one. */
-export function traceIdOf(traceparent: string | undefined): string | undefined {
-  if (traceparent === undefined || traceparent.length > MAX_TRACEPARENT_LENGTH) return undefined;
-  const traceId = TRACEPARENT.exec(traceparent)?.[1];
-  return traceId === NO_TRACE ? undefined : traceId;
-}

@@ -46,7 +46,12 @@ export async function loadWindowSums(
   );
   const byWindow = assemble(sums, buckets);
   const ordOf = new Map(windows.map((window, i) => [`${window.name} ${window.endMs}`, i]));
-  return new Map(ticks.map((tickMs) => [tickMs, modelsAt(suite, tickMs, (name, endMs) => byWindow.get(ordOf.get(`${name} ${endMs}`) ?? -1))]));
+  return new Map(
+    ticks.map((tickMs) => [
+      tickMs,
+      modelsAt(suite, tickMs, (name, endMs) => byWindow.get(ordOf.get(`${name} ${endMs}`) ?? -1)),
+    ]),
+  );
 }
 
 interface SumsRow {

@@ -1,12 +1,12 @@
-import type { Clock } from '../../platform/clock.ts';
-import type { Tx } from '../../platform/postgres.ts';
 import { contentHash } from '../../core/canonical.ts';
 import { formatRfc3339 } from '../../core/rfc3339.ts';
+import type { Clock } from '../../platform/clock.ts';
+import type { Tx } from '../../platform/postgres.ts';
 import type { PromotionQuestion } from '../context.ts';
 import type { SuiteState } from '../ingest/suite-state.sql.ts';
 import { decideTick, type TickOutcome } from '../rules/promotion.ts';
 import { loadTickInput, undecidedTicks } from './tick-input.sql.ts';
-import { loadWatches, saveWatchStates, type StoredWatch } from './watches.sql.ts';
+import { loadWatches, type StoredWatch, saveWatchStates } from './watches.sql.ts';
 
 /** Ticks judged in one transaction. */
 export const MAX_DECIDED_PER_TRANSACTION = 64;
@@ -45,10 +45,17 @@ export async function decideTicks(tx: Tx, clock: Clock, state: SuiteState): Prom
 }
 
 /** Stores what the tick did to the watches, and returns them as they are now. */
-export async function keepRuns(tx: Tx, watches: readonly StoredWatch[], outcome: TickOutcome): Promise<readonly StoredWatch[]> {
+export async function keepRuns(
+  tx: Tx,
+  watches: readonly StoredWatch[],
+  outcome: TickOutcome,
+): Promise<readonly StoredWatch[]> {
   const after = [...(outcome.incumbent === null ? [] : [outcome.incumbent]), ...outcome.challenges];
   await saveWatchStates(tx, watches, after);
-  return watches.map((watch) => ({ ...watch, state: after.find((state) => state.model === watch.model) ?? watch.state }));
+  return watches.map((watch) => ({
+    ...watch,
+    state: after.find((state) => state.model === watch.model) ?? watch.state,
+  }));
 }
 
 /** One id for one question, however often it is asked. */

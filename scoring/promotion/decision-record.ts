@@ -46,7 +46,9 @@ export interface RecordInput {
 
 export function decisionRecord(input: RecordInput): DecisionRecord {
   const { decision } = input;
-  const composites = Object.fromEntries([...input.compositeByTick].map(([tickMs, composite]) => [formatRfc3339(tickMs), composite]));
+  const composites = Object.fromEntries(
+    [...input.compositeByTick].map(([tickMs, composite]) => [formatRfc3339(tickMs), composite]),
+  );
   return {
     v: 1,
     tenant: input.tenant,

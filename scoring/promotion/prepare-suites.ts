@@ -1,7 +1,7 @@
 import type { Clock } from '../../platform/clock.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import type { ReadOffsets } from '../ingest/positions.sql.ts';
-import { loadSuites, saveSuiteState, type SuiteRef, type SuiteState } from '../ingest/suite-state.sql.ts';
+import { loadSuites, type SuiteRef, type SuiteState, saveSuiteState } from '../ingest/suite-state.sql.ts';
 import { tickAt } from '../rules/watermark.ts';
 import { admitCandidates, loadWatches, replaceWatches } from './watches.sql.ts';
 
@@ -37,10 +37,10 @@ async function startVersion(tx: Tx, clock: Clock, before: SuiteState, read: Read
   const state = { ...before, scoredTickMs: tickMs, decidedTickMs: tickMs };
   await saveSuiteState(tx, state);
   await tx.execute('delete from rescore_ranges where tenant = $1 and suite = $2', [tenant, suite.name]);
-  await tx.execute(`update policy_questions set state = 'abandoned' where tenant = $1 and suite = $2 and state = 'pending'`, [
-    tenant,
-    suite.name,
-  ]);
+  await tx.execute(
+    `update policy_questions set state = 'abandoned' where tenant = $1 and suite = $2 and state = 'pending'`,
+    [tenant, suite.name],
+  );
   const watches = await loadWatches(tx, tenant, suite.name);
   const incumbent = watches.find((watch) => watch.role === 'incumbent')?.model ?? null;
   const candidates = watches.map((watch) => watch.model).filter((model) => model !== incumbent);

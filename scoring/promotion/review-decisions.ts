@@ -37,7 +37,13 @@ export function flippedTicks(record: DecisionRecord, now: ReadonlyMap<number, nu
 }
 
 /** Raises one decision_review for each decision that late data would have flipped. The decision itself stands. */
-export async function reviewDecisions(tx: Tx, clock: Clock, state: SuiteState, changedTicks: readonly number[], traceId: string): Promise<void> {
+export async function reviewDecisions(
+  tx: Tx,
+  clock: Clock,
+  state: SuiteState,
+  changedTicks: readonly number[],
+  traceId: string,
+): Promise<void> {
   if (changedTicks.length === 0) return;
   const { tenant, suite } = state;
   const rows = await tx.query<{ decision_hash: string; tick_ms: bigint; model: string; bytes: Buffer }>(
@@ -67,17 +73,23 @@ async function raiseReview(
   traceId: string,
 ): Promise<void> {
   const { tenant, suite } = state;
-  await tx.execute('insert into decision_reviews (tenant, decision_hash, tick_ms, found) values ($1, $2, $3, $4) on conflict do nothing', [
-    tenant,
-    decision.decision_hash,
-    decision.tick_ms,
-    JSON.stringify(flipped),
-  ]);
+  await tx.execute(
+    'insert into decision_reviews (tenant, decision_hash, tick_ms, found) values ($1, $2, $3, $4) on conflict do nothing',
+    [tenant, decision.decision_hash, decision.tick_ms, JSON.stringify(flipped)],
+  );
   const subject = `suite/${suite.name}`;
   await lockSubject(tx, tenant, subject);
   const found = flipped.map((one) => ({ ...one }));
   const data = { decision: decision.decision_hash, model: decision.model, evidence: [decision.decision_hash], found };
-  await appendAudit(tx, { tenant, subject, type: 'decision.review', at: formatRfc3339(clock.now()), actor: ENGINE_ACTOR, trace: traceId, data });
+  await appendAudit(tx, {
+    tenant,
+    subject,
+    type: 'decision.review',
+    at: formatRfc3339(clock.now()),
+    actor: ENGINE_ACTOR,
+    trace: traceId,
+    data,
+  });
   await tx.execute('insert into outbox (tenant, topic, key, body) values ($1, $2, $3, $4)', [
     tenant,
     PROMOTIONS_TOPIC,

@@ -1,7 +1,8 @@
 import { assert } from '../../core/assert.ts';
 import { contentHash } from '../../core/canonical.ts';
+import type { Tx } from '../../platform/postgres.ts';
+import { newTrace, runInTraceId } from '../../platform/trace.ts';
 import type { PromotionQuestion, PromotionVerdict, ScoringContext } from '../context.ts';
-import { newTraceId } from '../context.ts';
 import { loadPositions, type ReadOffsets, readOffsets } from '../ingest/positions.sql.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
 import { loadSuites, type SuiteRef, type SuiteState } from '../ingest/suite-state.sql.ts';
@@ -11,7 +12,6 @@ import { keepRuns } from './decide-ticks.ts';
 import { decisionRecord, signDecision } from './decision-record.ts';
 import { loadTickInput, undecidedTicks } from './tick-input.sql.ts';
 import { loadWatches, type StoredWatch } from './watches.sql.ts';
-import type { Tx } from '../../platform/postgres.ts';
 
 /**
  * Policy and signature are asked outside any transaction. The flush that made a tick final stored the question (the
@@ -76,7 +76,8 @@ export async function settleTick(ctx: ScoringContext, ref: SuiteRef, signal: Abo
 async function loadView(tx: Tx, ref: SuiteRef): Promise<View | undefined> {
   const loaded = (await loadSuites(tx, [ref]))[0];
   // A new version of the suite is taken up by the consumer first.
-  if (loaded === undefined || loaded.isNew || loaded.hashChanged || loaded.state.suite.promotion === null) return undefined;
+  if (loaded === undefined || loaded.isNew || loaded.hashChanged || loaded.state.suite.promotion === null)
+    return undefined;
   const { state } = loaded;
   const watches = await loadWatches(tx, ref.tenant, ref.name);
   const ticks = await undecidedTicks(tx, state, watches, MAX_WAITING_TICKS + 1);
@@ -93,10 +94,10 @@ async function loadView(tx: Tx, ref: SuiteRef): Promise<View | undefined> {
       ? new Map<number, number>()
       : await loadComposites(tx, state, outcome.decision.model, tickMs, outcome.decision.evidence.run);
   const traces = await tx.query<{ trace_id: string }>(
-    'select trace_id from scores where tenant = $1 and suite = $2 and suite_hash = $3 and tick_ms = $4 and model = $5',
-    [ref.tenant, ref.name, state.suite.hash, tickMs, outcome.decision?.model ?? ''],
+    'select trace_id from scores where tenant = $1 and suite = $2 and suite_hash = $3 and tick_ms = $4 order by model limit 1',
+    [ref.tenant, ref.name, state.suite.hash, tickMs],
   );
-  const traceId = traces[0]?.trace_id ?? state.traceId ?? newTraceId();
+  const traceId = traces[0]?.trace_id ?? state.traceId ?? newTrace().traceId;
   return { state, tickMs, watches, outcome, questions, read, waitingTicks: ticks.length, compositeByTick, traceId };
 }
 
@@ -107,7 +108,13 @@ function answersOf(questions: readonly Question[]): ReadonlyMap<string, PolicyAn
 }
 
 /** The composites of the counted ticks: the last `run` ones that hold a report of the model. */
-async function loadComposites(tx: Tx, state: SuiteState, model: string, tickMs: number, run: number): Promise<ReadonlyMap<number, number>> {
+async function loadComposites(
+  tx: Tx,
+  state: SuiteState,
+  model: string,
+  tickMs: number,
+  run: number,
+): Promise<ReadonlyMap<number, number>> {
   const rows = await tx.query<{ tick_ms: bigint; composite: number }>(
     `select s.tick_ms, s.composite from scores s join tick_reports r using (tenant, suite, model, tick_ms)
      where s.tenant = $1 and s.suite = $2 and s.suite_hash = $3 and s.model = $4 and s.tick_ms <= $5 and s.composite is not null
@@ -125,7 +132,10 @@ async function ask(
   signal: AbortSignal,
 ): Promise<Settled | undefined> {
   if (view.waitingTicks > MAX_WAITING_TICKS) {
-    ctx.log.warn({ suite: view.state.suite.name, tickMs: view.tickMs }, 'SentinelNet did not answer in time: the tick does not count');
+    ctx.log.warn(
+      { suite: view.state.suite.name, tickMs: view.tickMs },
+      'SentinelNet did not answer in time: the tick does not count',
+    );
     await saveAll(ctx, open, `update policy_questions set state = 'abandoned' where question_id = $1`, () => []);
     return undefined;
   }
@@ -134,11 +144,15 @@ async function ask(
     if (dueMs > ctx.clock.now()) return { kind: 'waiting', untilMs: dueMs };
     let verdict: PromotionVerdict;
     try {
-      verdict = await ctx.policy(question.request, AbortSignal.any([signal, AbortSignal.timeout(POLICY_TIMEOUT_MS)]));
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(POLICY_TIMEOUT_MS)]);
+      verdict = await runInTraceId(view.traceId, () => ctx.policy(question.request, limit));
     } catch (error) {
       const untilMs = ctx.clock.now() + Math.min(FIRST_RETRY_MS * 2 ** question.tries, MAX_RETRY_MS);
       const text = error instanceof Error ? error.message : String(error);
-      ctx.log.warn({ suite: view.state.suite.name, model: question.model, error: text }, 'the policy question of a promotion is unanswered');
+      ctx.log.warn(
+        { suite: view.state.suite.name, model: question.model, error: text },
+        'the policy question of a promotion is unanswered',
+      );
       await saveAll(
         ctx,
         [question],
@@ -147,14 +161,22 @@ async function ask(
       );
       return { kind: 'waiting', untilMs };
     }
-    await saveAll(ctx, [question], `update policy_questions set state = 'answered', tries = tries + 1, answer = $2 where question_id = $1`, () => [
-      JSON.stringify(verdict),
-    ]);
+    await saveAll(
+      ctx,
+      [question],
+      `update policy_questions set state = 'answered', tries = tries + 1, answer = $2 where question_id = $1`,
+      () => [JSON.stringify(verdict)],
+    );
   }
   return undefined;
 }
 
-async function saveAll(ctx: ScoringContext, questions: readonly Question[], sql: string, values: () => readonly unknown[]): Promise<void> {
+async function saveAll(
+  ctx: ScoringContext,
+  questions: readonly Question[],
+  sql: string,
+  values: () => readonly unknown[],
+): Promise<void> {
   await ctx.db.asLeader(ctx.epoch, async (tx) => {
     for (const question of questions) await tx.execute(sql, [question.question_id, ...values()]);
   });
@@ -181,7 +203,11 @@ async function commit(ctx: ScoringContext, view: View): Promise<'promote' | 'dem
     policy:
       policyEvidence === undefined || verdict === undefined
         ? null
-        : { decisionId: verdict.decisionId, policyVersion: verdict.policyVersion, evidence: contentHash(policyEvidence) },
+        : {
+            decisionId: verdict.decisionId,
+            policyVersion: verdict.policyVersion,
+            evidence: contentHash(policyEvidence),
+          },
     read,
     nowMs: ctx.clock.now(),
   });

@@ -8,12 +8,24 @@ import type { PublishedModel } from '../rules/published.ts';
 import type { StoredWatch } from './watches.sql.ts';
 
 /** The published ticks after the decided one that hold a report of a watched model, ascending: only these can change anything. */
-export async function undecidedTicks(tx: Tx, state: SuiteState, watches: readonly StoredWatch[], limit: number): Promise<readonly number[]> {
+export async function undecidedTicks(
+  tx: Tx,
+  state: SuiteState,
+  watches: readonly StoredWatch[],
+  limit: number,
+): Promise<readonly number[]> {
   if (state.decidedTickMs === null || state.scoredTickMs === null) return [];
   const rows = await tx.query<{ tick_ms: bigint }>(
     `select distinct tick_ms from tick_reports
      where tenant = $1 and suite = $2 and model = any($3::text[]) and tick_ms > $4 and tick_ms <= $5 order by tick_ms limit $6`,
-    [state.tenant, state.suite.name, watches.map((watch) => watch.model), state.decidedTickMs, state.scoredTickMs, limit],
+    [
+      state.tenant,
+      state.suite.name,
+      watches.map((watch) => watch.model),
+      state.decidedTickMs,
+      state.scoredTickMs,
+      limit,
+    ],
   );
   return rows.map((row) => Number(row.tick_ms));
 }
@@ -65,7 +77,12 @@ async function loadFacts(
     'select model, body from scores where tenant = $1 and suite = $2 and suite_hash = $3 and model = any($4::text[]) and tick_ms = $5',
     [state.tenant, state.suite.name, state.suite.hash, models, tickMs],
   );
-  const counts = await loadGuardrails(tx, watches, tickMs, state.suite.metrics.filter((rule) => rule.guardrail !== null).map((rule) => rule.name));
+  const counts = await loadGuardrails(
+    tx,
+    watches,
+    tickMs,
+    state.suite.metrics.filter((rule) => rule.guardrail !== null).map((rule) => rule.name),
+  );
   const withData = new Set(fresh.map((row) => row.model));
   const scoreOf = new Map(scores.map((row) => [row.model, row.body]));
   return (watch) => ({
@@ -113,7 +130,11 @@ async function loadGuardrails(
 }
 
 /** `watchId model metric` → sums up to the tick. */
-async function loadEvidence(tx: Tx, watches: readonly StoredWatch[], tickMs: number): Promise<ReadonlyMap<string, EvidenceSums>> {
+async function loadEvidence(
+  tx: Tx,
+  watches: readonly StoredWatch[],
+  tickMs: number,
+): Promise<ReadonlyMap<string, EvidenceSums>> {
   const rows = await tx.query<{ watch_id: string; model: string; metric: string } & EvidenceColumns>(
     `select watch_id, model, metric, sum(n)::bigint as n, sum(weight)::text as weight, sum(sum_ws)::text as sum_ws,
             sum(sum_ws2)::text as sum_ws2, sum(beyond)::bigint as beyond
@@ -140,7 +161,11 @@ function armsOf(
 }
 
 /** Cooldown runs from a model's last promotion or demotion. */
-async function loadLastChanges(tx: Tx, state: SuiteState, watches: readonly StoredWatch[]): Promise<ReadonlyMap<string, number>> {
+async function loadLastChanges(
+  tx: Tx,
+  state: SuiteState,
+  watches: readonly StoredWatch[],
+): Promise<ReadonlyMap<string, number>> {
   const rows = await tx.query<{ model: string; tick_ms: bigint }>(
     'select model, max(tick_ms) as tick_ms from decisions where tenant = $1 and suite = $2 and model = any($3::text[]) group by model',
     [state.tenant, state.suite.name, watches.map((watch) => watch.model)],

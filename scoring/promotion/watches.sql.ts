@@ -41,11 +41,16 @@ export async function loadWatches(tx: Tx, tenant: string, suite: string): Promis
 }
 
 /** Runs and guardrail restarts after a tick without a decision. */
-export async function saveWatchStates(tx: Tx, watches: readonly StoredWatch[], after: readonly WatchState[]): Promise<void> {
+export async function saveWatchStates(
+  tx: Tx,
+  watches: readonly StoredWatch[],
+  after: readonly WatchState[],
+): Promise<void> {
   const changed = after.flatMap((state) => {
     const watch = watches.find((one) => one.model === state.model);
     if (watch === undefined) return [];
-    const same = watch.state.run === state.run && JSON.stringify(watch.state.guardrails) === JSON.stringify(state.guardrails);
+    const same =
+      watch.state.run === state.run && JSON.stringify(watch.state.guardrails) === JSON.stringify(state.guardrails);
     return same ? [] : [{ watchId: watch.watchId, state }];
   });
   if (changed.length === 0) return;
@@ -105,11 +110,10 @@ async function openWatch(
 /** The seat changed, or the suite did: every watch of it ends, and new ones begin at the watermark. */
 export async function replaceWatches(tx: Tx, clock: Clock, next: NewWatches, closedTickMs: number): Promise<void> {
   const { tenant, suite } = next.state;
-  await tx.execute('update watches set closed_tick_ms = $3 where tenant = $1 and suite = $2 and closed_tick_ms is null', [
-    tenant,
-    suite.name,
-    closedTickMs,
-  ]);
+  await tx.execute(
+    'update watches set closed_tick_ms = $3 where tenant = $1 and suite = $2 and closed_tick_ms is null',
+    [tenant, suite.name, closedTickMs],
+  );
   if (next.incumbent !== null) await openWatch(tx, clock, next, next.incumbent, 'incumbent', [next.incumbent]);
   await openChallenges(tx, clock, next);
 }
@@ -153,11 +157,10 @@ export async function admitCandidates(tx: Tx, clock: Clock, state: SuiteState, r
     [tenant, suite.name],
   );
   for (const row of rows) {
-    await tx.execute(`update candidates set state = 'open', seat = false where tenant = $1 and suite = $2 and version = $3`, [
-      tenant,
-      suite.name,
-      row.version,
-    ]);
+    await tx.execute(
+      `update candidates set state = 'open', seat = false where tenant = $1 and suite = $2 and version = $3`,
+      [tenant, suite.name, row.version],
+    );
     if (row.seat) await seatByHand(tx, clock, state, row, read);
     else await openMissing(tx, clock, state, row.version, read);
   }
@@ -170,7 +173,13 @@ async function openMissing(tx: Tx, clock: Clock, state: SuiteState, version: str
   await openChallenges(tx, clock, { state, incumbent, candidates: [version], read });
 }
 
-async function seatByHand(tx: Tx, clock: Clock, state: SuiteState, row: CandidateRow, read: ReadOffsets): Promise<void> {
+async function seatByHand(
+  tx: Tx,
+  clock: Clock,
+  state: SuiteState,
+  row: CandidateRow,
+  read: ReadOffsets,
+): Promise<void> {
   const { tenant, suite } = state;
   const watches = await loadWatches(tx, tenant, suite.name);
   const before = watches.find((watch) => watch.role === 'incumbent')?.model ?? null;

@@ -63,7 +63,13 @@ select (select count(*) from kept) as checked, c.* from (select 1) one
   left join (select * from compared where published is distinct from from_panes order by tick_ms, model, window_name, metric limit $11) c on true`;
 
 /** Audits the published ticks of the active version of a suite between two instants. */
-export async function auditScores(tx: Tx, tenant: string, suite: string, fromMs: number, toMs: number): Promise<ScoreAudit> {
+export async function auditScores(
+  tx: Tx,
+  tenant: string,
+  suite: string,
+  fromMs: number,
+  toMs: number,
+): Promise<ScoreAudit> {
   const heads = await tx.query<{ suite_hash: string; document: unknown; watermark_ms: bigint | null }>(
     `select s.suite_hash, s.document, t.watermark_ms from suites s left join suite_states t using (tenant, suite)
      where s.tenant = $1 and s.suite = $2 and s.active`,

@@ -21,12 +21,22 @@ export interface DecisionFilter {
 }
 
 /** Newest first. */
-export async function listDecisions(tx: Tx, tenant: string, filter: DecisionFilter = {}): Promise<readonly StoredDecision[]> {
+export async function listDecisions(
+  tx: Tx,
+  tenant: string,
+  filter: DecisionFilter = {},
+): Promise<readonly StoredDecision[]> {
   const rows = await tx.query<DecisionRow>(
     `${DECISION_QUERY} and ($2::text is null or d.suite = $2) and ($3::text is null or d.model = $3)
        and ($4::text is null or (d.decided_at, d.tick_ms, d.decision_hash) < (select b.decided_at, b.tick_ms, b.decision_hash from decisions b where b.tenant = $1 and b.decision_hash = $4))
      order by d.decided_at desc, d.tick_ms desc, d.decision_hash desc limit $5`,
-    [tenant, filter.suite ?? null, filter.model ?? null, filter.before ?? null, Math.min(filter.limit ?? MAX_LISTED, MAX_LISTED)],
+    [
+      tenant,
+      filter.suite ?? null,
+      filter.model ?? null,
+      filter.before ?? null,
+      Math.min(filter.limit ?? MAX_LISTED, MAX_LISTED),
+    ],
   );
   return rows.map(storedDecision);
 }

@@ -19,7 +19,12 @@ export interface Leaderboard {
 }
 
 /** undefined: no such suite. `tickMs` asks for an earlier tick. */
-export async function leaderboard(tx: Tx, tenant: string, suite: string, tickMs?: number): Promise<Leaderboard | undefined> {
+export async function leaderboard(
+  tx: Tx,
+  tenant: string,
+  suite: string,
+  tickMs?: number,
+): Promise<Leaderboard | undefined> {
   const heads = await tx.query<HeadRow>(
     `select s.suite_hash, t.scored_tick_ms, e.version as incumbent, c.accepted, c.quarantined, c.duplicates, c.conflicts
      from suites s left join suite_states t using (tenant, suite) left join seats e using (tenant, suite) left join input_counters c using (tenant, suite)
@@ -32,12 +37,10 @@ export async function leaderboard(tx: Tx, tenant: string, suite: string, tickMs?
   const rows =
     atMs === null
       ? []
-      : await tx.query<{ body: PublishedModel }>('select body from scores where tenant = $1 and suite = $2 and suite_hash = $3 and tick_ms = $4', [
-          tenant,
-          suite,
-          head.suite_hash,
-          atMs,
-        ]);
+      : await tx.query<{ body: PublishedModel }>(
+          'select body from scores where tenant = $1 and suite = $2 and suite_hash = $3 and tick_ms = $4',
+          [tenant, suite, head.suite_hash, atMs],
+        );
   return {
     suite,
     suiteHash: head.suite_hash,

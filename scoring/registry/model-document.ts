@@ -35,10 +35,14 @@ export function parseModel(value: unknown): ModelDocument {
 function retrainRefusals(model: ModelDocument): readonly Refusal[] {
   const refusals: Refusal[] = [];
   if (model.name.length > MAX_RETRAINABLE_NAME) {
-    refusals.push(refuse('length', 'name', `is longer than ${MAX_RETRAINABLE_NAME}, which leaves no room for -v<N>`, 'shorten it'));
+    refusals.push(
+      refuse('length', 'name', `is longer than ${MAX_RETRAINABLE_NAME}, which leaves no room for -v<N>`, 'shorten it'),
+    );
   }
   if (model.retrain?.division !== model.division) {
-    refusals.push(refuse('division', 'retrain.division', 'is not the division of the model', `write ${model.division}`));
+    refusals.push(
+      refuse('division', 'retrain.division', 'is not the division of the model', `write ${model.division}`),
+    );
   }
   try {
     jobSpec(model.retrain);

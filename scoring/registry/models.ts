@@ -9,36 +9,50 @@ import type { ModelDocument } from './model-document.ts';
 import { MAX_LISTED, type Requester } from './suites.ts';
 
 /** Registers a model or changes its entry; throws RefusedInput where its division or suite is unknown. */
-export async function registerModel(tx: Tx, by: Requester, model: ModelDocument): Promise<'created' | 'updated' | 'unchanged'> {
+export async function registerModel(
+  tx: Tx,
+  by: Requester,
+  model: ModelDocument,
+): Promise<'created' | 'updated' | 'unchanged'> {
   const { tenant } = by;
   await lockSubject(tx, tenant, `model/${model.name}`);
   const refusals = [];
-  const division = await tx.query('select 1 from divisions where tenant = $1 and division = $2', [tenant, model.division]);
+  const division = await tx.query('select 1 from divisions where tenant = $1 and division = $2', [
+    tenant,
+    model.division,
+  ]);
   if (division.length === 0) {
-    refusals.push(refuse('unknown_division', 'division', `${model.division} does not exist`, 'name a division that a pool grants a quota to'));
+    refusals.push(
+      refuse(
+        'unknown_division',
+        'division',
+        `${model.division} does not exist`,
+        'name a division that a pool grants a quota to',
+      ),
+    );
   }
-  const suite = await tx.query('select 1 from suites where tenant = $1 and suite = $2 and active', [tenant, model.suite]);
-  if (suite.length === 0) refusals.push(refuse('unknown_suite', 'suite', `${model.suite} does not exist`, 'apply the suite first'));
+  const suite = await tx.query('select 1 from suites where tenant = $1 and suite = $2 and active', [
+    tenant,
+    model.suite,
+  ]);
+  if (suite.length === 0)
+    refusals.push(refuse('unknown_suite', 'suite', `${model.suite} does not exist`, 'apply the suite first'));
   if (refusals.length > 0) throw new RefusedInput(refusals);
   const retrain = model.retrain ?? null;
   const before = (
-    await tx.query<{ division: string; suite: string; retrain: Json }>('select division, suite, retrain from models where tenant = $1 and model = $2', [
-      tenant,
-      model.name,
-    ])
+    await tx.query<{ division: string; suite: string; retrain: Json }>(
+      'select division, suite, retrain from models where tenant = $1 and model = $2',
+      [tenant, model.name],
+    )
   )[0];
   const next = { division: model.division, suite: model.suite, retrain };
   if (before !== undefined && canonicalText(before) === canonicalText(next)) return 'unchanged';
   const template = retrain === null ? null : JSON.stringify(retrain);
   if (before === undefined) {
-    await tx.execute('insert into models (tenant, model, division, suite, retrain, created_by) values ($1, $2, $3, $4, $5, $6)', [
-      tenant,
-      model.name,
-      model.division,
-      model.suite,
-      template,
-      by.actor,
-    ]);
+    await tx.execute(
+      'insert into models (tenant, model, division, suite, retrain, created_by) values ($1, $2, $3, $4, $5, $6)',
+      [tenant, model.name, model.division, model.suite, template, by.actor],
+    );
   } else {
     await tx.execute(
       'update models set division = $3, suite = $4, retrain = $5, updated_at = clock_timestamp() where tenant = $1 and model = $2',
@@ -69,22 +83,20 @@ export async function addVersion(tx: Tx, by: Requester, given: NewVersion): Prom
   await lockSubject(tx, tenant, `model/${given.model}`);
   const suite = await suiteOfModel(tx, tenant, given.model);
   const present = (
-    await tx.query<{ model: string; retired_at: Date | null }>('select model, retired_at from model_versions where tenant = $1 and version = $2', [
-      tenant,
-      given.version,
-    ])
+    await tx.query<{ model: string; retired_at: Date | null }>(
+      'select model, retired_at from model_versions where tenant = $1 and version = $2',
+      [tenant, given.version],
+    )
   )[0];
   if (present !== undefined && (present.model !== given.model || present.retired_at !== null)) {
     const problem = present.model === given.model ? 'is retired' : `is a version of ${present.model}`;
     throw new RefusedInput([refuse('taken', 'version', problem, 'choose another name')]);
   }
   if (present === undefined) {
-    await tx.execute(`insert into model_versions (tenant, version, model, source, created_by) values ($1, $2, $3, 'manual', $4)`, [
-      tenant,
-      given.version,
-      given.model,
-      by.actor,
-    ]);
+    await tx.execute(
+      `insert into model_versions (tenant, version, model, source, created_by) values ($1, $2, $3, 'manual', $4)`,
+      [tenant, given.version, given.model, by.actor],
+    );
   }
   const seat = given.seat ?? false;
   const changed = await tx.execute(
@@ -116,34 +128,56 @@ export async function setAlias(tx: Tx, by: Requester, model: string, alias: stri
 export async function retireVersion(tx: Tx, by: Requester, model: string, version: string): Promise<void> {
   await lockSubject(tx, by.tenant, `model/${model}`);
   await requireVersion(tx, by.tenant, model, version);
-  const seated = await tx.query<{ suite: string }>('select suite from seats where tenant = $1 and version = $2', [by.tenant, version]);
-  if (seated[0] !== undefined) {
-    throw new RefusedInput([refuse('seated', 'version', `is the incumbent of ${seated[0].suite}`, 'seat another version first')]);
-  }
-  const changed = await tx.execute('update model_versions set retired_at = $3 where tenant = $1 and version = $2 and retired_at is null', [
+  const seated = await tx.query<{ suite: string }>('select suite from seats where tenant = $1 and version = $2', [
     by.tenant,
     version,
-    new Date(by.nowMs),
   ]);
+  if (seated[0] !== undefined) {
+    throw new RefusedInput([
+      refuse('seated', 'version', `is the incumbent of ${seated[0].suite}`, 'seat another version first'),
+    ]);
+  }
+  const changed = await tx.execute(
+    'update model_versions set retired_at = $3 where tenant = $1 and version = $2 and retired_at is null',
+    [by.tenant, version, new Date(by.nowMs)],
+  );
   if (changed === 0) return;
-  await tx.execute(`update candidates set state = 'withdrawn' where tenant = $1 and version = $2`, [by.tenant, version]);
+  await tx.execute(`update candidates set state = 'withdrawn' where tenant = $1 and version = $2`, [
+    by.tenant,
+    version,
+  ]);
   await audit(tx, by, model, 'model.retired', { version });
 }
 
 async function suiteOfModel(tx: Tx, tenant: string, model: string): Promise<string> {
-  const row = (await tx.query<{ suite: string }>('select suite from models where tenant = $1 and model = $2', [tenant, model]))[0];
-  if (row === undefined) throw new RefusedInput([refuse('unknown_model', 'model', 'is not registered', 'register the model first')]);
+  const row = (
+    await tx.query<{ suite: string }>('select suite from models where tenant = $1 and model = $2', [tenant, model])
+  )[0];
+  if (row === undefined)
+    throw new RefusedInput([refuse('unknown_model', 'model', 'is not registered', 'register the model first')]);
   return row.suite;
 }
 
 async function requireVersion(tx: Tx, tenant: string, model: string, version: string): Promise<void> {
-  const rows = await tx.query('select 1 from model_versions where tenant = $1 and model = $2 and version = $3', [tenant, model, version]);
+  const rows = await tx.query('select 1 from model_versions where tenant = $1 and model = $2 and version = $3', [
+    tenant,
+    model,
+    version,
+  ]);
   if (rows.length === 0) {
-    throw new RefusedInput([refuse('unknown_version', 'version', `is not a version of ${model}`, 'add the version first')]);
+    throw new RefusedInput([
+      refuse('unknown_version', 'version', `is not a version of ${model}`, 'add the version first'),
+    ]);
   }
 }
 
-async function audit(tx: Tx, by: Requester, model: string, type: string, data: { readonly [key: string]: Json }): Promise<void> {
+async function audit(
+  tx: Tx,
+  by: Requester,
+  model: string,
+  type: string,
+  data: { readonly [key: string]: Json },
+): Promise<void> {
   await appendAudit(tx, {
     tenant: by.tenant,
     subject: `model/${model}`,
@@ -198,7 +232,12 @@ const MODEL_QUERY = `
     (select jsonb_object_agg(a.alias, a.version) from model_aliases a where a.tenant = m.tenant and a.model = m.model) as aliases
   from models m where m.tenant = $1`;
 
-export async function listModels(tx: Tx, tenant: string, limit = MAX_LISTED, afterName = ''): Promise<readonly ModelEntry[]> {
+export async function listModels(
+  tx: Tx,
+  tenant: string,
+  limit = MAX_LISTED,
+  afterName = '',
+): Promise<readonly ModelEntry[]> {
   const rows = await tx.query<ModelRow>(`${MODEL_QUERY} and m.model > $2 order by m.model collate "C" limit $3`, [
     tenant,
     afterName,

@@ -21,23 +21,27 @@ export type AppliedSuite = { readonly kind: 'created' | 'activated' | 'unchanged
 export async function applySuite(tx: Tx, by: Requester, suite: Suite): Promise<AppliedSuite> {
   const subject = `suite/${suite.name}`;
   await lockSubject(tx, by.tenant, subject);
-  const rows = await tx.query<{ suite_hash: string; active: boolean }>('select suite_hash, active from suites where tenant = $1 and suite = $2', [
+  const rows = await tx.query<{ suite_hash: string; active: boolean }>(
+    'select suite_hash, active from suites where tenant = $1 and suite = $2',
+    [by.tenant, suite.name],
+  );
+  const known = rows.find((row) => row.suite_hash === suite.hash);
+  if (known?.active === true) return { kind: 'unchanged', suiteHash: suite.hash };
+  await tx.execute('update suites set active = false where tenant = $1 and suite = $2 and active', [
     by.tenant,
     suite.name,
   ]);
-  const known = rows.find((row) => row.suite_hash === suite.hash);
-  if (known?.active === true) return { kind: 'unchanged', suiteHash: suite.hash };
-  await tx.execute('update suites set active = false where tenant = $1 and suite = $2 and active', [by.tenant, suite.name]);
   if (known === undefined) {
-    await tx.execute('insert into suites (tenant, suite, suite_hash, document, active, applied_by) values ($1, $2, $3, $4, true, $5)', [
+    await tx.execute(
+      'insert into suites (tenant, suite, suite_hash, document, active, applied_by) values ($1, $2, $3, $4, true, $5)',
+      [by.tenant, suite.name, suite.hash, JSON.stringify(suite.document), by.actor],
+    );
+  } else {
+    await tx.execute('update suites set active = true where tenant = $1 and suite = $2 and suite_hash = $3', [
       by.tenant,
       suite.name,
       suite.hash,
-      JSON.stringify(suite.document),
-      by.actor,
     ]);
-  } else {
-    await tx.execute('update suites set active = true where tenant = $1 and suite = $2 and suite_hash = $3', [by.tenant, suite.name, suite.hash]);
   }
   await appendAudit(tx, {
     tenant: by.tenant,
@@ -80,7 +84,12 @@ interface SuiteRow {
 export const MAX_LISTED = 500;
 
 /** Active suites by name, after `afterName`. */
-export async function listSuites(tx: Tx, tenant: string, limit = MAX_LISTED, afterName = ''): Promise<readonly SuiteEntry[]> {
+export async function listSuites(
+  tx: Tx,
+  tenant: string,
+  limit = MAX_LISTED,
+  afterName = '',
+): Promise<readonly SuiteEntry[]> {
   const rows = await tx.query<SuiteRow>(`${SUITE_QUERY} and s.suite > $2 order by s.suite collate "C" limit $3`, [
     tenant,
     afterName,

@@ -46,26 +46,24 @@ export async function raiseRetrain(tx: Tx, clock: Clock, wish: RetrainWish): Pro
   if (entry.open !== null) return { kind: 'exists', requestId: entry.open };
   const requestId = newId(clock);
   if (entry.retrain === null) {
-    const failure = { code: 'no_retrain_job', text: `${entry.model} has no retrain job`, mend: 'register the model again with `retrain:`, then ask by hand' };
+    const failure = {
+      code: 'no_retrain_job',
+      text: `${entry.model} has no retrain job`,
+      mend: 'register the model again with `retrain:`, then ask by hand',
+    };
     await insertRequest(tx, clock, requestId, wish, entry.model, null, failure);
     return { kind: 'impossible', requestId };
   }
   const newVersion = await nextVersion(tx, tenant, entry.model);
-  await tx.execute(`insert into model_versions (tenant, version, model, source, created_by) values ($1, $2, $3, 'retrain', $4)`, [
-    tenant,
-    newVersion,
-    entry.model,
-    wish.requestedBy,
-  ]);
+  await tx.execute(
+    `insert into model_versions (tenant, version, model, source, created_by) values ($1, $2, $3, 'retrain', $4)`,
+    [tenant, newVersion, entry.model, wish.requestedBy],
+  );
   const state = wish.cause.kind === 'demotion' ? 'open' : 'registered';
-  await tx.execute('insert into candidates (tenant, suite, version, state, actor, trace_id) values ($1, $2, $3, $4, $5, $6)', [
-    tenant,
-    wish.suite,
-    newVersion,
-    state,
-    wish.requestedBy,
-    wish.traceId,
-  ]);
+  await tx.execute(
+    'insert into candidates (tenant, suite, version, state, actor, trace_id) values ($1, $2, $3, $4, $5, $6)',
+    [tenant, wish.suite, newVersion, state, wish.requestedBy, wish.traceId],
+  );
   await insertRequest(tx, clock, requestId, wish, entry.model, newVersion, null);
   return { kind: 'raised', requestId, newVersion };
 }

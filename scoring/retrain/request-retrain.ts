@@ -19,9 +19,14 @@ export async function requestRetrain(tx: Tx, clock: Clock, by: Requester, model:
     [tenant, model],
   );
   const entry = rows[0];
-  if (entry === undefined) throw new RefusedInput([refuse('unknown_model', 'model', 'is not registered', 'register the model first')]);
-  if (!entry.has_job) throw new RefusedInput([refuse('no_retrain_job', 'model', 'has no retrain job', 'register it again with `retrain:`')]);
-  if (entry.version === null) throw new RefusedInput([refuse('no_version', 'model', 'has no version yet', 'add a version first')]);
+  if (entry === undefined)
+    throw new RefusedInput([refuse('unknown_model', 'model', 'is not registered', 'register the model first')]);
+  if (!entry.has_job)
+    throw new RefusedInput([
+      refuse('no_retrain_job', 'model', 'has no retrain job', 'register it again with `retrain:`'),
+    ]);
+  if (entry.version === null)
+    throw new RefusedInput([refuse('no_version', 'model', 'has no version yet', 'add a version first')]);
   const raised = await raiseRetrain(tx, clock, {
     tenant,
     suite: entry.suite,

@@ -38,7 +38,10 @@ export async function runRetrains(ctx: ScoringContext, signal: AbortSignal): Pro
       await retrainRound(ctx);
     } catch (error) {
       if (error instanceof StaleLeader) throw error;
-      ctx.log[isDatabaseAway(error) ? 'warn' : 'error']({ error: String(error) }, 'a round over the retrain requests failed');
+      ctx.log[isDatabaseAway(error) ? 'warn' : 'error'](
+        { error: String(error) },
+        'a round over the retrain requests failed',
+      );
     }
     await ctx.clock.sleep(POLL_MS, signal);
   }
@@ -70,10 +73,10 @@ async function loadRound(
      order by r.updated_at limit $1`,
     [MAX_ROUND],
   );
-  const due = await tx.query<DueRequest>(`${REQUEST_QUERY} where r.state = 'open' and r.next_try_ms <= $1 order by r.next_try_ms, r.request_id limit $2`, [
-    nowMs,
-    MAX_ROUND,
-  ]);
+  const due = await tx.query<DueRequest>(
+    `${REQUEST_QUERY} where r.state = 'open' and r.next_try_ms <= $1 order by r.next_try_ms, r.request_id limit $2`,
+    [nowMs, MAX_ROUND],
+  );
   const open = await tx.query<{ n: bigint }>(`select count(*) as n from retrain_requests where state = 'open'`);
   return { booked, due, length: Number(open[0]?.n ?? 0n) };
 }
@@ -90,14 +93,20 @@ async function book(ctx: ScoringContext, request: DueRequest): Promise<void> {
   } catch (error) {
     if (!(error instanceof RefusedInput)) throw error;
     const text = error.refusals.map(refusalText).join('; ');
-    const failure = { code: 'retrain_refused', text, mend: 'mend the model’s retrain job, then ask for the retrain by hand' };
+    const failure = {
+      code: 'retrain_refused',
+      text,
+      mend: 'mend the model’s retrain job, then ask for the retrain by hand',
+    };
     await ctx.db.asLeader(ctx.epoch, (tx) => fail(tx, request.request_id, failure));
   }
 }
 
 async function bookInside(tx: Tx, ctx: ScoringContext, request: DueRequest): Promise<void> {
   const { tenant, version } = request;
-  const locked = await tx.query(`select 1 from retrain_requests where request_id = $1 and state = 'open' for update`, [request.request_id]);
+  const locked = await tx.query(`select 1 from retrain_requests where request_id = $1 and state = 'open' for update`, [
+    request.request_id,
+  ]);
   if (locked.length === 0) return;
   const bookingId = newId(ctx.clock) as BookingId;
   const spec = retrainSpec(request.retrain, {
@@ -118,7 +127,11 @@ async function bookInside(tx: Tx, ctx: ScoringContext, request: DueRequest): Pro
     ...(request.cause_event_id === null ? {} : { causes: [request.cause_event_id] }),
     ...(request.decision_hash === null ? {} : { evidence: [request.decision_hash] }),
   });
-  await tx.execute('update model_versions set booking_id = $3 where tenant = $1 and version = $2', [tenant, version, bookingId]);
+  await tx.execute('update model_versions set booking_id = $3 where tenant = $1 and version = $2', [
+    tenant,
+    version,
+    bookingId,
+  ]);
   await tx.execute(
     `update retrain_requests set state = 'booked', booking_id = $2, attempts = attempts + 1, failure = null, updated_at = clock_timestamp()
      where request_id = $1`,
@@ -131,9 +144,10 @@ async function settle(tx: Tx, ctx: ScoringContext, request: EndedRequest): Promi
   if (!isEnded(request.state)) return;
   const { state, data } = request;
   if (state === 'released') {
-    await tx.execute(`update retrain_requests set state = 'done', updated_at = clock_timestamp() where request_id = $1 and state = 'booked'`, [
-      request.request_id,
-    ]);
+    await tx.execute(
+      `update retrain_requests set state = 'done', updated_at = clock_timestamp() where request_id = $1 and state = 'booked'`,
+      [request.request_id],
+    );
     return;
   }
   const failure = data.reason ?? { code: state, text: `the booking ended ${state}`, mend: 'see merit why' };
@@ -150,7 +164,11 @@ async function settle(tx: Tx, ctx: ScoringContext, request: EndedRequest): Promi
 }
 
 /** The version that never came leaves the contest. Its open challenge holds no report and so never counts. */
-async function fail(tx: Tx, requestId: string, failure: { readonly code: string; readonly text: string; readonly mend: string }): Promise<void> {
+async function fail(
+  tx: Tx,
+  requestId: string,
+  failure: { readonly code: string; readonly text: string; readonly mend: string },
+): Promise<void> {
   await tx.execute(
     `update retrain_requests set state = 'failed', failure = $2, updated_at = clock_timestamp() where request_id = $1 and state in ('open', 'booked')`,
     [requestId, JSON.stringify(failure)],

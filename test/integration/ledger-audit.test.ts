@@ -301,7 +301,7 @@ describe('a booking’s receipt from the database', () => {
       );
       for (const body of story.evidence) {
         const { format } = body as { readonly format?: Json };
-        if (format !== 'merit-manifest/1') await putEvidence(tx, TENANT, body);
+        if (format !== 'merit-manifest/1') await putEvidence(tx, TENANT, body as object);
         else {
           const manifest = story.events.find((e) => e.type === 'artifact.manifest')!;
           await tx.execute(

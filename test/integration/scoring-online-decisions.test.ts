@@ -8,11 +8,13 @@ import { suiteChecksum } from '../../scoring/read/checksum.ts';
 import { listDecisions } from '../../scoring/read/promotions.ts';
 import { addVersion, getModel, retireVersion } from '../../scoring/registry/models.ts';
 import { getSuite } from '../../scoring/registry/suites.ts';
-import { FIRST_BACKOFF_MS, MAX_RETRAIN_ATTEMPTS, retrainRound } from '../../scoring/retrain/retrain-worker.ts';
 import { listRetrains, requestRetrain } from '../../scoring/retrain/request-retrain.ts';
+import { FIRST_BACKOFF_MS, MAX_RETRAIN_ATTEMPTS, retrainRound } from '../../scoring/retrain/retrain-worker.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
 import {
   ALLOW,
+  drainDying,
+  dyingDatabase,
   EPOCH_MS,
   type Harness,
   harness,
@@ -73,7 +75,14 @@ async function tenantWith(name: string) {
 
 const decisions = (tenant: string) => base.db.asTenant(tenant, (tx) => listDecisions(tx, tenant));
 const retrains = (tenant: string) => base.db.asTenant(tenant, (tx) => listRetrains(tx, tenant));
-const seat = async (tenant: string) => (await base.db.asTenant(tenant, (tx) => getSuite(tx, tenant, 'digits')))!.incumbent;
+const seat = async (tenant: string) =>
+  (await base.db.asTenant(tenant, (tx) => getSuite(tx, tenant, 'digits')))!.incumbent;
+
+/** What was decided about the first version, without what differs from run to run. */
+const facts = async (tenant: string) =>
+  (await decisions(tenant))
+    .map(({ signed: { record } }) => ({ ...record, tenant: '', decidedAt: '', offsets: {}, policy: null }))
+    .filter((record) => record.model === 'ranker-v1');
 
 /** A good model, live traffic that drifts from slice 45 on. */
 const live = [...slices('ranker-v1', 0, 45, 0.93), ...slices('ranker-v1', 45, 45, 0.3)];
@@ -85,22 +94,42 @@ describe('the loop', () => {
     await h.drain();
     const [demotion, promotion, ...more] = await decisions('loop');
     expect(more).toEqual([]);
-    expect(promotion!.signed.record).toMatchObject({ action: 'promote', model: 'ranker-v1', incumbentBefore: null, suiteHash: suite.hash });
-    expect(demotion!.signed.record).toMatchObject({ action: 'demote', model: 'ranker-v1', incumbentBefore: 'ranker-v1', policy: null });
+    expect(promotion!.signed.record).toMatchObject({
+      action: 'promote',
+      model: 'ranker-v1',
+      incumbentBefore: null,
+      suiteHash: suite.hash,
+    });
+    expect(demotion!.signed.record).toMatchObject({
+      action: 'demote',
+      model: 'ranker-v1',
+      incumbentBefore: 'ranker-v1',
+      policy: null,
+    });
     expect(demotion!.signed.record.evidence).toMatchObject({ cause: 'below', demoteBelow: 0.7, run: 2 });
-    expect(Object.values(demotion!.signed.record.evidence.compositeByTick).every((composite) => composite < 0.7)).toBe(true);
+    expect(Object.values(demotion!.signed.record.evidence.compositeByTick).every((composite) => composite < 0.7)).toBe(
+      true,
+    );
     expect(await seat('loop')).toBeNull();
 
     const requests = await retrains('loop');
     expect(requests).toHaveLength(1);
     const [request] = requests;
-    expect(request).toMatchObject({ state: 'open', cause: 'demotion', decision: demotion!.hash, version: 'ranker-v2', traceId: TRACE });
+    expect(request).toMatchObject({
+      state: 'open',
+      cause: 'demotion',
+      decision: demotion!.hash,
+      version: 'ranker-v2',
+      traceId: TRACE,
+    });
 
     await retrainRound(h.context());
     await retrainRound(h.context());
     const booked = (await retrains('loop'))[0]!;
     expect(booked).toMatchObject({ state: 'booked', attempts: 1 });
-    const bookings = await base.db.asTenant('loop', (tx) => tx.query<{ trace_id: string; spec: { parameters: object } }>('select trace_id, spec from bookings'));
+    const bookings = await base.db.asTenant('loop', (tx) =>
+      tx.query<{ trace_id: string; spec: { parameters: object } }>('select trace_id, spec from bookings'),
+    );
     expect(bookings).toHaveLength(1);
     expect(bookings[0]!.trace_id).toBe(TRACE);
     expect(bookings[0]!.spec.parameters).toEqual({
@@ -123,7 +152,9 @@ describe('the loop', () => {
       ['ranker-v1', 'manual', 'candidate'],
       ['ranker-v2', 'retrain', 'incumbent'],
     ]);
-    expect(await base.db.asTenant('loop', (tx) => suiteChecksum(tx, 'loop', 'digits'))).toBe(referenceChecksum(suite, [...live, ...retrained]));
+    expect(await base.db.asTenant('loop', (tx) => suiteChecksum(tx, 'loop', 'digits'))).toBe(
+      referenceChecksum(suite, [...live, ...retrained]),
+    );
 
     await asAdmin(base.urls.admin, `update bookings set state = 'released' where booking_id = '${booked.bookingId}'`);
     await retrainRound(h.context());
@@ -133,7 +164,11 @@ describe('the loop', () => {
   test('a decision is signed over its record, is evidence by its hash, and is told in the audit trail and the outbox', async () => {
     for (const { hash, signed, auditEventId } of await decisions('loop')) {
       expect(sha256Hex(canonicalBytes(signed))).toBe(hash);
-      const key = createPublicKey({ key: Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), h.signer.publicKey]), format: 'der', type: 'spki' });
+      const key = createPublicKey({
+        key: Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), h.signer.publicKey]),
+        format: 'der',
+        type: 'spki',
+      });
       expect(verify(null, canonicalBytes(signed.record), key, Buffer.from(signed.signature, 'base64'))).toBe(true);
       const rows = await base.db.asTenant('loop', (tx) =>
         tx.query<{ type: string; bytes: Buffer; evidence: bigint; outbox: bigint }>(
@@ -144,7 +179,12 @@ describe('the loop', () => {
       );
       const event = JSON.parse(rows[0]!.bytes.toString('utf8'));
       expect(event).toMatchObject({ type: `decision.${signed.record.action}`, subject: 'suite/digits', trace: TRACE });
-      expect(event.data).toMatchObject({ model: signed.record.model, tick: signed.record.tick, decision: hash, incumbentBefore: signed.record.incumbentBefore });
+      expect(event.data).toMatchObject({
+        model: signed.record.model,
+        tick: signed.record.tick,
+        decision: hash,
+        incumbentBefore: signed.record.incumbentBefore,
+      });
       expect(event.data.evidence).toContain(hash);
       expect(rows[0]).toMatchObject({ evidence: 1n, outbox: 1n });
     }
@@ -163,16 +203,27 @@ describe('the loop', () => {
     await tenantWith('small');
     await h.send('small', live.map(lineOf).join(''));
     await h.drain(h.context(), { maxFlushLines: 1 });
-    const facts = async (tenant: string) =>
-      (await decisions(tenant))
-        .map(({ signed: { record } }) => ({ ...record, tenant: '', decidedAt: '', offsets: {}, policy: null }))
-        .filter((record) => record.model === 'ranker-v1');
     expect(await facts('small')).toEqual(await facts('loop'));
+  });
+
+  test('deaths of the consumer decide nothing: each decision is made once, in the same place, and raises one retrain', async () => {
+    await tenantWith('mortal');
+    await h.send('mortal', live.map(lineOf).join(''));
+    const dying = dyingDatabase(base.db, 3);
+    await drainDying(h, dying, {});
+    expect(dying.deaths.before).toBeGreaterThan(5);
+    expect(dying.deaths.after).toBeGreaterThan(5);
+    expect(await facts('mortal')).toEqual(await facts('loop'));
+    expect(await retrains('mortal')).toHaveLength(1);
   });
 
   test('late data that would have flipped a decision raises one review and changes no decision', async () => {
     const before = await decisions('small');
-    const late = slices('ranker-v1', 0, 60, 1, 'late').map((report) => ({ ...report, reportId: `late-${report.reportId}`, sampleSize: 2 ** 20 }));
+    const late = slices('ranker-v1', 0, 60, 1, 'late').map((report) => ({
+      ...report,
+      reportId: `late-${report.reportId}`,
+      sampleSize: 2 ** 20,
+    }));
     await h.send('small', late.map(lineOf).join(''));
     await h.drain();
     const after = await decisions('small');
@@ -217,14 +268,19 @@ describe('policy', () => {
   test('a signer that is away leaves no trace of the decision and stops no scores; the same tick is decided later', async () => {
     await tenantWith('unsigned');
     await h.send('unsigned', live.slice(0, 45).map(lineOf).join(''));
-    const broken: Signer = { ...h.signer, sign: async () => Promise.reject(new OperatingError('unreachable', 'safe', 'signing')) };
+    const broken: Signer = {
+      ...h.signer,
+      sign: async () => Promise.reject(new OperatingError('unreachable', 'safe', 'signing')),
+    };
     await h.drain(h.context({ signer: broken }));
     expect(await decisions('unsigned')).toEqual([]);
     expect(await seat('unsigned')).toBeNull();
     const scored = (await base.db.asTenant('unsigned', (tx) => getSuite(tx, 'unsigned', 'digits')))!.scoredTick;
     expect(scored).toBe(new Date(EPOCH_MS + 44 * 60_000).toISOString());
     await h.drain();
-    expect((await decisions('unsigned')).map((one) => one.signed.record.tick)).toEqual([(await decisions('small')).at(-1)!.signed.record.tick]);
+    expect((await decisions('unsigned')).map((one) => one.signed.record.tick)).toEqual([
+      (await decisions('small')).at(-1)!.signed.record.tick,
+    ]);
   });
 });
 
@@ -238,7 +294,9 @@ describe('the registry', () => {
     await h.drain();
     expect(await decisions('retired')).toEqual([]);
     expect((await base.db.asTenant('retired', (tx) => getSuite(tx, 'retired', 'digits')))!.candidates).toEqual([]);
-    const open = await base.db.asTenant('retired', (tx) => tx.query('select 1 from watches where closed_tick_ms is null'));
+    const open = await base.db.asTenant('retired', (tx) =>
+      tx.query('select 1 from watches where closed_tick_ms is null'),
+    );
     expect(open).toEqual([]);
   });
 
@@ -247,7 +305,9 @@ describe('the registry', () => {
     await base.db.asTenant('byhand', (tx) => addVersion(tx, by, { model: 'ranker', version: 'chosen', seat: true }));
     await h.drain();
     expect(await seat('byhand')).toBe('chosen');
-    expect((await base.db.asTenant('byhand', (tx) => getModel(tx, 'byhand', 'ranker')))!.aliases).toEqual({ champion: 'chosen' });
+    expect((await base.db.asTenant('byhand', (tx) => getModel(tx, 'byhand', 'ranker')))!.aliases).toEqual({
+      champion: 'chosen',
+    });
   });
 
   test('a booking that fails is tried again with longer waits, and then the request has failed', async () => {
@@ -274,7 +334,11 @@ describe('the registry', () => {
         h.clock.pass(1);
       }
     }
-    expect((await retrains('failing'))[0]).toMatchObject({ state: 'failed', attempts: MAX_RETRAIN_ATTEMPTS, failure: { code: 'job_failed' } });
+    expect((await retrains('failing'))[0]).toMatchObject({
+      state: 'failed',
+      attempts: MAX_RETRAIN_ATTEMPTS,
+      failure: { code: 'job_failed' },
+    });
   });
 
   test('a tenant sees nothing of another one’s scores, models and decisions', async () => {

@@ -1,17 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Database } from '../../platform/postgres.ts';
+import { readEvalReport } from '../../core/eval-report.ts';
 import { StaleLeader } from '../../platform/postgres.ts';
-import { Consumer } from '../../scoring/ingest/consumer.ts';
+import { Consumer, runConsumer, STUCK_RETRY_MS } from '../../scoring/ingest/consumer.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { suiteChecksum } from '../../scoring/read/checksum.ts';
 import { knownReport } from '../../scoring/read/known-report.ts';
 import { listQuarantine } from '../../scoring/read/quarantine.ts';
 import { leaderboard } from '../../scoring/read/scores.ts';
 import { retireVersion } from '../../scoring/registry/models.ts';
-import { readEvalReport } from '../../core/eval-report.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
 import {
   currentEpoch,
+  drainDying,
+  dyingDatabase,
   EPOCH_MS,
   type Harness,
   harness,
@@ -83,20 +84,6 @@ async function counters(tenant: string) {
   return { accepted, quarantined, duplicates, conflicts };
 }
 
-/** Steps until nothing is left, or until one more death: the consumer's memory is not used any further. */
-async function lastsToTheEnd(consumer: Consumer, deaths: () => number): Promise<boolean> {
-  const before = deaths();
-  const { signal } = new AbortController();
-  for (;;) {
-    const progressed = await consumer.step(signal).catch((error: Error) => {
-      expect(error.message).toContain('dead');
-      return true;
-    });
-    if (deaths() > before) return false;
-    if (!progressed) return true;
-  }
-}
-
 describe('online scores', () => {
   test('are those of the pure rules, report for report', async () => {
     await tenantWith('plain');
@@ -106,7 +93,9 @@ describe('online scores', () => {
     expect(await counters('plain')).toEqual({ accepted: 240, quarantined: 0, duplicates: 0, conflicts: 0 });
     const board = await base.db.asTenant('plain', (tx) => leaderboard(tx, 'plain', 'search'));
     expect(board!.models.map((model) => model.rank)).toEqual([1, 1]);
-    expect(board!.at).toBe(new Date(Math.floor(Date.parse(reports.at(-1)!.observedAt) / 300_000) * 300_000).toISOString());
+    expect(board!.at).toBe(
+      new Date(Math.floor(Date.parse(reports.at(-1)!.observedAt) / 300_000) * 300_000).toISOString(),
+    );
   });
 
   test('are the same when every report is sent twice, shuffled, and read in other batch sizes', async () => {
@@ -122,38 +111,22 @@ describe('online scores', () => {
     await tenantWith('crashing');
     const lines = shuffled(reports, 11).map(lineOf);
     for (let from = 0; from < lines.length; from += 30) await h.send('crashing', lines.slice(from, from + 30).join(''));
-    const chance = random(5);
-    let lost = 0;
-    let unheard = 0;
-    const dying: Database = {
-      ...base.db,
-      asLeader: async (epoch, work) => {
-        const result = await base.db.asLeader(epoch, async (tx) => {
-          const done = await work(tx);
-          // Everything was written, nothing is committed.
-          if (chance() < 0.25 && ++lost > 0) throw new Error('dead before its commit');
-          return done;
-        });
-        // All is committed, and nobody hears of it.
-        if (chance() < 0.15 && ++unheard > 0) throw new Error('dead after its commit');
-        return result;
-      },
-    };
-    // A consumer that keeps its life would blame the message after three throws: each death here is a new process.
-    for (let ended = false; !ended; ) {
-      const consumer = await Consumer.start(h.context({ db: dying }), { maxFlushLines: 13 }).catch(() => undefined);
-      ended = consumer !== undefined && (await lastsToTheEnd(consumer, () => lost + unheard));
-    }
-    expect(lost).toBeGreaterThan(5);
-    expect(unheard).toBeGreaterThan(3);
+    const dying = dyingDatabase(base.db, 5);
+    await drainDying(h, dying, { maxFlushLines: 13 });
+    expect(dying.deaths.before).toBeGreaterThan(5);
+    expect(dying.deaths.after).toBeGreaterThan(3);
     expect(await checksum('crashing')).toBe(expected);
     expect(await counters('crashing')).toEqual({ accepted: 240, quarantined: 0, duplicates: 0, conflicts: 0 });
   });
 
   test('a window that late data changed says so in its revision, and only then', async () => {
-    const before = await base.db.asTenant('plain', (tx) => tx.query<{ n: bigint }>('select count(*) as n from scores where revision > 0'));
+    const before = await base.db.asTenant('plain', (tx) =>
+      tx.query<{ n: bigint }>('select count(*) as n from scores where revision > 0'),
+    );
     expect(before[0]!.n).toBe(0n);
-    const shuffledOnes = await base.db.asTenant('twice', (tx) => tx.query<{ n: bigint }>('select count(*) as n from scores where revision > 0'));
+    const shuffledOnes = await base.db.asTenant('twice', (tx) =>
+      tx.query<{ n: bigint }>('select count(*) as n from scores where revision > 0'),
+    );
     expect(shuffledOnes[0]!.n).toBeGreaterThan(0n);
   });
 });
@@ -178,7 +151,11 @@ describe('what is set aside', () => {
       if (!reading.ok) throw new Error('bad report');
       return base.db.asTenant('conflict', (tx) => knownReport(tx, 'conflict', reading.report));
     };
-    expect([await read(first!), await read(other), await read({ ...first!, reportId: 'never-sent' })]).toEqual(['same', 'other', 'new']);
+    expect([await read(first!), await read(other), await read({ ...first!, reportId: 'never-sent' })]).toEqual([
+      'same',
+      'other',
+      'new',
+    ]);
   });
 
   test('each bad line is quarantined once with its reason, place and bytes, and its id stays free', async () => {
@@ -224,7 +201,9 @@ describe('what is set aside', () => {
     expect(rows[0]!.trace_id).toBe(TRACE);
     const board = await base.db.asTenant('bad', (tx) => leaderboard(tx, 'bad', 'search'));
     expect(board).toMatchObject({ accepted: 1, conflicts: 0, duplicates: 0 });
-    const total = await base.db.asTenant('bad', (tx) => tx.query<{ n: bigint }>('select sum(quarantined)::bigint as n from input_counters'));
+    const total = await base.db.asTenant('bad', (tx) =>
+      tx.query<{ n: bigint }>('select sum(quarantined)::bigint as n from input_counters'),
+    );
     expect(total[0]!.n).toBe(10n);
   });
 
@@ -252,6 +231,56 @@ describe('what is set aside', () => {
       [2, 'handler_failed'],
       [1, 'handler_failed'],
     ]);
+  });
+});
+
+describe('a suite whose ticks cannot be published', () => {
+  test('loses no report and holds up no other suite, and catches up when it can', async () => {
+    await tenantWith('stuck');
+    await tenantWith('beside');
+    await asAdmin(
+      base.urls.admin,
+      `create function fail_here() returns trigger language plpgsql as $$ begin
+         if new.tenant = 'stuck' then raise exception 'the test refuses these scores'; end if; return new; end $$;
+       create trigger fail_here before insert on scores for each row execute function fail_here();`,
+    );
+    try {
+      await h.send('stuck', reports.map(lineOf).join(''));
+      await h.send('beside', reports.map(lineOf).join(''));
+      await h.drain();
+      expect(await checksum('beside')).toBe(expected);
+      expect(await counters('stuck')).toEqual({ accepted: 240, quarantined: 0, duplicates: 0, conflicts: 0 });
+    } finally {
+      await asAdmin(base.urls.admin, 'drop trigger fail_here on scores; drop function fail_here()');
+    }
+    h.clock.pass(STUCK_RETRY_MS);
+    await h.drain();
+    expect(await checksum('stuck')).toBe(expected);
+  });
+});
+
+describe('the consumer’s loop', () => {
+  test('takes reports up as they come, outlives faults, and ends when it is told', async () => {
+    await tenantWith('running');
+    const dying = dyingDatabase(base.db, 9);
+    const stop = new AbortController();
+    const running = runConsumer(h.context({ db: dying.db }), stop.signal);
+    for (let from = 0; from < reports.length; from += 80) {
+      await h.send(
+        'running',
+        reports
+          .slice(from, from + 80)
+          .map(lineOf)
+          .join(''),
+      );
+    }
+    while ((await counters('running')).accepted < 240 || (await checksum('running')) !== expected) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    stop.abort();
+    await running;
+    expect(dying.deaths.before + dying.deaths.after).toBeGreaterThan(0);
+    expect(await counters('running')).toEqual({ accepted: 240, quarantined: 0, duplicates: 0, conflicts: 0 });
   });
 });
 

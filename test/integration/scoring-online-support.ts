@@ -1,8 +1,9 @@
 import { createPrivateKey, generateKeyPairSync, sign } from 'node:crypto';
-import { jobSpec } from '../../core/job.ts';
-import { parseSuite, type Suite } from '../../core/suite.ts';
-import { readEvalReport } from '../../core/eval-report.ts';
 import { ed25519KeyId } from '../../core/ed25519.ts';
+import { readEvalReport } from '../../core/eval-report.ts';
+import { jobSpec } from '../../core/job.ts';
+import { OperatingError } from '../../core/operating-error.ts';
+import { parseSuite, type Suite } from '../../core/suite.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { EventLog } from '../../platform/event-log.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
@@ -75,7 +76,10 @@ export const RETRAIN_JOB = {
 jobSpec(RETRAIN_JOB);
 
 export async function newTenant(test: TestDatabase, tenant: string): Promise<Requester> {
-  await asAdmin(test.urls.admin, `insert into tenants (tenant) values ('${tenant}'); insert into divisions (tenant, division) values ('${tenant}', 'vision')`);
+  await asAdmin(
+    test.urls.admin,
+    `insert into tenants (tenant) values ('${tenant}'); insert into divisions (tenant, division) values ('${tenant}', 'vision')`,
+  );
   return { tenant, actor: 'tester', traceId: TRACE, nowMs: Date.now() };
 }
 
@@ -86,7 +90,14 @@ export async function register(db: Database, by: Requester, suite: Suite, versio
     await registerModel(
       tx,
       by,
-      parseModel({ apiVersion: 'merit/v1', kind: 'Model', name: 'ranker', division: 'vision', suite: suite.name, retrain: RETRAIN_JOB }),
+      parseModel({
+        apiVersion: 'merit/v1',
+        kind: 'Model',
+        name: 'ranker',
+        division: 'vision',
+        suite: suite.name,
+        retrain: RETRAIN_JOB,
+      }),
     );
     for (const version of versions) await addVersion(tx, by, { model: 'ranker', version });
   });
@@ -96,7 +107,12 @@ export function testSigner(): Signer {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
   const raw = publicKey.export({ type: 'spki', format: 'der' }).subarray(-32);
   const key = createPrivateKey(privateKey.export({ type: 'pkcs8', format: 'pem' }));
-  return { keyId: ed25519KeyId(raw), algorithm: 'ed25519', publicKey: raw, sign: async (bytes) => sign(null, bytes, key) };
+  return {
+    keyId: ed25519KeyId(raw),
+    algorithm: 'ed25519',
+    publicKey: raw,
+    sign: async (bytes) => sign(null, bytes, key),
+  };
 }
 
 export const ALLOW: PromotionPolicy = async (question) => ({
@@ -162,13 +178,61 @@ export async function harness(test: TestDatabase): Promise<Harness> {
   };
 }
 
+export interface DyingDatabase {
+  readonly db: Database;
+  /** Deaths so far: before the commit (nothing is stored), after it (nobody hears of it). */
+  readonly deaths: { before: number; after: number };
+}
+
+/** A database under which the consumer's process dies by chance, on either side of a commit. */
+export function dyingDatabase(db: Database, seed: number): DyingDatabase {
+  const chance = random(seed);
+  const deaths = { before: 0, after: 0 };
+  const asLeader: Database['asLeader'] = async (epoch, work) => {
+    const result = await db.asLeader(epoch, async (tx) => {
+      const done = await work(tx);
+      if (chance() < 0.2 && ++deaths.before > 0) throw new OperatingError('aborted', 'safe', 'dying before the commit');
+      return done;
+    });
+    if (chance() < 0.15 && ++deaths.after > 0) throw new OperatingError('aborted', 'safe', 'dying after the commit');
+    return result;
+  };
+  return { db: { ...db, asLeader }, deaths };
+}
+
+/** Consumers one after the other, each until its death, until one finds nothing left to do. */
+export async function drainDying(h: Harness, dying: DyingDatabase, options: ConsumerOptions): Promise<void> {
+  const { signal } = new AbortController();
+  const total = () => dying.deaths.before + dying.deaths.after;
+  for (;;) {
+    const before = total();
+    const consumer = await Consumer.start(h.context({ db: dying.db }), options);
+    let progressed = true;
+    while (progressed && total() === before) {
+      progressed = await consumer.step(signal).catch((error: unknown) => {
+        if (!(error instanceof OperatingError)) throw error;
+        return true;
+      });
+      // A settled wait is a matter of time, not of this consumer.
+      h.clock.pass(60_000);
+    }
+    if (!progressed) return;
+  }
+}
+
 export async function currentEpoch(db: Database): Promise<bigint> {
-  const rows = await db.asEngine((tx) => tx.query<{ epoch: bigint }>(`select epoch from leader_epochs where name = 'engine'`));
+  const rows = await db.asEngine((tx) =>
+    tx.query<{ epoch: bigint }>(`select epoch from leader_epochs where name = 'engine'`),
+  );
   return rows[0]!.epoch;
 }
 
 /** The checksum that the pure rules give for these reports (ticks up to `finalMs` only): what every order, batching and crash must come to. */
-export function referenceChecksum(suite: Suite, reports: readonly object[], finalMs = Number.POSITIVE_INFINITY): string {
+export function referenceChecksum(
+  suite: Suite,
+  reports: readonly object[],
+  finalMs = Number.POSITIVE_INFINITY,
+): string {
   const table = new PaneTable(suite.hash);
   let watermarkMs = Number.NEGATIVE_INFINITY;
   for (const report of reports) {

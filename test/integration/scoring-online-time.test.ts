@@ -1,12 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
-import { suiteChecksum } from '../../scoring/read/checksum.ts';
-import { auditScores } from '../../scoring/read/audit-scores.sql.ts';
-import { scoreHistory } from '../../scoring/read/scores.ts';
-import { addVersion } from '../../scoring/registry/models.ts';
-import { getSuite } from '../../scoring/registry/suites.ts';
-import { applySuite } from '../../scoring/registry/suites.ts';
 import { createTopic } from '../../platform/event-log-postgres.ts';
+import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
+import { auditScores } from '../../scoring/read/audit-scores.sql.ts';
+import { suiteChecksum } from '../../scoring/read/checksum.ts';
+import { scoreHistory } from '../../scoring/read/scores.ts';
+import { applySuite, getSuite } from '../../scoring/registry/suites.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
 import {
   EPOCH_MS,
@@ -74,7 +72,9 @@ describe('event time', () => {
   test('may stand still for a month and go on: no tick is missed and none is invented', async () => {
     await tenantWith('gap');
     const reports = [
-      ...Array.from({ length: 30 }, (_, i) => report(EPOCH_MS + i * 7 * MINUTE_MS, i % 2 === 0 ? 'ranker-v1' : 'ranker-v2')),
+      ...Array.from({ length: 30 }, (_, i) =>
+        report(EPOCH_MS + i * 7 * MINUTE_MS, i % 2 === 0 ? 'ranker-v1' : 'ranker-v2'),
+      ),
       ...Array.from({ length: 10 }, (_, i) => report(EPOCH_MS + 30 * DAY_MS + i * 50 * MINUTE_MS)),
     ];
     await h.send('gap', reports.map(lineOf).join(''));
@@ -94,7 +94,9 @@ describe('event time', () => {
     await h.send('tardy', lineOf(tooLate) + lineOf(inTime));
     await h.drain();
     expect(await checksum('tardy')).toBe(referenceChecksum(suite, [...reports, inTime]));
-    const counts = await base.db.asTenant('tardy', (tx) => tx.query<{ accepted: bigint; late_archived: bigint }>('select accepted, late_archived from input_counters'));
+    const counts = await base.db.asTenant('tardy', (tx) =>
+      tx.query<{ accepted: bigint; late_archived: bigint }>('select accepted, late_archived from input_counters'),
+    );
     expect(counts).toEqual([{ accepted: 62n, late_archived: 1n }]);
     const after = await base.db.asTenant('tardy', (tx) => scoreHistory(tx, 'tardy', 'late', 'ranker-v1'));
     const windowOf = (scores: typeof after, at: string) => scores.find((score) => score.at === at)?.windows;
@@ -112,7 +114,9 @@ describe('event time', () => {
   test('with two partitions a tick is final when both have reached it, whatever the order in which they are read', async () => {
     await tenantWith('halves');
     await base.db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, 2));
-    const reports = Array.from({ length: 80 }, (_, i) => report(EPOCH_MS + i * 20 * MINUTE_MS, i % 3 === 0 ? 'ranker-v2' : 'ranker-v1'));
+    const reports = Array.from({ length: 80 }, (_, i) =>
+      report(EPOCH_MS + i * 20 * MINUTE_MS, i % 3 === 0 ? 'ranker-v2' : 'ranker-v1'),
+    );
     // The second partition stops twenty reports before the first.
     const halves = [reports.filter((_, i) => i % 2 === 0), reports.filter((_, i) => i % 2 === 1 && i < 60)];
     for (const [partition, half] of halves.entries()) {
@@ -141,10 +145,13 @@ describe('a suite', () => {
     await h.send('versions', second.map(lineOf).join(''));
     await h.drain();
     const rows = await base.db.asTenant('versions', (tx) =>
-      tx.query<{ suite_hash: string; n: bigint; last_ms: bigint }>('select suite_hash, count(*) as n, max(tick_ms) as last_ms from scores group by suite_hash'),
+      tx.query<{ suite_hash: string; n: bigint; last_ms: bigint }>(
+        'select suite_hash, count(*) as n, max(tick_ms) as last_ms from scores group by suite_hash',
+      ),
     );
     const byHash = new Map(rows.map((row) => [row.suite_hash, Number(row.last_ms)]));
-    const lastTick = (list: readonly TestReport[]) => Math.floor(Date.parse(list.at(-1)!.observedAt) / 3_600_000) * 3_600_000;
+    const lastTick = (list: readonly TestReport[]) =>
+      Math.floor(Date.parse(list.at(-1)!.observedAt) / 3_600_000) * 3_600_000;
     expect(byHash.get(suite.hash)).toBe(lastTick(first));
     expect(byHash.get(next.hash)).toBe(lastTick(second));
     const again = await base.db.asTenant('versions', (tx) => applySuite(tx, by, next));
@@ -163,6 +170,8 @@ describe('the audit query', () => {
       `update scores set body = jsonb_set(body, '{windows,24h,metrics,loss,mean}', '1.25')
        where tenant = 'tardy' and tick_ms = (select max(tick_ms) from scores where tenant = 'tardy')`,
     );
-    expect((await audit()).wrong).toMatchObject([{ model: 'ranker-v1', window: '24h', metric: 'loss', statistic: 'mean' }]);
+    expect((await audit()).wrong).toMatchObject([
+      { model: 'ranker-v1', window: '24h', metric: 'loss', statistic: 'mean' },
+    ]);
   });
 });

@@ -45,12 +45,16 @@ export async function startPausingProxy(target: string): Promise<PausingProxy> {
     for await (const chunk of incoming) body.push(chunk as Buffer);
     await stand(method, path, 'before-effect');
     const reply = await new Promise<{ message: IncomingMessage; body: Buffer }>((resolve, reject) => {
-      const upstream = request(new URL(path, target), { method, headers: { ...incoming.headers, host: new URL(target).host } }, (message) => {
-        const chunks: Buffer[] = [];
-        message.on('data', (chunk: Buffer) => chunks.push(chunk));
-        message.on('end', () => resolve({ message, body: Buffer.concat(chunks) }));
-        message.on('error', reject);
-      });
+      const upstream = request(
+        new URL(path, target),
+        { method, headers: { ...incoming.headers, host: new URL(target).host } },
+        (message) => {
+          const chunks: Buffer[] = [];
+          message.on('data', (chunk: Buffer) => chunks.push(chunk));
+          message.on('end', () => resolve({ message, body: Buffer.concat(chunks) }));
+          message.on('error', reject);
+        },
+      );
       upstream.on('error', reject);
       upstream.end(Buffer.concat(body));
     });

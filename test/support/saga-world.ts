@@ -23,7 +23,8 @@ import { type Booking, loadBooking } from '../../scheduler/apply/booking-store.t
 import type { SagaContext } from '../../scheduler/apply/context.ts';
 import { createBooking } from '../../scheduler/apply/create-booking.ts';
 import { Allocator } from '../../scheduler/apply/engine.ts';
-import { REPORTS_TOPIC } from '../../scheduler/apply/keep-artifacts.ts';
+import { appendReports } from '../../scoring/ingest/pack-reports.ts';
+import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { type TestDatabase, testDatabase } from './db.ts';
 import { MemoryProvider } from './memory-provider.ts';
 
@@ -127,7 +128,7 @@ export async function sagaWorld(): Promise<SagaWorld> {
       away: async () => provider.down?.message,
     },
     store,
-    eventLog,
+    publishReports: (ndjson, source) => appendReports(eventLog, ndjson, source),
     stateDir,
     planEveryMs: 500,
     sweepEveryMs: 15_000,

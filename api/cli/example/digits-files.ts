@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { assert } from '../../../core/assert.ts';
 import { parseYaml } from '../../../platform/yaml.ts';
 
 export const DIGITS_DIR = fileURLToPath(new URL('../../../examples/digits', import.meta.url));
@@ -21,7 +22,9 @@ export interface DigitsRound {
 }
 
 async function document(name: string): Promise<Document> {
-  return parseYaml(await readFile(join(DIGITS_DIR, name), 'utf8')) as Document;
+  const reading = parseYaml(await readFile(join(DIGITS_DIR, name), 'utf8'));
+  assert(reading.ok, `examples/digits/${name} can be read`);
+  return reading.value as Document;
 }
 
 /** `run` counts from 1. Without Python the retrain job is `train.mjs` on the local pool: same parameters, same files. */

@@ -85,7 +85,7 @@ export async function runDigitsLoop(options: LoopOptions): Promise<LoopResult> {
     signal,
   });
   const turned = live.findIndex(
-    (line) => Number((JSON.parse(line) as { labels?: { drift?: string } }).labels?.drift ?? 0) !== 0,
+    (line) => (JSON.parse(line) as { labels: { driftDegrees: string } }).labels.driftDegrees !== '0',
   );
 
   say(`3/7  live traffic: ${turned} slices of upright digits`);

@@ -16,7 +16,7 @@ import { codeHash, createBooking } from '../../../scheduler/apply/create-booking
 import { logKey } from '../../../scheduler/apply/keep-log.ts';
 import type { Caller, JobsService, View } from '../services.ts';
 import { subjectEvents } from './audit-view.sql.ts';
-import { type RoomPorts, requesterOf } from './base.ts';
+import type { RoomPorts } from './base.ts';
 import { costView } from './cost-view.sql.ts';
 import { attemptViews, jobRows, jobView, queuePosition, reasonsOf } from './job-view.sql.ts';
 import { planView } from './plan-view.ts';

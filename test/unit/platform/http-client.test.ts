@@ -9,12 +9,8 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { AssertionError } from '../../../core/assert.ts';
 import { devSpiffeId, ensureDevCertificates } from '../../../platform/dev-ca.ts';
-import {
-  type HttpClient,
-  type HttpClientOptions,
-  isLoopbackHost,
-  openHttpClient,
-} from '../../../platform/http-client.ts';
+import { type HttpClient, type HttpClientOptions, openHttpClient } from '../../../platform/http-client.ts';
+import { isLoopbackHost } from '../../../platform/loopback.ts';
 import { clientTls, loadTls, serverTls, type TlsMaterial } from '../../../platform/mtls.ts';
 import { Secret } from '../../../platform/secret.ts';
 import { runInTrace } from '../../../platform/trace.ts';

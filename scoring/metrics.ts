@@ -1,0 +1,36 @@
+import type { Metrics } from '../platform/metrics.ts';
+import type { ScoringMetrics } from './context.ts';
+
+/** More partitions than this share one label value. */
+const MAX_PARTITION_LABELS = 64;
+
+/** What the consumer and the retrain worker tell, in the registry of the process. */
+export function scoringMetrics(metrics: Metrics): ScoringMetrics {
+  const partition = { partition: { atMost: MAX_PARTITION_LABELS } } as const;
+  const reports = metrics.counter('merit_reports_total', 'Report lines by what became of them', {
+    result: ['accepted', 'quarantined', 'duplicate', 'conflict'],
+  });
+  const depth = metrics.gauge('merit_ingest_queue_messages', 'Messages appended and not yet read', partition);
+  const lag = metrics.gauge('merit_ingest_lag_seconds', 'From the last message read to the last appended', partition);
+  const processing = metrics.histogram(
+    'merit_ingest_flush_seconds',
+    'One flush, from its first line to its commit',
+    {},
+  );
+  const scoring = metrics.histogram('merit_scoring_seconds', 'Publishing and judging the ticks of one flush', {});
+  const decisions = metrics.counter('merit_promotions_total', 'Decisions about a suite’s seat', {
+    action: ['promote', 'demote'],
+  });
+  const retrains = metrics.gauge('merit_retrain_queue_requests', 'Retrain requests that wait for their booking', {});
+  return {
+    reports: (result, count) => reports({ result }, count),
+    ingestLag: (of, messages, seconds) => {
+      depth({ partition: String(of) }, messages);
+      lag({ partition: String(of) }, seconds);
+    },
+    processingLatency: (seconds) => processing({}, seconds),
+    scoringLatency: (seconds) => scoring({}, seconds),
+    decision: (action) => decisions({ action }),
+    retrainQueue: (length) => retrains({}, length),
+  };
+}

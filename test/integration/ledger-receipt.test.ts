@@ -1,0 +1,97 @@
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { isEnded } from '../../core/booking.ts';
+import { attemptKey } from '../../core/ids.ts';
+import { checkpointLine } from '../../ledger/audit/bundle.ts';
+import { signCheckpoint } from '../../ledger/audit/checkpoint.ts';
+import { buildReceipt } from '../../ledger/audit/receipt.ts';
+import { awaitSealed, latestNote } from '../../ledger/audit/sequencer.ts';
+import { type Verification, verifyFile } from '../../ledger/audit/verify.ts';
+import { ALLOW_ALL } from '../../peers/sentinelnet/rules.ts';
+import { systemClock } from '../../platform/clock.ts';
+import { cancelBooking } from '../../scheduler/apply/cancel.ts';
+import { testSigner } from '../support/audit-story.ts';
+import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
+
+/** Receipts of bookings that the real saga carried through, with real peers: whatever way a booking ends, its receipt holds. */
+let world: SagaWorld;
+let allocator: { stop(): Promise<void> };
+beforeAll(async () => {
+  world = await sagaWorld();
+});
+afterAll(() => world.close());
+afterEach(async () => {
+  world.sentinel.setRules(ALLOW_ALL);
+  await allocator.stop();
+});
+
+const signer = testSigner();
+
+/** The receipt with its checkpoint signed again by a key this test has, at the time it says. */
+async function verified(id: string): Promise<{ readonly text: string; readonly result: Verification }> {
+  const { db } = world.database;
+  await world.until(id, (booking) => isEnded(booking.state.state));
+  expect(await awaitSealed(db, systemClock, AbortSignal.timeout(20_000))).toBe(true);
+  const { built, checkpoint } = await db.asTenant(TENANT, async (tx) => ({
+    checkpoint: await latestNote(tx),
+    built: await buildReceipt(tx, id),
+  }));
+  if (built.kind !== 'receipt' || checkpoint === undefined) throw new Error(built.kind);
+  const lines = built.text.split(/(?<=\n)/);
+  const text = lines.with(1, checkpointLine(await signCheckpoint(signer, checkpoint))).join('');
+  const { keyId, algorithm, publicKey } = signer;
+  const key = { keyId, algorithm, publicKey, validFromMs: 0, validToMs: undefined };
+  return { text, result: verifyFile(Buffer.from(text), { keys: new Map([[keyId, key]]) }) };
+}
+
+test('a job that ran: policy, hold, confirmation, transfers, manifest, cost and settlement all fit', async () => {
+  allocator = await world.startAllocator();
+  const id = await world.book();
+  await world.until(id, (booking) => booking.state.state === 'applied');
+  world.provider.end(attemptKey(id, 1), 'succeeded');
+  const { text, result } = await verified(id);
+  expect(result.findings).toEqual([]);
+  expect(result).toMatchObject({
+    code: 0,
+    summary: { state: 'released', attempts: 1, cost: [{ currency: 'USD', cents: '1' }] },
+  });
+  expect(text).toContain('"peer":"sentinelnet"');
+  expect(text).toContain('"status":"settled"');
+});
+
+test('a job that failed, was tried again and then ran', async () => {
+  allocator = await world.startAllocator();
+  const id = await world.book({ max_restarts: 1 });
+  await world.until(id, (booking) => booking.state.state === 'applied');
+  world.provider.end(attemptKey(id, 1), 'failed');
+  await world.until(id, (booking) => booking.state.state === 'applied' && booking.state.attempt === 2);
+  world.provider.end(attemptKey(id, 2), 'succeeded');
+  const { result } = await verified(id);
+  expect(result.findings).toEqual([]);
+  expect(result).toMatchObject({ code: 0, summary: { state: 'released', attempts: 2 } });
+});
+
+test('a booking that SentinelNet denied', async () => {
+  world.sentinel.setRules({ ...ALLOW_ALL, deny: [{ name: 'freeze', division: 'vision', text: 'frozen' }] });
+  allocator = await world.startAllocator();
+  const { result } = await verified(await world.book());
+  expect(result.findings).toEqual([]);
+  expect(result).toMatchObject({ code: 0, summary: { state: 'rejected', attempts: 0, transfers: 0 } });
+});
+
+test('a booking that Finance refused', async () => {
+  world.finance.refuseNext({ code: 'insufficient_funds', text: 'out of money' });
+  allocator = await world.startAllocator();
+  const { result } = await verified(await world.book());
+  expect(result.findings).toEqual([]);
+  expect(result).toMatchObject({ code: 0, summary: { state: 'rejected', attempts: 1 } });
+});
+
+test('a running job that was cancelled', async () => {
+  allocator = await world.startAllocator();
+  const id = await world.book();
+  await world.until(id, (booking) => booking.state.state === 'applied');
+  await world.database.db.asTenant(TENANT, (tx) => cancelBooking(tx, id, 'ada', Date.now()));
+  const { result } = await verified(id);
+  expect(result.findings).toEqual([]);
+  expect(result).toMatchObject({ code: 0, summary: { state: 'cancelled' } });
+});
