@@ -72,6 +72,13 @@ export function needNode(root = ROOT) {
   );
 }
 
+/** Throws Unready where the npm packages are not there at all. */
+export function needPackages(root = ROOT) {
+  const folders = createRequire(join(root, 'package.json')).resolve.paths('commander') ?? [];
+  if (folders.some((folder) => existsSync(join(folder, 'commander', 'package.json')))) return;
+  throw new Unready(`the npm packages of ${root} are not installed`, `run "npm start" or "npm ci" there`);
+}
+
 /** A child that must not outlive this process finds its end in an IPC channel that closes (see end-with-parent.mjs). */
 const PRELOAD = pathToFileURL(join(ROOT, 'bin', 'end-with-parent.mjs')).href;
 

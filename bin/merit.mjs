@@ -3,6 +3,13 @@
 // under Node 24 (api/cli/main.ts).
 import { tooOld } from './old-node.mjs';
 
+/** The server's jobs run on the Python that `npm start` has set up, where it has. */
+async function withPython(root) {
+  const { pythonNow } = await import('./install-python.mjs');
+  const python = pythonNow(root);
+  return python.state === 'ready' ? { ...process.env, MERIT_PYTHON: python.python } : process.env;
+}
+
 async function main() {
   const args = process.argv.slice(2);
   const first = args[0];
@@ -13,12 +20,16 @@ async function main() {
     if (args.length === 0) process.exitCode = 2;
     return;
   }
-  const { packageVersion, orExplain, runNode, endAs, ROOT } = await import('./launch.mjs');
+  const { endAs, needPackages, orExplain, packageVersion, ROOT, runNode } = await import('./launch.mjs');
   if (args.length === 1 && (first === '--version' || first === '-V')) {
     process.stdout.write(`${packageVersion()}\n`);
     return;
   }
-  await orExplain(async () => endAs(await runNode([`${ROOT}/api/cli/main.ts`, ...args])));
+  await orExplain(async () => {
+    needPackages();
+    const env = first === 'start' ? await withPython(ROOT) : process.env;
+    endAs(await runNode([`${ROOT}/api/cli/main.ts`, ...args], { env }));
+  });
 }
 
 // A closed pipe (`merit --help | head -1`) ends quietly.

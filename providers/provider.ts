@@ -141,12 +141,22 @@ export interface Provider extends Verbs {
   close(): Promise<void>;
 }
 
+/** What Merit gives a provider besides its own config. */
+export interface OpenContext {
+  /** A folder of the provider's own, which outlives restarts. */
+  readonly stateDir: string;
+  /** The pool's flavours with their prices, in its order; a provider's config may say more of them, by the same names. */
+  readonly flavours?: readonly PoolFlavour[];
+}
+
+export type PoolFlavour = Offer & { readonly resource: 'gpu' | 'cpu' };
+
 /** A provider package's default export: `export default defineProvider({ kind, configSchema, open })`. */
 export interface ProviderDefinition<Config> {
   readonly kind: string;
   /** JSON Schema of `config` in the pool file. */
   readonly configSchema: object;
-  open(config: Config, context: { readonly stateDir: string }): Promise<Provider>;
+  open(config: Config, context: OpenContext): Promise<Provider>;
 }
 
 export function defineProvider<Config>(definition: ProviderDefinition<Config>): ProviderDefinition<Config> {

@@ -20,7 +20,7 @@ export function promotionPolicy(sentinelNet: SentinelNet): PromotionPolicy {
       },
       signal,
     );
-    const evidence = { ...verdict.evidence };
+    const { evidence } = verdict;
     if (verdict.kind === 'deny') return { allow: false, decisionId: '', policyVersion: '', evidence };
     return {
       allow: verdict.signatures === 0,

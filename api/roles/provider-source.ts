@@ -1,9 +1,11 @@
 import { join } from 'node:path';
 import { OperatingError } from '../../core/operating-error.ts';
+import { RefusedInput } from '../../core/refusal.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Database } from '../../platform/postgres.ts';
 import { loadPool } from '../../pools/apply-pool.ts';
-import type { Provider } from '../../providers/provider.ts';
+import { cents, type PoolFile } from '../../pools/pool-file.ts';
+import type { PoolFlavour, Provider } from '../../providers/provider.ts';
 import { loadProvider } from '../../providers/registry.ts';
 import type { ProviderSource } from '../../scheduler/apply/context.ts';
 import type { OwnRay } from './own-ray.ts';
@@ -77,7 +79,7 @@ export class PoolProviders implements ProviderSource {
     }
     const entry: Open = {
       version: stored.version,
-      provider: this.#openProvider(stored.file.provider),
+      provider: this.#openProvider(stored.file),
       health: undefined,
     };
     this.#open.set(key, entry);
@@ -96,18 +98,38 @@ export class PoolProviders implements ProviderSource {
     void entry.provider.then((provider) => provider.close()).catch(() => {});
   }
 
-  async #openProvider(declared: {
-    readonly kind: string;
-    readonly config?: Readonly<Record<string, unknown>>;
-  }): Promise<Provider> {
+  async #openProvider(file: PoolFile): Promise<Provider> {
+    const declared = file.provider;
     const { ownRay, stateDir } = this.#options;
     const definition = await loadProvider(declared.kind);
     let config: Readonly<Record<string, unknown>> = declared.config ?? {};
     if (declared.kind === 'ray' && declared.config === undefined) {
-      if ('missing' in ownRay)
-        throw new OperatingError('part-missing', 'safe', 'using Merit’s own Ray', { cause: ownRay.missing });
-      config = { ...ownRay };
+      const own = ownRay.state();
+      if ('missing' in own)
+        throw new OperatingError('part-missing', 'safe', 'using Merit’s own Ray', { cause: own.missing });
+      config = { ...own };
     }
-    return definition.open(config, { stateDir: join(stateDir, 'providers', declared.kind) });
+    try {
+      return await definition.open(config, {
+        stateDir: join(stateDir, 'providers', declared.kind),
+        flavours: file.flavours.map(poolFlavour),
+      });
+    } catch (cause) {
+      if (!(cause instanceof RefusedInput)) throw cause;
+      throw new OperatingError('part-missing', 'never', `opening provider ${declared.kind}`, {
+        cause,
+        mend: 'mend provider.config in the pool’s file',
+      });
+    }
   }
+}
+
+function poolFlavour({ name, resource, spot, price }: PoolFile['flavours'][number]): PoolFlavour {
+  return {
+    flavour: name,
+    resource,
+    spot: spot ?? false,
+    currency: price.currency,
+    centsPerUnitHour: cents(price.perUnitHour),
+  };
 }

@@ -168,10 +168,11 @@ create table series (
 
 -- Panes merge by addition in one INSERT … ON CONFLICT. Sums are numeric: Σwq² needs 128 bits, and numeric is exact, adds in
 -- place and is what the audit query sums. Sketch buckets are rows, not packed bytes: the database adds them itself, so a
--- flush reads nothing, and late data touches only the buckets it changes.
+-- flush reads nothing, and late data touches only the buckets it changes. No foreign keys here: the one writer has just read
+-- the series, and two checks a row are most of what such a row costs.
 create table panes (
-  series_id  bigint not null references series,
-  tenant     text not null references tenants,
+  series_id  bigint not null,
+  tenant     text not null,
   resolution smallint not null check (resolution in (1, 15, 60)),
   start_ms   bigint not null,
   n          bigint not null,
@@ -183,8 +184,8 @@ create table panes (
   primary key (series_id, resolution, start_ms)
 );
 create table pane_buckets (
-  series_id  bigint not null references series,
-  tenant     text not null references tenants,
+  series_id  bigint not null,
+  tenant     text not null,
   resolution smallint not null,
   start_ms   bigint not null,
   bucket     integer not null,

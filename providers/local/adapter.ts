@@ -251,8 +251,13 @@ class LocalProvider implements Provider {
 export default defineProvider<LocalConfig>({
   kind: PROVIDER_KIND,
   configSchema: localConfigSchema,
-  open: async (config, { stateDir }) => {
-    const settings = localSettings(config, stateDir);
+  open: async (config, { stateDir, flavours }) => {
+    const [first] = flavours ?? [];
+    const ofPool =
+      first === undefined
+        ? {}
+        : { flavour: first.flavour, currency: first.currency, centsPerUnitHour: Number(first.centsPerUnitHour) };
+    const settings = localSettings({ ...ofPool, ...config }, stateDir);
     await mkdir(settings.root, { recursive: true, mode: 0o700 });
     const provider = new LocalProvider(settings, systemClock);
     await provider.withdrawLeftovers();

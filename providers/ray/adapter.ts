@@ -9,6 +9,7 @@ import {
   type Observation,
   type Offer,
   type Owned,
+  type PoolFlavour,
   PROVIDER_CONTRACT_VERSION,
   type Provider,
   ProviderError,
@@ -170,9 +171,25 @@ export async function openRayProvider(config: RayConfig, clock: Clock): Promise<
   return new RayProvider(config, ca, clock);
 }
 
+/** A flavour of the pool's file as every node of the cluster has it. */
+function asRayFlavour(flavour: PoolFlavour): RayFlavour {
+  return {
+    name: flavour.flavour,
+    centsPerUnitHour: Number(flavour.centsPerUnitHour),
+    currency: flavour.currency,
+    spot: flavour.spot,
+  };
+}
+
 /** `open` touches no network: Merit starts while a Ray is away, and the first verb asks it whether its door is closed. */
 export default defineProvider<RayConfig>({
   kind: PROVIDER_KIND,
   configSchema: rayConfigSchema,
-  open: (config) => openRayProvider(config, systemClock),
+  open: (config, { flavours }) =>
+    openRayProvider(
+      config.flavours === undefined && flavours !== undefined
+        ? { ...config, flavours: flavours.map(asRayFlavour) }
+        : config,
+      systemClock,
+    ),
 });

@@ -10,7 +10,7 @@ import type { DedupIndex } from './dedup-index.ts';
 import { isInputFault } from './fault.ts';
 import { type Flushed, type FlushInput, flush, type LogEnds, quarantineMessage } from './flush.ts';
 import { loadDedup } from './load-dedup.ts';
-import { loadPositions, readOffsets, START, StalePosition, type StoredPosition } from './positions.sql.ts';
+import { loadPositions, readOffsets, START, type StoredPosition } from './positions.sql.ts';
 import { type LogLine, readLines } from './read-lines.ts';
 import { REPORTS_TOPIC } from './report-log.ts';
 import { loadSuites, type SuiteRef, suiteKey } from './suite-state.sql.ts';

@@ -36,12 +36,18 @@ export async function loadWindowSums(
     values,
   );
   if (sums.length === 0) return new Map();
+  // One text a series instead of a row a bucket: most of the time went into sending and reading those rows.
   const buckets = await tx.query<BucketRow>(
-    `select w.ord, s.model, s.metric, p.bucket, sum(p.n)::bigint as n
-     from unnest($3::integer[], $4::smallint[], $5::bigint[], $6::bigint[]) as w (ord, resolution, from_ms, to_ms)
-       cross join (select series_id, model, metric from series where tenant = $1 and suite_hash = $2) s
-       join pane_buckets p on p.series_id = s.series_id and p.resolution = w.resolution and p.start_ms >= w.from_ms and p.start_ms < w.to_ms
-     group by w.ord, s.model, s.metric, p.bucket order by p.bucket`,
+    `select b.ord, s.model, s.metric, b.buckets
+     from (select ord, series_id, string_agg(bucket || ':' || n, ',' order by bucket) as buckets
+           from (select w.ord, p.series_id, p.bucket, sum(p.n) as n
+                 from unnest($3::integer[], $4::smallint[], $5::bigint[], $6::bigint[]) as w (ord, resolution, from_ms, to_ms)
+                   cross join (select series_id from series where tenant = $1 and suite_hash = $2 and metric <> '') s
+                   join pane_buckets p on p.series_id = s.series_id and p.resolution = w.resolution
+                     and p.start_ms >= w.from_ms and p.start_ms < w.to_ms
+                 group by w.ord, p.series_id, p.bucket) counted
+           group by ord, series_id) b
+       join series s using (series_id)`,
     values,
   );
   const byWindow = assemble(sums, buckets);
@@ -70,8 +76,8 @@ interface BucketRow {
   readonly ord: number;
   readonly model: string;
   readonly metric: string;
-  readonly bucket: number;
-  readonly n: bigint;
+  /** `index:count` ascending by index, joined by commas. */
+  readonly buckets: string;
 }
 
 interface DistinctWindow {
@@ -95,13 +101,8 @@ function distinctWindows(suite: Suite, ticks: readonly number[]): readonly Disti
 type ByWindow = ReadonlyMap<number, ReadonlyMap<string, ReadonlyMap<string, Sums>>>;
 
 function assemble(sums: readonly SumsRow[], buckets: readonly BucketRow[]): ByWindow {
-  const bucketsOf = new Map<string, Bucket[]>();
-  for (const row of buckets) {
-    const key = `${row.ord} ${row.model} ${row.metric}`;
-    const list = bucketsOf.get(key) ?? [];
-    list.push([row.bucket, Number(row.n)]);
-    bucketsOf.set(key, list);
-  }
+  const bucketsOf = new Map<string, readonly Bucket[]>();
+  for (const row of buckets) bucketsOf.set(`${row.ord} ${row.model} ${row.metric}`, bucketsOfText(row.buckets));
   const byWindow = new Map<number, Map<string, Map<string, Sums>>>();
   for (const row of sums) {
     const models = byWindow.get(row.ord) ?? new Map<string, Map<string, Sums>>();
@@ -119,6 +120,13 @@ function assemble(sums: readonly SumsRow[], buckets: readonly BucketRow[]): ByWi
     });
   }
   return byWindow;
+}
+
+function bucketsOfText(text: string): readonly Bucket[] {
+  return text.split(',').map((pair) => {
+    const at = pair.indexOf(':');
+    return [Number(pair.slice(0, at)), Number(pair.slice(at + 1))];
+  });
 }
 
 function modelsAt(

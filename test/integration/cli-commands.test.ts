@@ -318,7 +318,7 @@ describe('the offline check needs no server', () => {
       (await ended(start(['audit', 'verify', join(home, 'empty'), '--roots', join(home, 'bad-roots')], nowhere))).code,
     ).toBe(3);
   });
-  test('C46: two migrations at once are decided by the database, and without one it says what to set', async () => {
+  test('migrate without a database says what to set', async () => {
     expect(await merit('migrate')).toMatchObject({ code: 78, err: expect.stringContaining('MIGRATE_DATABASE_URL') });
   });
 });

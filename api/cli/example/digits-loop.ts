@@ -19,7 +19,7 @@ export interface Decision {
   readonly action: 'promote' | 'demote';
   readonly model: string;
   readonly tick: string;
-  readonly evidence: { readonly [key: string]: unknown };
+  readonly composite: number;
 }
 
 export interface Job {
@@ -45,8 +45,8 @@ export interface LoopResult {
   readonly promoted: Decision;
   readonly demoted: Decision;
   readonly job: Job;
-  readonly artifacts: { readonly sha256: string; readonly files: readonly ArtifactFile[] };
-  readonly cost: { readonly [key: string]: unknown };
+  readonly artifacts: { readonly manifestSha256: string; readonly files: readonly ArtifactFile[] };
+  readonly cost: { readonly currency: string; readonly spent: string };
   readonly successor: Decision;
   readonly receiptFile: string;
 }
@@ -212,7 +212,5 @@ async function until<T>(options: LoopOptions, what: string, look: () => Promise<
 }
 
 function told(decided: Decision): string {
-  const composite = decided.evidence.composite;
-  const at = typeof composite === 'number' ? ` at composite ${composite.toFixed(3)}` : '';
-  return `${decided.model} is ${decided.action}d at ${decided.tick}${at}`;
+  return `${decided.model} is ${decided.action}d at ${decided.tick}, composite ${decided.composite.toFixed(3)}`;
 }

@@ -8,10 +8,10 @@ export async function loopTable(result: LoopResult): Promise<string> {
   const rows: (readonly [string, string, string])[] = [
     ['promotion', round.incumbent, decided(promoted)],
     ['demotion', round.incumbent, decided(demoted)],
-    ['booking', job.id, `${job.state}, pool ${job.pool}/${job.flavour}, attempt ${job.attempt}, cost ${money(cost)}`],
+    ['booking', job.id, `${job.state}, pool ${job.pool}/${job.flavour}, attempt ${job.attempt}, cost ${cost.spent} ${cost.currency}`],
     [job.provider === 'ray' ? 'Ray job' : 'job', job.handle ?? '', `ran on ${job.provider}`],
     ['artifact', weights?.path ?? '', weights === undefined ? 'none' : `sha256 ${weights.sha256}`],
-    ['manifest', `${artifacts.files.length} files`, `sha256 ${artifacts.sha256}`],
+    ['manifest', `${artifacts.files.length} files`, `sha256 ${artifacts.manifestSha256}`],
     ['promotion', successor.model, decided(successor)],
     ['receipt', `${(await readFile(result.receiptFile)).length} bytes`, result.receiptFile],
   ];
@@ -20,14 +20,7 @@ export async function loopTable(result: LoopResult): Promise<string> {
 }
 
 function decided(decision: LoopResult['promoted']): string {
-  const composite = decision.evidence.composite;
-  return `at ${decision.tick}${typeof composite === 'number' ? `, composite ${composite.toFixed(3)}` : ''}`;
-}
-
-function money(cost: LoopResult['cost']): string {
-  const { spentCents, currency } = cost as { spentCents?: unknown; currency?: unknown };
-  const text = String(spentCents ?? '').padStart(3, '0');
-  return `${text.slice(0, -2)}.${text.slice(-2)} ${String(currency ?? '')}`.trim();
+  return `at ${decision.tick}, composite ${decision.composite.toFixed(3)}`;
 }
 
 export function nextCommands(url: string, result: LoopResult): string {

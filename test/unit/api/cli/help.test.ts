@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { buildProgram } from '../../../../api/cli/program.ts';
 
 /** As a terminal of 100 columns without colours shows it. */
-export const HELP_WIDTH = 100;
+const HELP_WIDTH = 100;
 
 test('the help that the launcher prints by itself is what the commands say (bin/help.mjs)', async () => {
   const path: string = new URL('../../../../bin/help.mjs', import.meta.url).href;
