@@ -1,7 +1,7 @@
 // Runs an installer (npm, pip) as a child: its output kept for the case that it fails, its end tied to ours.
 import { spawn } from 'node:child_process';
 
-const OUTPUT_TAIL_BYTES = 16 * 1024;
+const OUTPUT_TAIL_BYTES = 64 * 1024;
 /** While it works, a sign of life this often. */
 const SIGN_OF_LIFE_MS = 15_000;
 
@@ -15,7 +15,7 @@ export class Interrupted extends Error {
 
 /**
  * Resolves with {code, tail}: the exit code (-1 where it could not be started) and the last of what it wrote. Rejects with Interrupted
- * when this process is asked to end; the child is ended first.
+ * when this process is asked to end; the child is ended first. `channel`: a Node child that preloads end-with-parent.mjs.
  */
 export function runChild(command, args, options = {}) {
   const say = options.say ?? (() => {});
@@ -26,7 +26,7 @@ export function runChild(command, args, options = {}) {
     const child = spawn(command, args, {
       cwd: options.cwd,
       env: options.env ?? process.env,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: options.channel === true ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'pipe', 'pipe'],
     });
     const keep = (chunk) => {
       tail = (tail + chunk).slice(-OUTPUT_TAIL_BYTES);
@@ -74,6 +74,19 @@ export function usualCause(tail) {
     ];
   }
   return undefined;
+}
+
+/** What npm says is wrong stands first, its manual after it. */
+export function firstErrors(output, count = 8) {
+  const lines = output
+    .split('\n')
+    .filter((line) => line.startsWith('npm error'))
+    .map((line) => line.slice('npm error'.length).trim())
+    .filter((line) => line !== '');
+  return lines
+    .slice(0, count)
+    .map((line) => `    ${line}`)
+    .join('\n');
 }
 
 /** The last lines of a tool's output, indented, for a message. */

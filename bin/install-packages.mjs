@@ -1,10 +1,10 @@
 // Brings node_modules in line with package-lock.json: `npm ci`, when it is missing or was installed from another lock file.
 
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { lastLines, runChild, usualCause } from './child.mjs';
-import { Unready } from './launch.mjs';
+import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { firstErrors, lastLines, runChild, usualCause } from './child.mjs';
+import { PRELOAD, Unready } from './launch.mjs';
 import { withLock } from './lock.mjs';
 
 /** Written last, so that an install that was cut short is none. */
@@ -56,18 +56,37 @@ function isCurrent(root, hash) {
   return true;
 }
 
-function npmCommand() {
-  const path = process.env.npm_execpath;
-  if (path !== undefined && /npm-cli\.[cm]?js$/.test(path) && existsSync(path)) return [process.execPath, [path]];
-  return ['npm', []];
+/** npm's own script: the one that runs us, else the one on PATH. */
+function npmScript() {
+  const given = process.env.npm_execpath;
+  const found = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'npm'));
+  for (const path of given === undefined ? found : [given, ...found]) {
+    try {
+      const script = realpathSync(path);
+      if (/npm-cli\.[cm]?js$/.test(script)) return script;
+    } catch {
+      // Not there: the next one.
+    }
+  }
+  return undefined;
+}
+
+/** npm under this Node, with the preload that ends it when we are gone: an orphan would go on writing into node_modules. */
+function runNpm(args, options) {
+  const script = npmScript();
+  if (script === undefined) return runChild('npm', args, options);
+  // At once: asked by SIGTERM it would first put the old node_modules back, into the hands of the next install.
+  const env = { ...process.env, MERIT_LAUNCHER_PID: String(process.pid), MERIT_END_SIGNAL: 'SIGKILL' };
+  return runChild(process.execPath, [`--import=${PRELOAD}`, script, ...args], { ...options, env, channel: true });
 }
 
 function failure(root, code, tail) {
   if (code === -1) return new Unready('npm was not found', 'install npm (it comes with Node) and run this again');
   const usual = usualCause(tail);
-  if (usual !== undefined) return new Unready(`"npm ci" failed: ${usual[0]}\n${lastLines(tail)}`, usual[1]);
+  if (usual !== undefined)
+    return new Unready(`"npm ci" failed: ${usual[0]}\n${firstErrors(tail) || lastLines(tail)}`, usual[1]);
   return new Unready(
-    `"npm ci" failed (exit ${code}):\n${lastLines(tail)}`,
+    `"npm ci" failed (exit ${code}):\n${firstErrors(tail) || lastLines(tail)}`,
     `run "npm ci" in ${root} and mend what it says`,
   );
 }
@@ -99,9 +118,10 @@ async function install(root, hash, say) {
   say('Installing the npm packages, Node 24 and Postgres among them (once; about half a minute) …');
   // Before npm starts: what says "finished" must not outlive an install that is cut short.
   for (const mark of [STAMP, '.package-lock.json']) rmSync(join(root, 'node_modules', mark), { force: true });
-  const [command, before] = npmCommand();
-  const args = [...before, 'ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
-  const { code, tail } = await runChild(command, args, { cwd: root, say });
+  const args = ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
+  let { code, tail } = await runNpm(args, { cwd: root, say });
+  // Somebody's interrupted npm was still writing there.
+  if (code !== 0 && /ENOTEMPTY/.test(tail)) ({ code, tail } = await runNpm(args, { cwd: root, say }));
   if (code !== 0) throw failure(root, code, tail);
   mkdirSync(join(root, 'node_modules'), { recursive: true });
   writeFileSync(join(root, 'node_modules', STAMP), hash);

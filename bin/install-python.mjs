@@ -32,6 +32,20 @@ const ABANDONED_MS = 60 * 60_000;
 const PROBE =
   'import sys,json,importlib.util as u;print(json.dumps([sys.version_info[0],sys.version_info[1],sys.executable,bool(u.find_spec("venv")),bool(u.find_spec("ensurepip")),bool(u.find_spec("pip")),bool(u.find_spec("virtualenv"))]))';
 
+/** Runs a module as `python -m` does, and lets Linux end it when we are gone (prctl PR_SET_PDEATHSIG, SIGTERM). */
+const MODULE = `import sys, runpy
+try:
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 15)
+except Exception:
+    pass
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)`;
+
+function runModule(python, args, options) {
+  return runChild(python, ['-c', MODULE, ...args], options);
+}
+
 /** Folder for what is kept between clones. */
 export function cacheFolder(env = process.env) {
   const base = env.XDG_CACHE_HOME?.startsWith('/') ? env.XDG_CACHE_HOME : join(env.HOME || homedir(), '.cache');
@@ -155,7 +169,6 @@ async function build(root, folder, found, say) {
     const made = await makeVenv(found, place, env, say);
     if (made.code !== 0) return failed('make a venv', made.tail);
     const args = [
-      '-m',
       'pip',
       ...made.pipArgs,
       'install',
@@ -165,7 +178,7 @@ async function build(root, folder, found, say) {
       '-r',
       join(root, 'infra', 'python', 'requirements.txt'),
     ];
-    const installed = await runChild(made.pip, args, { env, say });
+    const installed = await runModule(made.pip, args, { env, say });
     if (installed.code !== 0) return failed('install Ray', installed.tail);
     // A link to a venv whose Python went away gives way to the new one.
     if (!usable(folder)) rmSync(folder, { force: true });
@@ -182,16 +195,16 @@ async function build(root, folder, found, say) {
 /** venv with its own pip; where Debian left ensurepip out, without one, driven by the base Python's pip; else virtualenv. */
 async function makeVenv(found, place, env, say) {
   if (found.venv && found.ensurepip) {
-    const { code, tail } = await runChild(found.command, ['-m', 'venv', place], { env, say });
+    const { code, tail } = await runModule(found.command, ['venv', place], { env, say });
     if (code === 0) return { code, tail, pip: join(place, 'bin', 'python'), pipArgs: [] };
     rmSync(place, { recursive: true, force: true });
     if (!found.pip && !found.virtualenv) return { code, tail };
   }
   if (found.venv && found.pip) {
-    const { code, tail } = await runChild(found.command, ['-m', 'venv', '--without-pip', place], { env, say });
+    const { code, tail } = await runModule(found.command, ['venv', '--without-pip', place], { env, say });
     return { code, tail, pip: found.command, pipArgs: ['--python', join(place, 'bin', 'python')] };
   }
-  const { code, tail } = await runChild(found.command, ['-m', 'virtualenv', place], { env, say });
+  const { code, tail } = await runModule(found.command, ['virtualenv', place], { env, say });
   return { code, tail, pip: join(place, 'bin', 'python'), pipArgs: [] };
 }
 

@@ -80,7 +80,7 @@ export function needPackages(root = ROOT) {
 }
 
 /** A child that must not outlive this process finds its end in an IPC channel that closes (see end-with-parent.mjs). */
-const PRELOAD = pathToFileURL(join(ROOT, 'bin', 'end-with-parent.mjs')).href;
+export const PRELOAD = pathToFileURL(join(ROOT, 'bin', 'end-with-parent.mjs')).href;
 
 /**
  * Runs `args` under Node 24 in the foreground and keeps its exit code or signal. SIGTERM is forwarded; SIGINT only where no

@@ -12,9 +12,17 @@ const io = processIo();
 const stop = new AbortController();
 let interrupted = false;
 
+/** A terminal and the launcher may both pass one Ctrl-C on: what follows this closely is the same. */
+const SAME_INTERRUPT_MS = 1_000;
+let askedAtMs = 0;
+
 function onSignal(signal: 'SIGINT' | 'SIGTERM'): void {
   // The first asks; a second one means it.
-  if (stop.signal.aborted && signal === 'SIGINT') process.exit(EXIT.interrupted);
+  if (stop.signal.aborted && signal === 'SIGINT' && performance.now() - askedAtMs > SAME_INTERRUPT_MS) {
+    process.exit(EXIT.interrupted);
+  }
+  if (stop.signal.aborted) return;
+  askedAtMs = performance.now();
   interrupted = signal === 'SIGINT';
   stop.abort();
 }

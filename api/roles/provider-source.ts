@@ -47,14 +47,13 @@ export class PoolProviders implements ProviderSource {
     try {
       const entry = await this.#entry(tenant, pool);
       if (entry.health !== undefined && clock.now() - entry.health.atMs < HEALTH_MS) return entry.health.away;
-      const away = await (await entry.provider).capacity(AbortSignal.timeout(HEALTH_TIMEOUT_MS)).then(
-        () => undefined,
-        (error: unknown) => (error instanceof Error ? error.message : String(error)),
-      );
+      const away = await (await entry.provider)
+        .capacity(AbortSignal.timeout(HEALTH_TIMEOUT_MS))
+        .then(() => undefined, whyAway);
       entry.health = { atMs: clock.now(), away };
       return away;
     } catch (error) {
-      return error instanceof Error ? error.message : String(error);
+      return whyAway(error);
     }
   }
 
@@ -132,4 +131,10 @@ function poolFlavour({ name, resource, spot, price }: PoolFile['flavours'][numbe
     currency: price.currency,
     centsPerUnitHour: cents(price.perUnitHour),
   };
+}
+
+/** For a person who waits: the cause itself, without what we were doing when we met it. */
+function whyAway(error: unknown): string {
+  if (error instanceof OperatingError && typeof error.cause === 'string') return error.cause;
+  return error instanceof Error ? error.message : String(error);
 }

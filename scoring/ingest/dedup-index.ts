@@ -68,7 +68,7 @@ export function* unpackBlock(block: Buffer): Generator<DedupEntry> {
   }
 }
 
-/** Of the content 16 bytes are enough in memory: two contents under one id that agree in them cannot be made. */
+/** Of the content 16 bytes are enough in memory: that two under one id agree in them by chance has odds of 2^-128. */
 const DIGEST_KEPT_BYTES = 16;
 const SLOT_BYTES = KEY_BYTES + DIGEST_KEPT_BYTES;
 const FIRST_CAPACITY = 1024;

@@ -282,7 +282,8 @@ describe('exit codes say what happened', () => {
     let err = '';
     child.stderr?.on('data', (chunk) => {
       err += chunk;
-      if (err.includes('is applied')) child.kill('SIGINT');
+      // Twice: from the terminal, and passed on by the launcher.
+      if (err.includes('is applied')) for (let i = 0; i < 2; i++) child.kill('SIGINT');
     });
     const { code } = await ended(child);
     expect(code).toBe(130);

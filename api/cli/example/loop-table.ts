@@ -8,7 +8,11 @@ export async function loopTable(result: LoopResult): Promise<string> {
   const rows: (readonly [string, string, string])[] = [
     ['promotion', round.incumbent, decided(promoted)],
     ['demotion', round.incumbent, decided(demoted)],
-    ['booking', job.id, `${job.state}, pool ${job.pool}/${job.flavour}, attempt ${job.attempt}, cost ${cost.spent} ${cost.currency}`],
+    [
+      'booking',
+      job.id,
+      `${job.state}, pool ${job.pool}/${job.flavour}, attempt ${job.attempt}, cost ${cost.spent} ${cost.currency}`,
+    ],
     [job.provider === 'ray' ? 'Ray job' : 'job', job.handle ?? '', `ran on ${job.provider}`],
     ['artifact', weights?.path ?? '', weights === undefined ? 'none' : `sha256 ${weights.sha256}`],
     ['manifest', `${artifacts.files.length} files`, `sha256 ${artifacts.manifestSha256}`],
