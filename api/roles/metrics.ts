@@ -3,12 +3,12 @@ import type { SequencerWatch } from '../../ledger/audit/sequencer.ts';
 import type { Metrics } from '../../platform/metrics.ts';
 import type { Log, SagaMetrics } from '../../scheduler/apply/context.ts';
 import type { ScoringMetrics } from '../../scoring/context.ts';
+import { scoringMetrics } from '../../scoring/metrics.ts';
 import type { HttpMetrics } from '../http/services.ts';
 
 /** Distinct refusal codes and routes are closed sets of the code; this only bounds a mistake. */
 const MAX_CODES = 200;
 const MAX_ROUTES = 100;
-const MAX_PARTITIONS = 256;
 
 export interface ServerMetrics {
   readonly http: HttpMetrics;
@@ -67,34 +67,6 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
     transition: (state) => transitions({ state }),
     requestLatency: (stage, seconds) => latency({ stage }, seconds),
     applied: (outcome) => applies({ outcome }),
-  };
-}
-
-function scoringMetrics(metrics: Metrics): ScoringMetrics {
-  const partitions = { partition: { atMost: MAX_PARTITIONS } };
-  const reports = metrics.counter('merit_reports_total', 'Report lines read, by what became of them', {
-    result: ['accepted', 'quarantined', 'duplicate', 'conflict'],
-  });
-  const depth = metrics.gauge('merit_ingest_queue_messages', 'Messages appended and not yet read', partitions);
-  const age = metrics.gauge('merit_ingest_lag_seconds', 'Age of the oldest message not yet read', partitions);
-  const processing = metrics.histogram(
-    'merit_ingest_flush_seconds',
-    'One flush, from its first line to its commit',
-    {},
-  );
-  const scoring = metrics.histogram('merit_scoring_seconds', 'The scores of one tick', {});
-  const decisions = metrics.counter('merit_promotions_total', 'Decisions taken', { action: ['promote', 'demote'] });
-  const retrains = metrics.gauge('merit_retrain_queue_length', 'Retrain requests that wait for a booking or run', {});
-  return {
-    reports: (result, count) => reports({ result }, count),
-    ingestLag: (partition, messages, seconds) => {
-      depth({ partition: String(partition) }, messages);
-      age({ partition: String(partition) }, seconds);
-    },
-    processingLatency: (seconds) => processing({}, seconds),
-    scoringLatency: (seconds) => scoring({}, seconds),
-    decision: (action) => decisions({ action }),
-    retrainQueue: (length) => retrains({}, length),
   };
 }
 

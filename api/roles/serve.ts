@@ -17,6 +17,7 @@ import type { ScoringContext } from '../../scoring/context.ts';
 import { runConsumer } from '../../scoring/ingest/consumer.ts';
 import { appendReports } from '../../scoring/ingest/pack-reports.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
+import { sentinelNetPolicy } from '../../scoring/promotion/sentinelnet-policy.ts';
 import { runRetrains } from '../../scoring/retrain/retrain-worker.ts';
 import { roomServices } from '../http/rooms.ts';
 import { buildHttpServer } from '../http/server.ts';
@@ -24,7 +25,6 @@ import { tokenIdentifier } from '../http/token.ts';
 import { allocatorLoop, type LeaderLoop, reconcilerLoop, runEngine } from './engine.ts';
 import { serverMetrics } from './metrics.ts';
 import type { OwnRay } from './own-ray.ts';
-import { promotionPolicy } from './promotion-policy.ts';
 import { PoolProviders } from './provider-source.ts';
 import { readiness } from './readiness.ts';
 
@@ -102,7 +102,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       clock,
       eventLog,
       signer,
-      policy: promotionPolicy(sentinelNet),
+      policy: sentinelNetPolicy(sentinelNet),
       metrics: metrics.scoring,
       log,
     });

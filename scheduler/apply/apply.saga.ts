@@ -1,5 +1,4 @@
 import type { BookingState, PolicyAnswer, Reason } from '../../core/booking.ts';
-import type { Json } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';

@@ -4,7 +4,7 @@ import { buildManifest, type Manifest } from '../../artifacts/manifest.ts';
 import { artifactsPrefix, objectKey } from '../../artifacts/paths.ts';
 import { loadManifest, recordManifest, writeManifest } from '../../artifacts/store.ts';
 import type { BookingState, Reason } from '../../core/booking.ts';
-import { canonicalBytes, type Json, sha256Hex } from '../../core/canonical.ts';
+import { sha256Hex } from '../../core/canonical.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { RefusedInput, refusalText } from '../../core/refusal.ts';
 import { appendAudit } from '../../ledger/audit/append.ts';

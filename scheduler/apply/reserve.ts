@@ -1,5 +1,5 @@
 import type { Placement, PolicyAnswer, Reason } from '../../core/booking.ts';
-import { contentHash, type Json } from '../../core/canonical.ts';
+import { contentHash } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
 import { moneyOf } from '../../peers/money.ts';

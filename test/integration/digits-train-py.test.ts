@@ -15,12 +15,12 @@ import {
   smallParameters,
   withoutLatency,
 } from '../support/digits-example.ts';
+import { pythonVenv } from '../support/ray.ts';
 
-const venv = process.env.MERIT_PYTHON_VENV ?? '';
-const python = join(venv, 'bin', 'python');
-const here = venv !== '' && existsSync(python);
+const python = join(pythonVenv(), 'bin', 'python');
+const here = existsSync(python);
 const required = process.env.MERIT_REQUIRE_PARTS === '1';
-const why = here ? '' : ' (skipped: MERIT_PYTHON_VENV names no venv with scikit-learn; npm start makes one)';
+const why = here ? '' : ' (skipped: no venv with scikit-learn; with Python 3.10 or later, `npm test` makes one)';
 const trainer = [python, 'train.py'];
 const root = mkdtempSync(join(tmpdir(), 'merit-digits-py-'));
 const RUN_MS = 120_000;
@@ -29,7 +29,7 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 if (required && !here) {
   test('a venv with scikit-learn is there where every part is required', () => {
-    expect.fail('MERIT_PYTHON_VENV must name a venv with scikit-learn; npm start makes one');
+    expect.fail('there is no venv with scikit-learn; with Python 3.10 or later, `npm test` makes one');
   });
 }
 

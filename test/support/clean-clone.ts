@@ -50,7 +50,9 @@ export function cleanClone(): CleanClone {
   // The clone finds its own Node, Python, state and Ray; nothing of this run's.
   for (const name of Object.keys(base))
     if (
-      /^(MERIT_|VITEST|NODE_OPTIONS|NODE_PATH|NODE_ENV|XDG_|npm_(?!config_(cache|registry|cafile|userconfig|globalconfig|nodedir)))/i.test(name)
+      /^(MERIT_|VITEST|NODE_OPTIONS|NODE_PATH|NODE_ENV|XDG_|npm_(?!config_(cache|registry|cafile|userconfig|globalconfig|nodedir)))/i.test(
+        name,
+      )
     )
       delete base[name];
   base.PATH = (base.PATH ?? '')

@@ -1,6 +1,7 @@
 import type { TestProject } from 'vitest/node';
 import type { EmbeddedPostgres } from '../../platform/embedded-postgres.ts';
 import { startTestPostgres } from './postgres.ts';
+import { rayInstallMissing, startTestRay } from './ray.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -15,6 +16,16 @@ const STARTERS: readonly ((project: TestProject) => Promise<() => Promise<void>>
     const { postgres, stop } = await startTestPostgres();
     project.provide('postgresUrls', postgres.urls);
     return stop;
+  },
+  // One Ray for the whole of `npm test`, if Python is there; a single test file starts its own when it needs one.
+  async () => {
+    if (process.env.MERIT_SHARE_RAY !== '1' || rayInstallMissing() !== undefined) return async () => {};
+    const ray = await startTestRay();
+    process.env.MERIT_TEST_RAY = JSON.stringify({ address: ray.address, tokenFile: ray.tokenFile });
+    return async () => {
+      delete process.env.MERIT_TEST_RAY;
+      await ray.stop();
+    };
   },
 ];
 

@@ -55,7 +55,9 @@ async function stand(adminUrl: string, sql: string, values: readonly unknown[]):
       const deadline = performance.now() + REACH_LIMIT_MS;
       for (;;) {
         // The holder looks itself: what waits for it is seen from any session.
-        const waiting = await holder.query('select 1 from pg_stat_activity where $1 = any(pg_blocking_pids(pid))', [pid]);
+        const waiting = await holder.query('select 1 from pg_stat_activity where $1 = any(pg_blocking_pids(pid))', [
+          pid,
+        ]);
         if (waiting.rows.length > 0) return;
         if (performance.now() > deadline) throw new Error(`no transaction came to stand at: ${sql}`);
         await sleep(POLL_MS);

@@ -1,7 +1,7 @@
 import { accessSync, constants } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { startLocalCluster } from '../../providers/ray/local-cluster.ts';
 
 export interface TestRay {
@@ -15,10 +15,11 @@ export interface TestRay {
 export const TEST_RAY_CPUS = 4;
 export const TEST_RAY_GPUS = 4;
 
-/** The Python environment with Ray: MERIT_PYTHON_VENV, else ~/.cache/merit/venv. */
+/** The Python environment with Ray that `npm test` installed: MERIT_PYTHON is its python. */
 export function pythonVenv(): string {
-  const named = process.env.MERIT_PYTHON_VENV;
-  return named === undefined || named === '' ? join(homedir(), '.cache', 'merit', 'venv') : named;
+  const python = process.env.MERIT_PYTHON;
+  if (python !== undefined && python !== '') return dirname(dirname(python));
+  return process.env.MERIT_PYTHON_VENV ?? join(homedir(), '.cache', 'merit', 'venv');
 }
 
 /**
@@ -36,7 +37,7 @@ export function rayInstallMissing(): string | undefined {
     accessSync(join(venv, 'bin', 'ray'), constants.X_OK);
     return undefined;
   } catch {
-    const reason = `no Ray in ${venv}: run  python3 -m venv ${venv} && ${venv}/bin/pip install "ray[default]==2.60.0"`;
+    const reason = `no Ray in ${venv}: with Python 3.10 or later on PATH, "npm test" installs it`;
     if (process.env.MERIT_REQUIRE_PARTS === '1') throw new Error(reason);
     return reason;
   }
