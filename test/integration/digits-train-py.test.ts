@@ -15,7 +15,7 @@ import {
   smallParameters,
   withoutLatency,
 } from '../support/digits-example.ts';
-import { pythonVenv } from '../support/ray.ts';
+import { pythonVenv } from '../support/python.ts';
 
 const python = join(pythonVenv(), 'bin', 'python');
 const here = existsSync(python);

@@ -9,7 +9,7 @@ import { isAlive } from '../../platform/processes.ts';
 import { clusterProcesses } from '../../providers/ray/cluster-processes.ts';
 import { readRecord } from '../../providers/ray/cluster-record.ts';
 import { findLocalCluster, type LocalClusterOptions, startLocalCluster } from '../../providers/ray/local-cluster.ts';
-import { pythonVenv, rayInstallMissing } from '../support/ray.ts';
+import { pythonVenv, rayInstallMissing } from '../support/python.ts';
 
 const missing = rayInstallMissing();
 const LOCAL_CLUSTER = new URL('../../providers/ray/local-cluster.ts', import.meta.url).href;

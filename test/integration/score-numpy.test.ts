@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseSuite } from '../../core/suite.ts';
 import { jsonPieces } from '../../scoring/offline/render.ts';
 import { type OfflineScores, scoreStream } from '../../scoring/offline/score-stream.ts';
-import { pythonVenv } from '../support/ray.ts';
+import { pythonVenv } from '../support/python.ts';
 
 const python = join(pythonVenv(), 'bin', 'python');
 const oracle = join(import.meta.dirname, '..', 'support', 'scoring-oracle.py');

@@ -40,10 +40,7 @@ export async function factsOf(world: CrashWorld, id: string): Promise<Facts> {
     events: await eventsOf(world, id),
     ray: await rayOf(world, id),
     runs: await runsOf(world, id),
-    holds: Array.from(
-      { length: state.attempt },
-      (_, i) => world.finance.get(`h-${id}-${i + 1}`)?.status ?? 'none',
-    ),
+    holds: Array.from({ length: state.attempt }, (_, i) => world.finance.get(`h-${id}-${i + 1}`)?.status ?? 'none'),
     artifacts: artifactsOf(await world.call('GET', `/v1/jobs/${id}/verification`)),
     receipt: await receiptOf(world, id),
   };

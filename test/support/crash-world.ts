@@ -52,6 +52,7 @@ export interface Reply {
 export interface TestJob {
   readonly run?: string;
   readonly envs?: Readonly<Record<string, string>>;
+  readonly max_restarts?: number;
 }
 
 /** Each run of a job leaves one line in its tally: whoever runs twice leaves two. */
@@ -176,7 +177,7 @@ function replyOf(what: string, status: number, bytes: Buffer): Reply {
   };
 }
 
-export function jobFile(tally: string, { run = QUICK_JOB, envs = {} }: TestJob = {}) {
+export function jobFile(tally: string, { run = QUICK_JOB, envs = {}, max_restarts = 0 }: TestJob = {}) {
   return {
     name: 'train',
     division: DIVISION,
@@ -185,6 +186,7 @@ export function jobFile(tally: string, { run = QUICK_JOB, envs = {} }: TestJob =
     lease: '5m',
     run,
     envs: { TALLY: tally, ...envs },
+    max_restarts,
   };
 }
 

@@ -96,6 +96,14 @@ export function atReports(): KillPointMaker {
   return standing((world) => standAtTable(world.database.urls.admin, 'log_messages', 'exclusive'));
 }
 
+/** A new booking, with nothing of it written yet. */
+export function atBooking(): KillPointMaker {
+  return async (world) => {
+    const stand = await standAtTable(world.database.urls.admin, 'bookings', 'exclusive');
+    return { reached: () => stand.reached(), open: () => stand.release() };
+  };
+}
+
 /** The lock is taken while SentinelNet's answer is on its way: by then the booking has its id, and has done nothing yet. */
 function standing(take: (world: CrashWorld, id: string) => Promise<PostgresStand>): KillPointMaker {
   return async (world) => {
@@ -189,4 +197,3 @@ export async function rayJobs({ ray }: Pick<CrashWorld, 'ray'>): Promise<readonl
   if (!reply.ok) throw new Error(`Ray answered ${reply.status}`);
   return (await reply.json()) as readonly RayJobRow[];
 }
-

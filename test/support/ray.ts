@@ -1,8 +1,8 @@
-import { accessSync, constants } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { startLocalCluster } from '../../providers/ray/local-cluster.ts';
+import { pythonVenv, rayInstallMissing } from './python.ts';
 
 export interface TestRay {
   readonly address: string;
@@ -15,32 +15,12 @@ export interface TestRay {
 export const TEST_RAY_CPUS = 4;
 export const TEST_RAY_GPUS = 4;
 
-/** The Python environment with Ray that `npm test` installed: MERIT_PYTHON is its python. */
-export function pythonVenv(): string {
-  const python = process.env.MERIT_PYTHON;
-  if (python !== undefined && python !== '') return dirname(dirname(python));
-  return process.env.MERIT_PYTHON_VENV ?? join(homedir(), '.cache', 'merit', 'venv');
-}
-
 /**
  * Why tests on a real Ray cannot run here, with the command that provides it; undefined where they can. Throws that text when
  * MERIT_REQUIRE_PARTS=1 (CI): there, a missing part is a failure and never a skip.
  */
 export function rayMissing(): string | undefined {
   return sharedRay() === undefined ? rayInstallMissing() : undefined;
-}
-
-/** The same for tests that start a Ray themselves, whatever the run shares. */
-export function rayInstallMissing(): string | undefined {
-  const venv = pythonVenv();
-  try {
-    accessSync(join(venv, 'bin', 'ray'), constants.X_OK);
-    return undefined;
-  } catch {
-    const reason = `no Ray in ${venv}: with Python 3.10 or later on PATH, "npm test" installs it`;
-    if (process.env.MERIT_REQUIRE_PARTS === '1') throw new Error(reason);
-    return reason;
-  }
 }
 
 /** A real Ray: the run's shared one if MERIT_TEST_RAY names it (`stop` then leaves it be), else one of the caller's own. */

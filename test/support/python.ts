@@ -1,0 +1,26 @@
+import { accessSync, constants } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+/** The Python environment with Ray that `npm test` installed: MERIT_PYTHON is its python. */
+export function pythonVenv(): string {
+  const python = process.env.MERIT_PYTHON;
+  if (python !== undefined && python !== '') return dirname(dirname(python));
+  return process.env.MERIT_PYTHON_VENV ?? join(homedir(), '.cache', 'merit', 'venv');
+}
+
+/**
+ * Why a Ray cannot be started here, with the command that provides it; undefined where it can. Throws that text when
+ * MERIT_REQUIRE_PARTS=1 (CI): there, a missing part is a failure and never a skip.
+ */
+export function rayInstallMissing(): string | undefined {
+  const venv = pythonVenv();
+  try {
+    accessSync(join(venv, 'bin', 'ray'), constants.X_OK);
+    return undefined;
+  } catch {
+    const reason = `no Ray in ${venv}: with Python 3.10 or later on PATH, "npm test" installs it`;
+    if (process.env.MERIT_REQUIRE_PARTS === '1') throw new Error(reason);
+    return reason;
+  }
+}
