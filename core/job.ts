@@ -83,7 +83,7 @@ const RESERVED_ENV = /^MERIT_/;
 
 /** The spec of a job file; throws RefusedInput with every problem at once. */
 export function jobSpec(file: unknown): JobSpec {
-  const refusals: Refusal[] = [...check(JobFile, file)];
+  const refusals: Refusal[] = check(JobFile, file).map(asMoneyRefusal);
   if (refusals.length > 0) throw new RefusedInput(refusals);
   const job = file as JobFile;
   const leaseMs = job.lease === undefined ? DEFAULT_LEASE_MS : durationMs(job.lease);
@@ -121,6 +121,12 @@ export function jobSpec(file: unknown): JobSpec {
     run: job.run,
     outputs: job.outputs ?? null,
   };
+}
+
+/** An amount that is no plain decimal has a code of its own: `1,000.00`, `0x10`, `1e3`, `-0`. */
+function asMoneyRefusal(refusal: Refusal): Refusal {
+  if (refusal.field !== 'budget.max_cost' || refusal.code !== 'charset') return refusal;
+  return refuse('decimal_format', refusal.field, 'is not a plain decimal', 'write 12.50');
 }
 
 /** `12.5` → 1250; undefined where it has more than two decimals or is past 2^53. */

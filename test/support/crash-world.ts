@@ -15,7 +15,7 @@ import { type ServerProcess, startServerProcess } from './server-process.ts';
 export const TENANT = 'default';
 export const DIVISION = 'vision';
 const POOL = 'ray';
-const SETTLE_MS = 40_000;
+const SETTLE_MS = 60_000;
 const POLL_MS = 25;
 
 /** A server in a process of its own, on real Postgres and real Ray; both peers and the way to Ray are held by the test. */
@@ -28,7 +28,7 @@ export interface CrashWorld {
   readonly stateDir: string;
   /** `kill -9`, now. */
   kill(): Promise<void>;
-  /** Starts it anew on the same state. */
+  /** Starts it anew on the same state, unless it runs. */
   start(): Promise<void>;
   call(method: 'GET' | 'POST' | 'PUT', path: string, body?: object, key?: string): Promise<Reply>;
   /** Books a job and returns its id. */
@@ -84,7 +84,7 @@ export async function crashWorld(): Promise<CrashWorld> {
     await writeFile(join(stateDir, 'test.yaml'), 'intervals:\n  reconcile: 1s\n  plan: 200ms\n');
     let server: ServerProcess | undefined;
     const start = async () => {
-      server = await startServerProcess({
+      server ??= await startServerProcess({
         stateDir,
         env: {
           MERIT_CONFIG: join(stateDir, 'test.yaml'),
@@ -190,8 +190,12 @@ export function jobFile(tally: string, { run = QUICK_JOB, envs = {}, max_restart
   };
 }
 
-/** A pool on the Ray behind the proxy, with a quota and money for the division. */
-async function furnish({ call, proxy, ray }: CrashWorld): Promise<void> {
+export const MODEL = 'ranker';
+export const VERSION = `${MODEL}-v1`;
+export const SUITE = 'relevance';
+
+/** A pool on the Ray behind the proxy, a quota and money for the division, and a model that can be retrained. */
+async function furnish({ call, proxy, ray, file }: CrashWorld): Promise<void> {
   const pool = {
     apiVersion: 'merit/v1',
     kind: 'Pool',
@@ -202,5 +206,22 @@ async function furnish({ call, proxy, ray }: CrashWorld): Promise<void> {
   };
   const budget = { apiVersion: 'merit/v1', kind: 'Budget', division: DIVISION, currency: 'USD', limit: '1000000.00' };
   (await call('PUT', `/v1/pools/${POOL}`, pool)).json();
+  const suite = {
+    apiVersion: 'merit/v1',
+    kind: 'Suite',
+    name: SUITE,
+    metrics: { accuracy: { direction: 'higher', floor: 0, ceil: 1, required: true } },
+  };
+  const model = {
+    apiVersion: 'merit/v1',
+    kind: 'Model',
+    name: MODEL,
+    division: DIVISION,
+    suite: SUITE,
+    retrain: jobFile(file('tally')),
+  };
   (await call('PUT', `/v1/budgets/${DIVISION}`, budget)).json();
+  (await call('PUT', `/v1/suites/${SUITE}`, suite)).json();
+  (await call('PUT', `/v1/models/${MODEL}`, model)).json();
+  (await call('PUT', `/v1/models/${MODEL}/versions/${VERSION}`, {})).json();
 }

@@ -93,15 +93,12 @@ export function atManifestLookup(): KillPointMaker {
 
 /** With its manifest recorded, while its reports go to the event log. */
 export function atReports(): KillPointMaker {
-  return standing((world) => standAtTable(world.database.urls.admin, 'log_messages', 'exclusive'));
+  return standing((world) => standAtTable(world.database.urls.admin, 'log_messages', 'share'));
 }
 
 /** A new booking, with nothing of it written yet. */
 export function atBooking(): KillPointMaker {
-  return async (world) => {
-    const stand = await standAtTable(world.database.urls.admin, 'bookings', 'exclusive');
-    return { reached: () => stand.reached(), open: () => stand.release() };
-  };
+  return (world) => standAtTable(world.database.urls.admin, 'bookings', 'share');
 }
 
 /** The lock is taken while SentinelNet's answer is on its way: by then the booking has its id, and has done nothing yet. */
@@ -118,7 +115,7 @@ function standing(take: (world: CrashWorld, id: string) => Promise<PostgresStand
       },
       open: async () => {
         gate.open();
-        await stand?.release();
+        await stand?.open();
       },
     };
   };
@@ -166,14 +163,11 @@ export function atSecondOutput(first: string, second: string): KillPointMaker {
   };
 }
 
-/** While its job runs, `applied`. */
-export const whileItRuns: KillPointMaker = async (world) => ({
-  reached: async (id) => {
-    await world.until(id, ({ state }) => state.state === 'applied');
-    await rayStatus(world, attemptKey(id as BookingId, 1), (status) => status === 'RUNNING');
-  },
-  open: async () => {},
-});
+/** Resolves once its job runs and the booking is `applied`. */
+export async function running(world: CrashWorld, id: string): Promise<void> {
+  await world.until(id, ({ state }) => state.state === 'applied');
+  await rayStatus(world, attemptKey(id as BookingId, 1), (status) => status === 'RUNNING');
+}
 
 /** Ray's own word on a job, asked directly and not through the proxy, once `done` holds of it. */
 export async function rayStatus(world: CrashWorld, key: string, done: (status: string) => boolean): Promise<string> {

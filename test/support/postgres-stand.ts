@@ -7,12 +7,12 @@ import { TENANT } from './crash-world.ts';
 const POLL_MS = 20;
 const REACH_LIMIT_MS = 30_000;
 
-/** A lock that a test holds in Postgres, so that one transaction of the server stands in the middle. */
+/** A lock that a test holds in Postgres from now on, so that a transaction of the server stands in the middle. */
 export interface PostgresStand {
   /** Resolves when a transaction has come to stand at it. */
   reached(): Promise<void>;
   /** Gives the lock back; what stands goes on. May be called again. */
-  release(): Promise<void>;
+  open(): Promise<void>;
 }
 
 /**
@@ -33,11 +33,16 @@ export function standAtRow(adminUrl: string, bookingId: string): Promise<Postgre
   return stand(adminUrl, 'select 1 from bookings where booking_id = $1 for update', [bookingId]);
 }
 
-/** Every statement that writes to the table (`exclusive`), or uses it at all (`access exclusive`), stands. */
+/** What ends a retrain's booking, when the booking and its event are written: the version's link to it. */
+export function standAtVersion(adminUrl: string, version: string): Promise<PostgresStand> {
+  return stand(adminUrl, 'select 1 from model_versions where version = $1 for update', [version]);
+}
+
+/** Every statement that writes to the table (`share`), or uses it at all (`access exclusive`), stands. */
 export function standAtTable(
   adminUrl: string,
   table: 'log_messages' | 'manifests' | 'bookings',
-  mode: 'exclusive' | 'access exclusive',
+  mode: 'share' | 'access exclusive',
 ): Promise<PostgresStand> {
   return stand(adminUrl, `lock table ${table} in ${mode} mode`, []);
 }
@@ -49,7 +54,7 @@ async function stand(adminUrl: string, sql: string, values: readonly unknown[]):
   await holder.query(sql, values as unknown[]);
   const own = await holder.query<{ pid: number }>('select pg_backend_pid() as pid');
   const pid = own.rows[0]?.pid;
-  let released: Promise<void> | undefined;
+  let opened: Promise<void> | undefined;
   return {
     reached: async () => {
       const deadline = performance.now() + REACH_LIMIT_MS;
@@ -63,9 +68,9 @@ async function stand(adminUrl: string, sql: string, values: readonly unknown[]):
         await sleep(POLL_MS);
       }
     },
-    release: () => {
-      released ??= holder.end();
-      return released;
+    open: () => {
+      opened ??= holder.end();
+      return opened;
     },
   };
 }

@@ -57,7 +57,9 @@ describe('a job file', () => {
     ['a lease without a unit', { ...JOB, lease: '30' }, ['lease duration']],
     ['a lease of a year', { ...JOB, lease: '365d' }, ['lease range']],
     ['three decimals of money', { ...JOB, budget: { max_cost: '1.005' } }, ['budget.max_cost scale']],
-    ['money with an exponent', { ...JOB, budget: { max_cost: '1e3' } }, ['budget.max_cost charset']],
+    ['money with an exponent', { ...JOB, budget: { max_cost: '1e3' } }, ['budget.max_cost decimal_format']],
+    ['money with a comma', { ...JOB, budget: { max_cost: '1,000.00' } }, ['budget.max_cost decimal_format']],
+    ['money below zero', { ...JOB, budget: { max_cost: '-0' } }, ['budget.max_cost decimal_format']],
     ['an environment name of ours', { ...JOB, envs: { MERIT_PARAMETERS: '{}' } }, ['envs.MERIT_PARAMETERS reserved']],
     ['outputs over http', { ...JOB, outputs: 'http://x/y' }, ['outputs charset']],
     [
