@@ -95,6 +95,9 @@ function usable(folder) {
  * {state: 'ready', python} | {state: 'to-install', folder} | {state: 'absent', reason, mend}.
  */
 export function pythonNow(root) {
+  const refused = process.env.MERIT_NO_PYTHON;
+  if (refused !== undefined && refused !== '')
+    return { state: 'absent', reason: refused, mend: 'unset MERIT_NO_PYTHON' };
   const given = process.env.MERIT_PYTHON;
   if (given !== undefined && given !== '') {
     if (existsSync(given)) return { state: 'ready', python: given };

@@ -19,7 +19,7 @@ export async function prepare() {
     const { MERIT_PYTHON: _, MERIT_NO_PYTHON: __, ...env } = process.env;
     if (python.state === 'ready') return { ...env, MERIT_PYTHON: python.python };
     say(`No Ray: ${python.reason}\n  mend: ${python.mend}\n  going on with the local provider, which needs no Python`);
-    return { ...env, MERIT_NO_PYTHON: `${python.reason} (${python.mend})` };
+    return { ...env, MERIT_NO_PYTHON: python.reason };
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     say('Interrupted; the next start goes on from here.');

@@ -25,8 +25,11 @@ import { JobLog } from './job-log.ts';
  * Started as `node job-wrapper.ts FOLDER`.
  */
 
-/** Fixed: memory limit in KiB (0: none) and command line come as arguments. A shell that cannot limit runs the job without. */
-const SHELL = 'if [ "$1" -gt 0 ]; then ulimit -v "$1" 2>/dev/null; fi; exec /bin/sh -c "$2"';
+/**
+ * Fixed: memory limit in KiB (0: none) and command line come as arguments. A shell that cannot limit runs the job without. What is limited
+ * is data (RLIMIT_DATA), not address space: Node and CUDA reserve hundreds of GiB of that which they never touch.
+ */
+const SHELL = 'if [ "$1" -gt 0 ]; then ulimit -d "$1" 2>/dev/null; fi; exec /bin/sh -c "$2"';
 /** After the job ended, what still comes through its pipes. */
 const DRAIN_LIMIT_MS = 1_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;

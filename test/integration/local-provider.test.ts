@@ -231,7 +231,7 @@ describe('a job on this machine', () => {
 
   test('has no more memory than it asked for', async () => {
     const limited = spec({
-      entrypoint: 'ulimit -v; dd if=/dev/zero of=/dev/null bs=300M count=1 2>&1',
+      entrypoint: 'ulimit -d; dd if=/dev/zero of=/dev/null bs=300M count=1 2>&1',
       resources: { gpuMilli: 0n, cpuMilli: 100n, memoryBytes: 100n * 1024n * 1024n },
     });
     await provider.submit(limited, signal);
