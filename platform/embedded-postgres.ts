@@ -80,6 +80,8 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     await bootstrapDatabase({ adminUrl: admin, passwords: credentials.passwords, database: DATABASE });
   } catch (error) {
     await stop();
+    // It was dying while it was adopted: now that it is gone, it is started as after any crash.
+    if (adopted && refusedConnection(error)) return startEmbeddedPostgres(options);
     throw error;
   }
   options.log(
@@ -112,6 +114,10 @@ function stopper(stateDir: string, running: Running): () => Promise<void> {
     stopped ??= endPart(part, STOP_LIMIT_MS).then(() => forgetPart(stateDir, running.pid));
     return stopped;
   };
+}
+
+function refusedConnection(error: unknown): boolean {
+  return ((error as Error).cause as { code?: unknown } | undefined)?.code === 'ECONNREFUSED';
 }
 
 async function waitForAdmin(url: string): Promise<void> {

@@ -1,9 +1,18 @@
 import pg from 'pg';
 import type { Clock } from './clock.ts';
+import { clientConfig } from './pg-client.ts';
+import { isDatabaseAway } from './postgres.ts';
 
 /** Any constant: the advisory lock that nominates the one process that leads. */
 const LEADER_LOCK = 0x6d65726974;
 const RETRY_MS = 500;
+const LOCK_TIMEOUT_MS = 5_000;
+const IDLE_IN_TRANSACTION_TIMEOUT_MS = 5_000;
+/**
+ * A leader whose machine is gone without a word holds the lock until the server asks after it: here after 10 s + 3 × 5 s, not the two
+ * hours that Linux takes by itself.
+ */
+const ASK_AFTER_PEER = 'set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3';
 
 export interface Leadership {
   /** What `Database.asLeader` is given. */
@@ -16,7 +25,7 @@ export interface Leadership {
 /**
  * Waits until this process is nominated (a session advisory lock on its own connection), then mints the next epoch in a bounded
  * transaction. The lock only nominates; the epoch row decides, so a frozen leader that wakes up changes nothing.
- * undefined: `signal` came first.
+ * undefined: `signal` came first. Throws what waiting does not mend (a refused password, a table that is not there).
  */
 export async function lead(
   engineUrl: string,
@@ -26,17 +35,17 @@ export async function lead(
 ): Promise<Leadership | undefined> {
   while (!signal.aborted) {
     const client = new pg.Client({
-      connectionString: engineUrl,
-      application_name: 'merit-leader',
+      ...clientConfig(engineUrl, 'merit leader'),
       keepAlive: true,
-      lock_timeout: 5_000,
-      idle_in_transaction_session_timeout: 5_000,
+      lock_timeout: LOCK_TIMEOUT_MS,
+      idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
     });
     const lost = new AbortController();
     client.on('error', () => lost.abort());
     client.on('end', () => lost.abort());
     try {
       await client.connect();
+      await client.query(ASK_AFTER_PEER);
       const locked =
         (await client.query<{ ok: boolean }>('select pg_try_advisory_lock($1) as ok', [LEADER_LOCK])).rows[0]?.ok ===
         true;
@@ -59,16 +68,7 @@ export async function lead(
   return undefined;
 }
 
-/** Postgres away, starting, or a lock held by a leader in mid-commit: tried again. */
+/** Postgres away, starting, or (55P03) a lock held by a leader in mid-commit: tried again. */
 function isPassing(error: unknown): boolean {
-  const code = (error as { code?: unknown }).code;
-  if (typeof code !== 'string') return error instanceof Error && /terminated|timeout/i.test(error.message);
-  return (
-    code.startsWith('ECONN') ||
-    code.startsWith('57P') ||
-    code.startsWith('08') ||
-    code === '55P03' ||
-    code === 'EPIPE' ||
-    code === '53300'
-  );
+  return isDatabaseAway(error) || (error as { code?: unknown }).code === '55P03';
 }

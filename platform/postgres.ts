@@ -61,16 +61,26 @@ function isTransient(error: unknown): boolean {
   return code === '40001' || code === '40P01';
 }
 
+/** Of the socket, of the name look-up, and SQLSTATEs: connection exceptions, no free connection (53300), ended by the server (57P…). */
 const UNREACHABLE_CODES = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
   'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
   'ENOTFOUND',
+  'EAI_AGAIN',
+  '08000',
+  '08001',
+  '08003',
+  '08004',
+  '08006',
+  '53300',
   '57P01',
   '57P02',
   '57P03',
-  '08006',
-  '08003',
+  '57P05',
 ]);
 
 /** True where the server was away or went away, so that the caller may try again later. */
@@ -80,7 +90,7 @@ export function isDatabaseAway(error: unknown): boolean {
   if (typeof code === 'string' && UNREACHABLE_CODES.has(code)) return true;
   return (
     error instanceof Error &&
-    /Connection terminated|not queryable|connection timeout|timeout exceeded when trying to connect/i.test(
+    /Connection terminated|not queryable|connection timeout|timeout expired|timeout exceeded when trying to connect/i.test(
       error.message,
     )
   );

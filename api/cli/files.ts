@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { isJsonObject, parseJson } from '../../core/json.ts';
@@ -91,9 +91,25 @@ async function described(path: string, bytes: Buffer): Promise<unknown> {
   return reading.value;
 }
 
-/** Writes a file whole or not at all; what was there stays when it fails. */
+/** Writes a file whole or not at all; what was there stays when it fails. A device or FIFO is written to, never replaced; `-` is stdout. */
 export async function writeOutputFile(io: Io, path: string, bytes: Uint8Array): Promise<void> {
-  const target = resolve(io.cwd, path);
+  if (path === '-') return io.out(bytes);
+  const named = resolve(io.cwd, path);
+  try {
+    // A link stays one: what it points at is written.
+    const target = await realpath(named).catch(() => named);
+    const there = await stat(target).catch(() => undefined);
+    if (there === undefined || there.isFile()) await replaceFile(target, bytes);
+    else await writeInto(target, bytes);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new CliError(EXIT.internal, 'output', `${JSON.stringify(path)} could not be written (${code ?? 'unknown'})`, {
+      mend: 'check the folder, its permissions and the disk',
+    });
+  }
+}
+
+async function replaceFile(target: string, bytes: Uint8Array): Promise<void> {
   const temporary = `${target}.tmp-${randomBytes(6).toString('hex')}`;
   try {
     const handle = await open(temporary, 'wx', 0o644);
@@ -106,9 +122,16 @@ export async function writeOutputFile(io: Io, path: string, bytes: Uint8Array): 
     await rename(temporary, target);
   } catch (error) {
     await rm(temporary, { force: true });
-    const { code } = error as NodeJS.ErrnoException;
-    throw new CliError(EXIT.internal, 'output', `${JSON.stringify(path)} could not be written (${code ?? 'unknown'})`, {
-      mend: 'check the folder, its permissions and the disk',
-    });
+    throw error;
+  }
+}
+
+/** O_NONBLOCK: a FIFO that nobody reads is refused at once. */
+async function writeInto(target: string, bytes: Uint8Array): Promise<void> {
+  const handle = await open(target, constants.O_WRONLY | constants.O_NONBLOCK);
+  try {
+    await handle.writeFile(bytes);
+  } finally {
+    await handle.close();
   }
 }

@@ -54,9 +54,11 @@ export async function withDivision(
   throw new CliError(
     EXIT.usage,
     'division',
-    able.size === 0 ? 'no division has a quota there' : `several divisions could pay: ${[...able].sort().join(', ')}`,
+    able.size === 0
+      ? `no division has a quota in ${pools.length === 0 ? 'any pool' : pools.join(' or ')}`
+      : `several divisions could pay: ${[...able].sort().join(', ')}`,
     {
-      mend: 'add --division, or set MERIT_DIVISION',
+      mend: able.size === 0 ? 'see "merit pools ls" and "merit quotas ls"' : 'add --division, or set MERIT_DIVISION',
     },
   );
 }
@@ -70,9 +72,13 @@ function shellWord(word: string): string {
   return /^[A-Za-z0-9_./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
-function defaultName(args: readonly string[], file: unknown): string {
+/** A word that names a script, as in `python train.py`; not the text of `-c`, a number, or an address. */
+const SCRIPT = /^[A-Za-z0-9_./+-]*[A-Za-z0-9_]\.[A-Za-z][A-Za-z0-9]{0,4}$/;
+
+/** After the script that the command runs, else after the program, else after the file. */
+export function defaultName(args: readonly string[], file: unknown): string {
   const script =
-    args.find((word, i) => i > 0 && !word.startsWith('-')) ?? args[0] ?? (typeof file === 'string' ? file : 'job');
+    args.find((word, i) => i > 0 && SCRIPT.test(word)) ?? args[0] ?? (typeof file === 'string' ? file : 'job');
   const name = basename(script)
     .replace(/\.[A-Za-z0-9]+$/, '')
     .replaceAll(/[^A-Za-z0-9._-]+/g, '-')

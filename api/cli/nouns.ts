@@ -2,7 +2,7 @@ import { type Client, connect } from './client.ts';
 import { CliError, EXIT } from './exit.ts';
 import { readDescription } from './files.ts';
 import type { Invocation } from './invocation.ts';
-import { facts, type Row, type Shape, showList, showOne } from './render.ts';
+import { type Row, type Shape, showList, showOne, wholeText } from './render.ts';
 import { MODELS, POOLS, SUITES } from './shapes.ts';
 import type { Format } from './values.ts';
 
@@ -22,7 +22,7 @@ export async function nounCommand(
   if (verb === 'list') await showList(io, format, shape, await client.all<Row>(`/v1/${plural}`));
   else {
     const row = await client.get<Row>(`/v1/${plural}/${encodeURIComponent(args[0] ?? '')}`);
-    await showOne(io, format, shape, row, facts(Object.entries(row)));
+    await showOne(io, format, shape, row, await wholeText(row));
   }
   return EXIT.ok;
 }

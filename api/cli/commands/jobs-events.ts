@@ -3,7 +3,7 @@ import { EXIT } from '../exit.ts';
 import type { Invocation } from '../invocation.ts';
 import { jobIdOf } from '../job-ref.ts';
 import { type Row, showList } from '../render.ts';
-import { EVENTS } from '../shapes.ts';
+import { JOB_EVENTS } from '../shapes.ts';
 import type { Format } from '../values.ts';
 
 export default async function jobsEvents(invocation: Invocation): Promise<number> {
@@ -12,6 +12,6 @@ export default async function jobsEvents(invocation: Invocation): Promise<number
   const { items } = await client.get<{ items: readonly Row[] }>(
     `/v1/jobs/${await jobIdOf(client, args[0] ?? '')}/events`,
   );
-  await showList(io, options.output as Format, EVENTS, items);
+  await showList(io, options.output as Format, JOB_EVENTS, items);
   return EXIT.ok;
 }

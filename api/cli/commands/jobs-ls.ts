@@ -1,5 +1,6 @@
+import { TRANSITIONS } from '../../../core/booking.ts';
 import { connect } from '../client.ts';
-import { EXIT } from '../exit.ts';
+import { CliError, EXIT } from '../exit.ts';
 import type { Invocation } from '../invocation.ts';
 import { type Row, showList } from '../render.ts';
 import { JOBS } from '../shapes.ts';
@@ -7,6 +8,11 @@ import type { Format } from '../values.ts';
 
 export default async function jobsLs(invocation: Invocation): Promise<number> {
   const { options, io } = invocation;
+  if (options.state !== undefined && !Object.hasOwn(TRANSITIONS, String(options.state))) {
+    throw new CliError(EXIT.badValue, 'state', `--state: ${JSON.stringify(options.state)} is not a state of a job`, {
+      mend: `write one of ${Object.keys(TRANSITIONS).join(', ')}`,
+    });
+  }
   const query = new URLSearchParams();
   for (const name of ['state', 'division', 'model'])
     if (options[name] !== undefined) query.set(name, String(options[name]));

@@ -1,7 +1,7 @@
 import { connect } from '../client.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation } from '../invocation.ts';
-import { facts, type Row, showOne } from '../render.ts';
+import { type Row, showOne, wholeText } from '../render.ts';
 import { PROMOTIONS } from '../shapes.ts';
 import type { Format } from '../values.ts';
 
@@ -9,6 +9,6 @@ export default async function promotionsGet(invocation: Invocation): Promise<num
   const { args, options, io } = invocation;
   const client = await connect(invocation);
   const decision = await client.get<Row>(`/v1/promotions/${encodeURIComponent(args[0] ?? '')}`);
-  await showOne(io, options.output as Format, PROMOTIONS, decision, facts(Object.entries(decision)));
+  await showOne(io, options.output as Format, PROMOTIONS, decision, await wholeText(decision));
   return EXIT.ok;
 }

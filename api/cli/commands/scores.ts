@@ -2,7 +2,7 @@ import { connect } from '../client.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation } from '../invocation.ts';
 import { type Row, showOne, table } from '../render.ts';
-import { RANKING } from '../shapes.ts';
+import { RANKING, score } from '../shapes.ts';
 import type { Format } from '../values.ts';
 
 /** The last published scores of a model: in a table one line a suite and window. */
@@ -36,9 +36,9 @@ function scoreText(answer: Row): string {
       { head: 'SUITE', cell: (row) => row.suite },
       { head: 'AT', cell: (row) => row.at },
       { head: 'WINDOW', cell: (row) => row.window },
-      { head: 'SCORE', cell: (row) => row.score },
-      { head: 'LOWER', cell: (row) => row.lower },
-      { head: 'UPPER', cell: (row) => row.upper },
+      { head: 'SCORE', cell: (row) => score(row.score) },
+      { head: 'LOWER', cell: (row) => score(row.lower) },
+      { head: 'UPPER', cell: (row) => score(row.upper) },
       { head: 'N', cell: (row) => row.n },
     ],
     rows,

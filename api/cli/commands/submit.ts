@@ -26,7 +26,7 @@ export default async function submit(invocation: Invocation): Promise<number> {
   const plan = await client.json<Row>('POST', '/v1/jobs:plan', { body: { ...job, ...planWorkdir(job) } });
   if (options.dryRun === true) {
     await showOne(io, format, JOBS, plan, planText(plan));
-    return EXIT.ok;
+    return plan.verdict === 'infeasible' ? EXIT.denied : EXIT.ok;
   }
   if (asks) {
     io.note(planText(plan).trimEnd());
@@ -94,20 +94,23 @@ export function planText(plan: Row): string {
     ['lease', plan.lease],
     ['policy', plan.policy],
   ]);
-  const body = table(
-    [
-      { head: '', cell: (row) => (row.chosen === true ? '→' : ' ') },
-      { head: 'POOL', cell: (row) => row.pool },
-      { head: 'FLAVOUR', cell: (row) => row.flavour },
-      { head: 'PROVIDER', cell: (row) => row.provider },
-      { head: 'PRICE/H', cell: (row) => row.price },
-      { head: 'COSTS AT MOST', cell: (row) => `${String(row.maxCost)} ${String(row.currency)}` },
-      { head: 'FREE', cell: (row) => row.free },
-      { head: 'QUOTA LEFT', cell: (row) => row.quotaLeft },
-      { head: 'BUDGET LEFT', cell: (row) => row.budgetLeft },
-    ],
-    offers,
-  );
+  const body =
+    offers.length === 0
+      ? ''
+      : table(
+          [
+            { head: '', cell: (row) => (row.chosen === true ? '→' : ' ') },
+            { head: 'POOL', cell: (row) => row.pool },
+            { head: 'FLAVOUR', cell: (row) => row.flavour },
+            { head: 'PROVIDER', cell: (row) => row.provider },
+            { head: 'PRICE/H', cell: (row) => row.price },
+            { head: 'COSTS AT MOST', cell: (row) => `${String(row.maxCost)} ${String(row.currency)}` },
+            { head: 'FREE', cell: (row) => row.free },
+            { head: 'QUOTA LEFT', cell: (row) => row.quotaLeft },
+            { head: 'BUDGET LEFT', cell: (row) => row.budgetLeft },
+          ],
+          offers,
+        );
   const reasons = Array.isArray(plan.reasons) ? (plan.reasons as readonly Row[]) : [];
   const stands = reasons
     .map(

@@ -24,13 +24,15 @@ export function whyText(answer: Row): string {
   ];
   for (const reason of reasons) {
     lines.push(`  ${oneLine(String(reason.code))}: ${oneLine(String(reason.text))}`);
-    if (reason.mend !== undefined && reason.mend !== '') lines.push(`    mend: ${oneLine(String(reason.mend))}`);
+    if (answer.state !== 'released' && reason.mend !== undefined && reason.mend !== '')
+      lines.push(`    mend: ${oneLine(String(reason.mend))}`);
   }
   if (reasons.length === 0) lines.push('  nothing stands against it');
+  const told = new Set(reasons.map((reason) => reason.text));
   for (const attempt of attempts) {
     const outcome = attempt.outcome === null ? 'live' : String(attempt.outcome);
     lines.push(
-      `  attempt ${String(attempt.attempt)} on ${oneLine(String(attempt.pool))}/${oneLine(String(attempt.flavour))}: ${oneLine(outcome)}${attempt.message === null || attempt.message === undefined ? '' : `, ${oneLine(String(attempt.message))}`}`,
+      `  attempt ${String(attempt.attempt)} on ${oneLine(String(attempt.pool))}/${oneLine(String(attempt.flavour))}: ${oneLine(outcome)}${attempt.message === null || attempt.message === undefined || told.has(attempt.message) ? '' : `, ${oneLine(String(attempt.message))}`}`,
     );
   }
   return `${lines.join('\n')}\n`;

@@ -27,7 +27,7 @@ export async function planView(ports: RoomPorts, caller: Caller, spec: JobSpec):
     name: spec.name,
     division: spec.division,
     asks: spec.gpuMilli > 0 ? `${unitsText(BigInt(spec.gpuMilli))} GPU` : `${unitsText(BigInt(spec.cpuMilli))} CPU`,
-    lease: `${spec.leaseMs / 1000}s`,
+    lease: durationText(spec.leaseMs),
     policy: 'asked once it is booked, before anything is taken',
     offers,
     verdict: decision?.kind ?? 'wait',
@@ -38,6 +38,19 @@ export async function planView(ports: RoomPorts, caller: Caller, spec: JobSpec):
           ? [{ ...decision.reason }]
           : [],
   };
+}
+
+const UNITS = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1000],
+] as const;
+
+/** As job files write it: in the largest unit that holds it whole. */
+function durationText(ms: number): string {
+  const unit = UNITS.find(([, size]) => ms >= size && ms % size === 0);
+  return unit === undefined ? `${ms}ms` : `${ms / unit[1]}${unit[0]}`;
 }
 
 function offerView(snapshot: Snapshot, tenant: string, spec: JobSpec, flavour: FlavourSnapshot): View {
