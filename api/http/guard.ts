@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { MAX_IN_FLIGHT, RETRY_AFTER_SECONDS } from './limits.ts';
 import { HttpProblem } from './problem.ts';
@@ -30,9 +31,12 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
   const hosts = new Set([...LOOPBACK, ...services.allowedHosts.map((host) => host.toLowerCase())]);
   let inFlight = 0;
   app.decorateRequest('identity', undefined);
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', async (request, reply) => {
     inFlight++;
-    const host = hostOf(request.headers.host);
+    onceOver(reply.raw, () => {
+      inFlight--;
+    });
+    const host = oneHost(request.raw.rawHeaders) ? hostOf(request.headers.host) : undefined;
     // A page on another site that resolves its own name to loopback must not reach us (DNS rebinding).
     if (host === undefined || !hosts.has(host))
       throw new HttpProblem(421, 'host', 'this server does not answer for that Host');
@@ -59,9 +63,23 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
       throw new HttpProblem(403, 'forbidden', `this identity may not ${needs}`);
     }
   });
-  app.addHook('onResponse', async () => {
-    inFlight--;
-  });
+}
+
+/** Runs once the answer was sent, or the caller went away before: `onResponse` alone never tells of the latter. */
+export function onceOver(answer: ServerResponse, work: (cut: boolean) => void): void {
+  let over = false;
+  const end = () => {
+    if (over) return;
+    over = true;
+    work(!answer.writableFinished);
+  };
+  answer.once('finish', end);
+  answer.once('close', end);
+}
+
+/** RFC 9112, 3.2: more than one Host is no sound request; two readers of it could take it for two places. */
+function oneHost(rawHeaders: readonly string[]): boolean {
+  return rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host').length <= 1;
 }
 
 /** Who asks, for a route behind the guard. */

@@ -22,7 +22,7 @@ export function describeApi(app: FastifyInstance, version: string): void {
       const plain = withoutIds(schema) as Record<string, unknown> | undefined;
       return {
         schema: { ...plain, ...(open ? { security: [] } : {}) },
-        url: url.replaceAll('::', VERB).replaceAll(/\([^)]*\)/g, ''),
+        url: withoutPatterns(url.replaceAll('::', VERB)),
       };
     },
   });
@@ -37,6 +37,15 @@ export function describeApi(app: FastifyInstance, version: string): void {
 
 /** Stands for the colon of a verb (`/v1/jobs:plan`) while paths are read, where a colon starts a parameter. */
 const VERB = '%3A';
+
+function withoutPatterns(route: string): string {
+  return route.replaceAll(/\([^)]*\)/g, '');
+}
+
+/** A route as people write it: `/v1/jobs/:id:cancel`. */
+export function publicPath(route: string): string {
+  return withoutPatterns(route).replaceAll('::', ':');
+}
 
 function withVerbs(document: object): object {
   const { paths = {} } = document as { paths?: Record<string, unknown> };

@@ -2,10 +2,10 @@ import type { Socket } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import { readBodies } from './body.ts';
 import type { RouteContext } from './context.ts';
-import { guardRequests } from './guard.ts';
+import { guardRequests, onceOver } from './guard.ts';
 import { Idempotency } from './idempotency.ts';
 import * as limits from './limits.ts';
-import { describeApi } from './openapi.ts';
+import { describeApi, publicPath } from './openapi.ts';
 import { HttpProblem, type Problem, problemOf } from './problem.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { healthRoutes } from './routes/health.ts';
@@ -29,6 +29,8 @@ export function buildHttpServer(services: Services): FastifyInstance {
     requestIdHeader: false,
     genReqId: (request) => traceIdOf(request.headers.traceparent),
     http: {
+      // The guard refuses it, as a problem like all others.
+      requireHostHeader: false,
       maxHeaderSize: limits.MAX_HEADER_BYTES,
       headersTimeout: limits.HEADERS_TIMEOUT_MS,
       connectionsCheckingInterval: limits.CONNECTIONS_CHECK_MS,
@@ -112,6 +114,11 @@ function refuseOtherMethods(app: FastifyInstance): void {
       routes.push({ method, pattern: new RegExp(`^${source}$`) });
     }
   });
+  app.server.on('checkExpectation', (_request, response) => {
+    const problem = problemOf(new HttpProblem(417, 'expectation', 'only 100-continue can be expected'), traceIdOf(undefined));
+    response.writeHead(problem.status, { 'content-type': 'application/problem+json', connection: 'close' });
+    response.end(JSON.stringify(problem.document));
+  });
   app.server.on('connect', (_request, socket) => {
     socket.end('HTTP/1.1 405 Method Not Allowed\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
   });
@@ -122,22 +129,23 @@ function measure(app: FastifyInstance, services: Services): void {
     reply.header('traceparent', traceparent(request.id));
     reply.header('cache-control', 'no-store');
   });
-  app.addHook('onResponse', async (request, reply) => {
-    const route = request.routeOptions.url ?? 'none';
-    services.metrics.request(
-      route,
-      request.method,
-      `${Math.floor(reply.statusCode / 100)}xx`,
-      reply.elapsedTime / 1000,
-    );
-    const fields = {
-      trace: request.id,
-      method: request.method,
-      route,
-      status: reply.statusCode,
-      ms: Math.round(reply.elapsedTime),
-    };
-    if (request.routeOptions.config?.open !== true) services.log.info(fields, 'request');
+  app.addHook('onRequest', async (request, reply) => {
+    const startMs = performance.now();
+    onceOver(reply.raw, (cut) => {
+      const route = publicPath(request.routeOptions.url ?? 'none');
+      const ms = performance.now() - startMs;
+      const outcome = cut ? 'cut' : `${Math.floor(reply.raw.statusCode / 100)}xx`;
+      services.metrics.request(route, request.method, outcome, ms / 1000);
+      const fields = {
+        trace: request.id,
+        method: request.method,
+        route,
+        status: cut ? null : reply.raw.statusCode,
+        ms: Math.round(ms),
+      };
+      if (request.routeOptions.config?.open === true) return;
+      services.log.info(fields, cut ? 'request, cut by its caller' : 'request');
+    });
   });
 }
 

@@ -8,12 +8,23 @@ export function validateBySchema(app: FastifyInstance): void {
     const typed = schema as TSchema;
     const integers = httpPart === 'querystring' ? integerProperties(schema) : [];
     return (value: unknown) => {
+      const nul = httpPart === 'body' ? undefined : nulRefusal(value);
+      if (nul !== undefined) return { error: new RefusedInput([nul]) };
       const given = integers.length === 0 ? value : withIntegers(value, integers);
       const refusals = check(typed, given);
       if (refusals.length === 0) return { value: given };
       return { error: new RefusedInput(refusals.map((refusal) => sharpened(refusal, given, httpPart))) };
     };
   });
+}
+
+/** A `%00` in a path or query; bodies are refused it while they are read. Postgres has no text with it. */
+function nulRefusal(value: unknown): Refusal | undefined {
+  const [name] =
+    Object.entries(value as Record<string, unknown>).find(
+      ([, text]) => typeof text === 'string' && text.includes('\u0000'),
+    ) ?? [];
+  return name === undefined ? undefined : refuse('encoding', name, 'holds NUL', 'take it out');
 }
 
 function integerProperties(schema: unknown): readonly string[] {
