@@ -1,4 +1,4 @@
-import type { BookingState, PolicyAnswer, Reason } from '../../core/booking.ts';
+import type { BookingState, Outcome, PolicyAnswer, Reason } from '../../core/booking.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
@@ -8,7 +8,7 @@ import { attemptSpec } from './attempt-spec.ts';
 import { type Booking, note, transition } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
 import { APPLY_DEADLINE_MS, MAX_UNSEALED_MS, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
-import { holdId, postAll } from './money.ts';
+import { billingEnd, holdId, postAll } from './money.ts';
 import { allocationRequest, deniedReason, policyAnswer } from './reserve.ts';
 
 /**
@@ -271,20 +271,25 @@ async function recheckPolicy(ctx: SagaContext, booking: Booking, state: In<'conf
   return { kind: 'allow', policy: policyAnswer(verdict), evidence: verdict.evidence };
 }
 
-/** To `releasing`, which undoes what was done. */
+/**
+ * To `releasing`, which undoes what was done. `endedAtMs`: when the provider says the run ended.
+ */
 export async function undo(
   ctx: SagaContext,
   booking: Booking,
-  outcome: 'retry' | 'rejected' | 'failed' | 'released' | 'expired' | 'cancelled',
+  outcome: Outcome,
   reason: Reason,
   evidence: readonly object[] = [],
+  endedAtMs?: number,
 ): Promise<StepResult> {
   const nowMs = ctx.clock.now();
+  const atMs =
+    'appliedAtMs' in booking.state ? billingEnd(booking.state.appliedAtMs ?? nowMs, endedAtMs, nowMs) : nowMs;
   const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
     transition(
       tx,
       booking,
-      { type: 'release', outcome, reason, atMs: nowMs },
+      { type: 'release', outcome, reason, atMs },
       {
         actor: ACTOR,
         nowMs,

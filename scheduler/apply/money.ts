@@ -119,6 +119,14 @@ export interface Cost {
   readonly unitsMilli: bigint;
 }
 
+/**
+ * When billing ends: at the end the provider tells, so that a server that was down meanwhile costs nobody anything; never before the
+ * apply and never after now, whatever the provider's clock says.
+ */
+export function billingEnd(appliedAtMs: number, toldEndMs: number | undefined, nowMs: number): number {
+  return Math.min(nowMs, Math.max(appliedAtMs, toldEndMs ?? nowMs));
+}
+
 /** The price of what was used, never more than was held. */
 export function costOf(placement: Placement, appliedAtMs: number, endedAtMs: number): Cost {
   const billedMs = BigInt(Math.max(0, endedAtMs - appliedAtMs));

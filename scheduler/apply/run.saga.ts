@@ -1,4 +1,4 @@
-import type { BookingState, Reason } from '../../core/booking.ts';
+import type { BookingState, Outcome, Reason } from '../../core/booking.ts';
 import { attemptKey } from '../../core/ids.ts';
 import type { Observation, Provider } from '../../providers/provider.ts';
 import { ACTOR, type StepResult, undo } from './apply.saga.ts';
@@ -30,7 +30,7 @@ export async function watchRun(
   if (seen.state === 'ended' || seen.state === 'absent') return runEnded(ctx, booking, state, provider, seen);
   const nowMs = ctx.clock.now();
   if (state.state === 'draining') {
-    if (nowMs >= state.deadlineMs) return undo(ctx, booking, state.outcome as 'cancelled', state.reason);
+    if (nowMs >= state.deadlineMs) return undo(ctx, booking, state.outcome, state.reason);
     await provider.drain(key, state.deadlineMs, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
     return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
   }
@@ -57,19 +57,21 @@ async function runEnded(
   provider: Provider,
   seen: Extract<Observation, { state: 'ended' | 'absent' }>,
 ): Promise<StepResult> {
+  const endedAtMs = seen.state === 'ended' ? seen.endedAtMs : undefined;
+  const end = (outcome: Outcome, reason: Reason) => undo(ctx, booking, outcome, reason, [], endedAtMs);
   if (seen.state === 'ended') await keepLog(ctx, booking, state.attempt, provider);
   if (seen.state === 'ended' && seen.outcome === 'succeeded') {
     const kept = await keepArtifacts(ctx, booking, state);
-    if (kept.kind === 'refused') return undo(ctx, booking, 'failed', kept.reason);
-    return undo(ctx, booking, 'released', { code: 'succeeded', text: 'the job ended well', mend: 'nothing to do' });
+    if (kept.kind === 'refused') return end('failed', kept.reason);
+    return end('released', { code: 'succeeded', text: 'the job ended well', mend: 'nothing to do' });
   }
-  if (state.state === 'draining') return undo(ctx, booking, state.outcome as 'cancelled', state.reason);
+  if (state.state === 'draining') return end(state.outcome, state.reason);
   const reason = failure(seen);
   const again =
     seen.state === 'ended' && seen.outcome === 'failed'
       ? (await failedAttempts(ctx, booking)) < booking.spec.maxRestarts
       : await mayRestart(ctx, booking);
-  return undo(ctx, booking, again ? 'retry' : 'failed', reason);
+  return end(again ? 'retry' : 'failed', reason);
 }
 
 function failure(seen: Extract<Observation, { state: 'ended' | 'absent' }>): Reason {

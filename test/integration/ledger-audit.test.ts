@@ -117,6 +117,19 @@ describe('appending and sequencing', () => {
       expect(sameHash(last!.rootHash, rootOf(rows.map((row) => leafHash(row.bytes))))).toBe(true);
     }));
 
+  test('a checkpoint comes as often as it is asked to', () =>
+    withDatabase(async ({ db }) => {
+      const clock = handClock();
+      const once = () => sequenceOnce(db, 0n, signer, clock, { checkpointEveryMs: 3_000 });
+      await db.asEngine((tx) => appendAudit(tx, event('pool/a', 0)));
+      await once();
+      await db.asEngine((tx) => appendAudit(tx, event('pool/a', 1)));
+      clock.add(2_999);
+      expect(await once()).toMatchObject({ checkpoint: undefined });
+      clock.add(1);
+      expect(await once()).toMatchObject({ checkpoint: { treeSize: 2 } });
+    }));
+
   test('events written at once by many are sequenced in the order of recording, without a gap', () =>
     withDatabase(async ({ db }) => {
       const clock = handClock();

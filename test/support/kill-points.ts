@@ -21,6 +21,7 @@ export interface KillPoint {
 export type KillPointMaker = (world: CrashWorld) => Promise<KillPoint>;
 
 const POLL_MS = 10;
+const WAIT_LIMIT_MS = 60_000;
 
 export function atSentinelNet(route: 'decide' | 'policy-version', when: When): KillPointMaker {
   return async ({ sentinel }) => {
@@ -121,7 +122,7 @@ function standing(take: (world: CrashWorld, id: string) => Promise<PostgresStand
   };
 }
 
-/** Released at the ledger last: the look at Ray that `releasing` begins with. */
+/** The look at Ray that `releasing` begins with; `n` is the number of the event that enters it. */
 export function atReleaseLook(n: number): KillPointMaker {
   return async (world) => {
     const transaction = await atEvent(n)(world);
@@ -153,7 +154,11 @@ export function atSecondOutput(first: string, second: string): KillPointMaker {
         obstacle = join(files, second);
         await mkdir(obstacle, { recursive: true });
         await gate.open();
-        while (!existsSync(join(files, first))) await sleep(POLL_MS);
+        const deadline = performance.now() + WAIT_LIMIT_MS;
+        while (!existsSync(join(files, first))) {
+          if (performance.now() > deadline) throw new Error(`${first} was never stored`);
+          await sleep(POLL_MS);
+        }
       },
       open: async () => {
         await gate.open();
@@ -169,12 +174,14 @@ export async function running(world: CrashWorld, id: string): Promise<void> {
   await rayStatus(world, attemptKey(id as BookingId, 1), (status) => status === 'RUNNING');
 }
 
-/** Ray's own word on a job, asked directly and not through the proxy, once `done` holds of it. */
+/** Ray's own word on a job, asked directly and not through the proxy, as soon as `done` holds of it. */
 export async function rayStatus(world: CrashWorld, key: string, done: (status: string) => boolean): Promise<string> {
+  const deadline = performance.now() + WAIT_LIMIT_MS;
   for (;;) {
     const jobs = await rayJobs(world);
     const status = jobs.find((job) => job.submission_id === key)?.status;
     if (status !== undefined && done(status)) return status;
+    if (performance.now() > deadline) throw new Error(`Ray still has ${key} as ${status}`);
     await sleep(10 * POLL_MS);
   }
 }
