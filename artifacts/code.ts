@@ -1,7 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
-import { contentHash } from '../core/canonical.ts';
+import { contentHash, sha256Hex } from '../core/canonical.ts';
 import { OperatingError } from '../core/operating-error.ts';
 import { type Refusal, RefusedInput, refuse } from '../core/refusal.ts';
 import type { ObjectStore } from '../platform/object-store.ts';
@@ -9,8 +9,8 @@ import { unzip, zip } from '../platform/zip.ts';
 import { pathRefusal } from './paths.ts';
 
 /** A job's working directory as content: what `code:<sha256>` in a job names. Ray takes packages of at most 100 MiB. */
-export const MAX_CODE_BYTES = 100 * 1024 * 1024;
-export const MAX_CODE_FILES = 10_000;
+const MAX_CODE_BYTES = 100 * 1024 * 1024;
+const MAX_CODE_FILES = 10_000;
 /** Never part of a job's code. */
 const IGNORED = new Set(['.git', 'node_modules', '__pycache__', '.venv', '.merit', '.DS_Store']);
 
@@ -24,15 +24,10 @@ export interface CodeFile {
  * SHA-256 of the RFC 8785 list of [path, size, sha256, executable], sorted by path: anyone with the same files gets it, whatever
  * packed them.
  */
-export function codeHashOf(files: readonly CodeFile[]): string {
+function codeHashOf(files: readonly CodeFile[]): string {
   const rows = [...files]
     .sort((a, b) => (a.path < b.path ? -1 : 1))
-    .map((file) => [
-      file.path,
-      file.bytes.length,
-      createHash('sha256').update(file.bytes).digest('hex'),
-      file.executable,
-    ]);
+    .map((file) => [file.path, file.bytes.length, sha256Hex(file.bytes), file.executable]);
   return contentHash(rows);
 }
 
@@ -86,7 +81,7 @@ export function packCode(files: readonly CodeFile[]): Uint8Array {
 }
 
 /** Opens a packed working directory, held to the same limits. Throws RefusedInput. */
-export function unpackCode(packed: Uint8Array): readonly CodeFile[] {
+function unpackCode(packed: Uint8Array): readonly CodeFile[] {
   const files = unzip(packed, { maxBytes: MAX_CODE_BYTES, maxFiles: MAX_CODE_FILES });
   const refusals = files
     .map((file) => pathRefusal(`workdir/${file.path}`, file.path))

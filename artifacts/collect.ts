@@ -1,4 +1,5 @@
 import { canonicalBytes } from '../core/canonical.ts';
+import { escapeHidden } from '../core/hidden-characters.ts';
 import { parseJson } from '../core/json.ts';
 import { OperatingError } from '../core/operating-error.ts';
 import { type Refusal, refuse } from '../core/refusal.ts';
@@ -103,10 +104,6 @@ function named(refusal: Refusal, entries: readonly OutputsEntry[]): Refusal {
   const index = /^files\.(\d+)\.path$/.exec(refusal.field)?.[1];
   const path = index === undefined ? undefined : entries[Number(index)]?.path;
   return path === undefined ? refusal : { ...refusal, field: escapeHidden(path.slice(0, 200)) };
-}
-
-function escapeHidden(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`);
 }
 
 /** Objects of an earlier run whose files are gone since: the manifest would not name them. */

@@ -1,4 +1,5 @@
 import { sha256Hex } from '../core/canonical.ts';
+import { hasHidden } from '../core/hidden-characters.ts';
 import { type Refusal, refuse } from '../core/refusal.ts';
 
 /** In bytes of UTF-8: what common file systems take for a name, and half of S3's key limit for a whole path. */
@@ -10,9 +11,6 @@ export const MAX_PATH_DEPTH = 32;
 const MAX_READABLE_KEY = 384;
 const MAX_READABLE_SEGMENT = 200;
 
-/** Controls, and format characters (bidirectional overrides, zero-width): a name must show what it is. */
-const HIDDEN_CHARACTER = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
-
 /** Why `path` cannot stand in a manifest, or undefined. Paths are relative, `/`-separated, NFC. */
 export function pathRefusal(field: string, path: string): Refusal | undefined {
   const bad = (code: string, problem: string, mend = 'rename the file in the job') =>
@@ -23,7 +21,8 @@ export function pathRefusal(field: string, path: string): Refusal | undefined {
     return bad('length', `is longer than ${MAX_PATH_BYTES} bytes`);
   }
   if (!path.isWellFormed()) return bad('encoding', 'is not well-formed Unicode');
-  if (HIDDEN_CHARACTER.test(path)) return bad('charset', 'has a control or invisible character');
+  // Bidirectional overrides and zero-width characters too: a name must show what it is.
+  if (hasHidden(path)) return bad('charset', 'has a control or invisible character');
   if (path.includes('\\')) return bad('charset', 'has a backslash');
   if (path.normalize('NFC') !== path) return bad('encoding', 'is not in Unicode normal form C');
   if (path.startsWith('/') || /^[A-Za-z]:/.test(path))

@@ -35,6 +35,11 @@ export function attemptKey(bookingId: BookingId, attempt: number): string {
   return `m-${bookingId}-${attempt}`;
 }
 
+/** The producer under which a job's own reports are taken in. */
+export function jobProducer(bookingId: string): string {
+  return `job-${bookingId}`;
+}
+
 const CROCKFORD = '0123456789abcdefghjkmnpqrstvwxyz';
 
 /**

@@ -65,7 +65,8 @@ export class LineSplitter {
   }
 }
 
-function isBlank(bytes: Uint8Array): boolean {
+/** Only spaces, tabs and carriage returns: a line that holds no report. */
+export function isBlank(bytes: Uint8Array): boolean {
   for (const byte of bytes) {
     if (byte !== 0x20 && byte !== 0x09 && byte !== 0x0d) return false;
   }

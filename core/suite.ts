@@ -78,8 +78,3 @@ export function parseSuite(value: unknown): Suite {
   if (read === undefined || refusals.length > 0) throw new RefusedInput(refusals);
   return { ...read, hash: contentHash(read.document) };
 }
-
-/** The rule of one metric, or undefined where the suite does not know the name. */
-export function metricRule(suite: Suite, name: string): MetricRule | undefined {
-  return suite.metrics.find((rule) => rule.name === name);
-}

@@ -1,4 +1,5 @@
 import { assert } from '../core/assert.ts';
+import { currencyScale } from '../core/currency.ts';
 import { type Refusal, refuse } from '../core/refusal.ts';
 import { type Static, Type } from '../core/schema.ts';
 
@@ -14,36 +15,6 @@ export const Money = Type.Object(
   { additionalProperties: false },
 );
 export type Money = Readonly<Static<typeof Money>>;
-
-/** Currencies whose minor unit is not 1/100. Source: ISO 4217, list one (2024-06). */
-const SCALES: ReadonlyMap<string, number> = new Map([
-  ...[
-    'BIF',
-    'CLP',
-    'DJF',
-    'GNF',
-    'ISK',
-    'JPY',
-    'KMF',
-    'KRW',
-    'PYG',
-    'RWF',
-    'UGX',
-    'UYI',
-    'VND',
-    'VUV',
-    'XAF',
-    'XOF',
-    'XPF',
-  ].map((code) => [code, 0] as const),
-  ...['BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND'].map((code) => [code, 3] as const),
-  ...['CLF', 'UYW'].map((code) => [code, 4] as const),
-]);
-
-/** Decimals of a currency. */
-export function currencyScale(currency: string): number {
-  return SCALES.get(currency) ?? 2;
-}
 
 /** `amountCents` counts the currency's minor units, ≥ 0. */
 export function moneyOf(amountCents: bigint, currency: string): Money {

@@ -1,9 +1,10 @@
 import { canonicalBytes, type Json } from '../core/canonical.ts';
+import { withoutHidden } from '../core/hidden-characters.ts';
 import { parseJson } from '../core/json.ts';
 import { OperatingError, type RetryAdvice } from '../core/operating-error.ts';
 import { check } from '../core/schema.ts';
 import { type HttpReply, type HttpRequest, MAX_REPLY_BYTES } from '../platform/http-client.ts';
-import { Problem, visible } from './wire.ts';
+import { Problem } from './wire.ts';
 
 /**
  * How a peer is reached: `openHttpClient({ origin, tls }).send`. One try, no redirect followed, no encoding accepted. Throws
@@ -86,7 +87,7 @@ export async function askPeer(question: PeerQuestion): Promise<PeerAnswer> {
     });
   }
   const { code, detail } = reading.value as unknown as Problem;
-  return { kind: 'problem', status: reply.status, code, detail: visible(detail ?? ''), body: reading.value };
+  return { kind: 'problem', status: reply.status, code, detail: withoutHidden(detail ?? ''), body: reading.value };
 }
 
 async function send(question: PeerQuestion, unsure: RetryAdvice): Promise<HttpReply> {

@@ -1,5 +1,6 @@
 import type { Reason } from '../core/booking.ts';
 import { canonicalBytes, type Json, sha256Hex } from '../core/canonical.ts';
+import { withoutHidden } from '../core/hidden-characters.ts';
 import { type Static, Type } from '../core/schema.ts';
 
 /** Why a peer says no. Unknown members are kept in the evidence and mean nothing to us. */
@@ -37,9 +38,9 @@ export function evidenceOf(peer: 'sentinelnet' | 'finance', request: Json, answe
 
 /** A peer's reason as ours: its text is shown to people, so what a terminal would act on is taken out. */
 export function reasonOf(wire: Static<typeof WireReason>, peer: string): Reason {
-  return { code: wire.code, text: visible(wire.text), mend: visible(wire.mend ?? `ask whoever runs ${peer}`) };
-}
-
-export function visible(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ').trim();
+  return {
+    code: wire.code,
+    text: withoutHidden(wire.text),
+    mend: withoutHidden(wire.mend ?? `ask whoever runs ${peer}`),
+  };
 }

@@ -32,7 +32,7 @@ export function bootstrapSql(database = 'merit'): string {
   ].join('\n');
 }
 
-export function quoteIdent(name: string): string {
+function quoteIdent(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 

@@ -96,13 +96,13 @@ interface IntervalRule {
   readonly maxMs: number;
 }
 
-/** A checkpoint is due within 5 s; replies outlive the hours in which a client may repeat itself. */
+/** An apply needs a trail younger than 5 s, so a checkpoint comes sooner; replies outlive the hours in which a client may repeat itself. */
 const INTERVALS: Readonly<
   Record<'plan' | 'reconcile' | 'checkpoint' | 'drain' | 'idempotencyRetention', IntervalRule>
 > = {
   plan: { initial: '500ms', minMs: 10, maxMs: 60_000 },
   reconcile: { initial: '15s', minMs: 100, maxMs: HOUR_MS },
-  checkpoint: { initial: '1s', minMs: 10, maxMs: 5_000 },
+  checkpoint: { initial: '1s', minMs: 10, maxMs: 4_000 },
   drain: { initial: '10s', minMs: 100, maxMs: 600_000 },
   idempotencyRetention: { initial: '24h', minMs: HOUR_MS, maxMs: 90 * 24 * HOUR_MS },
 };

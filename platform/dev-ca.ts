@@ -11,7 +11,7 @@ import { uriNamesOf } from './spiffe.ts';
 import { loadX509 } from './x509.ts';
 
 /** The trust domain of certificates that Merit makes itself. They serve one machine; a deployment brings its own authority. */
-export const DEV_TRUST_DOMAIN = 'merit.local';
+const DEV_TRUST_DOMAIN = 'merit.local';
 
 const DAY_MS = 24 * 3_600_000;
 const CA_LIFETIME_MS = 3650 * DAY_MS;

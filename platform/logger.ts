@@ -64,7 +64,7 @@ const SCRUBBED: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** Takes out of a text what has the form of a secret. */
-export function scrub(text: string): string {
+function scrub(text: string): string {
   let clean = text;
   for (const [form, replacement] of SCRUBBED) clean = clean.replace(form, replacement);
   return clean;

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, link, mkdir, open, opendir, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { OperatingError } from '../core/operating-error.ts';
 import { RefusedInput, refuse } from '../core/refusal.ts';
@@ -13,11 +13,13 @@ const MAX_NAME_LENGTH = 200;
 const KEY_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
 /** Names with a leading dot cannot be keys: the folder of unfinished uploads stands beside them. */
 const UNFINISHED = '.unfinished';
+/** Folders remembered to be on the disk; past it they are synced once more. */
+const MAX_DURABLE_FOLDERS = 10_000;
 /** An unfinished upload this old belongs to a process that is gone. */
 const UNFINISHED_AGE_MS = 24 * 3_600_000;
 
 /** Throws RefusedInput unless the key is `/`-separated names of [A-Za-z0-9._-] without a leading dot. */
-export function checkObjectKey(key: string): void {
+function checkObjectKey(key: string): void {
   const problem = keyProblem(key);
   if (problem === undefined) return;
   throw new RefusedInput([refuse('object_key', 'key', problem, 'use names of A-Z a-z 0-9 . _ - separated by /')]);
@@ -34,12 +36,13 @@ function keyProblem(key: string): string | undefined {
  * name, and the folder after. Unfinished uploads of processes that died are swept when it is opened.
  */
 export async function openFileObjectStore(options: { readonly root: string }): Promise<ObjectStore> {
-  const { root } = options;
+  const root = resolve(options.root);
   const unfinished = join(root, UNFINISHED);
   await guarded(`opening the object store ${root}`, async () => {
     await mkdir(unfinished, { recursive: true, mode: 0o700 });
     await sweep(unfinished);
   });
+  const folders = new DurableFolders(root);
   const pathOf = (key: string): string => {
     checkObjectKey(key);
     return join(root, key);
@@ -50,12 +53,15 @@ export async function openFileObjectStore(options: { readonly root: string }): P
       return guarded(`storing ${key}`, async () => {
         if (putOptions.ifAbsent === true && (await fileSize(target)) !== undefined) {
           if (body instanceof Readable) body.destroy();
+          // Whoever stored it may not have got as far as this.
+          await folders.make(dirname(target));
+          await syncFolder(dirname(target));
           return describe(key, target);
         }
         const temporary = join(unfinished, `${process.pid}-${randomBytes(8).toString('hex')}`);
         try {
           const stored = { key, ...(await writeSynced(temporary, body)) };
-          await makeFolders(root, dirname(target));
+          await folders.make(dirname(target));
           const won = await name(temporary, target, putOptions.ifAbsent === true);
           await syncFolder(dirname(target));
           return won ? stored : await describe(key, target);
@@ -173,11 +179,27 @@ async function name(temporary: string, target: string, ifAbsent: boolean): Promi
   }
 }
 
-/** Makes the folders down to `folder`, each synced into its parent: a file is not durable in a folder that is not. */
-async function makeFolders(root: string, folder: string): Promise<void> {
-  const first = await mkdir(folder, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  for (let at = folder; at !== root && at !== dirname(first); at = dirname(at)) await syncFolder(dirname(at));
+/**
+ * Makes folders, each synced into its parent: a file is not durable in a folder that is not. One that is found there is synced too, once
+ * a process, for whoever made it may have died, or be still on the way, before that.
+ */
+class DurableFolders {
+  readonly #root: string;
+  readonly #durable = new Set<string>();
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  async make(folder: string): Promise<void> {
+    const first = await mkdir(folder, { recursive: true, mode: 0o700 });
+    if (first !== undefined) for (let at = folder; at !== dirname(first); at = dirname(at)) this.#durable.delete(at);
+    const unsure: string[] = [];
+    for (let at = folder; at !== this.#root && !this.#durable.has(at); at = dirname(at)) unsure.push(at);
+    for (const at of unsure) await syncFolder(dirname(at));
+    if (this.#durable.size + unsure.length > MAX_DURABLE_FOLDERS) this.#durable.clear();
+    for (const at of unsure) this.#durable.add(at);
+  }
 }
 
 async function syncFolder(folder: string): Promise<void> {

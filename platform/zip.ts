@@ -1,6 +1,10 @@
 import { strFromU8, unzipSync, type Zippable, zipSync } from 'fflate';
 import { RefusedInput, refuse } from '../core/refusal.ts';
 
+/**
+ * Merit's own packing of code. The package ray-job-submission-client has a writer of its own (src/zip.ts): it is published, and has no
+ * dependency. Neither zip is compared with the other; what code is, is told by the hash of its files (artifacts/code.ts).
+ */
 export interface ZipEntry {
   readonly path: string;
   readonly bytes: Uint8Array;

@@ -1,3 +1,4 @@
+import { currencyScale } from '../core/currency.ts';
 import { type Refusal, RefusedInput, refuse } from '../core/refusal.ts';
 import { check, type Static, Type } from '../core/schema.ts';
 
@@ -52,7 +53,18 @@ export const BudgetFile = Type.Object(
 );
 export type BudgetFile = Static<typeof BudgetFile>;
 
-/** `12.50` → 1250n. The schema has held its form. */
+/** Decimals of an amount of money in a file, and of every amount Merit reckons with: cents. */
+const SCALE = 2;
+
+/** Cents are what Finance is asked to hold: in yen they would be a hundred times too many, in dinars ten times too few. */
+function currencyRefusal(field: string, currency: string): Refusal | undefined {
+  const scale = currencyScale(currency);
+  if (scale === SCALE) return undefined;
+  const problem = `is ${currency}, which has ${scale} decimals where prices and budgets have ${SCALE}`;
+  return refuse('currency', field, problem, 'use a currency of two decimals');
+}
+
+/** `12.50` → 1250n, `12` → 1200n. The schema has held its form. */
 export function cents(text: string): bigint {
   const [whole = '0', fraction = '00'] = text.split('.');
   return BigInt(whole) * 100n + BigInt(fraction);
@@ -65,6 +77,8 @@ export function parsePool(value: unknown): PoolFile {
   const pool = value as PoolFile;
   const names = new Set<string>();
   for (const [i, flavour] of pool.flavours.entries()) {
+    const strange = currencyRefusal(`flavours.${i}.price.currency`, flavour.price.currency);
+    if (strange !== undefined) refusals.push(strange);
     if (names.has(flavour.name))
       refusals.push(refuse('duplicate', `flavours.${i}.name`, 'names a flavour twice', 'rename one'));
     names.add(flavour.name);
@@ -100,8 +114,12 @@ export function parsePool(value: unknown): PoolFile {
   return pool;
 }
 
+/** A checked budget; throws RefusedInput with every problem at once. */
 export function parseBudget(value: unknown): BudgetFile {
   const refusals = check(BudgetFile, value);
   if (refusals.length > 0) throw new RefusedInput(refusals);
-  return value as BudgetFile;
+  const budget = value as BudgetFile;
+  const strange = currencyRefusal('currency', budget.currency);
+  if (strange !== undefined) throw new RefusedInput([strange]);
+  return budget;
 }

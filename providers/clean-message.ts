@@ -1,3 +1,5 @@
+import { withoutHidden } from '../core/hidden-characters.ts';
+
 /** What a provider may hand on of a job's own words. */
 export const MESSAGE_LIMIT_BYTES = 4096;
 const HEAD_BYTES = 1024;
@@ -9,12 +11,8 @@ const CUT = ' … ';
  * (a traceback's last lines say why).
  */
 export function cleanMessage(text: string): string {
-  const plain = text
-    .toWellFormed()
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: terminal escape sequences are what is looked for
-    .replace(/\u001b\[[0-9;?]*[ -/]*[@-~]/g, '')
-    .replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ')
-    .trim();
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: terminal escape sequences are what is looked for
+  const plain = withoutHidden(text.toWellFormed().replace(/\u001b\[[0-9;?]*[ -/]*[@-~]/g, ''));
   const bytes = Buffer.from(plain, 'utf8');
   if (bytes.length <= MESSAGE_LIMIT_BYTES) return plain;
   const tailBytes = MESSAGE_LIMIT_BYTES - HEAD_BYTES - Buffer.byteLength(CUT);

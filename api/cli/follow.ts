@@ -11,6 +11,9 @@ const POLL_MS = 500;
 /** While the server is away, a follower asks again this long before it gives up. */
 const AWAY_LIMIT_MS = 60_000;
 
+/** The server answers, a job's provider does not. */
+const PROVIDER_AWAY = 'provider_away';
+
 export interface LogPosition {
   readonly attempt: number | undefined;
   readonly fromByte: number;
@@ -71,7 +74,7 @@ async function patiently<T>(io: Io, signal: AbortSignal, ask: () => Promise<T>):
     try {
       return await ask();
     } catch (error) {
-      const away = error instanceof CliError && error.exitCode === EXIT.unreachable;
+      const away = error instanceof CliError && error.exitCode === EXIT.unreachable && error.code !== PROVIDER_AWAY;
       if (!away || performance.now() > deadline || signal.aborted) throw error;
       if (!told) io.progress('the server is away; asking again …');
       told = true;
@@ -89,6 +92,7 @@ export async function followJob(
   withLog: boolean,
 ): Promise<Row> {
   let shown = '';
+  let silent = false;
   let attempt: unknown;
   let at: LogPosition = { attempt: undefined, fromByte: 0 };
   for (;;) {
@@ -106,7 +110,14 @@ export async function followJob(
         job.state === 'releasing' ||
         endExit(job.state) !== undefined)
     ) {
-      at = (await patiently(io, signal, () => copyLog(client, io, jobId, at))).at;
+      try {
+        at = (await patiently(io, signal, () => copyLog(client, io, jobId, at))).at;
+      } catch (error) {
+        // The job may go on, or end, without its provider; its state tells.
+        if (!(error instanceof CliError && error.code === PROVIDER_AWAY)) throw error;
+        if (!silent) io.note(error.message);
+        silent = true;
+      }
     }
     if (endExit(job.state) !== undefined) return job;
     await sleep(POLL_MS, undefined, { signal });

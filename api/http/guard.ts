@@ -12,6 +12,10 @@ declare module 'fastify' {
     open?: boolean;
     /** The body is a stream that is never held whole. */
     streamedBody?: boolean;
+    /** A POST that happens once for its Idempotency-Key; for the published document. */
+    keyed?: boolean;
+    /** A PUT that heeds If-Match; for the published document. */
+    versioned?: boolean;
   }
   interface FastifyRequest {
     identity: Identity | undefined;
@@ -36,7 +40,8 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
     onceOver(reply.raw, () => {
       inFlight--;
     });
-    const host = oneHost(request.raw.rawHeaders) ? hostOf(request.headers.host) : undefined;
+    if (hostCount(request.raw.rawHeaders) !== 1) throw new HttpProblem(400, 'host', 'a request needs exactly one Host');
+    const host = hostOf(request.headers.host);
     // A page on another site that resolves its own name to loopback must not reach us (DNS rebinding).
     if (host === undefined || !hosts.has(host))
       throw new HttpProblem(421, 'host', 'this server does not answer for that Host');
@@ -68,18 +73,18 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
 /** Runs once the answer was sent, or the caller went away before: `onResponse` alone never tells of the latter. */
 export function onceOver(answer: ServerResponse, work: (cut: boolean) => void): void {
   let over = false;
-  const end = () => {
+  const end = (cut: boolean) => {
     if (over) return;
     over = true;
-    work(!answer.writableFinished);
+    work(cut);
   };
-  answer.once('finish', end);
-  answer.once('close', end);
+  answer.once('finish', () => end(false));
+  answer.once('close', () => end(!answer.writableFinished));
 }
 
-/** RFC 9112, 3.2: more than one Host is no sound request; two readers of it could take it for two places. */
-function oneHost(rawHeaders: readonly string[]): boolean {
-  return rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host').length <= 1;
+/** RFC 9112, 3.2: with none or several a request is not sound; two readers of it could take it for two places. */
+function hostCount(rawHeaders: readonly string[]): number {
+  return rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host').length;
 }
 
 /** Who asks, for a route behind the guard. */

@@ -1,5 +1,8 @@
 import swagger from '@fastify/swagger';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyContextConfig, FastifyInstance } from 'fastify';
+import { Type } from '../../core/schema.ts';
+import { MAX_IDEMPOTENCY_KEY_LENGTH } from './limits.ts';
+import { AnyView, replies } from './schemas.ts';
 
 /** OpenAPI 3.1 from the very schemas that requests are checked with, at /openapi.json. */
 export function describeApi(app: FastifyInstance, version: string): void {
@@ -18,17 +21,23 @@ export function describeApi(app: FastifyInstance, version: string): void {
     },
     // Inline schemas carry their published $id; inside one document it would start a new resolution scope.
     transform: ({ schema, url, route }) => {
-      const open = (route.config as { open?: boolean } | undefined)?.open === true;
+      const config = (route.config ?? {}) as FastifyContextConfig;
       const plain = withoutIds(schema) as Record<string, unknown> | undefined;
       return {
-        schema: { ...plain, ...(open ? { security: [] } : {}) },
+        schema: {
+          operationId: operationId(String(route.method), url),
+          ...plain,
+          ...headersOf(config),
+          ...(config.open === true ? { security: [] } : {}),
+        },
         url: withoutPatterns(url.replaceAll('::', VERB)),
       };
     },
   });
   let document: object | undefined;
   void app.register(async (scope) => {
-    scope.get('/openapi.json', { schema: { hide: true }, config: { open: true } }, async () => {
+    const schema = { summary: 'This document', tags: ['operations'], response: replies({ 200: AnyView }) };
+    scope.get('/openapi.json', { schema, config: { open: true } }, async () => {
       document ??= withVerbs(app.swagger());
       return document;
     });
@@ -37,6 +46,23 @@ export function describeApi(app: FastifyInstance, version: string): void {
 
 /** Stands for the colon of a verb (`/v1/jobs:plan`) while paths are read, where a colon starts a parameter. */
 const VERB = '%3A';
+
+/** `get_v1_jobs_id_why`: what generated clients name their methods by, so it must not change. */
+function operationId(method: string, url: string): string {
+  const words = publicPath(url).split(/[^A-Za-z0-9]+/);
+  return [method.toLowerCase(), ...words.filter((word) => word !== '')].join('_');
+}
+
+/** Headers that a route heeds. They are checked where they are used, with codes of their own; here they are only told. */
+function headersOf({ keyed, versioned }: FastifyContextConfig): { readonly headers?: object } {
+  if (keyed === true) {
+    const key = Type.String({ minLength: 1, maxLength: MAX_IDEMPOTENCY_KEY_LENGTH, pattern: '^[\\x21-\\x7e]+$' });
+    return { headers: Type.Object({ 'Idempotency-Key': key }) };
+  }
+  if (versioned !== true) return {};
+  const version = Type.Optional(Type.String({ description: 'the ETag that it must still have' }));
+  return { headers: Type.Object({ 'If-Match': version }) };
+}
 
 function withoutPatterns(route: string): string {
   return route.replaceAll(/\([^)]*\)/g, '');

@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import { OperatingError } from '../../core/operating-error.ts';
 import { type Refusal, RefusedInput, refusalText } from '../../core/refusal.ts';
 import { isDatabaseAway } from '../../platform/postgres.ts';
+import { ProviderError } from '../../providers/provider.ts';
 import { RETRY_AFTER_SECONDS } from './limits.ts';
 
 /** An answer other than success, decided by the API itself: status, stable code, and the text for a person. */
@@ -62,7 +63,9 @@ const MAX_REASONS = 50;
 /** The problem that an error thrown anywhere below a route is told as. Nothing of an unknown error reaches the caller. */
 export function problemOf(error: unknown, traceId: string): Problem {
   if (error instanceof HttpProblem) {
-    return made(error.status, error.code, error.message, error.reasons, traceId, error.headers);
+    const told = made(error.status, error.code, error.message, error.reasons, traceId, error.headers);
+    // We chose to say so: a full house is counted, and fills no log.
+    return error.code === 'overloaded' ? { ...told, ours: false } : told;
   }
   if (error instanceof RefusedInput) {
     const reasons = error.refusals.slice(0, MAX_REASONS);
@@ -71,6 +74,7 @@ export function problemOf(error: unknown, traceId: string): Problem {
     return made(status, code, reasons.map(refusalText).join('; '), reasons, traceId);
   }
   if (error instanceof OperatingError) return operating(error, traceId);
+  if (error instanceof ProviderError) return provider(error, traceId);
   return frameworkProblem(error, traceId) ?? databaseProblem(error, traceId) ?? internal(traceId);
 }
 
@@ -115,6 +119,23 @@ function operating(error: OperatingError, traceId: string): Problem {
     case 'bad-reply':
     case 'auth':
       return made(502, `peer_${error.code.replaceAll('-', '_')}`, detail, [], traceId);
+  }
+}
+
+function provider(error: ProviderError, traceId: string): Problem {
+  // Its message may name hosts of ours, as above.
+  const detail = `the provider of this job failed (${error.code}); the server's log has it under this trace`;
+  switch (error.code) {
+    case 'not_found':
+      return made(404, 'not_found', detail, [], traceId);
+    case 'auth':
+    case 'invalid':
+      return made(502, `provider_${error.code}`, detail, [], traceId);
+    case 'transient':
+    case 'no_capacity':
+    case 'quota_exceeded':
+    case 'preempted':
+      return made(503, 'provider_away', 'the provider of this job is away; see `merit why`', [], traceId, LATER);
   }
 }
 

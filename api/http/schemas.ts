@@ -40,8 +40,15 @@ const problemContent = {
 };
 
 /** The replies of a route for the published document: its own by status, and the problem for all others. */
-export function replies(own: Readonly<Record<number, TSchema>>): Record<string, unknown> {
+export function replies(
+  own: Readonly<Record<number, TSchema | { readonly content: object }>>,
+): Record<string, unknown> {
   return { ...own, default: problemContent };
+}
+
+/** A route that answers text of a media type of its own. */
+export function text(mediaType: string): Record<string, unknown> {
+  return replies({ 200: { description: 'As it is', content: { [mediaType]: { schema: Type.String() } } } });
 }
 
 const open = { additionalProperties: true };

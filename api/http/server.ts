@@ -72,20 +72,25 @@ function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
 
 function tellProblems(app: FastifyInstance, services: Services): void {
   app.setErrorHandler((error, request, reply) => {
-    const problem = problemOf(error, request.id);
+    // Said of QUERY alone, before its path is looked at; no route here takes it.
+    const cause =
+      (error as { code?: unknown }).code === 'FST_ERR_ROUTE_MISSING_CONTENT_TYPE' ? noRoute(app, request.url) : error;
+    const problem = problemOf(cause, request.id);
     services.metrics.rejected(problem.code);
     if (problem.ours)
       services.log.error({ trace: request.id, route: request.routeOptions.url, err: error }, 'a request failed');
     return sendProblem(reply, problem);
   });
   app.setNotFoundHandler((request) => {
-    const allowed = allowedMethods(app, request.url);
-    if (allowed.length > 0)
-      throw new HttpProblem(405, 'method', `this path takes ${allowed.join(', ')}`, {
-        headers: { allow: allowed.join(', ') },
-      });
-    throw new HttpProblem(404, 'not_found', 'there is nothing under this path');
+    throw noRoute(app, request.url);
   });
+}
+
+function noRoute(app: FastifyInstance, url: string): HttpProblem {
+  const allowed = allowedMethods(app, url).join(', ');
+  return allowed === ''
+    ? new HttpProblem(404, 'not_found', 'there is nothing under this path')
+    : new HttpProblem(405, 'method', `this path takes ${allowed}`, { headers: { allow: allowed } });
 }
 
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
@@ -115,7 +120,10 @@ function refuseOtherMethods(app: FastifyInstance): void {
     }
   });
   app.server.on('checkExpectation', (_request, response) => {
-    const problem = problemOf(new HttpProblem(417, 'expectation', 'only 100-continue can be expected'), traceIdOf(undefined));
+    const problem = problemOf(
+      new HttpProblem(417, 'expectation', 'only 100-continue can be expected'),
+      traceIdOf(undefined),
+    );
     response.writeHead(problem.status, { 'content-type': 'application/problem+json', connection: 'close' });
     response.end(JSON.stringify(problem.document));
   });

@@ -98,7 +98,8 @@ export interface JobsService {
   plan(caller: Caller, spec: JobSpec): Promise<View>;
   list(tx: Tx, caller: Caller, filter: JobFilter, page: Page): Promise<Rows>;
   get(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
-  why(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
+  /** Asks the provider too, so it takes its own transaction. */
+  why(caller: Caller, jobId: string): Promise<View | undefined>;
   events(tx: Tx, caller: Caller, jobId: string): Promise<readonly View[] | undefined>;
   artifacts(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
   cost(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;

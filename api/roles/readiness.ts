@@ -4,12 +4,11 @@ import { POLICY_VERSION_PATH } from '../../peers/sentinelnet/wire.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import type { Database } from '../../platform/postgres.ts';
+import { MAX_UNSEALED_MS } from '../../scheduler/apply/limits.ts';
 import type { PartStatus } from '../http/services.ts';
 
 const CHECK_TIMEOUT_MS = 2_000;
 const MAX_REPLY_BYTES = 64 * 1024;
-/** Above this nothing is applied any more. */
-const MAX_TRAIL_MS = 5_000;
 
 export interface ReadinessOptions {
   readonly db: Database;
@@ -34,7 +33,7 @@ export function readiness(options: ReadinessOptions): () => Promise<readonly Par
       'check the signing key and the server’s log',
       async () => {
         const ageMs = await db.asEngine((tx) => trailAgeMs(tx, clock.now()));
-        if (ageMs > MAX_TRAIL_MS)
+        if (ageMs >= MAX_UNSEALED_MS)
           throw new Error(`the oldest event under no signed checkpoint is ${Math.round(ageMs / 1000)} s old`);
         return 'sealed';
       },

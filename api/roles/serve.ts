@@ -109,7 +109,18 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     const loops: readonly LeaderLoop[] = [
       {
         name: 'sequencer',
-        run: (epoch, signal) => runSequencer({ db, epoch, signer, clock, watch: metrics.sequencer(log) }, signal),
+        run: (epoch, signal) =>
+          runSequencer(
+            {
+              db,
+              epoch,
+              signer,
+              clock,
+              checkpointEveryMs: config.intervals.checkpointMs,
+              watch: metrics.sequencer(log),
+            },
+            signal,
+          ),
       },
       ...(config.roles.has('allocator') ? [allocatorLoop(saga, options.engineUrl)] : []),
       ...(config.roles.has('reconciler') ? [reconcilerLoop(saga)] : []),

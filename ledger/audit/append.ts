@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto';
 import { assert } from '../../core/assert.ts';
 import type { AuditEvent } from '../../core/audit-event.ts';
-import { canonicalBytes } from '../../core/canonical.ts';
+import { canonicalBytes, sha256Hex } from '../../core/canonical.ts';
 import type { Tx } from '../../platform/postgres.ts';
 
 /** What the caller tells; the id, the number within the subject and the version are given here. */
@@ -19,7 +18,7 @@ export const MAX_EVENTS_PER_CALL = 10_000;
 
 /** The id of event `n` of a subject: 32 hex of SHA-256, so that whoever knows the subject can name it. */
 export function auditEventId(tenant: string, subject: string, n: number): string {
-  return createHash('sha256').update(`${tenant}\n${subject}#${n}`).digest('hex').slice(0, 32);
+  return sha256Hex(`${tenant}\n${subject}#${n}`).slice(0, 32);
 }
 
 /**

@@ -38,14 +38,14 @@ const ALGORITHM_BYTE = { ed25519: 1, 'ecdsa-p256-sha256': 2 } as const;
 const KEY_HASH_BYTES = 4;
 
 /** The signed part, with its last newline. */
-export function checkpointBody(checkpoint: Checkpoint): string {
+function checkpointBody(checkpoint: Checkpoint): string {
   const { origin, treeSize, rootHash, atMs, keyId } = checkpoint;
   const root = Buffer.from(rootHash).toString('base64');
   return `${origin}\n${treeSize}\n${root}\ntime ${formatRfc3339(atMs)}\nkey ${keyId}\n`;
 }
 
 /** SHA-256(name ‖ 0x0A ‖ algorithm ‖ key)[:4]; for ECDSA, as the specification says, SHA-256(SPKI)[:4]. */
-export function keyHash(name: string, algorithm: Signer['algorithm'], publicKey: Uint8Array): Buffer {
+function keyHash(name: string, algorithm: Signer['algorithm'], publicKey: Uint8Array): Buffer {
   const hash = createHash('sha256');
   if (algorithm === 'ed25519') {
     hash.update(`${name}\n`).update(Uint8Array.of(ALGORITHM_BYTE.ed25519)).update(publicKey);

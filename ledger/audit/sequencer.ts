@@ -23,7 +23,7 @@ import { readNodes } from './nodes.ts';
 
 /** Events sequenced in one transaction; only their hashes leave the database. */
 export const SEQUENCE_BATCH = 4_096;
-/** A checkpoint is signed for so many new events, or after this long for any. */
+/** A checkpoint is signed for so many new events, or for any after this long (where `checkpointEveryMs` says nothing else). */
 export const CHECKPOINT_EVENTS = 256;
 export const CHECKPOINT_INTERVAL_MS = 1_000;
 /** How often the loop looks when there was nothing to do. */
@@ -48,6 +48,8 @@ export interface SequenceResult {
 export interface SequencerOptions {
   /** Names this log in its checkpoints; no white space, no plus. */
   readonly origin?: string;
+  /** The longest that a sequenced event waits for its checkpoint; CHECKPOINT_INTERVAL_MS where absent. */
+  readonly checkpointEveryMs?: number;
 }
 
 /**
@@ -61,15 +63,16 @@ export async function sequenceOnce(
   clock: Clock,
   options: SequencerOptions = {},
 ): Promise<SequenceResult> {
+  const everyMs = options.checkpointEveryMs ?? CHECKPOINT_INTERVAL_MS;
   const seen = await db.asEngine(look);
-  if (!seen.unsequenced && !isDue(seen.treeSize, seen.last, clock.now())) {
+  if (!seen.unsequenced && !isDue(seen.treeSize, seen.last, clock.now(), everyMs)) {
     return { sequenced: 0, more: false, treeSize: seen.treeSize, checkpoint: undefined };
   }
   const taken = await db.asLeader(epoch, sequenceBatch);
   const { last } = seen;
   const treeSize = taken.range.size;
   const result = { sequenced: taken.sequenced, more: taken.sequenced === SEQUENCE_BATCH, treeSize };
-  if (!isDue(treeSize, last, clock.now())) return { ...result, checkpoint: undefined };
+  if (!isDue(treeSize, last, clock.now(), everyMs)) return { ...result, checkpoint: undefined };
   const unsigned = {
     origin: options.origin ?? DEFAULT_ORIGIN,
     treeSize,
@@ -87,13 +90,13 @@ export async function sequenceOnce(
   return { ...result, checkpoint: { ...unsigned, keyId: signer.keyId } };
 }
 
-function isDue(treeSize: number, last: Checkpoint | undefined, nowMs: number): boolean {
+function isDue(treeSize: number, last: Checkpoint | undefined, nowMs: number, everyMs: number): boolean {
   if (last === undefined) return treeSize > 0;
   const fresh = treeSize - last.treeSize;
   if (fresh <= 0) return false;
   // A clock that went back must not hold the seal up.
   const sinceMs = nowMs - last.atMs;
-  return fresh >= CHECKPOINT_EVENTS || sinceMs >= CHECKPOINT_INTERVAL_MS || sinceMs < 0;
+  return fresh >= CHECKPOINT_EVENTS || sinceMs >= everyMs || sinceMs < 0;
 }
 
 async function withTimeout(note: Promise<string>): Promise<string> {
@@ -248,7 +251,7 @@ export async function runSequencer(deps: SequencerDeps, signal: AbortSignal): Pr
   const { db, epoch, signer, clock, watch } = deps;
   let failures = 0;
   while (!signal.aborted) {
-    let pauseMs = IDLE_MS;
+    let pauseMs = Math.min(IDLE_MS, deps.checkpointEveryMs ?? IDLE_MS);
     try {
       const result = await sequenceOnce(db, epoch, signer, clock, deps);
       failures = 0;

@@ -1,12 +1,13 @@
 import { assert } from '../../core/assert.ts';
 import type { Reason } from '../../core/booking.ts';
 import { contentHash, type Json } from '../../core/canonical.ts';
+import { withoutHidden } from '../../core/hidden-characters.ts';
 import type { OperatingError } from '../../core/operating-error.ts';
 import { type Refusal, refusalText } from '../../core/refusal.ts';
 import { check } from '../../core/schema.ts';
 import { centsOf } from '../money.ts';
 import type { PeerAnswer } from '../peer-call.ts';
-import { type Evidence, evidenceOf, reasonOf, visible } from '../wire.ts';
+import { type Evidence, evidenceOf, reasonOf } from '../wire.ts';
 import type { HoldAsk, HoldOutcome, HoldView, StepOutcome, Unhappy } from './client.ts';
 import { type Hold, HoldPage, type HoldRequest, holdRefusals } from './wire.ts';
 
@@ -15,7 +16,7 @@ import { type Hold, HoldPage, type HoldRequest, holdRefusals } from './wire.ts';
 export type Effectful = PeerAnswer | { readonly kind: 'unknown'; readonly cause: OperatingError };
 
 export function texts(refusals: readonly Refusal[]): string {
-  return visible(refusals.slice(0, 5).map(refusalText).join('; '));
+  return withoutHidden(refusals.slice(0, 5).map(refusalText).join('; '));
 }
 
 function invalid(text: string, evidence: Evidence): Extract<Unhappy, { kind: 'invalid' }> {

@@ -75,7 +75,6 @@ export interface HoldPage {
   readonly cursor: string;
   readonly more: boolean;
 }
-export const CursorField = Cursor;
 
 /** Everything wrong with a value that claims to be a Hold: its shape, its amounts' scale, and what its status demands. */
 export function holdRefusals(value: unknown): readonly Refusal[] {

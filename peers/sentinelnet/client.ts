@@ -1,11 +1,12 @@
 import { assert } from '../../core/assert.ts';
 import type { Reason } from '../../core/booking.ts';
 import { contentHash, type Json } from '../../core/canonical.ts';
+import { withoutHidden } from '../../core/hidden-characters.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { refusalText } from '../../core/refusal.ts';
 import { check } from '../../core/schema.ts';
 import { askPeer, type PeerHttp } from '../peer-call.ts';
-import { type Evidence, evidenceOf, reasonOf, visible } from '../wire.ts';
+import { type Evidence, evidenceOf, reasonOf } from '../wire.ts';
 import {
   DECISIONS_PATH,
   POLICY_VERSION_PATH,
@@ -107,7 +108,7 @@ function verdictOf(request: PolicyRequest, requestHash: string, body: Json): Pol
   const evidence = evidenceOf('sentinelnet', request, body);
   const refusals = check(PolicyAnswer, body);
   if (refusals.length > 0) {
-    const text = visible(`SentinelNet’s answer is none: ${refusals.slice(0, 5).map(refusalText).join('; ')}`);
+    const text = withoutHidden(`SentinelNet’s answer is none: ${refusals.slice(0, 5).map(refusalText).join('; ')}`);
     return deny(
       'policy_answer_invalid',
       [{ code: 'policy_answer_invalid', text, mend: 'ask whoever runs SentinelNet' }],

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../../platform/clock.ts';
+import { checkAttempt, checkKey, isKey } from '../attempt-check.ts';
 import {
   type AttemptSpec,
   defineProvider,
@@ -20,11 +21,27 @@ import { type Intent, logPath, readClaim, readIntent, writeIntent } from './job-
 import { type JobState, jobState } from './job-state.ts';
 import { handleOf, observationOf, PROVIDER_KIND } from './observation.ts';
 import { placeWorkdir, startWrapper } from './start.ts';
-import { askToStop, stopAndWait, withdraw } from './stop.ts';
+import { askToStop, removeFolder, stopAndWait, WITHDRAWN_PREFIX, withdraw } from './stop.ts';
 
-const KEY = /^[A-Za-z0-9_-]{1,128}$/;
-/** Intents are read whole. */
-const ENV_LIMIT_BYTES = 256 * 1024;
+/** What is under way in a root. Several pools of a server share one, and a pool whose file changed is opened anew before the old one closed. */
+interface RootWork {
+  /** Ends are final, so an ended folder is looked at once. */
+  readonly ended: Set<string>;
+  readonly inFlight: Map<string, Promise<Handle>>;
+  /** Reservations are made one at a time: two must not both see the last GPU free. */
+  reserving: Promise<unknown>;
+}
+
+/** By root, for the life of the process: there are as many as servers in it, which is one. */
+const ROOTS = new Map<string, RootWork>();
+
+function workOf(root: string): RootWork {
+  const known = ROOTS.get(root);
+  if (known !== undefined) return known;
+  const work: RootWork = { ended: new Set(), inFlight: new Map(), reserving: Promise.resolve() };
+  ROOTS.set(root, work);
+  return work;
+}
 
 /** Jobs as processes of this machine; all it knows of them lies in their folders. One Merit server a root. */
 class LocalProvider implements Provider {
@@ -34,15 +51,12 @@ class LocalProvider implements Provider {
   readonly consistencyWindowMs = 0;
   readonly #settings: LocalSettings;
   readonly #clock: Clock;
-  /** Ends are final, so an ended folder is looked at once. */
-  readonly #ended = new Set<string>();
-  readonly #inFlight = new Map<string, Promise<Handle>>();
-  /** Reservations are made one at a time: two must not both see the last GPU free. */
-  #reserving: Promise<unknown> = Promise.resolve();
+  readonly #root: RootWork;
 
   constructor(settings: LocalSettings, clock: Clock) {
     this.#settings = settings;
     this.#clock = clock;
+    this.#root = workOf(settings.root);
   }
 
   async capacity(_signal: AbortSignal): Promise<readonly FlavourCapacity[]> {
@@ -65,12 +79,12 @@ class LocalProvider implements Provider {
   }
 
   submit(spec: AttemptSpec, signal: AbortSignal): Promise<Handle> {
-    const running = this.#inFlight.get(spec.key);
+    const running = this.#root.inFlight.get(spec.key);
     // Behind the other, not along with it: its outcome is in the folder then, and this one's ownership is still checked.
     const work = (running ?? Promise.resolve()).catch(() => {}).then(() => this.#submit(spec, signal));
-    this.#inFlight.set(spec.key, work);
+    this.#root.inFlight.set(spec.key, work);
     const settle = () => {
-      if (this.#inFlight.get(spec.key) === work) this.#inFlight.delete(spec.key);
+      if (this.#root.inFlight.get(spec.key) === work) this.#root.inFlight.delete(spec.key);
     };
     work.then(settle, settle);
     return work;
@@ -78,7 +92,7 @@ class LocalProvider implements Provider {
 
   async observe(key: string, _signal: AbortSignal): Promise<Observation> {
     const folder = this.#folder(key);
-    return observationOf(folder, await jobState(folder), this.#inFlight.has(key));
+    return observationOf(folder, await jobState(folder), this.#root.inFlight.has(key));
   }
 
   /** The deadline is Merit's to hold: it releases what has not ended by then. */
@@ -96,8 +110,8 @@ class LocalProvider implements Provider {
       const folder = this.#folder(key);
       const intent = readIntent(folder);
       if (intent?.tag !== tag) continue;
-      const found = this.#ended.has(key) ? undefined : await this.#look(key);
-      if (found?.state === 'intended' && !this.#inFlight.has(key)) continue;
+      const found = this.#root.ended.has(key) ? undefined : await this.#look(key);
+      if (found?.state === 'intended' && !this.#root.inFlight.has(key)) continue;
       owned.push({ key, handle: handleOf(intent), live: found !== undefined && found.state !== 'ended' });
     }
     return owned;
@@ -124,7 +138,7 @@ class LocalProvider implements Provider {
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled(this.#inFlight.values());
+    await Promise.allSettled(this.#root.inFlight.values());
   }
 
   async #submit(spec: AttemptSpec, signal: AbortSignal): Promise<Handle> {
@@ -154,14 +168,17 @@ class LocalProvider implements Provider {
   /** Takes back what a Merit that died between intent and start left behind, so that it neither holds room nor starts late. */
   async withdrawLeftovers(): Promise<void> {
     for (const key of await this.#keys()) {
+      if (this.#root.inFlight.has(key)) continue;
       const folder = this.#folder(key);
       if (readIntent(folder) !== undefined && readClaim(folder) === undefined) await withdraw(folder);
     }
+    for (const name of await readdir(this.#settings.root))
+      if (name.startsWith(WITHDRAWN_PREFIX)) await removeFolder(join(this.#settings.root, name));
   }
 
   /** Finds room and writes the intent down, which holds it. Throws ProviderError `no_capacity`. */
   #reserve(spec: AttemptSpec, folder: string): Promise<Intent> {
-    const work = this.#reserving
+    const work = this.#root.reserving
       .catch(() => {})
       .then(async () => {
         const { gpuMilli, cpuMilli, memoryBytes } = spec.resources;
@@ -187,27 +204,15 @@ class LocalProvider implements Provider {
         await mkdir(folder, { recursive: true, mode: 0o700 });
         return writeIntent(folder, intent) ? intent : (readIntent(folder) ?? intent);
       });
-    this.#reserving = work;
+    this.#root.reserving = work;
     return work;
   }
 
   #check(spec: AttemptSpec): void {
-    const { gpuMilli, cpuMilli, memoryBytes } = spec.resources;
+    checkAttempt(spec);
+    const { gpuMilli, cpuMilli } = spec.resources;
     const { flavour, gpus } = this.#settings;
-    const envBytes = Object.entries(spec.env).reduce((all, [name, value]) => all + Buffer.byteLength(name + value), 0);
     if (spec.flavour !== flavour) throw new ProviderError('invalid', `this pool has no flavour ${spec.flavour}`);
-    if (gpuMilli < 0n || cpuMilli < 0n || memoryBytes < 0n)
-      throw new ProviderError('invalid', 'resources cannot be negative');
-    if (gpuMilli > 1000n && gpuMilli % 1000n !== 0n) {
-      throw new ProviderError('invalid', `whole GPUs are given, or a part of one: ${gpuMilli} milli-GPU is neither`);
-    }
-    if (envBytes > ENV_LIMIT_BYTES)
-      throw new ProviderError('invalid', `the environment has ${envBytes} bytes, ${ENV_LIMIT_BYTES} are taken`);
-    if (
-      Object.entries(spec.env).some(([name, value]) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || value.includes('\0'))
-    ) {
-      throw new ProviderError('invalid', 'the environment has a name or a value that no process can carry');
-    }
     if (gpuMilli > BigInt(gpus) * 1000n || cpuMilli > this.#settings.cpuMilli) {
       throw new ProviderError(
         'no_capacity',
@@ -222,7 +227,7 @@ class LocalProvider implements Provider {
   > {
     const held = [];
     for (const key of await this.#keys()) {
-      if (this.#ended.has(key)) continue;
+      if (this.#root.ended.has(key)) continue;
       const found = await this.#look(key);
       if (found.state === 'none' || found.state === 'ended') continue;
       const { gpuMilli, cpuMilli, gpus } = found.intent;
@@ -233,17 +238,17 @@ class LocalProvider implements Provider {
 
   async #look(key: string): Promise<JobState> {
     const found = await jobState(this.#folder(key));
-    if (found.state === 'ended') this.#ended.add(key);
+    if (found.state === 'ended') this.#root.ended.add(key);
     return found;
   }
 
   async #keys(): Promise<readonly string[]> {
     const names = await readdir(this.#settings.root).catch(() => []);
-    return names.filter((name) => KEY.test(name)).sort();
+    return names.filter(isKey).sort();
   }
 
   #folder(key: string): string {
-    if (!KEY.test(key)) throw new ProviderError('invalid', 'a key is 1 to 128 characters of A-Z a-z 0-9 _ -');
+    checkKey(key);
     return join(this.#settings.root, key);
   }
 }

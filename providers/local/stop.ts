@@ -1,4 +1,6 @@
-import { rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { Clock } from '../../platform/clock.ts';
 import { isAlive } from '../../platform/processes.ts';
 import { signalProcess } from '../process-table.ts';
@@ -10,13 +12,23 @@ const POLL_MS = 50;
 /** After SIGKILL: the kernel's work, and the wrapper's last line. */
 const KILL_MARGIN_MS = 10_000;
 
+/** Begins the names of folders that are on their way out; no key begins with a dot. */
+export const WITHDRAWN_PREFIX = '.withdrawn-';
+
 /**
  * Takes back an intent that nothing runs: afterwards nothing ever will, and the key is as if never submitted. False: a wrapper claimed it.
  */
 export async function withdraw(folder: string): Promise<boolean> {
   if (!writeClaim(folder, { by: 'release' })) return false;
-  await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+  // Moved away whole: were it taken apart in place, a wrapper that comes late could claim it between the claim's removal and its own.
+  const gone = join(dirname(folder), `${WITHDRAWN_PREFIX}${basename(folder)}-${randomBytes(4).toString('hex')}`);
+  await rename(folder, gone);
+  await removeFolder(gone);
   return true;
+}
+
+export async function removeFolder(folder: string): Promise<void> {
+  await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
 }
 
 /** Tells the attempt to end: SIGTERM to what runs of it, once. One that has not begun never will. */

@@ -6,6 +6,7 @@ import {
   type SubmitRequest,
   zipFolder,
 } from 'ray-job-submission-client';
+import { checkAttempt } from '../attempt-check.ts';
 import { type AttemptSpec, type Handle, ProviderError } from '../provider.ts';
 import { assertCouldFit, knownNodes } from './capacity.ts';
 import type { RayFlavour } from './config.ts';
@@ -15,9 +16,6 @@ import { adopted, handleOf, metadataOf } from './ownership.ts';
 
 /** The sliver of a flavour's custom resource that steers a job to its nodes; Ray counts in ten-thousandths. */
 const STEERING_AMOUNT = 0.001;
-const KEY = /^[A-Za-z0-9_-]{1,128}$/;
-/** Ray keeps env and metadata in its job table, where every list repeats them. */
-const ENV_LIMIT_BYTES = 256 * 1024;
 
 export interface SubmitSettings {
   readonly client: RayJobClient;
@@ -130,16 +128,7 @@ async function handleAfterPost(client: RayJobClient, spec: AttemptSpec, signal: 
 }
 
 function checkedSpec(flavours: readonly RayFlavour[], spec: AttemptSpec): RayFlavour {
-  if (!KEY.test(spec.key)) throw new ProviderError('invalid', 'a key is 1 to 128 characters of A-Z a-z 0-9 _ -');
-  const { gpuMilli, cpuMilli, memoryBytes } = spec.resources;
-  if (gpuMilli < 0n || cpuMilli < 0n || memoryBytes < 0n)
-    throw new ProviderError('invalid', 'resources cannot be negative');
-  if (gpuMilli > 1000n && gpuMilli % 1000n !== 0n) {
-    throw new ProviderError('invalid', `Ray gives whole GPUs, or a part of one: ${gpuMilli} milli-GPU is neither`);
-  }
-  const envBytes = Object.entries(spec.env).reduce((all, [name, value]) => all + Buffer.byteLength(name + value), 0);
-  if (envBytes > ENV_LIMIT_BYTES)
-    throw new ProviderError('invalid', `the environment has ${envBytes} bytes, ${ENV_LIMIT_BYTES} are taken`);
+  checkAttempt(spec);
   const flavour = flavours.find((one) => one.name === spec.flavour);
   if (flavour === undefined) throw new ProviderError('invalid', `this pool has no flavour ${spec.flavour}`);
   return flavour;

@@ -5,6 +5,7 @@ import { materialiseCode } from '../../artifacts/code.ts';
 import type { BookingState } from '../../core/booking.ts';
 import { canonicalText } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
+import { formatTraceparent } from '../../platform/trace.ts';
 import type { AttemptSpec } from '../../providers/provider.ts';
 import type { Booking } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
@@ -44,7 +45,11 @@ export async function attemptSpec(
       MERIT_BOOKING: booking.bookingId,
       MERIT_ATTEMPT: String(state.attempt),
       MERIT_OUTPUTS: outputs,
-      TRACEPARENT: `00-${booking.traceId}-${booking.specHash.slice(0, 16)}-01`,
+      TRACEPARENT: formatTraceparent({
+        traceId: booking.traceId,
+        spanId: booking.specHash.slice(0, 16),
+        sampled: true,
+      }),
     },
     resources: {
       gpuMilli: BigInt(spec.gpuMilli),

@@ -2,13 +2,16 @@ import { join } from 'node:path';
 import { collect, forgetProgress } from '../../artifacts/collect.ts';
 import { buildManifest, type Manifest } from '../../artifacts/manifest.ts';
 import { artifactsPrefix, objectKey } from '../../artifacts/paths.ts';
-import { loadManifest, recordManifest, writeManifest } from '../../artifacts/store.ts';
+import { loadManifest, manifestOf, recordManifest, writeManifest } from '../../artifacts/store.ts';
+import { assert } from '../../core/assert.ts';
 import type { BookingState, Reason } from '../../core/booking.ts';
 import { sha256Hex } from '../../core/canonical.ts';
+import { jobProducer } from '../../core/ids.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { RefusedInput, refusalText } from '../../core/refusal.ts';
 import { appendAudit } from '../../ledger/audit/append.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
+import { formatTraceparent } from '../../platform/trace.ts';
 import { ACTOR } from './apply.saga.ts';
 import { outputsUri } from './attempt-spec.ts';
 import { type Booking, loadBooking, StaleBooking } from './booking-store.ts';
@@ -44,7 +47,8 @@ export async function keepArtifacts(
     if (current?.version !== booking.version)
       throw new StaleBooking(`booking ${bookingId} moved while its artifacts were kept`);
     const outcome = await recordManifest(tx, prefix, manifest);
-    if (outcome.kind !== 'recorded') return;
+    assert(outcome.kind !== 'conflict', `an attempt of ${bookingId} has one manifest`);
+    if (outcome.kind === 'exists') return;
     await appendAudit(tx, {
       tenant,
       subject: `booking/${bookingId}`,
@@ -91,7 +95,11 @@ async function collected(
     });
     if (found.kind === 'refused') return refused(found.refusals.map(refusalText).join('; '));
     const earlier = await ctx.db.asEngine((tx) => loadManifest(tx, booking.bookingId, state.attempt));
-    if (earlier !== undefined) return JSON.parse(earlier.bytes.toString('utf8')) as Manifest;
+    if (earlier !== undefined) {
+      const recorded = manifestOf(earlier);
+      assert(recorded !== undefined, `the recorded manifest of ${booking.bookingId} has the hash it was recorded with`);
+      return recorded;
+    }
     return buildManifest(
       {
         tenant: booking.tenant,
@@ -127,11 +135,11 @@ async function publishReports(ctx: SagaContext, booking: Booking, manifest: Mani
       'safe',
       `reading ${REPORTS_FILE} of booking ${booking.bookingId} back from the object store`,
     );
-  const producer = `job-${booking.bookingId}`;
+  const producer = jobProducer(booking.bookingId);
   const spanId = sha256Hex(producer).slice(0, 16);
   await ctx.publishReports(stream, {
     tenant: booking.tenant,
     producer,
-    traceparent: `00-${booking.traceId}-${spanId}-01`,
+    traceparent: formatTraceparent({ traceId: booking.traceId, spanId, sampled: true }),
   });
 }

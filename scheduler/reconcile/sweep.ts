@@ -1,12 +1,10 @@
 import { OperatingError } from '../../core/operating-error.ts';
-import { expire } from '../../ledger/quota/execute.sql.ts';
+import { expire, MAX_EXPIRE_LIMIT } from '../../ledger/quota/execute.sql.ts';
 import { isDatabaseAway } from '../../platform/postgres.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import type { SagaContext } from '../apply/context.ts';
 import { PROVIDER_TIMEOUT_MS } from '../apply/limits.ts';
 import { type OwnedAttempt, planSweep } from './plan.ts';
-
-const MAX_EXPIRIES = 1_000;
 
 interface PoolRow {
   readonly tenant: string;
@@ -34,7 +32,7 @@ export async function runReconciler(ctx: SagaContext, signal: AbortSignal): Prom
 /** One turn over all pools. `suspects` carries what looked orphaned from turn to turn. */
 export async function sweepOnce(ctx: SagaContext, suspects: Map<string, ReadonlySet<string>>): Promise<void> {
   const nowMs = ctx.clock.now();
-  await ctx.db.asLeader(ctx.epoch, (tx) => expire(tx, nowMs, MAX_EXPIRIES));
+  await ctx.db.asLeader(ctx.epoch, (tx) => expire(tx, nowMs, MAX_EXPIRE_LIMIT));
   await ctx.db.asLeader(ctx.epoch, (tx) =>
     tx.execute('delete from idempotency_keys where created_at < $1', [new Date(nowMs - ctx.idempotencyRetentionMs)]),
   );

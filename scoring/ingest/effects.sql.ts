@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256Hex } from '../../core/canonical.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import type { EdgeEntry } from '../rules/edge.ts';
 import type { EvidenceRow } from '../rules/evidence.ts';
@@ -240,7 +240,7 @@ export async function addQuarantine(tx: Tx, asides: readonly AsideLine[]): Promi
     aside,
     producer,
     raw: aside.code === 'too_large' ? line.raw.subarray(0, TOO_LARGE_KEPT_BYTES) : line.raw,
-    sha256: line.rawSha256 ?? createHash('sha256').update(line.raw).digest('hex'),
+    sha256: line.rawSha256 ?? sha256Hex(line.raw),
   }));
   await tx.execute(
     `insert into quarantine (tenant, topic, partition, log_offset, line, reason, field, position, problem, producer, raw, raw_size, raw_sha256, trace_id)

@@ -1,5 +1,5 @@
 import { createHash, type Hash } from 'node:crypto';
-import { MAX_LINE_BYTES } from '../../core/ndjson.ts';
+import { isBlank, MAX_LINE_BYTES } from '../../core/ndjson.ts';
 import { type EventLog, type LogMessage, PACK_MESSAGE_BYTES } from '../../platform/event-log.ts';
 import {
   FIRST_LINE_HEADER,
@@ -86,7 +86,10 @@ function messageOf(
   };
 }
 
-/** Lines of the message being filled, and the line being read, which may come in many parts. */
+/**
+ * Lines of the message being filled, and the line being read, which may come in many parts. Not core's LineSplitter: that one drops a
+ * line past the limit, this one hashes it, keeps its head and yields the message it cuts, one at a time.
+ */
 class Packer {
   readonly #source: ReportSource;
   #message: Buffer[] = [];
@@ -155,9 +158,4 @@ class Packer {
     this.#messageBlank = true;
     yield messageOf(this.#source, value, this.#messageLine, {});
   }
-}
-
-export function isBlank(line: Uint8Array): boolean {
-  for (const byte of line) if (byte !== 0x20 && byte !== 0x09 && byte !== 0x0d) return false;
-  return true;
 }

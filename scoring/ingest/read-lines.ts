@@ -1,8 +1,7 @@
 import { type EvalReport, type Quarantine, readEvalReport } from '../../core/eval-report.ts';
-import { MAX_LINE_BYTES } from '../../core/ndjson.ts';
+import { isBlank, MAX_LINE_BYTES } from '../../core/ndjson.ts';
 import type { LogMessage } from '../../platform/event-log.ts';
 import { parseTraceparent } from '../../platform/trace.ts';
-import { isBlank } from './pack-reports.ts';
 import {
   FIRST_LINE_HEADER,
   PRODUCER_HEADER,

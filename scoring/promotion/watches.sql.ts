@@ -12,7 +12,7 @@ import { Edge } from '../rules/edge.ts';
 import type { GuardrailState, WatchState } from '../rules/promotion.ts';
 
 /** The alias that follows the seat. */
-export const CHAMPION_ALIAS = 'champion';
+const CHAMPION_ALIAS = 'champion';
 
 export interface StoredWatch extends OpenWatch {
   readonly state: WatchState;
@@ -78,7 +78,7 @@ export interface NewWatches {
  * after the watermark that were read before. The incumbent named is the one they are compared with; its own watch is not
  * touched.
  */
-export async function openChallenges(tx: Tx, clock: Clock, next: NewWatches): Promise<void> {
+async function openChallenges(tx: Tx, clock: Clock, next: NewWatches): Promise<void> {
   const { incumbent } = next;
   for (const model of next.candidates) {
     await openWatch(tx, clock, next, model, 'candidate', incumbent === null ? [model] : [model, incumbent]);

@@ -27,7 +27,7 @@ const MAX_WRONG = 1_000;
  * Recomputes the statistics behind published scores from the panes, in Postgres alone: sums in numeric, then float8 in the
  * order of scoring/rules/statistics.ts. It shares no arithmetic with the consumer, so that a fault in one shows.
  */
-export const AUDIT_SQL = `
+const AUDIT_SQL = `
 with published as (
   select s.model, s.tick_ms, w.key as window_name, m.key as metric, m.value as m,
          (extract(epoch from (w.value ->> 'start')::timestamptz) * 1000)::bigint as start_ms,

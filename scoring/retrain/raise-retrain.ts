@@ -102,7 +102,7 @@ async function insertRequest(
 }
 
 /** `<model>-v<N>`, N one more than the greatest there is; a model without numbered versions counts those it has. */
-export async function nextVersion(tx: Tx, tenant: string, model: string): Promise<string> {
+async function nextVersion(tx: Tx, tenant: string, model: string): Promise<string> {
   const rows = await tx.query<{ version: string; model: string }>(
     `select version, model from model_versions where tenant = $1 and (model = $2 or starts_with(version, $2 || '-v'))`,
     [tenant, model],

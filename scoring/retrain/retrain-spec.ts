@@ -1,3 +1,4 @@
+import { jobProducer } from '../../core/ids.ts';
 import { type JobSpec, jobSpec } from '../../core/job.ts';
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 
@@ -8,11 +9,6 @@ export interface RetrainParameters {
   readonly bookingId: string;
   /** Event time from which the new version is evaluated. */
   readonly demotedTickMs: number;
-}
-
-/** The identity under which a job's own reports are taken in. */
-export function jobProducer(bookingId: string): string {
-  return `job-${bookingId}`;
 }
 
 /**

@@ -50,7 +50,7 @@ export function tickAfter(observedAtMs: number, tickLengthMs: number): number {
 }
 
 /** The metrics that evidence is kept of: required ones for the mSPRT, guarded ones for the SPRT. */
-export function isWatched(rule: MetricRule): boolean {
+function isWatched(rule: MetricRule): boolean {
   return rule.required || rule.guardrail !== null;
 }
 
@@ -69,7 +69,7 @@ export function evidenceOf(
 }
 
 /** Is x beyond the guardrail? The bound itself is not. */
-export function isBeyond(guardrail: Guardrail, x: number): boolean {
+function isBeyond(guardrail: Guardrail, x: number): boolean {
   return guardrail.max === undefined ? x < guardrail.min : x > guardrail.max;
 }
 

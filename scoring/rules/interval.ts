@@ -16,7 +16,7 @@ export function intervalOf(rule: MetricRule, sums: Sums): Interval {
 }
 
 /** Wilson's score interval of a rate over N trials, on (Σwx, Σw). Source: Wilson, JASA 22 (1927). */
-export function wilson(rate: number, trials: number): { readonly low: number; readonly high: number } {
+function wilson(rate: number, trials: number): { readonly low: number; readonly high: number } {
   const z2 = Z95 * Z95;
   const denominator = 1 + z2 / trials;
   const centre = (rate + z2 / (2 * trials)) / denominator;

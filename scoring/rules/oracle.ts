@@ -34,7 +34,7 @@ const TOO_LONG: LineFault = {
 };
 
 /** Reads one line and checks it against its own limits and those of its suite, where that is among `suites` (by name). */
-export function readChecked(line: Uint8Array, suites: ReadonlyMap<string, Suite>): LineReading<CheckedReport> {
+function readChecked(line: Uint8Array, suites: ReadonlyMap<string, Suite>): LineReading<CheckedReport> {
   const reading = readEvalReport(line);
   if (!reading.ok) return { ok: false, fault: lineFault(reading.quarantine) };
   const { report } = reading;

@@ -18,7 +18,3 @@ export const KEEP_MS: Readonly<Record<Resolution, number>> = {
 export function keptFromMs(resolution: Resolution, watermarkMs: number): number {
   return watermarkMs - KEEP_MS[resolution] - RESOLUTION_MS[resolution] + 1;
 }
-
-export function isPaneKept(resolution: Resolution, paneStartMs: number, watermarkMs: number): boolean {
-  return paneStartMs >= keptFromMs(resolution, watermarkMs);
-}

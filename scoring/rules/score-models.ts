@@ -42,7 +42,7 @@ export function scoreModels(input: ScoreInput): readonly PublishedModel[] {
 }
 
 /** One model at T, not yet ranked (rank null). */
-export function scoreModel(suite: Suite, atMs: number, sums: ModelSums): PublishedModel {
+function scoreModel(suite: Suite, atMs: number, sums: ModelSums): PublishedModel {
   const windows: { [name in WindowName]?: PublishedWindow } = {};
   const parts: { readonly weight: number; readonly scored: Scored }[] = [];
   for (const rule of suite.windows) {
@@ -66,7 +66,7 @@ export function scoreModel(suite: Suite, atMs: number, sums: ModelSums): Publish
 }
 
 /** One window of one model, from its sums. */
-export function scoreWindow(suite: Suite, atMs: number, rule: WindowRule, sums: WindowSums): PublishedWindow {
+function scoreWindow(suite: Suite, atMs: number, rule: WindowRule, sums: WindowSums): PublishedWindow {
   const { startMs, endMs } = windowAt(windowSpec(rule.name), atMs);
   const metrics: { [metric: string]: PublishedWindow['metrics'][string] } = {};
   const missing: string[] = [];

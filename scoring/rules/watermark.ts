@@ -48,15 +48,6 @@ export function tickAt(atMs: number, tickLengthMs: number): number {
   return Math.floor(atMs / tickLengthMs) * tickLengthMs;
 }
 
-/**
- * Ticks that become final as the watermark moves, ascending, from the first after `fromMs` (the watermark before; for
- * the first report ever, its own observedAt) up to `watermarkMs`. Event time may jump by years: stop reading where no
- * window can hold data any more (MAX_WINDOW_MS after the last report) rather than walking every tick.
- */
-export function* finalTicks(fromMs: number, watermarkMs: number, tickLengthMs: number): Generator<number> {
-  for (let tick = tickAt(fromMs, tickLengthMs) + tickLengthMs; tick <= watermarkMs; tick += tickLengthMs) yield tick;
-}
-
 export interface TickRange {
   readonly firstMs: number;
   readonly lastMs: number;

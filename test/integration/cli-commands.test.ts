@@ -9,6 +9,7 @@ import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildHttpServer } from '../../api/http/server.ts';
 import type { View } from '../../api/http/services.ts';
+import { ProviderError } from '../../providers/provider.ts';
 import { type Fake, fakeServices, JOB_ID, TOKEN } from '../unit/api/http/fake-services.ts';
 
 const MAIN = fileURLToPath(new URL('../../api/cli/main.ts', import.meta.url));
@@ -17,6 +18,8 @@ let fake: Fake;
 let app: FastifyInstance;
 let home: string;
 let states: string[];
+let verdict = 'admit';
+let providerAway = false;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), 'merit-cli-'));
@@ -31,7 +34,7 @@ beforeAll(async () => {
       get: async (_tx, _caller, id) =>
         id === JOB_ID ? view(states.length > 1 ? states.shift()! : states[0]!) : undefined,
       list: async () => ({ items: [view('waiting')], last: undefined }),
-      plan: async () => ({ name: 'train', offers: [], verdict: 'admit', reasons: [] }),
+      plan: async () => ({ name: 'train', offers: [], verdict, reasons: [] }),
       why: async () => ({
         id: JOB_ID,
         name: 'train',
@@ -41,6 +44,7 @@ beforeAll(async () => {
         attempts: [],
       }),
       logs: async (_caller, _id, { fromByte }) => {
+        if (providerAway) throw new ProviderError('transient', 'Ray is unreachable');
         const log = Buffer.from('line one\n\u001b[31mline two\n').subarray(fromByte);
         return { bytes: log, attempt: 1, nextByte: fromByte + log.length, done: true };
       },
@@ -229,6 +233,26 @@ describe('exit codes say what happened', () => {
       (await ended(start(['ps'], { env: { MERIT_URL: 'http://192.0.2.1/', MERIT_TOKEN_FILE: join(home, 'token') } })))
         .code,
     ).toBe(78);
+  });
+  test('3: a state that no job can have, with those that it can', async () => {
+    const { code, out, err } = await merit('jobs', 'ls', '--state', 'runing');
+    expect([code, out]).toEqual([3, '']);
+    expect(err).toContain('applied');
+  });
+  test('7: a plan that can never run', async () => {
+    verdict = 'infeasible';
+    const { code, out } = await merit('submit', '--pool', 'cpu', '--cpus', '1', '--dry-run', '--', 'true');
+    verdict = 'admit';
+    expect(code).toBe(7);
+    expect(out).toContain('never');
+  });
+  test('a log that cannot be read now does not end who follows the job: its state tells how it ends', async () => {
+    states = ['applied', 'applied', 'failed'];
+    providerAway = true;
+    const { code, err } = await merit('submit', '--pool', 'cpu', '--cpus', '1', '-y', '--', 'true');
+    providerAway = false;
+    expect(code).toBe(8);
+    expect(err.match(/provider of this job is away/g)).toHaveLength(1);
   });
   test('10: a stored byte that differs, named', async () => {
     const { code, out } = await merit('jobs', 'verify', JOB_ID);

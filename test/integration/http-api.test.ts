@@ -19,6 +19,7 @@ let database: TestDatabase;
 let eventLog: EventLog;
 let app: FastifyInstance;
 let folder: string;
+let away: string | undefined;
 
 const TENANTS: Readonly<Record<string, string>> = {
   'Bearer token-of-acme-0123456789': 'acme',
@@ -59,7 +60,7 @@ beforeAll(async () => {
       signer,
       providers: {
         of: () => Promise.reject(new Error('no provider runs in this test')),
-        away: async () => undefined,
+        away: async () => away,
       },
     }),
   );
@@ -146,6 +147,37 @@ describe('a job at the door', () => {
       status: 409,
       code: 'no_artifacts',
     });
+  });
+
+  test('tells that its provider is away, though its state itself has nothing against it', async () => {
+    const { id } = (await call('POST', '/v1/jobs', { ...job, name: 'on-a-dead-cluster' })).json();
+    const placed = {
+      state: 'reserved',
+      attempt: 1,
+      placement: {
+        pool: 'cpus',
+        flavour: 'small',
+        provider: 'local',
+        gpuMilli: '0',
+        cpuMilli: '2000',
+        holdCents: '100',
+        currency: 'USD',
+        centsPerUnitHour: '50',
+      },
+      policy: { decisionId: 'd', policyVersion: 'v', requestHash: 'r', signatures: 0 },
+    };
+    await database.db.asEngine((tx) =>
+      tx.execute("update bookings set state = 'reserved', data = $2 where booking_id = $1", [
+        id,
+        JSON.stringify(placed),
+      ]),
+    );
+    expect((await call('GET', `/v1/jobs/${id}/why`)).json()).toMatchObject({ state: 'reserved', reasons: [] });
+    away = 'Ray is unreachable';
+    expect((await call('GET', `/v1/jobs/${id}/why`)).json()).toMatchObject({
+      reasons: [{ code: 'provider_away', text: 'the provider of pool cpus is away: Ray is unreachable' }],
+    });
+    away = undefined;
   });
 
   test('is planned by the server’s own planner, at what it can cost at most, without booking anything', async () => {

@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { MAX_IN_FLIGHT } from '../../api/http/limits.ts';
 import { buildHttpServer } from '../../api/http/server.ts';
-import { type Fake, fakeServices, TOKEN } from '../unit/api/http/fake-services.ts';
+import { type Fake, fakeServices, JOB_ID, TOKEN } from '../unit/api/http/fake-services.ts';
 
 let fake: Fake;
 let app: FastifyInstance;
@@ -67,6 +68,16 @@ describe('bytes that are no sound request end with a problem and a closed connec
   test('H56: no Host in HTTP/1.1', async () => {
     expect(await send('GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 /);
   });
+  test('H56: two Hosts, and none, are problems like all others', async () => {
+    const two = 'GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n';
+    expect(await send(two)).toMatch(/^HTTP\/1\.1 400 .*"code":"host"/s);
+    expect(await send('GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n')).toMatch(/"code":"host"/);
+  });
+  test('an expectation that is none of ours', async () => {
+    expect(await send(head('POST /v1/jobs HTTP/1.1', ...json, 'Expect: miracles', 'Content-Length: 2'))).toMatch(
+      /^HTTP\/1\.1 417 .*"code":"expectation"/s,
+    );
+  });
   test('what is no HTTP at all', async () => {
     expect(await send('\u0016\u0003\u0001\u0000\u00a5\u0001\r\n\r\n')).toMatch(/^HTTP\/1\.1 (400|501) /);
   });
@@ -127,6 +138,35 @@ describe('a body is never waited for, nor read, beyond its limits', () => {
     expect(await reply.json()).toMatchObject({ status: 'ok' });
   });
 });
+
+test('callers that go away while they wait leave their places to others, and are counted', async () => {
+  const waiting = fakeServices();
+  let asked = 0;
+  const never = buildHttpServer({
+    ...waiting.services,
+    jobs: {
+      ...waiting.services.jobs,
+      get: () => {
+        asked++;
+        return new Promise(() => {});
+      },
+    },
+  });
+  await never.listen({ host: '127.0.0.1', port: 0 });
+  const place = (never.server.address() as AddressInfo).port;
+  for (let round = 1; round <= 9; round++) {
+    const sockets = Array.from({ length: MAX_IN_FLIGHT / 8 }, () => connect(place, '127.0.0.1'));
+    for (const socket of sockets) socket.write(head(`GET /v1/jobs/${JOB_ID} HTTP/1.1`));
+    await vi.waitFor(() => expect(asked).toBe((round * MAX_IN_FLIGHT) / 8), WAIT);
+    for (const socket of sockets) socket.destroy();
+    await vi.waitFor(() => expect(waiting.requests).toHaveLength(asked), WAIT);
+  }
+  expect(new Set(waiting.requests)).toEqual(new Set(['GET /v1/jobs/:id cut']));
+  await never.close();
+});
+
+/** Far beyond what it takes; only a failure waits this long. */
+const WAIT = { timeout: 20_000, interval: 10 };
 
 test('nothing of all this booked anything or was an error of ours', () => {
   expect([fake.submitted, fake.errors]).toEqual([0, []]);

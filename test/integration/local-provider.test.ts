@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { isAlive } from '../../platform/processes.ts';
 import local from '../../providers/local/adapter.ts';
 import type { LocalConfig } from '../../providers/local/config.ts';
-import { readClaim, readJob, writeIntent } from '../../providers/local/job-folder.ts';
+import { readClaim, readIntent, readJob, writeIntent } from '../../providers/local/job-folder.ts';
 import { jobProcesses } from '../../providers/local/job-state.ts';
 import { type AttemptSpec, type Observation, type Provider, ProviderError } from '../../providers/provider.ts';
 
@@ -220,6 +220,16 @@ describe('a job on this machine', () => {
     });
   });
 
+  test('starts although another pool of this machine, or a changed one, is opened meanwhile', async () => {
+    const one = spec({ entrypoint: 'exit 3' });
+    const starting = provider.submit(one, signal);
+    while (readIntent(join(root, one.key)) === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
+    const other = await open();
+    await starting;
+    expect(await until(one.key, 'ended', other)).toMatchObject({ exitCode: 3 });
+    await other.close();
+  });
+
   test('is ended when its lease is over', async () => {
     const one = spec({ entrypoint: 'sleep 60', leaseMs: 200 });
     await provider.submit(one, signal);
@@ -241,6 +251,17 @@ describe('a job on this machine', () => {
 });
 
 describe('GPUs', () => {
+  test('are given once, whichever of two pools of this machine asks', async () => {
+    const other = await open();
+    const asked = [provider, other, provider, other].map((one) =>
+      one.submit(spec({ entrypoint: 'sleep 60', ...gpus(2000n) }), signal),
+    );
+    const results = await Promise.allSettled(asked);
+    expect(results.filter((result) => result.status === 'fulfilled')).toHaveLength(1);
+    expect(await provider.capacity(signal)).toMatchObject([{ freeGpuMilli: 0n }]);
+    await other.close();
+  });
+
   test('are visible to the jobs that hold them, refused while held, and free again afterwards', async () => {
     const first = spec({ entrypoint: 'echo "gpus:$CUDA_VISIBLE_DEVICES:"; sleep 60', ...gpus(1000n) });
     const second = spec({ entrypoint: 'echo "gpus:$CUDA_VISIBLE_DEVICES:"; sleep 60', ...gpus(500n) });

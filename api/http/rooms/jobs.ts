@@ -3,7 +3,7 @@ import { hasCode } from '../../../artifacts/code.ts';
 import { artifactsPrefix } from '../../../artifacts/paths.ts';
 import { loadManifest, manifestOf, type RecordedManifest } from '../../../artifacts/store.ts';
 import { verifyManifest } from '../../../artifacts/verify.ts';
-import { isEnded } from '../../../core/booking.ts';
+import { isEnded, type Reason } from '../../../core/booking.ts';
 import type { Json } from '../../../core/canonical.ts';
 import { attemptKey, type BookingId, ulid } from '../../../core/ids.ts';
 import type { JobSpec } from '../../../core/job.ts';
@@ -29,7 +29,7 @@ export function jobsOf(ports: RoomPorts): JobsService {
     plan: (caller, spec) => planView(ports, caller, spec),
     list: (tx, caller, filter, page) => jobRows(tx, caller.identity.tenant, filter, page),
     get: (tx, caller, jobId) => jobView(tx, caller.identity.tenant, jobId),
-    why: (tx, caller, jobId) => why(tx, caller, jobId),
+    why: (caller, jobId) => why(ports, caller, jobId),
     events: async (tx, caller, jobId) => {
       const events = await subjectEvents(tx, caller.identity.tenant, `booking/${jobId}`);
       return events.length === 0 ? undefined : events;
@@ -79,12 +79,21 @@ async function cancel(tx: Tx, caller: Caller, jobId: string): ReturnType<JobsSer
   return { kind: outcome.kind, view: (await jobView(tx, tenant, jobId)) as View };
 }
 
-async function why(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined> {
+async function why(ports: RoomPorts, caller: Caller, jobId: string): Promise<View | undefined> {
   const { tenant } = caller.identity;
-  const booking = await loadBooking(tx, jobId);
-  if (booking === undefined) return undefined;
+  const found = await ports.db.asTenant(tenant, async (tx) => {
+    const booking = await loadBooking(tx, jobId);
+    if (booking === undefined) return undefined;
+    return {
+      booking,
+      position: booking.state.state === 'waiting' ? await queuePosition(tx, tenant, jobId) : null,
+      attempts: await attemptViews(tx, tenant, jobId),
+    };
+  });
+  if (found === undefined) return undefined;
+  const { booking, position, attempts } = found;
   const { state } = booking;
-  const reasons = reasonsOf(state);
+  const reasons = [...reasonsOf(state), ...(await awayReason(ports, booking))];
   const unseen = state.state === 'waiting' && reasons.length === 0;
   return {
     id: jobId,
@@ -92,13 +101,34 @@ async function why(tx: Tx, caller: Caller, jobId: string): Promise<View | undefi
     state: state.state,
     attempt: state.attempt,
     since: new Date(booking.updatedAtMs).toISOString(),
-    position: state.state === 'waiting' ? await queuePosition(tx, tenant, jobId) : null,
+    position,
     reasons: unseen
       ? [{ code: 'not_planned_yet', text: 'the planner has not looked at it yet', mend: 'wait a second' }]
       : reasons.map((reason) => ({ ...reason })),
     policy: 'policy' in state && state.policy !== undefined ? ({ ...state.policy } as Json) : null,
-    attempts: await attemptViews(tx, tenant, jobId),
+    attempts,
   };
+}
+
+/** A caller's patience; whoever answers later than this is told as silent. */
+const AWAY_TIMEOUT_MS = 1_500;
+
+/** A booking that rests on its provider goes no further while that is away, whatever its state says. Asked outside of any transaction. */
+async function awayReason(ports: RoomPorts, { state, tenant }: Booking): Promise<readonly Reason[]> {
+  if (!('placement' in state)) return [];
+  const { pool } = state.placement;
+  const silent = new Promise<string>((resolve) => {
+    setTimeout(() => resolve(`it did not answer within ${AWAY_TIMEOUT_MS} ms`), AWAY_TIMEOUT_MS).unref();
+  });
+  const away = await Promise.race([ports.providers.away(tenant, pool), silent]);
+  if (away === undefined) return [];
+  return [
+    {
+      code: 'provider_away',
+      text: `the provider of pool ${pool} is away: ${away}`,
+      mend: 'start or mend the provider; the booking goes on by itself',
+    },
+  ];
 }
 
 interface AttemptManifest {

@@ -3,7 +3,7 @@ import { Type } from '../../../core/schema.ts';
 import { filterOf, page } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
 import { callerOf } from '../guard.ts';
-import { AnyView, Literal, listOf, pageQuery, replies } from '../schemas.ts';
+import { AnyView, Literal, listOf, pageQuery, replies, text } from '../schemas.ts';
 
 const tags = ['audit'];
 
@@ -42,7 +42,7 @@ export function auditRoutes(context: RouteContext): void {
     '/v1/audit/bundle',
     {
       config: { needs: 'operate' },
-      schema: { summary: 'The whole chain as one file', tags, produces: ['application/jsonl'] },
+      schema: { summary: 'The whole chain as one file', tags, response: text('application/jsonl') },
     },
     async (request, reply) =>
       reply

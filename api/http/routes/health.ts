@@ -1,6 +1,6 @@
 import { Type } from '../../../core/schema.ts';
 import type { RouteContext } from '../context.ts';
-import { replies } from '../schemas.ts';
+import { replies, text } from '../schemas.ts';
 
 const Part = Type.Object({
   name: Type.String(),
@@ -42,8 +42,12 @@ export function healthRoutes({ app, services }: RouteContext): void {
       return reply.code(ready ? 200 : 503).send({ ready, parts });
     },
   );
-  app.get('/metrics', { config, schema: { hide: true } }, async (_request, reply) => {
-    const { contentType, body } = await services.metrics.expose();
-    return reply.header('content-type', contentType).send(body);
-  });
+  app.get(
+    '/metrics',
+    { config, schema: { summary: 'Numbers for Prometheus', tags: ['operations'], response: text('text/plain') } },
+    async (_request, reply) => {
+      const { contentType, body } = await services.metrics.expose();
+      return reply.header('content-type', contentType).send(body);
+    },
+  );
 }

@@ -6,7 +6,7 @@ import type { RouteContext } from '../context.ts';
 import { callerOf } from '../guard.ts';
 import { MAX_CODE_UPLOAD_BYTES, MAX_LOG_PIECE_BYTES } from '../limits.ts';
 import { HttpProblem, notFound } from '../problem.ts';
-import { AnyView, IdParams, JobView, Literal, listOf, pageQuery, replies } from '../schemas.ts';
+import { AnyView, IdParams, JobView, Literal, listOf, pageQuery, replies, text } from '../schemas.ts';
 
 const tags = ['jobs'];
 
@@ -30,7 +30,7 @@ function submitRoutes(context: RouteContext): void {
   app.post(
     '/v1/jobs',
     {
-      config: { needs: 'submit' },
+      config: { needs: 'submit', keyed: true },
       schema: { summary: 'Book a job', tags, body: JobFile, response: replies({ 202: JobView }) },
     },
     async (request, reply) => {
@@ -58,8 +58,13 @@ function submitRoutes(context: RouteContext): void {
   app.post(
     '/v1/jobs/:id(^[^:/]+)::cancel',
     {
-      config: { needs: 'submit' },
-      schema: { summary: 'Ask for a job’s end', tags, params: IdParams, response: replies({ 202: JobView }) },
+      config: { needs: 'submit', keyed: true },
+      schema: {
+        summary: 'Ask for a job’s end; 200 where it has ended already',
+        tags,
+        params: IdParams,
+        response: replies({ 200: JobView, 202: JobView }),
+      },
     },
     (request, reply) => {
       const id = jobId(request.params);
@@ -108,7 +113,6 @@ function readRoutes(context: RouteContext): void {
     },
   );
   const parts = {
-    why: 'Why it is where it is: every reason, with its mend',
     artifacts: 'What it left, with sizes and SHA-256',
     cost: 'Held and spent, equal to the ledger',
   } as const;
@@ -125,6 +129,21 @@ function readRoutes(context: RouteContext): void {
       },
     );
   }
+  app.get(
+    '/v1/jobs/:id/why',
+    {
+      schema: {
+        summary: 'Why it is where it is: every reason, with its mend',
+        tags,
+        params: IdParams,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    async (request) => {
+      const id = jobId(request.params);
+      return found(await services.jobs.why(callerOf(services, request), id), 'job');
+    },
+  );
   app.get(
     '/v1/jobs/:id/events',
     {
@@ -164,7 +183,7 @@ function logRoutes({ app, services }: RouteContext): void {
         tags,
         params: IdParams,
         querystring: LogQuery,
-        produces: ['text/plain'],
+        response: text('text/plain'),
       },
     },
     async (request, reply) => {
@@ -204,7 +223,7 @@ function proofRoutes({ app, services }: RouteContext): void {
         summary: 'One file that a stranger can verify offline',
         tags,
         params: IdParams,
-        produces: ['application/jsonl'],
+        response: text('application/jsonl'),
       },
     },
     async (request, reply) => {

@@ -35,7 +35,7 @@ export function modelRoutes(context: RouteContext): void {
   app.put(
     '/v1/models/:name',
     {
-      config: { needs: 'operate' },
+      config: { needs: 'operate', versioned: true },
       schema: {
         summary: 'Register a model, or change it',
         tags,

@@ -35,7 +35,7 @@ export function poolRoutes(context: RouteContext): void {
   app.put(
     '/v1/pools/:name',
     {
-      config: { needs: 'operate' },
+      config: { needs: 'operate', versioned: true },
       schema: {
         summary: 'Make a pool, or change its capacity, prices and quotas',
         tags,

@@ -103,7 +103,7 @@ function suiteRoutes(context: RouteContext): void {
   app.put(
     '/v1/suites/:name',
     {
-      config: { needs: 'operate' },
+      config: { needs: 'operate', versioned: true },
       schema: {
         summary: 'Make a suite, or its next version',
         tags,

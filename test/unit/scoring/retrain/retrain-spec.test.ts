@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { jobProducer } from '../../../../core/ids.ts';
 import { RefusedInput } from '../../../../core/refusal.ts';
-import { jobProducer, retrainSpec } from '../../../../scoring/retrain/retrain-spec.ts';
+import { retrainSpec } from '../../../../scoring/retrain/retrain-spec.ts';
 
 const template = {
   name: 'digits-retrain',
