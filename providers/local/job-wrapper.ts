@@ -36,10 +36,12 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 function main(folder: string): void {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
-  const intent = readIntent(folder);
   const startTime = processStart(process.pid);
-  if (intent === undefined || startTime === undefined) process.exit(1);
+  if (startTime === undefined) process.exit(1);
   if (!writeClaim(folder, { by: 'wrapper', pid: process.pid, startTime })) process.exit(0);
+  // Read once it is ours: a key that was withdrawn and submitted again may hold other GPUs.
+  const intent = readIntent(folder);
+  if (intent === undefined) process.exit(1);
   // A stop that comes before this look finds the job never begun; a later one is seen again once job.json is there.
   if (isStopAsked(folder)) finish(folder, { exitCode: null, signal: null, why: 'never-started', startedAtMs: null });
   else run(folder, intent);

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 export function pythonVenv(): string {
   const python = process.env.MERIT_PYTHON;
   if (python !== undefined && python !== '') return dirname(dirname(python));
-  return process.env.MERIT_PYTHON_VENV ?? join(homedir(), '.cache', 'merit', 'venv');
+  return join(homedir(), '.cache', 'merit', 'venv');
 }
 
 /**
