@@ -97,9 +97,14 @@ export function jobSpec(file: unknown): JobSpec {
   if (new Set(job.pools).size !== job.pools.length)
     refusals.push(refuse('duplicate', 'pools', 'names a pool twice', 'remove one'));
   const maxCostCents = job.budget === undefined ? null : decimalCents(job.budget.max_cost);
-  if (maxCostCents === undefined)
+  if (maxCostCents === 'scale')
     refusals.push(refuse('scale', 'budget.max_cost', 'has more than 2 decimals', 'write 12.50'));
-  if ((job.resources.gpus ?? 0) === 0 && job.resources.cpus === undefined) {
+  if (maxCostCents === 'range') refusals.push(refuse('range', 'budget.max_cost', 'is past 2^53 cents', 'write less'));
+  if (job.resources.gpus === 0 && job.resources.cpus === undefined) {
+    refusals.push(
+      refuse('range', 'resources.gpus', 'is 0, and no cpus are asked for', 'write gpus: 1, or add cpus: 1'),
+    );
+  } else if (job.resources.gpus === undefined && job.resources.cpus === undefined) {
     refusals.push(refuse('required', 'resources', 'asks for neither gpus nor cpus', 'add gpus: 1 or cpus: 1'));
   }
   if (refusals.length > 0) throw new RefusedInput(refusals);
@@ -129,12 +134,12 @@ function asMoneyRefusal(refusal: Refusal): Refusal {
   return refuse('decimal_format', refusal.field, 'is not a plain decimal', 'write 12.50');
 }
 
-/** `12.5` → 1250; undefined where it has more than two decimals or is past 2^53. */
-function decimalCents(text: string): number | undefined {
+/** `12.5` → 1250, or the code of what is wrong with it. */
+function decimalCents(text: string): number | 'scale' | 'range' {
   const [whole = '', fraction = ''] = text.split('.');
-  if (fraction.length > 2) return undefined;
+  if (fraction.length > 2) return 'scale';
   const cents = Number(whole) * 100 + Number(fraction.padEnd(2, '0'));
-  return Number.isSafeInteger(cents) ? cents : undefined;
+  return Number.isSafeInteger(cents) ? cents : 'range';
 }
 
 /** SHA-256 of the spec's RFC 8785 form. */

@@ -25,6 +25,8 @@ export interface ProviderSourceOptions {
 
 interface Open {
   readonly version: bigint;
+  /** Of Merit's own Ray when it was opened: another start of it listens elsewhere. */
+  readonly ownAddress: string | undefined;
   readonly provider: Promise<Provider>;
   health: { readonly atMs: number; readonly away: string | undefined } | undefined;
 }
@@ -71,13 +73,15 @@ export class PoolProviders implements ProviderSource {
         mend: 'apply the pool first',
       });
     const known = this.#open.get(key);
-    if (known?.version === stored.version) {
+    const ownAddress = this.#ownAddress(stored.file);
+    if (known?.version === stored.version && known.ownAddress === ownAddress) {
       this.#open.delete(key);
       this.#open.set(key, known);
       return known;
     }
     const entry: Open = {
       version: stored.version,
+      ownAddress,
       provider: this.#openProvider(stored.file),
       health: undefined,
     };
@@ -88,6 +92,12 @@ export class PoolProviders implements ProviderSource {
     if (known !== undefined) void known.provider.then((provider) => provider.close()).catch(() => {});
     this.#closeOldest();
     return entry;
+  }
+
+  #ownAddress(file: PoolFile): string | undefined {
+    if (file.provider.kind !== 'ray' || file.provider.config !== undefined) return undefined;
+    const own = this.#options.ownRay.state();
+    return 'address' in own ? own.address : undefined;
   }
 
   #closeOldest(): void {

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { OperatingError } from '../../core/operating-error.ts';
 import { runSequencer } from '../../ledger/audit/sequencer.ts';
 import { finance as financeClient } from '../../peers/finance/client.ts';
 import type { PeerHttp } from '../../peers/peer-call.ts';
@@ -23,6 +22,7 @@ import { roomServices } from '../http/rooms.ts';
 import { buildHttpServer } from '../http/server.ts';
 import { tokenIdentifier } from '../http/token.ts';
 import { allocatorLoop, type LeaderLoop, reconcilerLoop, runEngine } from './engine.ts';
+import { told } from './listen.ts';
 import { serverMetrics } from './metrics.ts';
 import type { OwnRay } from './own-ray.ts';
 import { PoolProviders } from './provider-source.ts';
@@ -187,7 +187,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       await app.close();
       clearTimeout(timer);
     });
-    const url = await listenOn(app, config.listen.host, config.listen.port);
+    const url = await told(config.listen, () => app.listen(config.listen));
     return { url, stop: once(closers) };
   } catch (error) {
     await once(closers)();
@@ -204,20 +204,4 @@ function once(closers: readonly (() => Promise<unknown>)[]): () => Promise<void>
     })();
     return closing;
   };
-}
-
-async function listenOn(app: ReturnType<typeof buildHttpServer>, host: string, port: number): Promise<string> {
-  try {
-    return await app.listen({ host, port });
-  } catch (cause) {
-    const code = (cause as { code?: unknown }).code;
-    const mend =
-      code === 'EADDRINUSE'
-        ? `stop what listens there, or start with --port ${port === 0 ? 0 : port + 1}`
-        : 'choose another host or port';
-    throw new OperatingError('conflict', 'never', `listening on ${host}:${port}`, {
-      cause: code === 'EADDRINUSE' ? 'the port is in use' : cause,
-      mend,
-    });
-  }
 }

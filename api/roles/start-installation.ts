@@ -14,6 +14,7 @@ import { probeRoles } from '../../platform/probe-roles.ts';
 import { claimServer, replaceFileSync, startKeeper } from '../../platform/processes.ts';
 import { stateLayout } from '../../platform/state-layout.ts';
 import type { Log } from '../../scheduler/apply/context.ts';
+import { requireFreePort } from './listen.ts';
 import { noRay, type OwnRay, startOwnRay } from './own-ray.ts';
 import { type Server, startServer } from './serve.ts';
 import { startSimulatorProcess } from './start-simulators.ts';
@@ -51,10 +52,11 @@ export async function startInstallation(options: InstallationOptions): Promise<I
   const claim = claimServer(stateDir);
   const closers: (() => Promise<unknown>)[] = [async () => claim.release()];
   try {
+    await requireFreePort(config.listen);
     startKeeper(stateDir);
     const ray =
       typeof options.python === 'string'
-        ? startOwnRay({ stateDir, python: options.python, log })
+        ? startOwnRay({ stateDir, python: options.python, clock, log })
         : noRay(options.python.missing);
     closers.unshift(() => ray.stop());
     const urls = await databaseUrls(options, layout, closers);

@@ -131,7 +131,8 @@ function weigh(snapshot: Snapshot, charges: Charges, booking: Waiting, option: O
     if (balance === undefined || balance.limit < need) {
       ever = false;
       const limit = balance === undefined ? 'none' : unit(balance.limit);
-      reasons.push({ code, text: `${where}: needs ${unit(need)}, ${what} is ${limit} in all`, mend });
+      const never = mend.replace(/^wait, /, '');
+      reasons.push({ code, text: `${where}: needs ${unit(need)}, ${what} is ${limit} in all`, mend: never });
     } else if (charges.free(key, balance) < need) {
       const free = charges.free(key, balance);
       reasons.push({

@@ -17,9 +17,18 @@ export async function watchRun(
   booking: Booking,
   state: Extract<BookingState, { state: 'applied' | 'draining' }>,
 ): Promise<StepResult> {
-  const provider = await ctx.providers.of(booking.tenant, state.placement.pool);
   const key = attemptKey(booking.bookingId, state.attempt);
-  const seen = await provider.observe(key, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
+  let provider: Provider;
+  let seen: Observation;
+  try {
+    provider = await ctx.providers.of(booking.tenant, state.placement.pool);
+    seen = await provider.observe(key, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
+  } catch (error) {
+    // A provider that is away stops no clock: what is past its lease or its notice goes on to its release, which waits for it.
+    const over = await timeIsUp(ctx, booking, state);
+    if (over === undefined) throw error;
+    return over;
+  }
   if (seen.state === 'unknown-status') {
     ctx.log.warn(
       { booking: booking.bookingId, word: seen.word },
@@ -28,26 +37,32 @@ export async function watchRun(
     return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
   }
   if (seen.state === 'ended' || seen.state === 'absent') return runEnded(ctx, booking, state, provider, seen);
+  const over = await timeIsUp(ctx, booking, state);
+  if (over !== undefined) return over;
+  if (state.state === 'draining') await provider.drain(key, state.deadlineMs, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
+  return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
+}
+
+/** Past the notice it goes to its release; past the lease it gets its notice. undefined: neither. */
+async function timeIsUp(
+  ctx: SagaContext,
+  booking: Booking,
+  state: Extract<BookingState, { state: 'applied' | 'draining' }>,
+): Promise<StepResult | undefined> {
   const nowMs = ctx.clock.now();
   if (state.state === 'draining') {
-    if (nowMs >= state.deadlineMs) return undo(ctx, booking, state.outcome, state.reason);
-    await provider.drain(key, state.deadlineMs, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
-    return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
+    return nowMs >= state.deadlineMs ? undo(ctx, booking, state.outcome, state.reason) : undefined;
   }
-  if (nowMs >= state.leaseEndsAtMs) {
-    const text = `its lease of ${Math.round(booking.spec.leaseMs / 1000)} s ran out`;
-    const event = {
-      type: 'drain',
-      deadlineMs: nowMs + DRAIN_GRACE_MS,
-      outcome: 'expired',
-      reason: { code: 'lease_expired', text, mend: 'book a longer lease' },
-    } as const;
-    return {
-      kind: 'moved',
-      booking: await ctx.db.asLeader(ctx.epoch, (tx) => transition(tx, booking, event, { actor: ACTOR, nowMs })),
-    };
-  }
-  return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
+  if (nowMs < state.leaseEndsAtMs) return undefined;
+  const text = `its lease of ${Math.round(booking.spec.leaseMs / 1000)} s ran out`;
+  const event = {
+    type: 'drain',
+    deadlineMs: nowMs + DRAIN_GRACE_MS,
+    outcome: 'expired',
+    reason: { code: 'lease_expired', text, mend: 'book a longer lease' },
+  } as const;
+  const moved = await ctx.db.asLeader(ctx.epoch, (tx) => transition(tx, booking, event, { actor: ACTOR, nowMs }));
+  return { kind: 'moved', booking: moved };
 }
 
 async function runEnded(

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { isEnded } from '../../core/booking.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { ALLOW_ALL, type PolicyRules } from '../../peers/sentinelnet/rules.ts';
+import { systemClock } from '../../platform/clock.ts';
 import { StaleLeader } from '../../platform/postgres.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import { cancelBooking } from '../../scheduler/apply/cancel.ts';
@@ -177,6 +178,22 @@ describe('a booking', () => {
     expect(
       (await world.database.db.asTenant(TENANT, (tx) => cancelBooking(tx, waiting, 'ada', Date.now())))?.kind,
     ).toBe('ended');
+  });
+
+  test('whose notice ran out while its provider was away goes on to its release, which waits for the provider', async () => {
+    allocator = await world.startAllocator();
+    const id = await world.book();
+    await world.until(id, (booking) => booking.state.state === 'applied');
+    world.provider.down = new ProviderError('transient', 'connect ECONNREFUSED');
+    await world.database.db.asTenant(TENANT, (tx) => cancelBooking(tx, id, 'ada', Date.now()));
+    await allocator.stop();
+    const later = { ...systemClock, now: () => Date.now() + 60_000 };
+    allocator = await world.startAllocator({ clock: later });
+    await world.until(id, (booking) => booking.state.state === 'releasing');
+    expect(world.provider.live).toEqual([attemptKey(id, 1)]);
+    world.provider.down = undefined;
+    expect((await world.until(id, ended)).state).toMatchObject({ state: 'cancelled' });
+    expect(world.provider.live).toEqual([]);
   });
 
   test('is not another tenant’s to cancel', async () => {

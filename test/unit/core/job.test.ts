@@ -51,6 +51,8 @@ describe('a job file', () => {
     ['half a GPU', { ...JOB, resources: { gpus: 1.5 } }, ['resources.gpus integer']],
     ['a negative GPU', { ...JOB, resources: { gpus: -1 } }, ['resources.gpus range']],
     ['a GPU count past any integer', { ...JOB, resources: { gpus: 1e300 } }, ['resources.gpus range']],
+    ['no GPU and no CPU', { ...JOB, resources: { gpus: 0 } }, ['resources.gpus range']],
+    ['more money than there is', { ...JOB, budget: { max_cost: '99999999999999999999' } }, ['budget.max_cost range']],
     ['no resource at all', { ...JOB, resources: {} }, ['resources required']],
     ['a pool name that climbs', { ...JOB, pools: ['../admin'] }, ['pools.0 charset']],
     ['a pool twice', { ...JOB, pools: ['a', 'a'] }, ['pools duplicate']],
