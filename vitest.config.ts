@@ -1,7 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
-/** Workspace packages run from their TypeScript source; the rest are the defaults, which a list given here replaces. */
-const conditions = ['merit-source', 'module', 'node', 'development|production'];
+/**
+ * Workspace packages run from their TypeScript source. Of vite's defaults, which a list given here replaces, `module` is left out: Node loads
+ * what it names (the AWS SDK's bundler files) without being able to.
+ */
+const conditions = ['merit-source', 'node', 'development|production'];
 
 export default defineConfig({
   resolve: { conditions },

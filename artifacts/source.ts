@@ -1,6 +1,9 @@
 import type { Readable } from 'node:stream';
+import { pathToFileURL } from 'node:url';
 import { type Refusal, refuse } from '../core/refusal.ts';
+import { type S3Reader, s3Reader } from '../platform/s3.ts';
 import { openFileSource } from './source-files.ts';
+import { openS3Source } from './source-s3.ts';
 
 export interface OutputsEntry {
   /** Relative to the prefix, `/`-separated, as the source has it: not yet checked against the manifest's path rules. */
@@ -25,26 +28,39 @@ export interface OutputsSource {
 export interface SourceOptions {
   /** Absolute folders that `file:` outputs may lie in: without this bound a job could name /etc as its outputs. */
   readonly allowedFolders: readonly string[];
+  /** `s3://bucket/prefix` that `s3:` outputs may lie under: without it a job could have anything copied that this process may read. */
+  readonly allowedS3: readonly string[];
 }
 
-/** The source for a URI. `s3:` gets its own file with the cloud issue; the refusal says what it needs. */
-export async function openSource(uri: string, options: SourceOptions): Promise<OutputsSource | Refusal> {
-  let url: URL;
-  try {
-    url = new URL(uri);
-  } catch {
-    return refuse('uri', 'outputs', 'is not a URI', 'write file:///absolute/folder');
-  }
-  switch (url.protocol) {
+/** Why outputs may not be named, as far as their text tells: asked before a job runs. undefined: nothing speaks against them. */
+export function outputsRefusal(uri: string, { allowedFolders, allowedS3 }: SourceOptions): Refusal | undefined {
+  const url = URL.canParse(uri) ? new URL(uri) : undefined;
+  if (url === undefined)
+    return refuse('uri', 'outputs', 'is not a URI', 'write s3://bucket/prefix or leave outputs out');
+  const below = (allowed: string) => `${url.href.replace(/\/+$/, '')}/`.startsWith(`${allowed.replace(/\/+$/, '')}/`);
+  const allowed = url.protocol === 's3:' ? allowedS3 : allowedFolders.map((folder) => pathToFileURL(folder).href);
+  if (url.search === '' && url.hash === '' && !url.pathname.includes('%2') && allowed.some(below)) return undefined;
+  const mend =
+    allowed.length === 0
+      ? 'have the operator name its prefix in MERIT_S3_OUTPUTS, or leave outputs out'
+      : `leave outputs out, or write below ${allowed.join(' or ')}`;
+  return refuse('outputs_outside', 'outputs', 'is outside of what jobs may write to', mend);
+}
+
+/** The source for a URI, which is held to the allowed places once more. */
+export async function openSource(
+  uri: string,
+  options: SourceOptions,
+  s3: S3Reader = s3Reader,
+): Promise<OutputsSource | Refusal> {
+  const url = URL.canParse(uri) ? new URL(uri) : undefined;
+  switch (url?.protocol) {
     case 'file:':
       return openFileSource(url, options.allowedFolders);
     case 's3:':
-      return refuse(
-        'outputs_scheme',
-        'outputs',
-        'outputs scheme s3 needs the S3 adapter, which this build does not have',
-        'write file:///absolute/folder',
-      );
+      return outputsRefusal(uri, options) ?? openS3Source(url, s3);
+    case undefined:
+      return refuse('uri', 'outputs', 'is not a URI', 'write file:///absolute/folder');
     default:
       return refuse(
         'outputs_scheme',

@@ -21,7 +21,10 @@ async function runTests(launch, env) {
     const reporter = join(launch.ROOT, 'bin', 'test-reporter.mjs');
     const tool = join(launch.ROOT, 'node_modules', 'vitest', 'vitest.mjs');
     const args = [tool, 'run', '--reporter=default', `--reporter=${reporter}`, ...process.argv.slice(2)];
-    const outcome = await launch.runNode(args, { cwd: launch.ROOT, env: { ...env, MERIT_TEST_COUNTS: countsPath, MERIT_SHARE_RAY: '1' } });
+    const outcome = await launch.runNode(args, {
+      cwd: launch.ROOT,
+      env: { ...env, MERIT_TEST_COUNTS: countsPath, MERIT_SHARE_RAY: '1' },
+    });
     const counts = readCounts(countsPath) ?? { passed: 0, failed: 1, skipped: 0, skips: [] };
     const required = env.MERIT_REQUIRE_PARTS === '1';
     if (counts.skips.length > 0) {

@@ -28,6 +28,7 @@ export const ConfigFile = Type.Object(
     peers: Optional(Type.Object({ sentinelNet: Optional(Peer), finance: Optional(Peer) }, closed)),
     tls: Optional(Type.Object({ certFile: Text, keyFile: Text, caFile: Text }, closed)),
     objectStoreDir: Optional(Text),
+    s3Outputs: Optional(Type.Array(Text, { maxItems: 64 })),
     signer: Optional(Type.Object({ keyFile: Text }, closed)),
     roles: Optional(Type.Array(Text, { minItems: 1, maxItems: 16 })),
     intervals: Optional(

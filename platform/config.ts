@@ -61,6 +61,8 @@ export interface ServerConfig {
   /** undefined: certificates of the development authority. */
   readonly tls: TlsFiles | undefined;
   readonly objectStoreDir: string;
+  /** `s3://bucket/prefix` that jobs may name for their outputs. */
+  readonly s3Outputs: readonly string[];
   readonly signerKeyFile: string;
   readonly roles: ReadonlySet<EnabledRole>;
   readonly intervals: Intervals;
@@ -82,6 +84,7 @@ const VARIABLES = {
   MERIT_SENTINELNET_URL: 'peers.sentinelNet.url',
   MERIT_FINANCE_URL: 'peers.finance.url',
   MERIT_OBJECT_STORE: 'objectStoreDir',
+  MERIT_S3_OUTPUTS: 's3Outputs',
   MERIT_ROLES: 'roles',
   MERIT_LOG_LEVEL: 'log.level',
   MERIT_CONFIG: '',
@@ -177,6 +180,7 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
             caFile: resolve(from.fileDir, tls.caFile),
           },
     objectStoreDir: path(from, 'MERIT_OBJECT_STORE', file.objectStoreDir) ?? join(stateDir, 'objects'),
+    s3Outputs: readS3Outputs(from),
     signerKeyFile: path(from, undefined, file.signer?.keyFile) ?? join(stateDir, 'signer.pem'),
     roles: readRoles(from),
     intervals: readIntervals(from),
@@ -300,6 +304,19 @@ function readPeer(from: Sources, peer: 'sentinelNet' | 'finance'): PeerEndpoint 
     );
   }
   return { origin, spiffeId };
+}
+
+function readS3Outputs(from: Sources): readonly string[] {
+  const given = variable(from.env, 'MERIT_S3_OUTPUTS')?.split(',') ?? from.file.s3Outputs ?? [];
+  const prefixes = given.map((prefix) => prefix.trim());
+  if (!prefixes.every((prefix) => /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/[A-Za-z0-9._/-]*)?$/.test(prefix)))
+    from.reader.refuse(
+      'uri',
+      's3Outputs',
+      'names what is no S3 prefix',
+      'write s3://bucket/prefix, several with commas between',
+    );
+  return prefixes;
 }
 
 function readRoles(from: Sources): ReadonlySet<EnabledRole> {

@@ -60,6 +60,7 @@ const OWNERS: Readonly<Record<string, string>> = {
   'prom-client': 'platform/',
   undici: 'platform/',
   fflate: 'platform/',
+  '@aws-sdk/client-s3': 'platform/',
   yaml: 'platform/',
   '@opentelemetry/api': 'platform/',
   fastify: 'api/',

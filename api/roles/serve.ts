@@ -43,7 +43,7 @@ export interface ServerOptions {
   readonly ownRay: OwnRay;
   readonly config: Pick<
     ServerConfig,
-    'listen' | 'tenant' | 'maxConnections' | 'objectStoreDir' | 'signerKeyFile' | 'roles' | 'intervals'
+    'listen' | 'tenant' | 'maxConnections' | 'objectStoreDir' | 's3Outputs' | 'signerKeyFile' | 'roles' | 'intervals'
   >;
   /** The bearer token that people and the CLI use. */
   readonly token: string;
@@ -89,6 +89,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       store,
       publishReports: (ndjson, source) => appendReports(eventLog, ndjson, source),
       stateDir,
+      s3Outputs: config.s3Outputs,
       planEveryMs: config.intervals.planMs,
       sweepEveryMs: config.intervals.reconcileMs,
       idempotencyRetentionMs: config.intervals.idempotencyRetentionMs,

@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { materialiseCode } from '../../artifacts/code.ts';
+import type { SourceOptions } from '../../artifacts/source.ts';
 import type { BookingState } from '../../core/booking.ts';
 import { canonicalText } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
@@ -16,6 +17,11 @@ export function outputsUri(ctx: Pick<SagaContext, 'stateDir'>, booking: Booking,
   const key = attemptKey(booking.bookingId, attempt);
   if (booking.spec.outputs !== null) return `${booking.spec.outputs.replace(/\/+$/, '')}/${key}`;
   return pathToFileURL(join(ctx.stateDir, 'outputs', key)).href;
+}
+
+/** Where outputs may lie: Merit's own folder, and the S3 prefixes its operator named. */
+export function outputsBounds(ctx: Pick<SagaContext, 'stateDir' | 's3Outputs'>): SourceOptions {
+  return { allowedFolders: [join(ctx.stateDir, 'outputs')], allowedS3: ctx.s3Outputs };
 }
 
 /**

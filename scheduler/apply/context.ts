@@ -42,6 +42,8 @@ export interface SagaContext {
   ) => Promise<unknown>;
   /** Folder for outputs and unpacked code, shared with providers on this machine. */
   readonly stateDir: string;
+  /** `s3://bucket/prefix` that jobs may name for their outputs. */
+  readonly s3Outputs: readonly string[];
   /** Between two looks of the planner when nothing woke it, and between two sweeps. */
   readonly planEveryMs: number;
   readonly sweepEveryMs: number;

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { collect, forgetProgress } from '../../artifacts/collect.ts';
 import { buildManifest, type Manifest } from '../../artifacts/manifest.ts';
 import { artifactsPrefix, objectKey } from '../../artifacts/paths.ts';
@@ -13,7 +12,7 @@ import { appendAudit } from '../../ledger/audit/append.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
 import { formatTraceparent } from '../../platform/trace.ts';
 import { ACTOR } from './apply.saga.ts';
-import { outputsUri } from './attempt-spec.ts';
+import { outputsBounds, outputsUri } from './attempt-spec.ts';
 import { type Booking, loadBooking, StaleBooking } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
 
@@ -90,7 +89,7 @@ async function collected(
       uri,
       store: ctx.store,
       keyPrefix: prefix,
-      allowedFolders: [join(ctx.stateDir, 'outputs')],
+      ...outputsBounds(ctx),
       signal: AbortSignal.timeout(COLLECT_TIMEOUT_MS),
     });
     if (found.kind === 'refused') return refused(found.refusals.map(refusalText).join('; '));

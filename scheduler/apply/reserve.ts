@@ -1,3 +1,4 @@
+import { outputsRefusal } from '../../artifacts/source.ts';
 import type { Placement, PolicyAnswer, Reason } from '../../core/booking.ts';
 import { contentHash } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
@@ -6,6 +7,7 @@ import { moneyOf } from '../../peers/money.ts';
 import type { PolicyVerdict } from '../../peers/sentinelnet/client.ts';
 import type { AllocationRequest } from '../../peers/sentinelnet/wire.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
+import { outputsBounds } from './attempt-spec.ts';
 import { type Booking, note, transition } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
 import { PEER_TIMEOUT_MS } from './limits.ts';
@@ -53,6 +55,15 @@ export function deniedReason(verdict: Extract<PolicyVerdict, { kind: 'deny' }>):
 export async function reserve(ctx: SagaContext, booking: Booking, placement: Placement): Promise<StepResult> {
   const { state } = booking;
   if (state.state !== 'waiting') return { kind: 'idle', againInMs: 0 };
+  const outputs = booking.spec.outputs === null ? undefined : outputsRefusal(booking.spec.outputs, outputsBounds(ctx));
+  if (outputs !== undefined) {
+    const reason = { code: outputs.code, text: `outputs ${outputs.problem}`, mend: outputs.mend };
+    const nowMs = ctx.clock.now();
+    const next = await ctx.db.asLeader(ctx.epoch, (tx) =>
+      transition(tx, booking, { type: 'reject', reason }, { actor: ACTOR, nowMs }),
+    );
+    return { kind: 'moved', booking: next };
+  }
   const request = allocationRequest(booking, state.attempt, placement);
   const signed = state.policy;
   const verdict = await ctx.sentinelNet.decide(request, AbortSignal.timeout(PEER_TIMEOUT_MS));

@@ -53,6 +53,7 @@ const run = () =>
   collect({
     uri: pathToFileURL(outputs).href,
     allowedFolders: [root],
+    allowedS3: [],
     store,
     keyPrefix,
     signal: new AbortController().signal,

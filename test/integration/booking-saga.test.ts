@@ -196,6 +196,16 @@ describe('a booking', () => {
     expect(world.provider.live).toEqual([]);
   });
 
+  test('whose outputs lie where no job may write is rejected before anything is held or run', async () => {
+    allocator = await world.startAllocator();
+    const id = await world.book({ outputs: 'file:///etc' });
+    expect((await world.until(id, ended)).state).toMatchObject({
+      state: 'rejected',
+      reason: { code: 'outputs_outside' },
+    });
+    expect(await world.eventTypes(id)).toEqual(['booking.created', 'booking.rejected']);
+  });
+
   test('is not another tenant’s to cancel', async () => {
     allocator = await world.startAllocator();
     const id = await world.book();

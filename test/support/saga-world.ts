@@ -130,6 +130,7 @@ export async function sagaWorld(): Promise<SagaWorld> {
     store,
     publishReports: (ndjson, source) => appendReports(eventLog, ndjson, source),
     stateDir,
+    s3Outputs: [],
     planEveryMs: 500,
     sweepEveryMs: 15_000,
     idempotencyRetentionMs: 86_400_000,
