@@ -304,10 +304,13 @@ describe('exit codes say what happened', () => {
     states = ['applied'];
     const child = start(['submit', '--pool', 'cpu', '--cpus', '1', '-y', '--', 'sleep', '100']);
     let err = '';
+    let interrupted = false;
     child.stderr?.on('data', (chunk) => {
       err += chunk;
+      if (interrupted || !err.includes('is applied')) return;
+      interrupted = true;
       // Twice: from the terminal, and passed on by the launcher.
-      if (err.includes('is applied')) for (let i = 0; i < 2; i++) child.kill('SIGINT');
+      for (let i = 0; i < 2; i++) child.kill('SIGINT');
     });
     const { code } = await ended(child);
     expect(code).toBe(130);
