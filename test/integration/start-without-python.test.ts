@@ -4,10 +4,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
 import { runCommand } from '../support/digits-example.ts';
+import { removeInstallation } from '../support/remove-installation.ts';
 
 const MERIT = fileURLToPath(new URL('../../bin/merit.mjs', import.meta.url));
 const home = mkdtempSync(join(tmpdir(), 'merit-no-python-'));
-afterAll(() => rmSync(home, { recursive: true, force: true }));
+afterAll(async () => {
+  await removeInstallation(join(home, '.merit'));
+  rmSync(home, { recursive: true, force: true });
+});
 
 test('without Python the loop closes with train.mjs on the local provider, and says so', {
   timeout: 180_000,

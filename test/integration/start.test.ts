@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isAlive } from '../../platform/processes.ts';
 import { type CleanClone, cleanClone, type Running } from '../support/clean-clone.ts';
 import { rayMissing } from '../support/ray.ts';
+import { removeInstallation } from '../support/remove-installation.ts';
 
 const START_LIMIT_MS = 400_000;
 const missing = rayMissing();
@@ -39,7 +40,9 @@ describe.skipIf(missing !== undefined)(
 
     afterAll(async () => {
       await server?.interrupt();
-      clone?.remove();
+      if (clone === undefined) return;
+      await removeInstallation(join(clone.dir, '.merit'));
+      clone.remove();
     }, 60_000);
 
     const jobId = () => /^booking\s+(\S+)/m.exec(table)?.[1] ?? '';
