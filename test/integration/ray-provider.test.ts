@@ -113,7 +113,8 @@ describe.skipIf(missing !== undefined)(
       expect(ended).toMatchObject({
         outcome: 'failed',
         exitCode: 9,
-        message: expect.stringMatching(/ValueError: last$/),
+        // Ray buffers its own line about the entrypoint, which may come after the job's last.
+        message: expect.stringContaining('ValueError: last'),
       });
       const message = ended.state === 'ended' ? ended.message : '';
       expect(Buffer.byteLength(message)).toBeLessThanOrEqual(4096);
