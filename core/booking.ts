@@ -80,7 +80,6 @@ export type BookingState =
       readonly endedAtMs: number;
       readonly outcome: Outcome;
       readonly reason: Reason;
-      readonly unknown: boolean;
     })
   | (Live & {
       readonly state: 'released' | 'rejected' | 'infeasible' | 'failed' | 'expired' | 'cancelled' | 'revoked';
@@ -107,7 +106,6 @@ export type BookingEvent =
   | { readonly type: 'drain'; readonly deadlineMs: number; readonly outcome: Outcome; readonly reason: Reason }
   /** `atMs` ends what is billed. */
   | { readonly type: 'release'; readonly outcome: Outcome; readonly reason: Reason; readonly atMs: number }
-  | { readonly type: 'release_unknown' }
   | { readonly type: 'released'; readonly notBeforeMs: number }
   | { readonly type: 'reject' | 'declare_infeasible' | 'expire' | 'cancel'; readonly reason: Reason };
 
@@ -162,7 +160,7 @@ export function newBooking(): BookingState {
 
 /**
  * The next state, or undefined where the event is not legal in this state: the caller's knowledge is stale, and it looks
- * again. `request_unknown` and `release_unknown` set a flag and are not transitions.
+ * again. `request_unknown` sets a flag and is no transition.
  */
 export function advance(current: BookingState, event: BookingEvent): BookingState | undefined {
   const next = step(current, event);
@@ -278,7 +276,6 @@ function releasing(
     endedAtMs: atMs,
     outcome,
     reason,
-    unknown: false,
   };
 }
 
@@ -286,7 +283,6 @@ function fromReleasing(
   current: Extract<BookingState, { state: 'releasing' }>,
   event: BookingEvent,
 ): BookingState | undefined {
-  if (event.type === 'release_unknown') return { ...current, unknown: true };
   if (event.type !== 'released') return undefined;
   if (current.outcome === 'retry') {
     return {

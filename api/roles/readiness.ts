@@ -26,7 +26,7 @@ export function readiness(options: ReadinessOptions): () => Promise<readonly Par
     [
       'postgres',
       'start Postgres, or check DATABASE_URL',
-      async () => db.asEngine(async (tx) => `${(await tx.query('select 1')).length} answer`),
+      async () => db.asEngine((tx) => tx.query('select 1')).then(() => 'answers'),
     ],
     [
       'audit',

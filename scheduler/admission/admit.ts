@@ -1,4 +1,5 @@
 import type { Placement, Reason } from '../../core/booking.ts';
+import { decimalText } from '../../core/decimal.ts';
 import type { JobSpec } from '../../core/job.ts';
 import { type Balance, costCents, type FlavourSnapshot, type Snapshot } from '../../pools/snapshot.ts';
 
@@ -142,8 +143,8 @@ function weigh(snapshot: Snapshot, charges: Charges, booking: Waiting, option: O
       });
     }
   };
-  const units = (milli: bigint) => `${decimal(milli, 3)} ${flavour.resource}`;
-  const money = (amount: bigint) => `${decimal(amount, 2, 2)} ${flavour.currency}`;
+  const units = (milli: bigint) => `${decimalText(milli, 3)} ${flavour.resource}`;
+  const money = (amount: bigint) => `${decimalText(amount, 2, 2)} ${flavour.currency}`;
   if (spec.maxCostCents !== null && holdCents > BigInt(spec.maxCostCents)) {
     ever = false;
     reasons.push({
@@ -210,13 +211,4 @@ function placementOf(spec: JobSpec, option: Option): Placement {
     currency: option.flavour.currency,
     centsPerUnitHour: String(option.flavour.centsPerUnitHour),
   };
-}
-
-/** 1500n, 3 → `1.5`; with `atLeast` digits kept: 1250n, 2, 2 → `12.50`. */
-function decimal(value: bigint, scale: number, atLeast = 0): string {
-  const text = value.toString().padStart(scale + 1, '0');
-  const whole = text.slice(0, -scale);
-  let fraction = text.slice(-scale);
-  while (fraction.length > atLeast && fraction.endsWith('0')) fraction = fraction.slice(0, -1);
-  return fraction === '' ? whole : `${whole}.${fraction}`;
 }

@@ -1,4 +1,4 @@
-import type { BookingState, Outcome, PolicyAnswer, Reason } from '../../core/booking.ts';
+import { advance, type BookingState, type Outcome, type PolicyAnswer, type Reason } from '../../core/booking.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
@@ -177,22 +177,17 @@ async function requestFailed(
       break;
   }
   const unknown = error instanceof ProviderError && error.effect !== 'none';
-  if (!unknown && late)
+  // Nothing can have started: the capacity goes back at once rather than be held for a provider that is away.
+  if (!unknown && (late || (!state.unknown && error instanceof ProviderError))) {
     return undo(ctx, booking, 'retry', {
       code: 'provider_unreachable',
       text,
       mend: 'start or mend the provider; the booking goes on by itself',
     });
-  if (unknown && !state.unknown) {
-    await ctx.db.asLeader(ctx.epoch, (tx) => note(tx, booking, { ...state, unknown: true }, ctx.clock.now()));
   }
-  if (!unknown && !state.unknown && error instanceof ProviderError) {
-    // Nothing can have started: give the capacity back at once rather than hold it for a provider that is away.
-    return undo(ctx, booking, 'retry', {
-      code: 'provider_unreachable',
-      text,
-      mend: 'start or mend the provider; the booking goes on by itself',
-    });
+  const flagged = advance(state, { type: 'request_unknown' });
+  if (unknown && !state.unknown && flagged !== undefined) {
+    await ctx.db.asLeader(ctx.epoch, (tx) => note(tx, booking, flagged, ctx.clock.now()));
   }
   return { kind: 'retry', why: text };
 }

@@ -1,7 +1,6 @@
 import { Readable } from 'node:stream';
 import { attemptKey } from '../../core/ids.ts';
-import type { Provider } from '../../providers/provider.ts';
-import { ProviderError } from '../../providers/provider.ts';
+import { type Provider, ProviderError } from '../../providers/provider.ts';
 import type { Booking } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
 import { MAX_LOG_BYTES, PROVIDER_TIMEOUT_MS } from './limits.ts';

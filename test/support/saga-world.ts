@@ -1,21 +1,20 @@
-import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BookingId, ulid } from '../../core/ids.ts';
 import { jobSpec } from '../../core/job.ts';
-import { OperatingError } from '../../core/operating-error.ts';
 import { runSequencer } from '../../ledger/audit/sequencer.ts';
 import { finance } from '../../peers/finance/client.ts';
 import { type FinanceSimulator, startFinanceSimulator } from '../../peers/finance/simulator.ts';
-import type { PeerHttp } from '../../peers/peer-call.ts';
 import { sentinelNet } from '../../peers/sentinelnet/client.ts';
 import { type SentinelSimulator, startSentinelSimulator } from '../../peers/sentinelnet/simulator.ts';
 import { systemClock } from '../../platform/clock.ts';
 import type { EventLog } from '../../platform/event-log.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
+import { openHttpClient } from '../../platform/http-client.ts';
 import { openFileObjectStore } from '../../platform/object-store-files.ts';
-import type { Signer } from '../../platform/signer.ts';
+import { openFileSigner } from '../../platform/signer-file.ts';
 import { applyBudget, applyPool } from '../../pools/apply-pool.ts';
 import { parseBudget, parsePool } from '../../pools/pool-file.ts';
 import type { Provider } from '../../providers/provider.ts';
@@ -50,39 +49,6 @@ export interface SagaWorld {
   close(): Promise<void>;
 }
 
-/** A signer with a key of its own, gone with the test. */
-export function freshSigner(): Signer {
-  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-  const raw = publicKey.export({ type: 'spki', format: 'der' }).subarray(-32);
-  const keyId = `ed25519:${createHash('sha256').update(raw).digest('hex').slice(0, 16)}`;
-  return { keyId, algorithm: 'ed25519', publicKey: raw, sign: async (bytes) => sign(null, bytes, privateKey) };
-}
-
-export function peerHttp(origin: string): PeerHttp {
-  return async (request) => {
-    const signal = AbortSignal.any([request.signal, AbortSignal.timeout(request.timeoutMs)]);
-    try {
-      const reply = await fetch(origin + request.path, {
-        method: request.method,
-        headers: request.headers,
-        redirect: 'manual',
-        signal,
-        ...(request.body === undefined ? {} : { body: Buffer.from(request.body) }),
-      });
-      return {
-        status: reply.status,
-        headers: Object.fromEntries(reply.headers),
-        body: new Uint8Array(await reply.arrayBuffer()),
-      };
-    } catch (cause) {
-      const refused = (cause as { cause?: { code?: string } }).cause?.code === 'ECONNREFUSED';
-      throw new OperatingError(refused ? 'unreachable' : 'timeout', refused ? 'safe' : 'look-first', 'asking a peer', {
-        cause,
-      });
-    }
-  };
-}
-
 export async function sagaWorld(): Promise<SagaWorld> {
   const database = await testDatabase();
   const stateDir = await mkdtemp(join(tmpdir(), 'merit-saga-'));
@@ -91,7 +57,11 @@ export async function sagaWorld(): Promise<SagaWorld> {
   const provider = new MemoryProvider();
   const store = await openFileObjectStore({ root: join(stateDir, 'objects') });
   const eventLog: EventLog = openPostgresEventLog({ db: database.db, appendAs: 'engine' });
-  const signer = freshSigner();
+  const peers = {
+    sentinel: openHttpClient({ origin: sentinel.url }),
+    finance: openHttpClient({ origin: financeSimulator.url }),
+  };
+  const signer = await openFileSigner({ path: join(stateDir, 'signer.pem'), create: true });
   const stopSequencer = new AbortController();
   const { db } = database;
   await db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, 1));
@@ -121,8 +91,8 @@ export async function sagaWorld(): Promise<SagaWorld> {
     db,
     epoch,
     clock: systemClock,
-    sentinelNet: sentinelNet({ http: peerHttp(sentinel.url), timeoutMs: 1_000 }),
-    finance: finance({ http: peerHttp(financeSimulator.url), timeoutMs: 1_000 }),
+    sentinelNet: sentinelNet({ http: (request) => peers.sentinel.send(request), timeoutMs: 1_000 }),
+    finance: finance({ http: (request) => peers.finance.send(request), timeoutMs: 1_000 }),
     providers: {
       of: async (): Promise<Provider> => provider,
       away: async () => provider.down?.message,
@@ -209,6 +179,7 @@ export async function sagaWorld(): Promise<SagaWorld> {
       stopSequencer.abort();
       await sequencer.catch(() => {});
       await eventLog.close();
+      await Promise.all([peers.sentinel.close(), peers.finance.close()]);
       await Promise.all([sentinel.close(), financeSimulator.close()]);
       await database.close();
       await rm(stateDir, { recursive: true, force: true });

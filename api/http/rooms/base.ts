@@ -1,3 +1,4 @@
+import { decimalText } from '../../../core/decimal.ts';
 import type { Clock } from '../../../platform/clock.ts';
 import type { EventLog } from '../../../platform/event-log.ts';
 import type { ObjectStore } from '../../../platform/object-store.ts';
@@ -36,17 +37,10 @@ export function requesterOf(caller: Caller): {
 
 /** `1234` milli-units as `1.234`; whole units without decimals. */
 export function unitsText(milli: bigint): string {
-  const sign = milli < 0n ? '-' : '';
-  const value = milli < 0n ? -milli : milli;
-  const fraction = String(value % 1000n)
-    .padStart(3, '0')
-    .replace(/0+$/, '');
-  return `${sign}${value / 1000n}${fraction === '' ? '' : `.${fraction}`}`;
+  return decimalText(milli, 3);
 }
 
 /** Cents as `12.50`. */
 export function moneyText(cents: bigint): string {
-  const sign = cents < 0n ? '-' : '';
-  const value = cents < 0n ? -cents : cents;
-  return `${sign}${value / 100n}.${String(value % 100n).padStart(2, '0')}`;
+  return decimalText(cents, 2, 2);
 }

@@ -98,7 +98,7 @@ export function reasonsOf(state: BookingState): readonly Reason[] {
         {
           code: 'signatures',
           text: `policy asks for ${state.policy.signatures} signatures`,
-          mend: 'let the approvers sign',
+          mend: 'cancel it, or have the policy ask for none: signing is not there yet',
         },
       ];
     case 'requesting':
@@ -112,16 +112,7 @@ export function reasonsOf(state: BookingState): readonly Reason[] {
           ]
         : [];
     case 'releasing':
-      return state.unknown
-        ? [
-            state.reason,
-            {
-              code: 'provider_unknown',
-              text: 'the provider did not answer whether it let go',
-              mend: 'wait; see that the provider is up',
-            },
-          ]
-        : [state.reason];
+      return [state.reason];
     case 'reserved':
     case 'confirming':
     case 'applied':

@@ -37,7 +37,6 @@ const EVENTS: readonly BookingEvent[] = [
   { type: 'release', outcome: 'released', reason, atMs: 2 },
   { type: 'release', outcome: 'retry', reason, atMs: 2 },
   { type: 'release', outcome: 'cancelled', reason, atMs: 2 },
-  { type: 'release_unknown' },
   { type: 'released', notBeforeMs: 5 },
   { type: 'reject', reason },
   { type: 'declare_infeasible', reason },
