@@ -1,8 +1,9 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ownerOf, tryLock } from '../bin/lock.mjs';
 import { OperatingError } from '../core/operating-error.ts';
 
 /**
@@ -22,15 +23,12 @@ export interface Part {
 }
 
 const PARTS_FILE = 'parts.json';
-const SERVER_FILE = 'server.pid';
+const SERVER_LOCK = 'server.lock';
 /** A part that was asked to end has this long before it is made to. */
 export const PART_END_LIMIT_MS = 15_000;
 /** A server that died has this long to be started again before the keeper ends its parts. */
 export const KEEPER_GRACE_MS = 20_000;
 const KEEPER_POLL_MS = 500;
-/** Looks at a state folder that others claim at the same time. */
-const MAX_CLAIM_TRIES = 50;
-const CLAIM_PAUSE_MS = 4;
 
 let bootId: string | undefined;
 
@@ -207,50 +205,25 @@ interface ServerRecord {
   readonly startTime: string;
 }
 
-/** The process that a record names, if it still runs. */
-function liveRecord(path: string): ServerRecord | undefined {
+function serverOf(record: string): ServerRecord | undefined {
   try {
-    const value = JSON.parse(readFileSync(path, 'utf8')) as Partial<ServerRecord> | null;
+    const value = JSON.parse(record) as Partial<ServerRecord> | null;
     if (typeof value?.pid !== 'number' || typeof value.startTime !== 'string') return undefined;
-    return isAlive(value.pid, value.startTime) ? { pid: value.pid, startTime: value.startTime } : undefined;
+    return { pid: value.pid, startTime: value.startTime };
   } catch {
     return undefined;
   }
 }
 
+function isServerAlive(record: string): boolean {
+  const server = serverOf(record);
+  return server !== undefined && isAlive(server.pid, server.startTime);
+}
+
 /** The live server of this state folder, if one runs. */
 export function liveServer(stateDir: string): ServerRecord | undefined {
-  return liveRecord(join(stateDir, SERVER_FILE));
-}
-
-/** A link is made or not: of several that ask at once, one has it. */
-function linked(from: string, to: string): boolean {
-  try {
-    linkSync(from, to);
-    return true;
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
-    return false;
-  }
-}
-
-/**
- * Takes away a record whose server is gone. One claimer at a time looks and removes: without that, one that looked early would remove what
- * a faster one has written since, and two servers would run.
- */
-function removeDeadServer(path: string, mine: string): void {
-  const turn = `${path}.turn`;
-  if (!linked(mine, turn)) {
-    if (liveRecord(turn) === undefined) rmSync(turn, { force: true });
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, CLAIM_PAUSE_MS);
-    return;
-  }
-  try {
-    const other = liveRecord(path);
-    if (other === undefined || other.pid === process.pid) rmSync(path, { force: true });
-  } finally {
-    rmSync(turn, { force: true });
-  }
+  const record = ownerOf(join(stateDir, SERVER_LOCK), isServerAlive);
+  return record === undefined ? undefined : serverOf(record);
 }
 
 /**
@@ -258,30 +231,13 @@ function removeDeadServer(path: string, mine: string): void {
  * `release` gives it back; a server that dies without it is recognised by its start time.
  */
 export function claimServer(stateDir: string): { release(): void } {
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  const path = join(stateDir, SERVER_FILE);
   const startTime = processStart(process.pid);
-  const temporary = `${path}.claim-${process.pid}`;
-  writeFileSync(temporary, JSON.stringify({ pid: process.pid, startTime }), { mode: 0o600 });
-  try {
-    for (let attempt = 1; !linked(temporary, path); attempt++) {
-      const other = liveServer(stateDir);
-      if ((other !== undefined && other.pid !== process.pid) || attempt === MAX_CLAIM_TRIES) {
-        throw new OperatingError('conflict', 'never', `taking the state folder ${stateDir}`, {
-          cause: `a server runs there already${other === undefined ? '' : ` (process ${other.pid})`}`,
-          mend: 'stop it, or start this one with another --state-dir',
-        });
-      }
-      removeDeadServer(path, temporary);
-    }
-  } finally {
-    rmSync(temporary, { force: true });
-  }
-  return {
-    release: () => {
-      if (liveServer(stateDir)?.pid === process.pid) rmSync(path, { force: true });
-    },
-  };
+  const lock = tryLock(join(stateDir, SERVER_LOCK), JSON.stringify({ pid: process.pid, startTime }), isServerAlive);
+  if (lock.owner === undefined) return lock;
+  throw new OperatingError('conflict', 'never', `taking the state folder ${stateDir}`, {
+    cause: `a server runs there already (process ${serverOf(lock.owner)?.pid})`,
+    mend: 'stop it, or start this one with another --state-dir',
+  });
 }
 
 /** Starts the keeper of this process's parts, detached: it sees this process end however it ends. */

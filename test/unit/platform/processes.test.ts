@@ -1,6 +1,6 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,7 @@ import {
   forgetPart,
   isAlive,
   keepParts,
+  liveServer,
   type Part,
   partRemains,
   processStart,
@@ -194,13 +195,15 @@ describe('one server a state folder', () => {
     for (const left of readParts(stateDir)) expect(await endPart(left)).toBe(true);
   });
 
-  test('it may be claimed again by the same process, and after a crash that left anything in the file', async () => {
+  test('it may be claimed again by the same process, and after a crash whatever its record says', async () => {
     claimServer(stateDir).release();
-    for (const text of ['', 'x', '{}', JSON.stringify({ pid: process.ppid, startTime: 'before the reboot' })]) {
-      await writeFile(join(stateDir, 'server.pid'), text);
+    const before = JSON.stringify({ pid: process.ppid, startTime: 'before the reboot' });
+    for (const [i, record] of ['x', '{}', before].entries()) {
+      await symlink(record, join(stateDir, 'server.lock', String(100 * (i + 1))));
+      expect(liveServer(stateDir)).toBeUndefined();
       claimServer(stateDir).release();
     }
-    expect(await readdir(stateDir)).toEqual([]);
+    expect(await readdir(join(stateDir, 'server.lock'))).toHaveLength(1);
   });
 });
 
