@@ -14,6 +14,15 @@ export function rankModels(models: readonly PublishedModel[]): readonly Publishe
     .sort(compareModels);
 }
 
+/**
+ * The rank that a model would have among the lower bounds of a published board: `ascending` with its own entry `own` (null: it
+ * has none), which does not count against it.
+ */
+export function rankAmong(ascending: Float64Array, own: number | null, upper: number | null): number | null {
+  if (upper === null) return null;
+  return 1 + countAbove(ascending, upper) - (own !== null && own > upper ? 1 : 0);
+}
+
 /** How many of the ascending values are strictly greater than `bound`. */
 function countAbove(ascending: Float64Array, bound: number): number {
   let low = 0;

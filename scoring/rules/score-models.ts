@@ -1,12 +1,12 @@
 import { formatRfc3339 } from '../../core/rfc3339.ts';
-import type { MetricRule, Suite, WindowRule } from '../../core/suite.ts';
+import type { MetricRule, Suite } from '../../core/suite.ts';
 import { NO_SUMS, type Sums } from './pane.ts';
 import type { ModelStatus, PublishedModel, PublishedWindow, WindowName } from './published.ts';
 import { publishedInteger } from './published.ts';
 import { rankModels } from './rank.ts';
 import { scoreMetric } from './score-metric.ts';
 import { type Scored, weightedMean } from './weighted-mean.ts';
-import { windowAt, windowSpec } from './windows.ts';
+import { type WindowBounds, type WindowSpec, windowAt, windowSpec } from './windows.ts';
 
 /** The exact sums of one model in one window at one instant: what the panes of the window add up to. */
 export interface WindowSums {
@@ -41,12 +41,18 @@ export function scoreModels(input: ScoreInput): readonly PublishedModel[] {
   return rankModels(Array.from(input.models, (model) => scoreModel(input.suite, input.atMs, model)));
 }
 
-/** One model at T, not yet ranked (rank null). */
-function scoreModel(suite: Suite, atMs: number, sums: ModelSums): PublishedModel {
+/** One model at T, not yet ranked (rank null). `boundsAt` tells which stretch of each window the sums are of. */
+export function scoreModel(
+  suite: Suite,
+  atMs: number,
+  sums: ModelSums,
+  boundsAt: (window: WindowSpec, atMs: number) => WindowBounds = windowAt,
+): PublishedModel {
   const windows: { [name in WindowName]?: PublishedWindow } = {};
   const parts: { readonly weight: number; readonly scored: Scored }[] = [];
   for (const rule of suite.windows) {
-    const window = scoreWindow(suite, atMs, rule, sums.windows.get(rule.name) ?? NO_WINDOW);
+    const bounds = boundsAt(windowSpec(rule.name), atMs);
+    const window = scoreWindow(suite, bounds, sums.windows.get(rule.name) ?? NO_WINDOW);
     windows[rule.name] = window;
     const { score, lower, upper } = window;
     if (score !== null && lower !== null && upper !== null) {
@@ -66,8 +72,7 @@ function scoreModel(suite: Suite, atMs: number, sums: ModelSums): PublishedModel
 }
 
 /** One window of one model, from its sums. */
-function scoreWindow(suite: Suite, atMs: number, rule: WindowRule, sums: WindowSums): PublishedWindow {
-  const { startMs, endMs } = windowAt(windowSpec(rule.name), atMs);
+function scoreWindow(suite: Suite, { startMs, endMs }: WindowBounds, sums: WindowSums): PublishedWindow {
   const metrics: { [metric: string]: PublishedWindow['metrics'][string] } = {};
   const missing: string[] = [];
   const parts: { readonly weight: number; readonly scored: Scored }[] = [];

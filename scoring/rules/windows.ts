@@ -35,6 +35,14 @@ export function windowAt(window: WindowSpec, atMs: number): WindowBounds {
   return { startMs: endMs - window.lengthMs, endMs };
 }
 
+/**
+ * The window that is being filled at T: the one whose last pane holds T. It ends at the next multiple of its own step after T,
+ * and the tick at that end publishes it.
+ */
+export function liveWindowAt(window: WindowSpec, atMs: number): WindowBounds {
+  return windowAt(window, atMs + window.stepMs);
+}
+
 export function within(bounds: WindowBounds, observedAtMs: number): boolean {
   return observedAtMs >= bounds.startMs && observedAtMs < bounds.endMs;
 }
