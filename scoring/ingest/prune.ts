@@ -1,7 +1,6 @@
 import type { Tx } from '../../platform/postgres.ts';
 import { RESOLUTIONS } from '../rules/pane.ts';
-import { keptFromMs } from '../rules/retention.ts';
-import { MAX_LATENESS_MS } from '../rules/watermark.ts';
+import { keptFromMs, RECORDED_BACK_MS } from '../rules/retention.ts';
 import { pruneDedup, resolutionMinutes } from './effects.sql.ts';
 import type { SuiteState } from './suite-state.sql.ts';
 
@@ -27,8 +26,8 @@ export async function prune(tx: Tx, state: SuiteState): Promise<number> {
       );
     }
   }
-  // A tick that waits for its decision keeps its rows.
-  const oldestMs = Math.min(scoredTickMs - MAX_LATENESS_MS, state.decidedTickMs ?? scoredTickMs);
+  // A tick that waits for its decision keeps its rows, and those whose composites the record will carry.
+  const oldestMs = Math.min(scoredTickMs, state.decidedTickMs ?? scoredTickMs) - RECORDED_BACK_MS;
   await tx.execute('delete from tick_reports where tenant = $1 and suite = $2 and tick_ms < $3', [
     tenant,
     suite.name,

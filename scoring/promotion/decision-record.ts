@@ -2,7 +2,13 @@ import { canonicalBytes, sha256Hex } from '../../core/canonical.ts';
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Signer } from '../../platform/signer.ts';
 import type { ReadOffsets } from '../ingest/positions.sql.ts';
-import type { Decision } from '../rules/decision.ts';
+import {
+  type Decision,
+  type RecordedAction,
+  type RecordedEvidence,
+  recordedAction,
+  recordedEvidence,
+} from '../rules/decision.ts';
 
 /** What is signed. Integers above 2^53 are strings, instants RFC 3339 with milliseconds and Z. */
 export interface DecisionRecord {
@@ -13,10 +19,9 @@ export interface DecisionRecord {
   readonly tick: string;
   /** The version promoted or demoted. */
   readonly model: string;
-  readonly action: 'promote' | 'demote';
+  readonly action: RecordedAction;
   readonly incumbentBefore: string | null;
-  /** The rule's numbers (scoring/rules/decision.ts) and the composites of the ticks that counted. */
-  readonly evidence: Decision['evidence'] & { readonly compositeByTick: { readonly [tick: string]: number } };
+  readonly evidence: RecordedEvidence;
   /** SentinelNet's word; null: a demotion asks nobody. */
   readonly policy: { readonly decisionId: string; readonly policyVersion: string; readonly evidence: string } | null;
   /** Partition → offset of the next message when the decision was made; replay decides at the same. */
@@ -46,9 +51,6 @@ export interface RecordInput {
 
 export function decisionRecord(input: RecordInput): DecisionRecord {
   const { decision } = input;
-  const composites = Object.fromEntries(
-    [...input.compositeByTick].map(([tickMs, composite]) => [formatRfc3339(tickMs), composite]),
-  );
   return {
     v: 1,
     tenant: input.tenant,
@@ -56,9 +58,9 @@ export function decisionRecord(input: RecordInput): DecisionRecord {
     suiteHash: decision.suiteHash,
     tick: decision.tick,
     model: decision.model,
-    action: decision.action === 'promotion' ? 'promote' : 'demote',
+    action: recordedAction(decision),
     incumbentBefore: input.incumbentBefore,
-    evidence: { ...decision.evidence, compositeByTick: composites },
+    evidence: recordedEvidence(decision, input.compositeByTick),
     policy: input.policy,
     offsets: input.read.offsets,
     lines: input.read.lines,

@@ -1,40 +1,16 @@
-import { formatRfc3339, parseRfc3339 } from '../../core/rfc3339.ts';
+import { formatRfc3339 } from '../../core/rfc3339.ts';
 import { appendAudit } from '../../ledger/audit/append.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { ENGINE_ACTOR } from '../context.ts';
 import type { SuiteState } from '../ingest/suite-state.sql.ts';
 import { lockSubject } from '../registry/lock-subject.ts';
+import { type FlippedTick, flippedTicks } from '../rules/review.ts';
 import { PROMOTIONS_TOPIC } from './commit-decision.ts';
-import type { DecisionRecord, SignedDecision } from './decision-record.ts';
+import type { SignedDecision } from './decision-record.ts';
 
 /** Later decisions than this many are not looked at again; late data is at most 7 days old. */
 const MAX_REVIEWED = 1000;
-
-/** A tick whose composite is now on the other side of the threshold that the decision rests on. */
-export interface FlippedTick {
-  readonly tick: string;
-  readonly was: number;
-  readonly is: number | null;
-  readonly threshold: number;
-}
-
-/**
- * Would the composites as they are now still have counted? A promotion rests on each of its ticks being at or above θ_up,
- * a demotion for low scores on each being below θ_dn; a guardrail's breach rests on counts, which a composite cannot flip.
- * Pure.
- */
-export function flippedTicks(record: DecisionRecord, now: ReadonlyMap<number, number | null>): readonly FlippedTick[] {
-  const { evidence } = record;
-  if (!('promoteAbove' in evidence) && evidence.cause === 'guardrail') return [];
-  const threshold = 'promoteAbove' in evidence ? evidence.promoteAbove : evidence.demoteBelow;
-  return Object.entries(evidence.compositeByTick).flatMap(([tick, was]) => {
-    const is = now.get(parseRfc3339(tick)!);
-    if (is === undefined) return [];
-    const holds = is !== null && (record.action === 'promote' ? is >= threshold : is < threshold);
-    return holds ? [] : [{ tick, was, is, threshold }];
-  });
-}
 
 /** Raises one decision_review for each decision that late data would have flipped. The decision itself stands. */
 export async function reviewDecisions(

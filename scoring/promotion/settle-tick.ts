@@ -7,6 +7,7 @@ import { loadPositions, type ReadOffsets, readOffsets } from '../ingest/position
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
 import { loadSuites, type SuiteRef, type SuiteState } from '../ingest/suite-state.sql.ts';
 import { decideTick, type PolicyAnswer, type TickOutcome } from '../rules/promotion.ts';
+import { MAX_RECORDED_TICKS, RECORDED_BACK_MS } from '../rules/retention.ts';
 import { commitDecision } from './commit-decision.ts';
 import { keepRuns } from './decide-ticks.ts';
 import { decisionRecord, signDecision } from './decision-record.ts';
@@ -31,8 +32,6 @@ const FIRST_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 60_000;
 /** Ticks with data that may wait behind an unanswered question; then it counts as not allowed, and decisions go on. */
 export const MAX_WAITING_TICKS = 96;
-/** Composites that a record carries, the latest counted ticks first. */
-const MAX_RECORDED_TICKS = 64;
 
 interface View {
   readonly state: SuiteState;
@@ -107,7 +106,10 @@ function answersOf(questions: readonly Question[]): ReadonlyMap<string, PolicyAn
   return known;
 }
 
-/** The composites of the counted ticks: the last `run` ones that hold a report of the model. */
+/**
+ * The composites of the counted ticks: the last `run` ones that hold a report of the model. How far they may reach back is
+ * bounded by event time, so that it does not hang on when old rows were deleted last.
+ */
 async function loadComposites(
   tx: Tx,
   state: SuiteState,
@@ -117,9 +119,17 @@ async function loadComposites(
 ): Promise<ReadonlyMap<number, number>> {
   const rows = await tx.query<{ tick_ms: bigint; composite: number }>(
     `select s.tick_ms, s.composite from scores s join tick_reports r using (tenant, suite, model, tick_ms)
-     where s.tenant = $1 and s.suite = $2 and s.suite_hash = $3 and s.model = $4 and s.tick_ms <= $5 and s.composite is not null
-     order by s.tick_ms desc limit $6`,
-    [state.tenant, state.suite.name, state.suite.hash, model, tickMs, Math.min(Math.max(run, 1), MAX_RECORDED_TICKS)],
+     where s.tenant = $1 and s.suite = $2 and s.suite_hash = $3 and s.model = $4 and s.tick_ms between $5 and $6 and s.composite is not null
+     order by s.tick_ms desc limit $7`,
+    [
+      state.tenant,
+      state.suite.name,
+      state.suite.hash,
+      model,
+      tickMs - RECORDED_BACK_MS,
+      tickMs,
+      Math.min(Math.max(run, 1), MAX_RECORDED_TICKS),
+    ],
   );
   return new Map(rows.map((row) => [Number(row.tick_ms), row.composite]));
 }

@@ -66,6 +66,21 @@ export interface WindowEvidence {
   readonly score: number | null;
 }
 
+/** The rule's numbers and the composites of the ticks that counted, by RFC 3339 tick. */
+export type RecordedEvidence = Decision['evidence'] & { readonly compositeByTick: { readonly [tick: string]: number } };
+
+export type RecordedAction = 'promote' | 'demote';
+
+export function recordedAction(decision: Decision): RecordedAction {
+  return decision.action === 'promotion' ? 'promote' : 'demote';
+}
+
+/** A decision's evidence as its record carries it, online and in a backtest. */
+export function recordedEvidence(decision: Decision, compositeByTick: ReadonlyMap<number, number>): RecordedEvidence {
+  const composites = Array.from(compositeByTick, ([tickMs, composite]) => [formatRfc3339(tickMs), composite] as const);
+  return { ...decision.evidence, compositeByTick: Object.fromEntries(composites) };
+}
+
 export function promotionDecision(
   suite: Suite,
   rule: PromotionRule,

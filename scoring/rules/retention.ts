@@ -18,3 +18,8 @@ export const KEEP_MS: Readonly<Record<Resolution, number>> = {
 export function keptFromMs(resolution: Resolution, watermarkMs: number): number {
   return watermarkMs - KEEP_MS[resolution] - RESOLUTION_MS[resolution] + 1;
 }
+
+/** Composites of counted ticks that a decision's record carries, the latest first. */
+export const MAX_RECORDED_TICKS = 64;
+/** How far they reach back behind the decided tick: as far as late data does. */
+export const RECORDED_BACK_MS = 7 * DAY_MS;

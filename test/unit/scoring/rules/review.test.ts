@@ -1,15 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import type { DecisionRecord } from '../../../../scoring/promotion/decision-record.ts';
-import { flippedTicks } from '../../../../scoring/promotion/review-decisions.ts';
+import { type Decided, flippedTicks } from '../../../../scoring/rules/review.ts';
 
 const TICKS = ['2026-01-05T09:01:00.000Z', '2026-01-05T09:02:00.000Z'] as const;
 const at = (i: 0 | 1) => Date.parse(TICKS[i]);
 
-function record(action: 'promote' | 'demote', extra: object): DecisionRecord {
+function record(action: 'promote' | 'demote', extra: object): Decided {
   return {
     action,
     evidence: { compositeByTick: { [TICKS[0]]: 0.5, [TICKS[1]]: 0.5 }, ...extra },
-  } as unknown as DecisionRecord;
+  } as unknown as Decided;
 }
 
 describe('late data would have flipped', () => {
