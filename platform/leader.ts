@@ -3,8 +3,19 @@ import type { Clock } from './clock.ts';
 import { clientConfig } from './pg-client.ts';
 import { isDatabaseAway } from './postgres.ts';
 
-/** Any constant: the advisory lock that nominates the one process that leads. */
-const LEADER_LOCK = 0x6d65726974;
+/**
+ * What is led: the sequencer of the audit trail, the report consumer, the engine of bookings (planner, saga, retrains), and the sweeps. One
+ * process may hold all seats, or several of different roles one each.
+ */
+export type Seat = 'audit' | 'ingest' | 'engine' | 'reconciler';
+
+/** Any constants: the advisory lock that nominates the one process that leads. */
+const LEADER_LOCKS: Readonly<Record<Seat, number>> = {
+  audit: 0x6d65726975,
+  ingest: 0x6d65726976,
+  engine: 0x6d65726974,
+  reconciler: 0x6d65726977,
+};
 const RETRY_MS = 500;
 const LOCK_TIMEOUT_MS = 5_000;
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 5_000;
@@ -23,12 +34,13 @@ export interface Leadership {
 }
 
 /**
- * Waits until this process is nominated (a session advisory lock on its own connection), then mints the next epoch in a bounded
+ * Waits until this process is nominated for the seat (a session advisory lock on its own connection), then mints the next epoch in a bounded
  * transaction. The lock only nominates; the epoch row decides, so a frozen leader that wakes up changes nothing.
  * undefined: `signal` came first. Throws what waiting does not mend (a refused password, a table that is not there).
  */
 export async function lead(
   engineUrl: string,
+  seat: Seat,
   holder: string,
   clock: Clock,
   signal: AbortSignal,
@@ -47,15 +59,15 @@ export async function lead(
       await client.connect();
       await client.query(ASK_AFTER_PEER);
       const locked =
-        (await client.query<{ ok: boolean }>('select pg_try_advisory_lock($1) as ok', [LEADER_LOCK])).rows[0]?.ok ===
-        true;
+        (await client.query<{ ok: boolean }>('select pg_try_advisory_lock($1) as ok', [LEADER_LOCKS[seat]])).rows[0]
+          ?.ok === true;
       if (locked) {
         const minted = await client.query<{ epoch: bigint }>(
-          "update leader_epochs set epoch = epoch + 1, holder = $1 where name = 'engine' returning epoch",
-          [holder],
+          "update leader_epochs set epoch = nextval('leader_epoch_numbers'), holder = $1 where name = $2 returning epoch",
+          [holder, seat],
         );
         const epoch = minted.rows[0]?.epoch;
-        if (epoch === undefined) throw new Error('the table leader_epochs has no row named engine: run the migrations');
+        if (epoch === undefined) throw new Error('the table leader_epochs has no row of this seat: run the migrations');
         return { epoch, lost: lost.signal, resign: () => client.end() };
       }
       await client.end();

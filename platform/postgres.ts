@@ -206,8 +206,8 @@ export function openDatabase(options: DatabaseOptions): Database {
   };
 }
 
-/** Holds the epoch's row until the transaction ends, so that nobody can be made leader in the middle of it. */
+/** Holds the row of the epoch's seat until the transaction ends, so that nobody can be made leader in the middle of it. */
 async function requireEpoch(tx: Tx, epoch: bigint): Promise<void> {
-  const rows = await tx.query("select 1 from leader_epochs where name = 'engine' and epoch = $1 for share", [epoch]);
+  const rows = await tx.query('select 1 from leader_epochs where epoch = $1 for share', [epoch]);
   if (rows.length === 0) throw new StaleLeader(`epoch ${epoch} is not the current one`);
 }

@@ -1,5 +1,5 @@
 import type { Clock } from '../../platform/clock.ts';
-import { lead } from '../../platform/leader.ts';
+import { lead, type Seat } from '../../platform/leader.ts';
 import { listen } from '../../platform/listener.ts';
 import { StaleLeader } from '../../platform/postgres.ts';
 import type { Log, SagaContext } from '../../scheduler/apply/context.ts';
@@ -22,20 +22,31 @@ export interface EngineOptions {
   readonly holder: string;
   readonly clock: Clock;
   readonly log: Log;
-  readonly loops: readonly LeaderLoop[];
-  /** Told each time this process starts or stops to lead. */
-  readonly onLead: (epoch: bigint | undefined) => void;
+  /** What this process runs where it leads; a seat that is absent is left to others. */
+  readonly seats: ReadonlyMap<Seat, readonly LeaderLoop[]>;
+  /** Told each time this process starts or stops to lead a seat. */
+  readonly onLead: (seat: Seat, leads: boolean) => void;
 }
 
-/** Leads whenever it is nominated, until `signal`: all loops run together under one epoch; when one ends, all end, and it is nominated anew. */
+/** Stands for each of its seats, until `signal`: a seat's loops run together under one epoch. */
 export async function runEngine(options: EngineOptions, signal: AbortSignal): Promise<void> {
-  const { engineUrl, holder, clock, log, loops, onLead } = options;
+  await Promise.all(Array.from(options.seats, ([seat, loops]) => runSeat(options, seat, loops, signal)));
+}
+
+/** Leads whenever it is nominated: when one of the seat's loops ends, all end, and it is nominated anew. */
+async function runSeat(
+  options: EngineOptions,
+  seat: Seat,
+  loops: readonly LeaderLoop[],
+  signal: AbortSignal,
+): Promise<void> {
+  const { engineUrl, holder, clock, log, onLead } = options;
   while (!signal.aborted) {
-    const leadership = await lead(engineUrl, holder, clock, signal);
+    const leadership = await lead(engineUrl, seat, holder, clock, signal);
     if (leadership === undefined) return;
     const { epoch } = leadership;
-    log.info({ epoch: String(epoch) }, 'leading');
-    onLead(epoch);
+    log.info({ seat, epoch: String(epoch) }, 'leading');
+    onLead(seat, true);
     const stop = new AbortController();
     const until = AbortSignal.any([signal, leadership.lost, stop.signal]);
     await Promise.all(
@@ -55,7 +66,7 @@ export async function runEngine(options: EngineOptions, signal: AbortSignal): Pr
         }
       }),
     );
-    onLead(undefined);
+    onLead(seat, false);
     await leadership.resign().catch(() => {});
     if (!signal.aborted) await clock.sleep(REST_MS, signal);
   }

@@ -1,5 +1,6 @@
 import { TRANSITIONS } from '../../core/booking.ts';
 import type { SequencerWatch } from '../../ledger/audit/sequencer.ts';
+import type { Seat } from '../../platform/leader.ts';
 import type { Metrics } from '../../platform/metrics.ts';
 import type { Log, SagaMetrics } from '../../scheduler/apply/context.ts';
 import type { ScoringMetrics } from '../../scoring/context.ts';
@@ -15,18 +16,20 @@ export interface ServerMetrics {
   readonly saga: SagaMetrics;
   readonly scoring: ScoringMetrics;
   sequencer(log: Log): SequencerWatch;
-  leading(leads: boolean): void;
+  leading(seat: Seat, leads: boolean): void;
 }
 
 /** Every metric of the server, under its Prometheus name. */
 export function serverMetrics(metrics: Metrics): ServerMetrics {
-  const leader = metrics.gauge('merit_leader', '1 where this process leads', {});
+  const leader = metrics.gauge('merit_leader', '1 where this process leads', {
+    seat: ['audit', 'ingest', 'engine', 'reconciler'],
+  });
   return {
     http: httpMetrics(metrics),
     saga: sagaMetrics(metrics),
     scoring: scoringMetrics(metrics),
     sequencer: sequencerWatch(metrics),
-    leading: (leads) => leader({}, leads ? 1 : 0),
+    leading: (seat, leads) => leader({ seat }, leads ? 1 : 0),
   };
 }
 

@@ -2,6 +2,7 @@ import { trailAgeMs } from '../../ledger/audit/sequencer.ts';
 import type { PeerHttp } from '../../peers/peer-call.ts';
 import { POLICY_VERSION_PATH } from '../../peers/sentinelnet/wire.ts';
 import type { Clock } from '../../platform/clock.ts';
+import type { Seat } from '../../platform/leader.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import type { Database } from '../../platform/postgres.ts';
 import { MAX_UNSEALED_MS } from '../../scheduler/apply/limits.ts';
@@ -14,7 +15,8 @@ export interface ReadinessOptions {
   readonly db: Database;
   readonly store: ObjectStore;
   readonly clock: Clock;
-  readonly leads: () => boolean;
+  /** The seats that this process leads. */
+  readonly leads: () => ReadonlySet<Seat>;
   readonly sentinelNet: PeerHttp;
   readonly finance: PeerHttp;
 }
@@ -43,10 +45,13 @@ export function readiness(options: ReadinessOptions): () => Promise<readonly Par
       'wait for the nomination, or look which process leads',
       async () => {
         const rows = await db.asEngine((tx) =>
-          tx.query<{ holder: string | null }>("select holder from leader_epochs where name = 'engine'"),
+          tx.query<{ name: Seat; holder: string | null }>('select name, holder from leader_epochs order by name'),
         );
-        if (!leads() && (rows[0]?.holder ?? null) === null) throw new Error('no process leads');
-        return leads() ? 'leads' : `stands by; ${rows[0]?.holder} leads`;
+        const vacant = rows.filter((row) => row.holder === null && !leads().has(row.name));
+        if (vacant.length > 0) throw new Error(`no process leads ${vacant.map((row) => row.name).join(', ')}`);
+        return rows
+          .map(({ name, holder }) => (leads().has(name) ? `leads ${name}` : `${holder} leads ${name}`))
+          .join('; ');
       },
     ],
     ['object-store', 'check the folder and the disk', async () => store.head('readyz').then(() => 'reachable')],

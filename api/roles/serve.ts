@@ -7,6 +7,7 @@ import { sentinelNet as sentinelClient } from '../../peers/sentinelnet/client.ts
 import type { Clock } from '../../platform/clock.ts';
 import type { ServerConfig } from '../../platform/config.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
+import type { Seat } from '../../platform/leader.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openDatabase } from '../../platform/postgres.ts';
@@ -107,43 +108,35 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       metrics: metrics.scoring,
       log,
     });
-    const loops: readonly LeaderLoop[] = [
-      {
-        name: 'sequencer',
-        run: (epoch, signal) =>
-          runSequencer(
-            {
-              db,
-              epoch,
-              signer,
-              clock,
-              checkpointEveryMs: config.intervals.checkpointMs,
-              watch: metrics.sequencer(log),
-            },
-            signal,
-          ),
-      },
-      ...(config.roles.has('allocator') ? [allocatorLoop(saga, options.engineUrl)] : []),
-      ...(config.roles.has('reconciler') ? [reconcilerLoop(saga)] : []),
-      ...(config.roles.has('ingest')
-        ? [{ name: 'consumer', run: (epoch: bigint, signal: AbortSignal) => runConsumer(scoring(epoch), signal) }]
-        : []),
-      ...(config.roles.has('allocator')
-        ? [{ name: 'retrains', run: (epoch: bigint, signal: AbortSignal) => runRetrains(scoring(epoch), signal) }]
-        : []),
-    ];
+    const seats = new Map<Seat, readonly LeaderLoop[]>();
+    if (config.roles.has('allocator')) {
+      const retrains = (epoch: bigint, signal: AbortSignal) => runRetrains(scoring(epoch), signal);
+      seats.set('engine', [allocatorLoop(saga, options.engineUrl), { name: 'retrains', run: retrains }]);
+    }
+    if (config.roles.has('reconciler')) seats.set('reconciler', [reconcilerLoop(saga)]);
+    if (config.roles.has('ingest')) {
+      const consumer = (epoch: bigint, signal: AbortSignal) => runConsumer(scoring(epoch), signal);
+      seats.set('ingest', [{ name: 'consumer', run: consumer }]);
+    }
+    // Whoever writes events stands ready to seal them.
+    if (seats.size > 0) {
+      const { checkpointMs } = config.intervals;
+      const sealing = { db, signer, clock, checkpointEveryMs: checkpointMs, watch: metrics.sequencer(log) };
+      seats.set('audit', [{ name: 'sequencer', run: (epoch, signal) => runSequencer({ ...sealing, epoch }, signal) }]);
+    }
     const stopEngine = new AbortController();
-    let epoch: bigint | undefined;
+    const led = new Set<Seat>();
     const engine = runEngine(
       {
         engineUrl: options.engineUrl,
         holder: `${hostname()}/${process.pid}`,
         clock,
         log,
-        loops,
-        onLead: (next) => {
-          epoch = next;
-          metrics.leading(next !== undefined);
+        seats,
+        onLead: (seat, leads) => {
+          if (leads) led.add(seat);
+          else led.delete(seat);
+          metrics.leading(seat, leads);
         },
       },
       stopEngine.signal,
@@ -173,7 +166,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
           db,
           store,
           clock,
-          leads: () => epoch !== undefined,
+          leads: () => led,
           sentinelNet: options.sentinelNet,
           finance: options.finance,
         }),
