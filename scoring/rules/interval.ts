@@ -12,11 +12,11 @@ export function intervalOf(rule: MetricRule, sums: Sums): Interval {
   const { statistic, factor } = rule;
   if (statistic.kind === 'binary') return wilson(meanOf(sums, factor), Number(sums.weight));
   if (statistic.kind === 'quantile') return sketchInterval(sums, statistic.p, factor);
-  return studentInterval(sums, factor);
+  return student(meanOf(sums, factor), varianceOf(sums, factor), sums.n, Number(sums.weight));
 }
 
 /** Wilson's score interval of a rate over N trials, on (Σwx, Σw). Source: Wilson, JASA 22 (1927). */
-function wilson(rate: number, trials: number): { readonly low: number; readonly high: number } {
+export function wilson(rate: number, trials: number): { readonly low: number; readonly high: number } {
   const z2 = Z95 * Z95;
   const denominator = 1 + z2 / trials;
   const centre = (rate + z2 / (2 * trials)) / denominator;
@@ -25,11 +25,9 @@ function wilson(rate: number, trials: number): { readonly low: number; readonly 
 }
 
 /** mean ± t₀.₉₇₅(n−1)·√(variance/Σw). */
-function studentInterval(sums: Sums, factor: number): Interval {
-  const variance = varianceOf(sums, factor);
+export function student(mean: number, variance: number | null, n: number, weight: number): Interval {
   if (variance === null) return undefined;
-  const mean = meanOf(sums, factor);
-  const half = t975(sums.n - 1) * Math.sqrt(variance / Number(sums.weight));
+  const half = t975(n - 1) * Math.sqrt(variance / weight);
   return { low: mean - half, high: mean + half };
 }
 

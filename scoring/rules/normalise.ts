@@ -18,10 +18,28 @@ function anchored(map: MetricMap & { readonly kind: 'anchors' }, x: number): num
 
 /** ½(1 + z/(1+|z|)) of the robust z against the frozen cohort. */
 function robust(map: MetricMap & { readonly kind: 'cohort' }, x: number, sign: 1 | -1): number {
-  const deviation = map.mad !== 0 ? MAD_FACTOR * map.mad : MEAN_AD_FACTOR * map.meanAd;
+  const deviation = deviationOf(map);
   const z = deviation === 0 ? 0 : clamp((x - map.median) / deviation, -Z_CLIP, Z_CLIP);
   const signed = sign * z;
   return 0.5 * (1 + signed / (1 + Math.abs(signed)));
+}
+
+/**
+ * The value of the metric whose s this is; null at the ends of the map, which every value beyond them shares: the anchors, or ±6
+ * of the robust z. `margin`: s this close to an end counts as the end.
+ */
+export function denormalise(rule: MetricRule, s: number, margin: number): number | null {
+  const { map } = rule;
+  const clip = map.kind === 'anchors' ? 0 : 0.5 - (0.5 * Z_CLIP) / (1 + Z_CLIP);
+  if (!(s > clip + margin && s < 1 - clip - margin)) return null;
+  if (map.kind === 'anchors') return map.floor + s * (map.ceil - map.floor);
+  const deviation = deviationOf(map);
+  const signed = rule.direction === 'lower' ? 1 - 2 * s : 2 * s - 1;
+  return deviation === 0 ? null : map.median + (signed / (1 - Math.abs(signed))) * deviation;
+}
+
+function deviationOf(map: MetricMap & { readonly kind: 'cohort' }): number {
+  return map.mad !== 0 ? MAD_FACTOR * map.mad : MEAN_AD_FACTOR * map.meanAd;
 }
 
 /** s̃ = (n·s + κ·μ₀)/(n + κ). */
