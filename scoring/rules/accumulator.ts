@@ -1,9 +1,12 @@
 import type { MetricContribution } from './contribution.ts';
 import type { Bucket, Sums } from './pane.ts';
 
+/** What a report's value of a metric adds. */
+export type Quantised = Pick<MetricContribution, 'q' | 'wq' | 'wq2' | 'bucket'>;
+
 /**
  * Grows exact sums report by report or pane by pane. All operations are commutative and associative on exact integers,
- * so order, sharding and batch size cannot change one bit of toSums().
+ * so order, sharding and batch size cannot change one bit of toSums(). What was added can be taken away again.
  */
 export class Accumulator {
   #n = 0;
@@ -12,7 +15,10 @@ export class Accumulator {
   #sumWq2 = 0n;
   #min = 0;
   #max = 0;
-  readonly #buckets = new Map<number, number>();
+  /** The only bucket while there is but one: most panes hold few reports, and a Map takes more than all else here. */
+  #bucket = 0;
+  #bucketCount = 0;
+  #buckets: Map<number, number> | undefined;
 
   static from(sums: Sums): Accumulator {
     const accumulator = new Accumulator();
@@ -20,15 +26,27 @@ export class Accumulator {
     return accumulator;
   }
 
+  get n(): number {
+    return this.#n;
+  }
+
+  get min(): number {
+    return this.#min;
+  }
+
+  get max(): number {
+    return this.#max;
+  }
+
   /** One report's value of this metric. */
-  add(metric: MetricContribution, w: bigint): void {
+  add(metric: Quantised, w: bigint): void {
     const { q, bucket } = metric;
     this.#extend(q, q);
     this.#n++;
     this.#weight += w;
     this.#sumWq += metric.wq;
     this.#sumWq2 += metric.wq2;
-    this.#buckets.set(bucket, (this.#buckets.get(bucket) ?? 0) + 1);
+    this.#count(bucket, 1);
   }
 
   /** One report in a row of ANY_METRIC. */
@@ -44,12 +62,89 @@ export class Accumulator {
     this.#weight += sums.weight;
     this.#sumWq += sums.sumWq;
     this.#sumWq2 += sums.sumWq2;
-    for (const [index, count] of sums.buckets) this.#buckets.set(index, (this.#buckets.get(index) ?? 0) + count);
+    for (const [index, count] of sums.buckets) this.#count(index, count);
+  }
+
+  /** As merge, without the way through sorted buckets. */
+  absorb(other: Accumulator): void {
+    if (other.#n === 0) return;
+    this.#extend(other.#min, other.#max);
+    this.#n += other.#n;
+    this.#weight += other.#weight;
+    this.#sumWq += other.#sumWq;
+    this.#sumWq2 += other.#sumWq2;
+    this.#countAll(other, 1);
+  }
+
+  /**
+   * Takes away what was absorbed before: sums and counts by subtraction. No subtraction gives min and max back: true
+   * where they may have gone with it, and must be set again from what remains.
+   */
+  evict(other: Accumulator): boolean {
+    if (other.#n === 0) return false;
+    this.#n -= other.#n;
+    this.#weight -= other.#weight;
+    this.#sumWq -= other.#sumWq;
+    this.#sumWq2 -= other.#sumWq2;
+    this.#countAll(other, -1);
+    return this.#lostExtreme(other.#min, other.#max);
+  }
+
+  /** As evict, of one report's value. */
+  remove(metric: Quantised, w: bigint): boolean {
+    const { q, bucket } = metric;
+    this.#n--;
+    this.#weight -= w;
+    this.#sumWq -= metric.wq;
+    this.#sumWq2 -= metric.wq2;
+    this.#count(bucket, -1);
+    return this.#lostExtreme(q, q);
+  }
+
+  /** The counterpart of count. */
+  uncount(w: bigint): void {
+    this.#n--;
+    this.#weight -= w;
+  }
+
+  setExtremes(min: number, max: number): void {
+    this.#min = min;
+    this.#max = max;
+  }
+
+  #lostExtreme(min: number, max: number): boolean {
+    if (this.#n === 0) {
+      this.setExtremes(0, 0);
+      return false;
+    }
+    return min <= this.#min || max >= this.#max;
   }
 
   #extend(min: number, max: number): void {
     this.#min = this.#n === 0 ? min : Math.min(this.#min, min);
     this.#max = this.#n === 0 ? max : Math.max(this.#max, max);
+  }
+
+  #count(index: number, count: number): void {
+    if (this.#buckets === undefined) {
+      if (this.#bucketCount === 0 || this.#bucket === index) {
+        this.#bucket = index;
+        this.#bucketCount += count;
+        return;
+      }
+      this.#buckets = new Map([[this.#bucket, this.#bucketCount]]);
+    }
+    const total = (this.#buckets.get(index) ?? 0) + count;
+    if (total === 0) this.#buckets.delete(index);
+    else this.#buckets.set(index, total);
+  }
+
+  #countAll(other: Accumulator, sign: 1 | -1): void {
+    if (other.#buckets === undefined) {
+      if (other.#bucketCount > 0) this.#count(other.#bucket, sign * other.#bucketCount);
+      return;
+    }
+    for (const [index, count] of other.#buckets) this.#count(index, sign * count);
   }
 
   toSums(): Sums {
@@ -60,45 +155,18 @@ export class Accumulator {
       sumWq2: this.#sumWq2,
       min: this.#min,
       max: this.#max,
-      buckets: sortedBuckets(this.#buckets),
+      buckets: this.#sortedBuckets(),
     };
   }
-}
 
-function sortedBuckets(buckets: ReadonlyMap<number, number>): Bucket[] {
-  const list: Bucket[] = [];
-  for (const [index, count] of buckets) if (count !== 0) list.push([index, count]);
-  return list.sort((a, b) => a[0] - b[0]);
+  #sortedBuckets(): Bucket[] {
+    if (this.#buckets === undefined) return this.#bucketCount === 0 ? [] : [[this.#bucket, this.#bucketCount]];
+    return Array.from(this.#buckets).sort((a, b) => a[0] - b[0]);
+  }
 }
 
 export function mergeSums(parts: Iterable<Sums>): Sums {
   const accumulator = new Accumulator();
   for (const part of parts) accumulator.merge(part);
   return accumulator.toSums();
-}
-
-/**
- * `total` without `evicted`: sums and counts by subtraction, min and max merged again from what remains, since no
- * subtraction can give those back. `remaining` are the panes that `total` still covers.
- */
-export function evictSums(total: Sums, evicted: Sums, remaining: Iterable<Sums>): Sums {
-  const buckets = new Map<number, number>(total.buckets);
-  for (const [index, count] of evicted.buckets) buckets.set(index, (buckets.get(index) ?? 0) - count);
-  let min = Number.POSITIVE_INFINITY;
-  let max = Number.NEGATIVE_INFINITY;
-  for (const part of remaining) {
-    if (part.n === 0) continue;
-    min = Math.min(min, part.min);
-    max = Math.max(max, part.max);
-  }
-  const n = total.n - evicted.n;
-  return {
-    n,
-    weight: total.weight - evicted.weight,
-    sumWq: total.sumWq - evicted.sumWq,
-    sumWq2: total.sumWq2 - evicted.sumWq2,
-    min: n === 0 ? 0 : min,
-    max: n === 0 ? 0 : max,
-    buckets: sortedBuckets(buckets),
-  };
 }

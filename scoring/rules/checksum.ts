@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { canonicalText } from '../../core/canonical.ts';
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Suite } from '../../core/suite.ts';
-import type { PublishedModel, WindowName } from './published.ts';
+import type { PublishedMetric, PublishedModel, PublishedWindow, WindowName } from './published.ts';
 
 /**
  * The replay proof's rows of one model at one tick (or T offline): the composite, each window, each metric of the suite in
@@ -10,18 +10,37 @@ import type { PublishedModel, WindowName } from './published.ts';
  * No revision and no emission time: re-emission with equal values gives equal rows.
  */
 export function checksumRows(suite: Suite, atMs: number, model: PublishedModel): string[] {
-  const head = [suite.name, suite.hash, model.model];
-  const row = (...rest: (string | number | null)[]) => canonicalText([...head, ...rest]);
-  const rows = [row(null, formatRfc3339(atMs), null, null, null, model.composite, model.lower, model.upper)];
+  const rows = [compositeRow(suite, atMs, model)];
   for (const { name } of suite.windows) {
     const window = model.windows[name satisfies WindowName];
-    if (window === undefined) continue;
-    rows.push(row(name, window.end, null, window.n, window.weight, window.score, window.lower, window.upper));
-    for (const [metric, value] of Object.entries(window.metrics)) {
-      rows.push(row(name, window.end, metric, value.n, value.weight, value.score, value.lower, value.upper));
-    }
+    if (window !== undefined) rows.push(...windowRows(suite, model.model, name, window));
   }
   return rows;
+}
+
+/** The row of a model's composite at a tick. */
+export function compositeRow(suite: Suite, atMs: number, model: PublishedModel): string {
+  const { composite, lower, upper } = model;
+  return rowText(suite, model.model, null, formatRfc3339(atMs), [null, null, null, composite, lower, upper]);
+}
+
+/** The rows of one window of a model; ticks that share the window share them. */
+export function windowRows(suite: Suite, model: string, name: WindowName, window: PublishedWindow): string[] {
+  const row = (metric: string | null, value: PublishedWindow | PublishedMetric) => {
+    const { n, weight, score, lower, upper } = value;
+    return rowText(suite, model, name, window.end, [metric, n, weight, score, lower, upper]);
+  };
+  return [row(null, window), ...Object.entries(window.metrics).map(([metric, value]) => row(metric, value))];
+}
+
+function rowText(
+  suite: Suite,
+  model: string,
+  window: WindowName | null,
+  end: string,
+  rest: readonly (string | number | null)[],
+): string {
+  return canonicalText([suite.name, suite.hash, model, window, end, ...rest]);
 }
 
 /** SHA-256 of the rows' texts sorted bytewise, identical rows once, joined by "\n"; lower-case hex. Rows are ASCII. */

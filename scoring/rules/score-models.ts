@@ -1,5 +1,5 @@
 import { formatRfc3339 } from '../../core/rfc3339.ts';
-import type { MetricRule, Suite } from '../../core/suite.ts';
+import type { MetricRule, Suite, WindowRule } from '../../core/suite.ts';
 import { NO_SUMS, type Sums } from './pane.ts';
 import type { ModelStatus, PublishedModel, PublishedWindow, WindowName } from './published.ts';
 import { publishedInteger } from './published.ts';
@@ -48,11 +48,17 @@ export function scoreModel(
   sums: ModelSums,
   boundsAt: (window: WindowSpec, atMs: number) => WindowBounds = windowAt,
 ): PublishedModel {
+  return modelOf(suite, sums.model, ({ name }) =>
+    scoreWindow(suite, boundsAt(windowSpec(name), atMs), sums.windows.get(name) ?? NO_WINDOW),
+  );
+}
+
+/** A model from its windows, each as scoreWindow gives it; not yet ranked. */
+export function modelOf(suite: Suite, model: string, windowOf: (rule: WindowRule) => PublishedWindow): PublishedModel {
   const windows: { [name in WindowName]?: PublishedWindow } = {};
   const parts: { readonly weight: number; readonly scored: Scored }[] = [];
   for (const rule of suite.windows) {
-    const bounds = boundsAt(windowSpec(rule.name), atMs);
-    const window = scoreWindow(suite, bounds, sums.windows.get(rule.name) ?? NO_WINDOW);
+    const window = windowOf(rule);
     windows[rule.name] = window;
     const { score, lower, upper } = window;
     if (score !== null && lower !== null && upper !== null) {
@@ -61,7 +67,7 @@ export function scoreModel(
   }
   const composite = weightedMean(parts);
   return {
-    model: sums.model,
+    model,
     rank: null,
     status: composite === null ? statusWithoutComposite(suite, Object.values(windows)) : 'ranked',
     composite: composite?.score ?? null,
@@ -72,7 +78,7 @@ export function scoreModel(
 }
 
 /** One window of one model, from its sums. */
-function scoreWindow(suite: Suite, { startMs, endMs }: WindowBounds, sums: WindowSums): PublishedWindow {
+export function scoreWindow(suite: Suite, { startMs, endMs }: WindowBounds, sums: WindowSums): PublishedWindow {
   const metrics: { [metric: string]: PublishedWindow['metrics'][string] } = {};
   const missing: string[] = [];
   const parts: { readonly weight: number; readonly scored: Scored }[] = [];

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Accumulator, evictSums, mergeSums } from '../../../../scoring/rules/accumulator.ts';
-import { NO_SUMS, type Sums } from '../../../../scoring/rules/pane.ts';
+import { Accumulator, mergeSums, type Quantised } from '../../../../scoring/rules/accumulator.ts';
+import type { Sums } from '../../../../scoring/rules/pane.ts';
 import { bucketOf } from '../../../../scoring/rules/sketch.ts';
 import { varianceOf } from '../../../../scoring/rules/statistics.ts';
 
@@ -15,13 +15,19 @@ const value = fc.record({
   w: fc.integer({ min: 1, max: 2 ** 20 }),
 });
 
-function sumsOf(values: readonly Value[]): Sums {
+function quantised({ q, w }: Value): Quantised {
+  const wq = BigInt(w) * BigInt(q);
+  return { q, wq, wq2: wq * BigInt(q), bucket: bucketOf(q) };
+}
+
+function accumulated(values: readonly Value[]): Accumulator {
   const accumulator = new Accumulator();
-  for (const { q, w } of values) {
-    const wq = BigInt(w) * BigInt(q);
-    accumulator.add({ rule: undefined as never, x: 0, q, wq, wq2: wq * BigInt(q), bucket: bucketOf(q) }, BigInt(w));
-  }
-  return accumulator.toSums();
+  for (const one of values) accumulator.add(quantised(one), BigInt(one.w));
+  return accumulator;
+}
+
+function sumsOf(values: readonly Value[]): Sums {
+  return accumulated(values).toSums();
 }
 
 describe('exact sums', () => {
@@ -42,11 +48,18 @@ describe('exact sums', () => {
     );
   });
 
-  test('evicting a pane leaves what the remaining panes add up to, min and max included', () => {
+  test('what is evicted leaves what remains, pane by pane or report by report, min and max included or told to be lost', () => {
+    const extremes = fc.array(value, { maxLength: 30 });
     fc.assert(
-      fc.property(fc.array(value, { maxLength: 30 }), fc.array(value, { maxLength: 30 }), (gone, kept) => {
+      fc.property(extremes, extremes, fc.boolean(), (gone, kept, byReport) => {
+        const window = accumulated([]);
+        for (const part of [gone, kept]) window.absorb(accumulated(part));
+        const lost = byReport
+          ? gone.map((one) => window.remove(quantised(one), BigInt(one.w))).includes(true)
+          : window.evict(accumulated(gone));
         const remaining = sumsOf(kept);
-        expect(evictSums(sumsOf([...gone, ...kept]), sumsOf(gone), [NO_SUMS, remaining])).toEqual(remaining);
+        if (lost) window.setExtremes(remaining.min, remaining.max);
+        expect(window.toSums()).toEqual(remaining);
       }),
     );
   });
