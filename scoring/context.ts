@@ -60,6 +60,8 @@ export interface ScoringContext {
   readonly eventLog: EventLog;
   readonly signer: Signer;
   readonly policy: PromotionPolicy;
+  /** May two versions of a suite be kept side by side here? Where not, rollouts that run are rolled back. */
+  readonly rollouts: boolean;
   readonly metrics: ScoringMetrics;
   readonly log: ScoringLog;
 }

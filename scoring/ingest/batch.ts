@@ -42,7 +42,7 @@ export interface SuiteDedupEntry extends DedupEntry {
   readonly suite: string;
 }
 
-/** What the lines of one flush do to one suite. */
+/** What the lines of one flush do to one version of a suite. */
 export class SuiteBatch {
   state: SuiteState;
   /** As the transaction found it. */
@@ -56,6 +56,9 @@ export class SuiteBatch {
   /** Published ticks that late reports touch. */
   rescore: { fromMs: number; toMs: number } | undefined;
   touched = false;
+  /** Of a version beside the active one: accepted reports that it refuses, and those it would take that the active one sets aside. */
+  refused = 0;
+  missed = 0;
   readonly #evidence = new Map<string, EvidenceRow>();
 
   constructor(
@@ -84,13 +87,23 @@ export class SuiteBatch {
     logAppendMs: number,
   ): { late: boolean; final: boolean } {
     this.touched = true;
-    const { suite } = this.state;
     const late = isTooLate(contribution.observedAtMs, this.state.watermarkMs);
     this.#advance(contribution.observedAtMs, partition, appendedAtMs, logAppendMs);
     if (!late) this.#count(contribution);
-    const { watermarkMs, scoredTickMs } = this.state;
-    const final = watermarkMs !== null && scoredTickMs !== null && tickAt(watermarkMs, suite.tickMs) > scoredTickMs;
-    return { late, final };
+    return { late, final: this.#isFinal() };
+  }
+
+  /** An accepted report that this version refuses: event time is the suite's and goes on, nothing is counted. */
+  pass(observedAtMs: number, partition: number, appendedAtMs: number, logAppendMs: number): { final: boolean } {
+    this.touched = true;
+    this.refused++;
+    this.#advance(observedAtMs, partition, appendedAtMs, logAppendMs);
+    return { final: this.#isFinal() };
+  }
+
+  #isFinal(): boolean {
+    const { suite, watermarkMs, scoredTickMs } = this.state;
+    return watermarkMs !== null && scoredTickMs !== null && tickAt(watermarkMs, suite.tickMs) > scoredTickMs;
   }
 
   #advance(observedAtMs: number, partition: number, appendedAtMs: number, logAppendMs: number): void {
@@ -159,6 +172,8 @@ export interface BatchWorld {
   readonly logAppendMs: number;
   /** By tenant/suite; what is missing is unknown. */
   readonly suites: ReadonlyMap<string, SuiteBatch>;
+  /** The new versions beside them, where there are any. Which lines are accepted is the active version's word alone. */
+  readonly next?: ReadonlyMap<string, SuiteBatch>;
   /** tenant/version → retired? */
   readonly versions: ReadonlyMap<string, boolean>;
   readonly known: DedupIndex;
@@ -214,6 +229,8 @@ export class Batch {
     }
     const contribution = contribute(suite.state.suite, report);
     if (!isContributionFault(contribution)) return contribution;
+    const next = this.#nextOf(line, report);
+    if (next !== undefined && !isContributionFault(contribute(next.state.suite, report))) next.missed++;
     return quarantineAt(line.raw, contribution.code, contribution.path, contribution.problem);
   }
 
@@ -241,10 +258,25 @@ export class Batch {
     }
     this.#entries.set(key, entry);
     counts.accepted++;
-    const taken = suite.take(contribution, this.#world.partition, line.message.appendedAtMs, this.#world.logAppendMs);
+    const at = [this.#world.partition, line.message.appendedAtMs, this.#world.logAppendMs] as const;
+    const taken = suite.take(contribution, ...at);
     if (taken.late) counts.lateArchived++;
-    if (taken.final) this.final = { key: suiteKey(tenant, report.suite), traceId: line.traceId };
-    return !taken.final;
+    const final = this.#takeBeside(line, report, at) || taken.final;
+    if (final) this.final = { key: suiteKey(tenant, report.suite), traceId: line.traceId };
+    return !final;
+  }
+
+  /** The same report under the new version, if there is one; what it refuses costs the active one nothing. True where it makes a tick of it final. */
+  #takeBeside(line: LogLine, report: EvalReport, at: readonly [number, number, number]): boolean {
+    const next = this.#nextOf(line, report);
+    if (next === undefined) return false;
+    const contribution = contribute(next.state.suite, report);
+    if (isContributionFault(contribution)) return next.pass(report.observedAtMs, ...at).final;
+    return next.take(contribution, ...at).final;
+  }
+
+  #nextOf(line: LogLine, report: EvalReport): SuiteBatch | undefined {
+    return this.#world.next?.get(suiteKey(line.message.tenant, report.suite));
   }
 
   #setAside(line: LogLine, aside: Aside, producer: string | null, suite: string): void {

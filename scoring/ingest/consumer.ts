@@ -5,6 +5,8 @@ import { newTrace } from '../../platform/trace.ts';
 import type { ScoringContext } from '../context.ts';
 import { prepareSuites } from '../promotion/prepare-suites.ts';
 import { type Settled, settleTick } from '../promotion/settle-tick.ts';
+import { dropLeftovers } from '../rollout/leftovers.sql.ts';
+import { ROLLOUTS_TO_TAKE_UP } from '../rollout/rollout-state.sql.ts';
 import { advanceSuite } from './advance-suite.ts';
 import type { DedupIndex } from './dedup-index.ts';
 import { isInputFault } from './fault.ts';
@@ -76,6 +78,8 @@ export class Consumer {
   readonly #unsettled = new Map<string, { readonly ref: SuiteRef; readonly fromMs: number }>();
   /** Suites whose ticks could not be published, and when that is tried again. */
   readonly #stuck = new Map<string, { readonly ref: SuiteRef; readonly fromMs: number }>();
+  /** Rows of versions that are kept no more may be there. */
+  #leftovers = true;
   readonly #failures = new Map<number, { readonly offset: bigint; readonly tries: number }>();
 
   private constructor(
@@ -113,6 +117,7 @@ export class Consumer {
       if (await this.#flushOne(partition, ends)) progressed = true;
       await this.#finishTicks(signal);
     }
+    if (await this.#dropLeftovers()) progressed = true;
     if (!progressed) await this.#takeUpChanges(signal);
     return progressed;
   }
@@ -147,11 +152,13 @@ export class Consumer {
     try {
       const advanced = await ctx.db.asLeader(ctx.epoch, async (tx) => {
         const read = readOffsets(await loadPositions(tx, REPORTS_TOPIC));
-        const state = (await prepareSuites(tx, ctx.clock, [ref], read))[0];
-        return state === undefined
-          ? undefined
-          : advanceSuite(tx, ctx.clock, state, state.traceId ?? newTrace().traceId);
+        const prepared = (await prepareSuites(tx, ctx, [ref], read))[0];
+        if (prepared === undefined) return undefined;
+        const { lanes } = prepared;
+        const done = await advanceSuite(tx, ctx.clock, lanes, lanes.active.traceId ?? newTrace().traceId);
+        return { ...done, leftovers: prepared.leftovers || (lanes.next !== null && done.lanes.next === null) };
       });
+      if (advanced?.leftovers === true) this.#leftovers = true;
       if (advanced?.more === true) this.#due.set(key, ref);
       if (advanced?.unsettled === true) this.#markUnsettled([ref]);
     } catch (error) {
@@ -240,6 +247,7 @@ export class Consumer {
     for (const { key, digest } of flushed.batch.dedupEntries()) this.#known.add(key, digest);
     for (const ref of flushed.more) this.#due.set(suiteKey(ref.tenant, ref.name), ref);
     this.#markUnsettled(flushed.unsettled);
+    if (flushed.leftovers) this.#leftovers = true;
     for (const { ref, error } of flushed.stuck) this.#markStuck(ref, error);
     const { metrics } = this.#ctx;
     for (const { counts } of flushed.batch.counters.values()) {
@@ -301,7 +309,14 @@ export class Consumer {
     return lines;
   }
 
-  /** When nothing is to be read: candidates and suites that requests registered are taken up. */
+  /** A few rows a round, so that reports never wait for it. */
+  async #dropLeftovers(): Promise<boolean> {
+    if (!this.#leftovers) return false;
+    this.#leftovers = await this.#ctx.db.asLeader(this.#ctx.epoch, dropLeftovers);
+    return this.#leftovers;
+  }
+
+  /** When nothing is to be read: candidates, suites and rollouts that requests registered are taken up. */
   async #takeUpChanges(signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
     const ctx = this.#ctx;
@@ -310,7 +325,8 @@ export class Consumer {
         `select tenant, suite as name from candidates where state = 'registered'
          union
          select s.tenant, s.suite from suites s left join suite_states t using (tenant, suite)
-         where s.active and s.suite_hash is distinct from t.suite_hash`,
+         where s.active and s.suite_hash is distinct from t.suite_hash
+         union ${ROLLOUTS_TO_TAKE_UP}`,
       ),
     );
     for (const ref of refs) this.#due.set(suiteKey(ref.tenant, ref.name), ref);

@@ -128,7 +128,11 @@ export async function saveEdge(
   suiteHash: string,
   entries: readonly EdgeEntry[],
 ): Promise<void> {
-  await tx.execute('delete from evidence_edge where tenant = $1 and suite = $2', [tenant, suite]);
+  await tx.execute('delete from evidence_edge where tenant = $1 and suite = $2 and suite_hash = $3', [
+    tenant,
+    suite,
+    suiteHash,
+  ]);
   if (entries.length === 0) return;
   await tx.execute(
     `insert into evidence_edge (tenant, suite, suite_hash, model, metric, observed_ms, n, weight, sum_ws, sum_ws2, beyond)
@@ -191,15 +195,16 @@ export async function addTickReports(
   tx: Tx,
   tenant: string,
   suite: string,
+  suiteHash: string,
   rows: SuiteBatch['tickReports'],
 ): Promise<void> {
   const list = [...rows.values()];
   if (list.length === 0) return;
   await tx.execute(
-    `insert into tick_reports (tenant, suite, model, tick_ms, n)
-     select $1, $2, a.* from unnest($3::text[], $4::bigint[], $5::bigint[]) as a (model, tick_ms, n) order by model, tick_ms
-     on conflict (tenant, suite, model, tick_ms) do update set n = tick_reports.n + excluded.n`,
-    [tenant, suite, list.map((row) => row.model), list.map((row) => row.tickMs), list.map((row) => row.n)],
+    `insert into tick_reports (tenant, suite, suite_hash, model, tick_ms, n)
+     select $1, $2, $6, a.* from unnest($3::text[], $4::bigint[], $5::bigint[]) as a (model, tick_ms, n) order by model, tick_ms
+     on conflict (tenant, suite, suite_hash, model, tick_ms) do update set n = tick_reports.n + excluded.n`,
+    [tenant, suite, list.map((row) => row.model), list.map((row) => row.tickMs), list.map((row) => row.n), suiteHash],
   );
 }
 

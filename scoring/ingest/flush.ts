@@ -3,6 +3,9 @@ import { newTrace } from '../../platform/trace.ts';
 import type { ScoringContext } from '../context.ts';
 import { prepareSuites } from '../promotion/prepare-suites.ts';
 import { loadWatches } from '../promotion/watches.sql.ts';
+import { addRefused, saveScoredTick } from '../rollout/rollout-state.sql.ts';
+import type { NextLane, SuiteLanes } from '../rollout/suite-lanes.ts';
+import { withoutFaulty } from '../rollout/without-faulty.ts';
 import type { PartitionMark } from '../rules/watermark.ts';
 import { type AdvancedSuite, advanceSuite } from './advance-suite.ts';
 import { type AsideLine, Batch, SuiteBatch } from './batch.ts';
@@ -54,6 +57,8 @@ export interface Flushed {
   readonly stuck: readonly StuckSuite[];
   /** Reports that the dedup state forgot. */
   readonly forgotten: number;
+  /** Rows of a suite's version that is kept no more wait to be removed. */
+  readonly leftovers: boolean;
 }
 
 export interface StuckSuite {
@@ -69,12 +74,13 @@ export interface StuckSuite {
 export async function flush(ctx: ScoringContext, input: FlushInput): Promise<Flushed> {
   return ctx.db.asLeader(ctx.epoch, async (tx) => {
     const positions = new Map(await loadPositions(tx, REPORTS_TOPIC));
-    const suites = await loadBatches(tx, ctx, input, readOffsets(positions));
+    const works = await loadWorks(tx, ctx, input, readOffsets(positions));
     const versions = await loadVersions(tx, input.lines);
     const batch = new Batch({
       partition: input.partition,
       logAppendMs: input.ends.logAppendMs,
-      suites,
+      suites: new Map([...works].map(([key, work]) => [key, work.active])),
+      next: new Map([...works].flatMap(([key, { next }]) => (next === null ? [] : [[key, next.batch]]))),
       versions,
       known: input.known,
     });
@@ -85,9 +91,16 @@ export async function flush(ctx: ScoringContext, input: FlushInput): Promise<Flu
     await addQuarantine(tx, batch.asides);
     await addCounters(tx, batch.counters.values());
     const traceId = batch.final?.traceId ?? input.lines[batch.lines - 1]?.traceId ?? newTrace().traceId;
-    const done = await applySuites(tx, ctx, input.partition, suites, traceId);
+    const done = await applySuites(tx, ctx, input.partition, works.values(), traceId);
     return { lines: batch.lines, next, batch, ...done };
   });
+}
+
+/** A suite in this flush: what the lines do to it under each version that is kept. */
+interface SuiteWork {
+  readonly active: SuiteBatch;
+  readonly next: { readonly lane: NextLane; readonly batch: SuiteBatch } | null;
+  readonly leftovers: boolean;
 }
 
 /** Writes what the lines did to each suite, then publishes and judges the ticks that became final. */
@@ -95,25 +108,28 @@ async function applySuites(
   tx: Tx,
   ctx: ScoringContext,
   partition: number,
-  suites: ReadonlyMap<string, SuiteBatch>,
+  works: Iterable<SuiteWork>,
   traceId: string,
-): Promise<Pick<Flushed, 'more' | 'unsettled' | 'stuck' | 'forgotten'>> {
+): Promise<Pick<Flushed, 'more' | 'unsettled' | 'stuck' | 'forgotten' | 'leftovers'>> {
   const more: SuiteRef[] = [];
   const unsettled: SuiteRef[] = [];
   const stuck: StuckSuite[] = [];
   let forgotten = 0;
-  for (const work of suites.values()) {
-    if (!work.touched) continue;
-    const { tenant, suite } = work.state;
+  let leftovers = false;
+  for (const work of works) {
+    leftovers ||= work.leftovers;
+    const { active } = work;
+    if (!active.touched) {
+      if (work.next !== null) await addRefused(tx, work.next.lane.rolloutId, 0, work.next.batch.missed);
+      continue;
+    }
+    const { tenant, suite } = active.state;
     const ref = { tenant, name: suite.name };
-    await addPanes(tx, tenant, suite.name, work.panes.rows());
-    await addEvidenceRows(tx, tenant, work.evidenceRows());
-    await saveEdge(tx, tenant, suite.name, suite.hash, work.edge.entries());
-    await addTickReports(tx, tenant, suite.name, work.tickReports);
-    await saveMark(tx, tenant, suite.name, REPORTS_TOPIC, work.marks.get(partition)!);
-    if (work.rescore !== undefined) await addRescore(tx, tenant, suite.name, work.rescore);
+    await addEffects(tx, active);
+    await saveMark(tx, tenant, suite.name, REPORTS_TOPIC, active.marks.get(partition)!);
+    const lanes = await addEffectsBeside(tx, ctx, work);
     const startedMs = performance.now();
-    const advanced = await tryAdvance(tx, ctx, work.state, traceId);
+    const advanced = await tryAdvance(tx, ctx, lanes, traceId);
     if ('error' in advanced) {
       stuck.push({ ref, error: advanced.error });
       continue;
@@ -121,51 +137,86 @@ async function applySuites(
     if (advanced.scored > 0) ctx.metrics.scoringLatency((performance.now() - startedMs) / 1000);
     if (advanced.more) more.push(ref);
     if (advanced.unsettled) unsettled.push(ref);
-    if (isPruneDue(work.before, advanced.state)) forgotten += await prune(tx, advanced.state);
+    leftovers ||= work.next !== null && advanced.lanes.next === null;
+    if (isPruneDue(active.before, advanced.lanes.active)) forgotten += await prune(tx, advanced.lanes);
   }
-  return { more, unsettled, stuck, forgotten };
+  return { more, unsettled, stuck, forgotten, leftovers };
+}
+
+/** The deltas of one version. */
+async function addEffects(tx: Tx, batch: SuiteBatch): Promise<void> {
+  const { tenant, suite } = batch.state;
+  await addPanes(tx, tenant, suite.name, batch.panes.rows());
+  await addEvidenceRows(tx, tenant, batch.evidenceRows());
+  await saveEdge(tx, tenant, suite.name, suite.hash, batch.edge.entries());
+  await addTickReports(tx, tenant, suite.name, suite.hash, batch.tickReports);
+  if (batch.rescore !== undefined) await addRescore(tx, tenant, suite, batch.rescore);
+}
+
+/** Those of the new version, and the suite as both versions leave it; without the new one where its deltas cannot be written. */
+async function addEffectsBeside(tx: Tx, ctx: ScoringContext, work: SuiteWork): Promise<SuiteLanes> {
+  const active = work.active.state;
+  if (work.next === null) return { active, next: null };
+  const { batch } = work.next;
+  const lane = { ...work.next.lane, state: batch.state };
+  return withoutFaulty(tx, ctx.clock, { active, next: lane }, async (lanes) => {
+    if (lanes.next === null) return lanes;
+    await addEffects(tx, batch);
+    await addRefused(tx, lane.rolloutId, batch.refused, batch.missed);
+    return lanes;
+  });
 }
 
 /** A suite whose ticks cannot be published must not cost it, or its neighbours in the batch, the reports. */
 async function tryAdvance(
   tx: Tx,
   ctx: ScoringContext,
-  state: SuiteState,
+  lanes: SuiteLanes,
   traceId: string,
 ): Promise<AdvancedSuite | { readonly error: unknown }> {
   await tx.query('savepoint advance');
   try {
-    const advanced = await advanceSuite(tx, ctx.clock, state, traceId);
+    const advanced = await advanceSuite(tx, ctx.clock, lanes, traceId);
     await tx.query('release savepoint advance');
     return advanced;
   } catch (error) {
     if (!isInputFault(error)) throw error;
     await tx.query('rollback to savepoint advance');
-    await saveSuiteState(tx, { ...state, traceId });
+    const { active, next } = lanes;
+    await saveSuiteState(tx, { ...active, traceId });
+    if (next !== null) await saveScoredTick(tx, next.rolloutId, next.state.scoredTickMs);
     return { error };
   }
 }
 
-async function loadBatches(
+async function loadWorks(
   tx: Tx,
   ctx: ScoringContext,
   input: FlushInput,
   read: ReadOffsets,
-): Promise<ReadonlyMap<string, SuiteBatch>> {
+): Promise<ReadonlyMap<string, SuiteWork>> {
   const refs = new Map<string, SuiteRef>();
   for (const { message, reading } of input.lines) {
     if (!reading.ok) continue;
     const ref = { tenant: message.tenant, name: reading.report.suite };
     refs.set(suiteKey(ref.tenant, ref.name), ref);
   }
-  const batches = new Map<string, SuiteBatch>();
-  for (const state of await prepareSuites(tx, ctx.clock, [...refs.values()], read)) {
-    const { tenant, suite } = state;
-    const watches = await loadWatches(tx, tenant, suite.name);
-    const edge = await loadEdge(tx, tenant, suite.name, suite.hash);
-    batches.set(suiteKey(tenant, suite.name), new SuiteBatch(state, watches, await loadMarks(tx, state, input), edge));
+  const works = new Map<string, SuiteWork>();
+  for (const { lanes, leftovers } of await prepareSuites(tx, ctx, [...refs.values()], read)) {
+    const { active, next } = lanes;
+    const marks = await loadMarks(tx, active, input);
+    const batch = await loadBatch(tx, active, marks);
+    const beside = next === null ? null : { lane: next, batch: await loadBatch(tx, next.state, marks) };
+    works.set(suiteKey(active.tenant, active.suite.name), { active: batch, next: beside, leftovers });
   }
-  return batches;
+  return works;
+}
+
+/** Of one version of a suite. */
+async function loadBatch(tx: Tx, state: SuiteState, marks: readonly PartitionMark[]): Promise<SuiteBatch> {
+  const { tenant, suite } = state;
+  const watches = await loadWatches(tx, tenant, suite.name, suite.hash);
+  return new SuiteBatch(state, watches, marks, await loadEdge(tx, tenant, suite.name, suite.hash));
 }
 
 async function loadMarks(tx: Tx, state: SuiteState, input: FlushInput): Promise<readonly PartitionMark[]> {

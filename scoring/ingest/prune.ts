@@ -1,4 +1,5 @@
 import type { Tx } from '../../platform/postgres.ts';
+import { type SuiteLanes, statesOf } from '../rollout/suite-lanes.ts';
 import { RESOLUTIONS } from '../rules/pane.ts';
 import { keptFromMs, RECORDED_BACK_MS } from '../rules/retention.ts';
 import { pruneDedup, resolutionMinutes } from './effects.sql.ts';
@@ -13,9 +14,11 @@ export function isPruneDue(before: SuiteState, after: SuiteState): boolean {
 }
 
 /** Deletes what no window, late report or duplicate can reach any more. Returns how many reports the dedup state forgot. */
-export async function prune(tx: Tx, state: SuiteState): Promise<number> {
-  const { tenant, suite, watermarkMs, scoredTickMs } = state;
-  if (watermarkMs === null || scoredTickMs === null) return 0;
+export async function prune(tx: Tx, lanes: SuiteLanes): Promise<number> {
+  const { tenant, suite, watermarkMs, decidedTickMs } = lanes.active;
+  // A new version may lag behind the active one.
+  const scoredTickMs = Math.min(...statesOf(lanes).map((state) => state.scoredTickMs ?? Number.NEGATIVE_INFINITY));
+  if (watermarkMs === null || !Number.isFinite(scoredTickMs)) return 0;
   // Behind the published tick, not the watermark: after a jump of event time ticks are still to be published from old panes.
   for (const table of ['pane_buckets', 'panes']) {
     for (const resolution of RESOLUTIONS) {
@@ -27,7 +30,7 @@ export async function prune(tx: Tx, state: SuiteState): Promise<number> {
     }
   }
   // A tick that waits for its decision keeps its rows, and those whose composites the record will carry.
-  const oldestMs = Math.min(scoredTickMs, state.decidedTickMs ?? scoredTickMs) - RECORDED_BACK_MS;
+  const oldestMs = Math.min(scoredTickMs, decidedTickMs ?? scoredTickMs) - RECORDED_BACK_MS;
   await tx.execute('delete from tick_reports where tenant = $1 and suite = $2 and tick_ms < $3', [
     tenant,
     suite.name,

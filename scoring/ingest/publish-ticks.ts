@@ -1,5 +1,7 @@
 import { canonicalText } from '../../core/canonical.ts';
+import type { Suite } from '../../core/suite.ts';
 import type { Tx } from '../../platform/postgres.ts';
+import type { Lane } from '../rollout/suite-lanes.ts';
 import type { PublishedModel, PublishedWindow, WindowName } from '../rules/published.ts';
 import { scoreModels } from '../rules/score-models.ts';
 import { tickAt } from '../rules/watermark.ts';
@@ -19,16 +21,20 @@ export interface PublishedTicks {
   readonly scored: number;
 }
 
-/** Publishes ticks that late data touched, then final ones, at most MAX_TICKS_PER_TRANSACTION of both. `state` is not saved here. */
-export async function publishTicks(tx: Tx, state: SuiteState, traceId: string): Promise<PublishedTicks> {
+/**
+ * Publishes ticks that late data touched, then final ones, at most MAX_TICKS_PER_TRANSACTION of both. `state` is not saved here.
+ * Where two versions are kept both score every model; the one that decides for a model publishes.
+ */
+export async function publishTicks(tx: Tx, lane: Lane, traceId: string): Promise<PublishedTicks> {
+  const { state } = lane;
   const { watermarkMs, scoredTickMs } = state;
   if (watermarkMs === null || scoredTickMs === null) return { state, more: false, changedTicks: [], scored: 0 };
   const late = await takeRescore(tx, state);
-  const again = await publish(tx, state, late.ticks, traceId);
+  const again = await publish(tx, lane, late.ticks, traceId);
   const target = tickAt(watermarkMs, state.suite.tickMs);
   const room = MAX_TICKS_PER_TRANSACTION - late.ticks.length;
   const fresh = await nextTicks(tx, state, scoredTickMs, target, room);
-  const published = await publish(tx, state, fresh.ticks, traceId);
+  const published = await publish(tx, lane, fresh.ticks, traceId);
   return {
     state: { ...state, scoredTickMs: fresh.reachedMs },
     more: late.more || fresh.reachedMs < target,
@@ -41,9 +47,9 @@ async function takeRescore(
   tx: Tx,
   state: SuiteState,
 ): Promise<{ readonly ticks: readonly number[]; readonly more: boolean }> {
-  const key = [state.tenant, state.suite.name];
+  const key = [state.tenant, state.suite.name, state.suite.hash];
   const rows = await tx.query<{ from_ms: bigint; to_ms: bigint }>(
-    'select from_ms, to_ms from rescore_ranges where tenant = $1 and suite = $2',
+    'select from_ms, to_ms from rescore_ranges where tenant = $1 and suite = $2 and suite_hash = $3',
     key,
   );
   const row = rows[0];
@@ -52,21 +58,22 @@ async function takeRescore(
   const toMs = Number(row.to_ms);
   let tick = Number(row.from_ms);
   for (; tick <= toMs && ticks.length < MAX_TICKS_PER_TRANSACTION; tick += state.suite.tickMs) ticks.push(tick);
-  if (tick > toMs) await tx.execute('delete from rescore_ranges where tenant = $1 and suite = $2', key);
-  else await tx.execute('update rescore_ranges set from_ms = $3 where tenant = $1 and suite = $2', [...key, tick]);
+  const here = 'where tenant = $1 and suite = $2 and suite_hash = $3';
+  if (tick > toMs) await tx.execute(`delete from rescore_ranges ${here}`, key);
+  else await tx.execute(`update rescore_ranges set from_ms = $4 ${here}`, [...key, tick]);
   return { ticks, more: tick <= toMs };
 }
 
 export async function addRescore(
   tx: Tx,
   tenant: string,
-  suite: string,
+  suite: Suite,
   range: { readonly fromMs: number; readonly toMs: number },
 ): Promise<void> {
   await tx.execute(
-    `insert into rescore_ranges (tenant, suite, from_ms, to_ms) values ($1, $2, $3, $4)
-     on conflict (tenant, suite) do update set from_ms = least(rescore_ranges.from_ms, excluded.from_ms), to_ms = greatest(rescore_ranges.to_ms, excluded.to_ms)`,
-    [tenant, suite, range.fromMs, range.toMs],
+    `insert into rescore_ranges (tenant, suite, suite_hash, from_ms, to_ms) values ($1, $2, $3, $4, $5)
+     on conflict (tenant, suite, suite_hash) do update set from_ms = least(rescore_ranges.from_ms, excluded.from_ms), to_ms = greatest(rescore_ranges.to_ms, excluded.to_ms)`,
+    [tenant, suite.name, suite.hash, range.fromMs, range.toMs],
   );
 }
 
@@ -102,11 +109,12 @@ const LOOK_BACK_MS = (7 * 24 + 2) * 3_600_000;
 
 async function publish(
   tx: Tx,
-  state: SuiteState,
+  lane: Lane,
   ticks: readonly number[],
   traceId: string,
 ): Promise<{ readonly changed: readonly number[]; readonly scored: number }> {
   if (ticks.length === 0) return { changed: [], scored: 0 };
+  const { state } = lane;
   const { tenant, suite } = state;
   const sums = await loadWindowSums(tx, tenant, suite, ticks);
   const before = await loadPublished(tx, state, ticks);
@@ -122,7 +130,7 @@ async function publish(
     if (updated.length > 0) changed.push(tickMs);
     rows.push(...updated.map((row) => ({ ...row, tickMs })));
   }
-  await savePublished(tx, state, rows, traceId);
+  await savePublished(tx, lane, rows, traceId);
   return { changed, scored };
 }
 
@@ -164,13 +172,20 @@ async function loadPublished(
   return new Map(rows.map((row) => [`${row.model} ${row.tick_ms}`, { model: row.body, revision: row.revision }]));
 }
 
-async function savePublished(tx: Tx, state: SuiteState, rows: readonly ScoreRow[], traceId: string): Promise<void> {
+/**
+ * Whether a row counts as published is settled when it is first written: a share that changes later rewrites no history. The
+ * second look is for ticks that late data makes a model appear at, which another version may have published for it already.
+ */
+async function savePublished(tx: Tx, lane: Lane, rows: readonly ScoreRow[], traceId: string): Promise<void> {
   if (rows.length === 0) return;
+  const { state, decidesFor } = lane;
   await tx.execute(
-    `insert into scores (tenant, suite, suite_hash, model, tick_ms, status, rank, composite, lower, upper, revision, body, trace_id)
-     select $1, $2, $3, a.model, a.tick_ms, a.status, a.rank, a.composite, a.lower, a.upper, a.revision, a.body::jsonb, $4
-     from unnest($5::text[], $6::bigint[], $7::text[], $8::integer[], $9::float8[], $10::float8[], $11::float8[], $12::integer[], $13::text[])
-       as a (model, tick_ms, status, rank, composite, lower, upper, revision, body)
+    `insert into scores (tenant, suite, suite_hash, model, tick_ms, status, rank, composite, lower, upper, revision, body, trace_id, published)
+     select $1, $2, $3, a.model, a.tick_ms, a.status, a.rank, a.composite, a.lower, a.upper, a.revision, a.body::jsonb, $4,
+       a.decides and ($15 or not exists (select 1 from scores o where o.tenant = $1 and o.suite = $2 and o.suite_hash <> $3
+                                           and o.model = a.model and o.tick_ms = a.tick_ms and o.published))
+     from unnest($5::text[], $6::bigint[], $7::text[], $8::integer[], $9::float8[], $10::float8[], $11::float8[], $12::integer[], $13::text[], $14::boolean[])
+       as a (model, tick_ms, status, rank, composite, lower, upper, revision, body, decides)
      order by a.tick_ms, a.model
      on conflict (tenant, suite, suite_hash, model, tick_ms) do update set status = excluded.status, rank = excluded.rank,
        composite = excluded.composite, lower = excluded.lower, upper = excluded.upper, revision = excluded.revision, body = excluded.body,
@@ -189,6 +204,8 @@ async function savePublished(tx: Tx, state: SuiteState, rows: readonly ScoreRow[
       rows.map((row) => row.model.upper),
       rows.map((row) => row.revision),
       rows.map((row) => JSON.stringify(row.model)),
+      rows.map((row) => decidesFor === undefined || decidesFor(row.model.model)),
+      decidesFor === undefined,
     ],
   );
 }

@@ -1,5 +1,13 @@
 import { parseSuite, type Suite } from '../../core/suite.ts';
 import type { Tx } from '../../platform/postgres.ts';
+import {
+  type LoadedRollout,
+  loadedRollout,
+  numberOrNull,
+  ROLLOUT_COLUMNS,
+  ROLLOUT_JOINS,
+  type RolloutColumns,
+} from '../rollout/rollout-state.sql.ts';
 
 /** Where the consumer stands with one suite of one tenant, as of the transaction that loaded it. */
 export interface SuiteState {
@@ -10,7 +18,7 @@ export interface SuiteState {
   readonly maxObservedMs: number | null;
   /** Final ticks up to it are published. */
   readonly scoredTickMs: number | null;
-  /** Ticks up to it are judged for promotion; never past scoredTickMs. */
+  /** Ticks up to it are judged for promotion, of every version that is kept; never past what is published of them. */
   readonly decidedTickMs: number | null;
   /** Of the message that completed the last tick. */
   readonly traceId: string | null;
@@ -39,7 +47,7 @@ export function suiteOf(hash: string, document: unknown): Suite {
   return suite;
 }
 
-interface StateRow {
+interface StateRow extends RolloutColumns {
   readonly tenant: string;
   readonly suite: string;
   readonly active_hash: string;
@@ -52,19 +60,22 @@ interface StateRow {
   readonly trace_id: string | null;
 }
 
-/** A suite and whether its active version is another one than the consumer last worked with. */
+/** A suite as one statement sees it: the active version, the one the consumer last worked with, and the rollout. */
 export interface LoadedSuite {
   readonly state: SuiteState;
   readonly isNew: boolean;
   readonly hashChanged: boolean;
+  /** The version last worked with; the active one where it is new. */
+  readonly storedHash: string;
+  readonly rollout: LoadedRollout;
 }
 
 /** The active suites among `refs` (all of them where it is undefined), in key order. */
 export async function loadSuites(tx: Tx, refs: readonly SuiteRef[] | undefined): Promise<readonly LoadedSuite[]> {
   const rows = await tx.query<StateRow>(
     `select s.tenant, s.suite, s.suite_hash as active_hash, s.document, t.suite_hash as state_hash,
-            t.watermark_ms, t.max_observed_ms, t.scored_tick_ms, t.decided_tick_ms, t.trace_id
-     from suites s left join suite_states t using (tenant, suite)
+            t.watermark_ms, t.max_observed_ms, t.scored_tick_ms, t.decided_tick_ms, t.trace_id, ${ROLLOUT_COLUMNS}
+     from suites s left join suite_states t using (tenant, suite) ${ROLLOUT_JOINS}
      where s.active and ($1::text[] is null or (s.tenant, s.suite) in (select * from unnest($1::text[], $2::text[])))
      order by s.tenant, s.suite`,
     [refs?.map((ref) => ref.tenant) ?? null, refs?.map((ref) => ref.name) ?? null],
@@ -72,6 +83,8 @@ export async function loadSuites(tx: Tx, refs: readonly SuiteRef[] | undefined):
   return rows.map((row) => ({
     isNew: row.state_hash === null,
     hashChanged: row.state_hash !== null && row.state_hash !== row.active_hash,
+    storedHash: row.state_hash ?? row.active_hash,
+    rollout: loadedRollout(row, suiteOf),
     state: {
       tenant: row.tenant,
       suite: suiteOf(row.active_hash, row.document),
@@ -82,10 +95,6 @@ export async function loadSuites(tx: Tx, refs: readonly SuiteRef[] | undefined):
       traceId: row.trace_id,
     },
   }));
-}
-
-function numberOrNull(value: bigint | null): number | null {
-  return value === null ? null : Number(value);
 }
 
 export async function saveSuiteState(tx: Tx, state: SuiteState): Promise<void> {

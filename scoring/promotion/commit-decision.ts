@@ -5,9 +5,9 @@ import { putEvidence } from '../../ledger/audit/evidence.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { ENGINE_ACTOR } from '../context.ts';
-import type { SuiteState } from '../ingest/suite-state.sql.ts';
 import { lockSubject } from '../registry/lock-subject.ts';
 import { raiseRetrain } from '../retrain/raise-retrain.ts';
+import { type SuiteLanes, statesOf } from '../rollout/suite-lanes.ts';
 import type { TickOutcome } from '../rules/promotion.ts';
 import { type SignedDecision, sealedDecision } from './decision-record.ts';
 import { replaceWatches, setSeat } from './watches.sql.ts';
@@ -16,8 +16,10 @@ import { replaceWatches, setSeat } from './watches.sql.ts';
 export const PROMOTIONS_TOPIC = 'merit.promotions';
 
 export interface DecisionToCommit {
-  readonly state: SuiteState;
+  /** Every version that is kept: the seat is of all of them. */
+  readonly lanes: SuiteLanes;
   readonly tickMs: number;
+  /** Of the version that decides, which the record names. */
   readonly outcome: TickOutcome;
   readonly signed: SignedDecision;
   /** The peer's answer, whole; undefined for a demotion. */
@@ -30,8 +32,8 @@ export interface DecisionToCommit {
  * audit event, the retrain request and its candidate, the outbox. Returns the decision's hash.
  */
 export async function commitDecision(tx: Tx, clock: Clock, given: DecisionToCommit): Promise<string> {
-  const { state, tickMs, outcome, signed, traceId } = given;
-  const { tenant, suite } = state;
+  const { lanes, tickMs, outcome, signed, traceId } = given;
+  const { tenant, suite } = lanes.active;
   const { record } = signed;
   const sealed = sealedDecision(signed);
   if (given.policyEvidence !== undefined) await putEvidence(tx, tenant, given.policyEvidence);
@@ -56,7 +58,7 @@ export async function commitDecision(tx: Tx, clock: Clock, given: DecisionToComm
       hash,
       tenant,
       suite.name,
-      suite.hash,
+      record.suiteHash,
       tickMs,
       record.model,
       record.action,
@@ -82,8 +84,9 @@ export async function commitDecision(tx: Tx, clock: Clock, given: DecisionToComm
         });
   if (retrain?.newVersion !== undefined) candidates.push(retrain.newVersion);
   const read = { offsets: record.offsets, lines: record.lines };
-  await replaceWatches(tx, clock, { state, incumbent: outcome.incumbent?.model ?? null, candidates, read }, tickMs);
-  await setSeat(tx, state, outcome.incumbent?.model ?? null);
+  const incumbent = outcome.incumbent?.model ?? null;
+  await replaceWatches(tx, clock, statesOf(lanes), { incumbent, candidates, read }, tickMs);
+  await setSeat(tx, lanes.active, incumbent);
   await tx.execute('insert into outbox (tenant, topic, key, body) values ($1, $2, $3, $4)', [
     tenant,
     PROMOTIONS_TOPIC,

@@ -4,15 +4,16 @@ import type { Clock } from '../../platform/clock.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import type { PromotionQuestion } from '../context.ts';
 import type { SuiteState } from '../ingest/suite-state.sql.ts';
-import { decideTick, type TickOutcome } from '../rules/promotion.ts';
-import { loadTickInput, undecidedTicks } from './tick-input.sql.ts';
-import { loadWatches, type StoredWatch, saveWatchStates } from './watches.sql.ts';
+import type { SuiteLanes } from '../rollout/suite-lanes.ts';
+import type { TickOutcome } from '../rules/promotion.ts';
+import { keepTick, lastJudgeable, loadTick, openTicks } from './suite-tick.ts';
+import type { StoredWatch } from './watches.sql.ts';
 
 /** Ticks judged in one transaction. */
 export const MAX_DECIDED_PER_TRANSACTION = 64;
 
 export interface DecidedTicks {
-  readonly state: SuiteState;
+  readonly lanes: SuiteLanes;
   readonly more: boolean;
   /** The next tick needs SentinelNet's answer or a signature: settle-tick.ts takes it from here, outside this transaction. */
   readonly unsettled: boolean;
@@ -21,41 +22,25 @@ export interface DecidedTicks {
 /**
  * Judges published ticks in ascending order as long as nothing but stored numbers is needed. It stops before the first tick
  * that would decide something or that lacks only the policy's answer; for the latter the question is stored with the tick,
- * so that a crash asks the same one again. `state` is not saved here.
+ * so that a crash asks the same one again. How far the suite is judged is not saved here.
  */
-export async function decideTicks(tx: Tx, clock: Clock, state: SuiteState): Promise<DecidedTicks> {
-  if (state.scoredTickMs === null) return { state, more: false, unsettled: false };
-  const all = { ...state, decidedTickMs: state.scoredTickMs };
-  if (state.suite.promotion === null) return { state: all, more: false, unsettled: false };
-  let watches = await loadWatches(tx, state.tenant, state.suite.name);
-  const ticks = await undecidedTicks(tx, state, watches, MAX_DECIDED_PER_TRANSACTION);
-  let decided = state;
-  for (const tickMs of ticks) {
-    const input = await loadTickInput(tx, decided, tickMs, watches, new Map());
-    const outcome = decideTick(input);
-    if (outcome.decision !== null || outcome.policyWanted.length > 0) {
-      await askLater(tx, clock, decided, tickMs, outcome, watches);
-      return { state: decided, more: false, unsettled: true };
+export async function decideTicks(tx: Tx, clock: Clock, lanes: SuiteLanes): Promise<DecidedTicks> {
+  const lastMs = lastJudgeable(lanes);
+  if (lastMs === undefined) return { lanes, more: false, unsettled: false };
+  const judged = (decidedTickMs: number) => ({ ...lanes, active: { ...lanes.active, decidedTickMs } });
+  const ticks = await openTicks(tx, lanes, MAX_DECIDED_PER_TRANSACTION);
+  for (const [done, tickMs] of ticks.entries()) {
+    const tick = await loadTick(tx, lanes, tickMs, new Map());
+    if (tick.decided !== null || tick.lanes.some(({ outcome }) => outcome.policyWanted.length > 0)) {
+      for (const { lane, outcome, watches } of tick.lanes) {
+        await askLater(tx, clock, lane.state, tickMs, outcome, watches);
+      }
+      return { lanes: done === 0 ? lanes : judged(ticks[done - 1]!), more: false, unsettled: true };
     }
-    watches = await keepRuns(tx, watches, outcome);
-    decided = { ...decided, decidedTickMs: tickMs };
+    await keepTick(tx, lanes, tick);
   }
   const more = ticks.length === MAX_DECIDED_PER_TRANSACTION;
-  return { state: more ? decided : all, more, unsettled: false };
-}
-
-/** Stores what the tick did to the watches, and returns them as they are now. */
-export async function keepRuns(
-  tx: Tx,
-  watches: readonly StoredWatch[],
-  outcome: TickOutcome,
-): Promise<readonly StoredWatch[]> {
-  const after = [...(outcome.incumbent === null ? [] : [outcome.incumbent]), ...outcome.challenges];
-  await saveWatchStates(tx, watches, after);
-  return watches.map((watch) => ({
-    ...watch,
-    state: after.find((state) => state.model === watch.model) ?? watch.state,
-  }));
+  return { lanes: judged(more ? ticks.at(-1)! : lastMs), more, unsettled: false };
 }
 
 /** One id for one question, however often it is asked. */

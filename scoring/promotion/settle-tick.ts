@@ -6,13 +6,12 @@ import type { PromotionQuestion, PromotionVerdict, ScoringContext } from '../con
 import { loadPositions, type ReadOffsets, readOffsets } from '../ingest/positions.sql.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
 import { loadSuites, type SuiteRef, type SuiteState } from '../ingest/suite-state.sql.ts';
-import { decideTick, type PolicyAnswer, type TickOutcome } from '../rules/promotion.ts';
+import { type SuiteLanes, storedLanes } from '../rollout/suite-lanes.ts';
+import type { PolicyAnswer } from '../rules/promotion.ts';
 import { MAX_RECORDED_TICKS, RECORDED_BACK_MS } from '../rules/retention.ts';
 import { commitDecision } from './commit-decision.ts';
-import { keepRuns } from './decide-ticks.ts';
 import { decisionRecord, signDecision } from './decision-record.ts';
-import { loadTickInput, undecidedTicks } from './tick-input.sql.ts';
-import { loadWatches, type StoredWatch } from './watches.sql.ts';
+import { keepTick, keepWouldBe, loadTick, openTicks, type SuiteTick } from './suite-tick.ts';
 
 /**
  * Policy and signature are asked outside any transaction. The flush that made a tick final stored the question (the
@@ -34,10 +33,8 @@ const MAX_RETRY_MS = 60_000;
 export const MAX_WAITING_TICKS = 96;
 
 interface View {
-  readonly state: SuiteState;
-  readonly tickMs: number;
-  readonly watches: readonly StoredWatch[];
-  readonly outcome: TickOutcome;
+  readonly lanes: SuiteLanes;
+  readonly tick: SuiteTick;
   readonly questions: readonly Question[];
   readonly read: ReadOffsets;
   readonly waitingTicks: number;
@@ -60,9 +57,10 @@ interface Question {
 export async function settleTick(ctx: ScoringContext, ref: SuiteRef, signal: AbortSignal): Promise<Settled> {
   const view = await ctx.db.asEngine((tx) => loadView(tx, ref));
   if (view === undefined) return { kind: 'nothing' };
-  const { outcome } = view;
-  if (outcome.decision?.action !== 'demotion') {
-    const open = view.questions.filter((one) => one.state === 'pending' && outcome.policyWanted.includes(one.model));
+  const { decided, lanes } = view.tick;
+  if (decided?.decision.action !== 'demotion') {
+    const wanted = lanes.flatMap(({ outcome }) => outcome.policyWanted);
+    const open = view.questions.filter((one) => one.state === 'pending' && wanted.includes(one.model));
     const wait = open.length === 0 ? undefined : await ask(ctx, view, open, signal);
     if (wait !== undefined) return wait;
     if (open.length > 0) return settleTick(ctx, ref, signal);
@@ -74,30 +72,30 @@ export async function settleTick(ctx: ScoringContext, ref: SuiteRef, signal: Abo
 
 async function loadView(tx: Tx, ref: SuiteRef): Promise<View | undefined> {
   const loaded = (await loadSuites(tx, [ref]))[0];
-  // A new version of the suite is taken up by the consumer first.
-  if (loaded === undefined || loaded.isNew || loaded.hashChanged || loaded.state.suite.promotion === null)
-    return undefined;
-  const { state } = loaded;
-  const watches = await loadWatches(tx, ref.tenant, ref.name);
-  const ticks = await undecidedTicks(tx, state, watches, MAX_WAITING_TICKS + 1);
+  // A new version of the suite, and the end of a rollout, are taken up by the consumer first.
+  if (loaded === undefined || loaded.isNew || loaded.hashChanged) return undefined;
+  if (loaded.rollout.open !== null && loaded.rollout.open.wantedState !== 'running') return undefined;
+  const lanes = storedLanes(loaded);
+  const ticks = await openTicks(tx, lanes, MAX_WAITING_TICKS + 1);
   const tickMs = ticks[0];
   if (tickMs === undefined) return undefined;
   const questions = await tx.query<Question>(
     'select question_id, model, request, state, tries, next_try_ms, answer from policy_questions where tenant = $1 and suite = $2 and tick_ms = $3',
     [ref.tenant, ref.name, tickMs],
   );
-  const outcome = decideTick(await loadTickInput(tx, state, tickMs, watches, answersOf(questions)));
+  const tick = await loadTick(tx, lanes, tickMs, answersOf(questions));
+  const { state } = tick.decided?.by.lane ?? { state: lanes.active };
   const read = readOffsets(await loadPositions(tx, REPORTS_TOPIC));
   const compositeByTick =
-    outcome.decision === null
+    tick.decided === null
       ? new Map<number, number>()
-      : await loadComposites(tx, state, outcome.decision.model, tickMs, outcome.decision.evidence.run);
+      : await loadComposites(tx, state, tick.decided.decision.model, tickMs, tick.decided.decision.evidence.run);
   const traces = await tx.query<{ trace_id: string }>(
     'select trace_id from scores where tenant = $1 and suite = $2 and suite_hash = $3 and tick_ms = $4 order by model limit 1',
     [ref.tenant, ref.name, state.suite.hash, tickMs],
   );
   const traceId = traces[0]?.trace_id ?? state.traceId ?? newTrace().traceId;
-  return { state, tickMs, watches, outcome, questions, read, waitingTicks: ticks.length, compositeByTick, traceId };
+  return { lanes, tick, questions, read, waitingTicks: ticks.length, compositeByTick, traceId };
 }
 
 function answersOf(questions: readonly Question[]): ReadonlyMap<string, PolicyAnswer> {
@@ -118,7 +116,7 @@ async function loadComposites(
   run: number,
 ): Promise<ReadonlyMap<number, number>> {
   const rows = await tx.query<{ tick_ms: bigint; composite: number }>(
-    `select s.tick_ms, s.composite from scores s join tick_reports r using (tenant, suite, model, tick_ms)
+    `select s.tick_ms, s.composite from scores s join tick_reports r using (tenant, suite, suite_hash, model, tick_ms)
      where s.tenant = $1 and s.suite = $2 and s.suite_hash = $3 and s.model = $4 and s.tick_ms between $5 and $6 and s.composite is not null
      order by s.tick_ms desc limit $7`,
     [
@@ -143,7 +141,7 @@ async function ask(
 ): Promise<Settled | undefined> {
   if (view.waitingTicks > MAX_WAITING_TICKS) {
     ctx.log.warn(
-      { suite: view.state.suite.name, tickMs: view.tickMs },
+      { suite: view.lanes.active.suite.name, tickMs: view.tick.tickMs },
       'SentinelNet did not answer in time: the tick does not count',
     );
     await saveAll(ctx, open, `update policy_questions set state = 'abandoned' where question_id = $1`, () => []);
@@ -160,7 +158,7 @@ async function ask(
       const untilMs = ctx.clock.now() + Math.min(FIRST_RETRY_MS * 2 ** question.tries, MAX_RETRY_MS);
       const text = error instanceof Error ? error.message : String(error);
       ctx.log.warn(
-        { suite: view.state.suite.name, model: question.model, error: text },
+        { suite: view.lanes.active.suite.name, model: question.model, error: text },
         'the policy question of a promotion is unanswered',
       );
       await saveAll(
@@ -193,22 +191,22 @@ async function saveAll(
 }
 
 async function commit(ctx: ScoringContext, view: View): Promise<'promote' | 'demote' | null> {
-  const { state, tickMs, outcome, read, traceId } = view;
-  const { decision } = outcome;
-  if (decision === null) {
+  const { lanes, tick, read, traceId } = view;
+  if (tick.decided === null) {
     await ctx.db.asLeader(ctx.epoch, async (tx) => {
-      await keepRuns(tx, view.watches, outcome);
-      await finish(tx, state, tickMs);
+      await keepTick(tx, lanes, tick);
+      await finish(tx, lanes.active, tick.tickMs);
     });
     return null;
   }
+  const { by, decision } = tick.decided;
   const verdict = view.questions.find((one) => one.model === decision.model)?.answer ?? undefined;
   assert(decision.action === 'demotion' || verdict?.allow === true, 'commit: a promotion was allowed by name');
   const policyEvidence = decision.action === 'demotion' ? undefined : verdict?.evidence;
   const record = decisionRecord({
-    tenant: state.tenant,
+    tenant: lanes.active.tenant,
     decision,
-    incumbentBefore: view.watches.find((watch) => watch.role === 'incumbent')?.model ?? null,
+    incumbentBefore: by.watches.find((watch) => watch.role === 'incumbent')?.model ?? null,
     compositeByTick: view.compositeByTick,
     policy:
       policyEvidence === undefined || verdict === undefined
@@ -223,8 +221,10 @@ async function commit(ctx: ScoringContext, view: View): Promise<'promote' | 'dem
   });
   const signed = await signDecision(ctx.signer, record);
   await ctx.db.asLeader(ctx.epoch, async (tx) => {
-    await commitDecision(tx, ctx.clock, { state, tickMs, outcome, signed, policyEvidence, traceId });
-    await finish(tx, state, tickMs);
+    const { outcome } = by;
+    await keepWouldBe(tx, lanes, tick);
+    await commitDecision(tx, ctx.clock, { lanes, tickMs: tick.tickMs, outcome, signed, policyEvidence, traceId });
+    await finish(tx, lanes.active, tick.tickMs);
   });
   return record.action;
 }

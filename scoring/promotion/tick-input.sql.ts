@@ -1,30 +1,34 @@
 import type { Tx } from '../../platform/postgres.ts';
 import { type EvidenceColumns, evidenceSums } from '../ingest/effects.sql.ts';
 import type { SuiteState } from '../ingest/suite-state.sql.ts';
+import type { Lane } from '../rollout/suite-lanes.ts';
 import { type EvidenceSums, requiredMetrics } from '../rules/evidence.ts';
 import type { GuardrailCounts } from '../rules/guardrail.ts';
 import type { ArmSums, ChallengeInput, ModelFacts, PolicyAnswer, TickInput } from '../rules/promotion.ts';
 import type { PublishedModel } from '../rules/published.ts';
 import type { StoredWatch } from './watches.sql.ts';
 
-/** The published ticks after the decided one that hold a report of a watched model, ascending: only these can change anything. */
+/** A version's ticks after the decided one, up to `lastMs`, that hold a report of a watched model, ascending: only these can change anything. */
 export async function undecidedTicks(
   tx: Tx,
   state: SuiteState,
   watches: readonly StoredWatch[],
+  lastMs: number,
   limit: number,
 ): Promise<readonly number[]> {
-  if (state.decidedTickMs === null || state.scoredTickMs === null) return [];
+  if (state.decidedTickMs === null) return [];
   const rows = await tx.query<{ tick_ms: bigint }>(
     `select distinct tick_ms from tick_reports
-     where tenant = $1 and suite = $2 and model = any($3::text[]) and tick_ms > $4 and tick_ms <= $5 order by tick_ms limit $6`,
+     where tenant = $1 and suite = $2 and suite_hash = $7 and model = any($3::text[]) and tick_ms > $4 and tick_ms <= $5
+     order by tick_ms limit $6`,
     [
       state.tenant,
       state.suite.name,
       watches.map((watch) => watch.model),
       state.decidedTickMs,
-      state.scoredTickMs,
+      lastMs,
       limit,
+      state.suite.hash,
     ],
   );
   return rows.map((row) => Number(row.tick_ms));
@@ -33,7 +37,7 @@ export async function undecidedTicks(
 /** Everything that decideTick needs at a published tick, as stored now. */
 export async function loadTickInput(
   tx: Tx,
-  state: SuiteState,
+  { state, decidesFor }: Lane,
   tickMs: number,
   watches: readonly StoredWatch[],
   policies: ReadonlyMap<string, PolicyAnswer>,
@@ -50,7 +54,9 @@ export async function loadTickInput(
         facts: facts(watch),
         evidence: armsOf(state, watch, seat, evidence),
         lastChangeMs: lastChange.get(watch.model) ?? null,
-        policy: policies.get(watch.model) ?? 'unknown',
+        // Nobody is asked about what is not decided here.
+        policy:
+          decidesFor === undefined || decidesFor(watch.model) ? (policies.get(watch.model) ?? 'unknown') : 'allow',
       }),
     );
   return {
@@ -59,6 +65,7 @@ export async function loadTickInput(
     watermarkMs: state.watermarkMs ?? tickMs,
     incumbent: seat === undefined ? null : { watch: seat.state, facts: facts(seat) },
     challenges,
+    ...(decidesFor === undefined ? {} : { decidesFor }),
   };
 }
 
@@ -70,8 +77,8 @@ async function loadFacts(
 ): Promise<(watch: StoredWatch) => ModelFacts> {
   const models = watches.map((watch) => watch.model);
   const fresh = await tx.query<{ model: string }>(
-    'select model from tick_reports where tenant = $1 and suite = $2 and model = any($3::text[]) and tick_ms = $4',
-    [state.tenant, state.suite.name, models, tickMs],
+    'select model from tick_reports where tenant = $1 and suite = $2 and suite_hash = $5 and model = any($3::text[]) and tick_ms = $4',
+    [state.tenant, state.suite.name, models, tickMs, state.suite.hash],
   );
   const scores = await tx.query<{ model: string; body: PublishedModel }>(
     'select model, body from scores where tenant = $1 and suite = $2 and suite_hash = $3 and model = any($4::text[]) and tick_ms = $5',

@@ -8,6 +8,7 @@ import { addEvidenceRows, loadEdge } from '../ingest/effects.sql.ts';
 import type { ReadOffsets } from '../ingest/positions.sql.ts';
 import type { SuiteState } from '../ingest/suite-state.sql.ts';
 import { lockSubject } from '../registry/lock-subject.ts';
+import { type SuiteLanes, statesOf } from '../rollout/suite-lanes.ts';
 import { Edge } from '../rules/edge.ts';
 import type { GuardrailState, WatchState } from '../rules/promotion.ts';
 
@@ -27,11 +28,17 @@ interface WatchRow {
   readonly guardrails: readonly GuardrailState[];
 }
 
-export async function loadWatches(tx: Tx, tenant: string, suite: string): Promise<readonly StoredWatch[]> {
+/** The open watches of one version; each version that is kept has one of every model in the contest. */
+export async function loadWatches(
+  tx: Tx,
+  tenant: string,
+  suite: string,
+  suiteHash: string,
+): Promise<readonly StoredWatch[]> {
   const rows = await tx.query<WatchRow>(
     `select watch_id, model, role, start_ms, run, guardrails from watches
-     where tenant = $1 and suite = $2 and closed_tick_ms is null order by model`,
-    [tenant, suite],
+     where tenant = $1 and suite = $2 and suite_hash = $3 and closed_tick_ms is null order by model`,
+    [tenant, suite, suiteHash],
   );
   return rows.map((row) => {
     const startMs = row.start_ms === null ? null : Number(row.start_ms);
@@ -107,15 +114,52 @@ async function openWatch(
   );
 }
 
-/** The seat changed, or the suite did: every watch of it ends, and new ones begin at the watermark. */
-export async function replaceWatches(tx: Tx, clock: Clock, next: NewWatches, closedTickMs: number): Promise<void> {
-  const { tenant, suite } = next.state;
+/** The watches of one version end. */
+export async function closeWatches(
+  tx: Tx,
+  tenant: string,
+  suite: string,
+  suiteHash: string,
+  closedTickMs: number,
+): Promise<void> {
   await tx.execute(
-    'update watches set closed_tick_ms = $3 where tenant = $1 and suite = $2 and closed_tick_ms is null',
-    [tenant, suite.name, closedTickMs],
+    'update watches set closed_tick_ms = $4 where tenant = $1 and suite = $2 and suite_hash = $3 and closed_tick_ms is null',
+    [tenant, suite, suiteHash, closedTickMs],
   );
+}
+
+/** A version's watches begin at the watermark. */
+export async function openWatches(tx: Tx, clock: Clock, next: NewWatches): Promise<void> {
   if (next.incumbent !== null) await openWatch(tx, clock, next, next.incumbent, 'incumbent', [next.incumbent]);
   await openChallenges(tx, clock, next);
+}
+
+/** The seat changed: every watch ends, under each version that is kept, and new ones begin at the watermark. */
+export async function replaceWatches(
+  tx: Tx,
+  clock: Clock,
+  states: readonly SuiteState[],
+  next: Omit<NewWatches, 'state'>,
+  closedTickMs: number,
+): Promise<void> {
+  for (const state of states) {
+    await closeWatches(tx, state.tenant, state.suite.name, state.suite.hash, closedTickMs);
+    await openWatches(tx, clock, { ...next, state });
+  }
+}
+
+/** Challenges of these models count their ticks anew; what they have seen so far stays. */
+export async function resetRuns(
+  tx: Tx,
+  { tenant, suite }: SuiteState,
+  isAffected: (model: string) => boolean,
+): Promise<void> {
+  const watches = await loadWatches(tx, tenant, suite.name, suite.hash);
+  const affected = watches.filter((watch) => watch.role === 'candidate' && isAffected(watch.model));
+  if (affected.length === 0) return;
+  await tx.execute('update watches set run = 0 where watch_id = any($1::text[])', [
+    affected.map((watch) => watch.watchId),
+  ]);
 }
 
 /** Who sits, and since when in event time. The champion alias follows; an emptied seat leaves it on what served last. */
@@ -143,13 +187,13 @@ interface CandidateRow {
 }
 
 /** Ends the challenges of candidates withdrawn since, and opens those registered since, in their order; a seat by hand needs no contest. */
-export async function admitCandidates(tx: Tx, clock: Clock, state: SuiteState, read: ReadOffsets): Promise<void> {
-  const { tenant, suite } = state;
+export async function admitCandidates(tx: Tx, clock: Clock, lanes: SuiteLanes, read: ReadOffsets): Promise<void> {
+  const { tenant, suite, decidedTickMs } = lanes.active;
   await tx.execute(
     `update watches w set closed_tick_ms = $3 from candidates c
      where w.tenant = $1 and w.suite = $2 and w.closed_tick_ms is null and w.role = 'candidate'
        and c.tenant = $1 and c.suite = $2 and c.version = w.model and c.state = 'withdrawn'`,
-    [tenant, suite.name, state.decidedTickMs ?? 0],
+    [tenant, suite.name, decidedTickMs ?? 0],
   );
   const rows = await tx.query<CandidateRow>(
     `select version, seat, actor, trace_id from candidates where tenant = $1 and suite = $2 and state = 'registered'
@@ -161,13 +205,13 @@ export async function admitCandidates(tx: Tx, clock: Clock, state: SuiteState, r
       `update candidates set state = 'open', seat = false where tenant = $1 and suite = $2 and version = $3`,
       [tenant, suite.name, row.version],
     );
-    if (row.seat) await seatByHand(tx, clock, state, row, read);
-    else await openMissing(tx, clock, state, row.version, read);
+    if (row.seat) await seatByHand(tx, clock, lanes, row, read);
+    else for (const state of statesOf(lanes)) await openMissing(tx, clock, state, row.version, read);
   }
 }
 
 async function openMissing(tx: Tx, clock: Clock, state: SuiteState, version: string, read: ReadOffsets): Promise<void> {
-  const watches = await loadWatches(tx, state.tenant, state.suite.name);
+  const watches = await loadWatches(tx, state.tenant, state.suite.name, state.suite.hash);
   if (watches.some((watch) => watch.model === version)) return;
   const incumbent = watches.find((watch) => watch.role === 'incumbent')?.model ?? null;
   await openChallenges(tx, clock, { state, incumbent, candidates: [version], read });
@@ -176,17 +220,18 @@ async function openMissing(tx: Tx, clock: Clock, state: SuiteState, version: str
 async function seatByHand(
   tx: Tx,
   clock: Clock,
-  state: SuiteState,
+  lanes: SuiteLanes,
   row: CandidateRow,
   read: ReadOffsets,
 ): Promise<void> {
-  const { tenant, suite } = state;
-  const watches = await loadWatches(tx, tenant, suite.name);
+  const { tenant, suite, decidedTickMs } = lanes.active;
+  const watches = await loadWatches(tx, tenant, suite.name, suite.hash);
   const before = watches.find((watch) => watch.role === 'incumbent')?.model ?? null;
   if (before === row.version) return;
   const candidates = watches.map((watch) => watch.model).filter((model) => model !== row.version);
-  await replaceWatches(tx, clock, { state, incumbent: row.version, candidates, read }, state.decidedTickMs ?? 0);
-  await setSeat(tx, state, row.version);
+  const next = { incumbent: row.version, candidates, read };
+  await replaceWatches(tx, clock, statesOf(lanes), next, decidedTickMs ?? 0);
+  await setSeat(tx, lanes.active, row.version);
   const subject = `suite/${suite.name}`;
   await lockSubject(tx, tenant, subject);
   await appendAudit(tx, {

@@ -1,6 +1,6 @@
 import { assert } from '../../core/assert.ts';
 import type { PromotionRule, Suite } from '../../core/suite.ts';
-import { assessCandidate, assessIncumbent, type CandidateAssessment } from './assessment.ts';
+import { assessCandidate, assessIncumbent, type CandidateAssessment, type IncumbentAssessment } from './assessment.ts';
 import type { Decision } from './decision.ts';
 import { demotionDecision, promotionDecision } from './decision.ts';
 import type { EvidenceSums } from './evidence.ts';
@@ -75,6 +75,8 @@ export interface TickInput {
   /** Null: the seat is empty. */
   readonly incumbent: SeatInput | null;
   readonly challenges: readonly ChallengeInput[];
+  /** The models that this version of the suite decides about; absent: all. The others are assessed, and only that. */
+  readonly decidesFor?: (model: string) => boolean;
 }
 
 export interface TickOutcome {
@@ -85,6 +87,8 @@ export interface TickOutcome {
   /** True: the returned watches are new ones from watermarkMs on, the old ones and their evidence rows are closed. */
   readonly seatChanged: boolean;
   readonly decision: Decision | null;
+  /** What it would have decided if it decided about all models, where that is something else. */
+  readonly wouldBe: Decision | null;
   /** One a model: what counted, what reset, and why. */
   readonly assessments: readonly Assessment[];
   /** Candidates that only a missing policy answer keeps from counting: ask, then decide the same tick again. */
@@ -124,6 +128,7 @@ export function startWatch(model: string, startMs: number | null): WatchState {
  * Decides one final tick: pure, so that replay at the same offsets decides the same. At most one decision a tick:
  * a demotion empties the seat and goes before any promotion; of several candidates that are ready, the greatest
  * composite wins, then the model id by code point. A model that leaves the seat stays a candidate.
+ * With two versions side by side (joint-tick.ts) each decides about its own models.
  */
 export function decideTick(input: TickInput): TickOutcome {
   const { suite, tickMs, watermarkMs } = input;
@@ -139,18 +144,17 @@ export function decideTick(input: TickInput): TickOutcome {
     assessments: [...(seated === null ? [] : [seated.assessment]), ...challengers.map((one) => one.assessment)],
     policyWanted: challengers.filter((one) => one.policyWanted).map((one) => one.watch.model),
   };
-  const models = challengers.map((one) => one.watch.model);
-  if (seated !== null && seated.demote !== null) {
-    const decision = demotionDecision(suite, rule, tickMs, seated, seated.demote);
-    return { ...outcome, ...newSeat(null, [...models, seated.watch.model], watermarkMs), decision };
-  }
-  const winner = ready(rule, challengers);
-  if (winner !== undefined) {
-    const displaced = seat === null ? null : seat.watch.model;
-    const decision = promotionDecision(suite, rule, tickMs, winner, displaced);
-    const rest = models.filter((model) => model !== winner.watch.model);
-    const candidates = displaced === null ? rest : [...rest, displaced];
-    return { ...outcome, ...newSeat(winner.watch.model, candidates, watermarkMs), decision };
+  const all = choose(input, rule, seated, challengers, () => true);
+  const chosen = input.decidesFor === undefined ? all : choose(input, rule, seated, challengers, input.decidesFor);
+  const same = all?.decision.model === chosen?.decision.model && all?.decision.action === chosen?.decision.action;
+  const wouldBe = same ? null : (all?.decision ?? null);
+  if (chosen !== undefined) {
+    return {
+      ...outcome,
+      ...newSeat(chosen.incumbent, chosen.candidates, watermarkMs),
+      decision: chosen.decision,
+      wouldBe,
+    };
   }
   return {
     ...outcome,
@@ -158,7 +162,38 @@ export function decideTick(input: TickInput): TickOutcome {
     challenges: challengers.map((one) => one.watch),
     seatChanged: false,
     decision: null,
+    wouldBe,
   };
+}
+
+interface Chosen {
+  readonly decision: Decision;
+  readonly incumbent: string | null;
+  readonly candidates: readonly string[];
+}
+
+/** What the assessments come to, among the models decided about. */
+function choose(
+  { suite, tickMs }: TickInput,
+  rule: PromotionRule,
+  seated: IncumbentAssessment | null,
+  challengers: readonly CandidateAssessment[],
+  decidesFor: (model: string) => boolean,
+): Chosen | undefined {
+  const models = challengers.map((one) => one.watch.model);
+  if (seated !== null && seated.demote !== null && decidesFor(seated.watch.model)) {
+    const decision = demotionDecision(suite, rule, tickMs, seated, seated.demote);
+    return { decision, incumbent: null, candidates: [...models, seated.watch.model] };
+  }
+  const winner = ready(
+    rule,
+    challengers.filter((one) => decidesFor(one.watch.model)),
+  );
+  if (winner === undefined) return undefined;
+  const displaced = seated === null ? null : seated.watch.model;
+  const decision = promotionDecision(suite, rule, tickMs, winner, displaced);
+  const rest = models.filter((model) => model !== winner.watch.model);
+  return { decision, incumbent: winner.watch.model, candidates: displaced === null ? rest : [...rest, displaced] };
 }
 
 function newSeat(

@@ -158,6 +158,7 @@ export async function harness(test: TestDatabase): Promise<Harness> {
     eventLog: log,
     signer,
     policy: ALLOW,
+    rollouts: true,
     metrics: NO_METRICS,
     log: quiet,
     ...overrides,

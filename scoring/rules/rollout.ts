@@ -1,0 +1,37 @@
+import { sha256Hex } from '../../core/canonical.ts';
+import type { Suite } from '../../core/suite.ts';
+import { windowSpec } from './windows.ts';
+
+/** Per cent of the models that the new version of a suite decides for; 0: none, it is a shadow. */
+export const MAX_SHARE = 100;
+
+const PLACES = 2 ** 32;
+const PLACE_HEX_DIGITS = 8;
+
+/**
+ * Does the new version decide for this model? Each model has one place, from SHA-256 of suite and model: the same one whatever
+ * the share and the version, so that a growing share keeps the models it had and a shrinking one takes in none.
+ */
+export function inShare(suite: string, model: string, share: number): boolean {
+  const place = Number.parseInt(sha256Hex(`${suite}\n${model}`).slice(0, PLACE_HEX_DIGITS), 16);
+  return place * MAX_SHARE < share * PLACES;
+}
+
+/**
+ * The first tick at which every window of a version holds all its reports, when the version counts those read after the
+ * newest one that was read before it was observed at `newestMs`; null: nothing was read before, every tick is complete.
+ */
+export function completeTick(suite: Suite, newestMs: number | null): number | null {
+  if (newestMs === null) return null;
+  const ends = suite.windows.map(({ name }) => {
+    const { lengthMs, stepMs } = windowSpec(name);
+    // The window must start behind the newest report.
+    return Math.ceil((newestMs + 1 + lengthMs) / stepMs) * stepMs;
+  });
+  return Math.ceil(Math.max(...ends) / suite.tickMs) * suite.tickMs;
+}
+
+/** Has the version published a complete tick? */
+export function isComplete(completeTickMs: number | null, scoredTickMs: number | null): boolean {
+  return completeTickMs === null || (scoredTickMs !== null && scoredTickMs >= completeTickMs);
+}
