@@ -44,6 +44,17 @@ export function addEvidence(a: EvidenceSums, b: EvidenceSums): EvidenceSums {
   };
 }
 
+/** What `a` holds beyond `b`, which is a part of it. */
+export function withoutEvidence(a: EvidenceSums, b: EvidenceSums): EvidenceSums {
+  return {
+    n: a.n - b.n,
+    weight: a.weight - b.weight,
+    sumWs: a.sumWs - b.sumWs,
+    sumWs2: a.sumWs2 - b.sumWs2,
+    beyond: a.beyond - b.beyond,
+  };
+}
+
 /** The first tick after the instant: the one whose row takes a report observed then. */
 export function tickAfter(observedAtMs: number, tickLengthMs: number): number {
   return (Math.floor(observedAtMs / tickLengthMs) + 1) * tickLengthMs;
