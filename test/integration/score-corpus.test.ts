@@ -21,6 +21,8 @@ import { bytesOf, seededRandom } from '../support/scoring-reports.ts';
 /** `npm run test:corpus` takes all 58 models and 808 examples; here a cut of 12 × 200. */
 const SIZE = process.env.MERIT_CORPUS === 'whole' ? 'whole' : 'cut';
 const SHUFFLES = SIZE === 'whole' ? 20 : 5;
+/** 940,000 reports are scored in the orders of the whole. */
+const TIMEOUT_MS = SIZE === 'whole' ? 600_000 : 60_000;
 const MERIT = resolve(import.meta.dirname, '../../api/cli/main.ts');
 const ORACLE = resolve(import.meta.dirname, '../support/scoring-oracle.py');
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
@@ -33,7 +35,7 @@ if (why !== '' && process.env.MERIT_REQUIRE_PARTS === '1') {
   });
 }
 
-describe.skipIf(why !== '')(`a corpus of real classifiers (${SIZE})${why}`, () => {
+describe.skipIf(why !== '')(`a corpus of real classifiers (${SIZE})${why}`, { timeout: TIMEOUT_MS }, () => {
   let measured: Corpus;
   let suite: Suite;
   let lines: readonly string[];
