@@ -21,7 +21,7 @@ export function roomServices(ports: ServerPorts): Services {
     ...ports,
     jobs: jobsOf(ports),
     reports: reportsOf(ports),
-    scoring: scoringOf(),
+    scoring: scoringOf(ports),
     pools: poolsOf(),
     audit: auditOf(ports),
     code: { put: async (_caller, packed) => ({ code: `code:${await storeCode(ports.store, packed)}` }) },

@@ -13,6 +13,7 @@ import { jobRoutes } from './routes/jobs.ts';
 import { modelRoutes } from './routes/models.ts';
 import { poolRoutes } from './routes/pools.ts';
 import { reportRoutes } from './routes/reports.ts';
+import { scoreRoutes } from './routes/scores.ts';
 import { scoringRoutes } from './routes/scoring.ts';
 import type { Services } from './services.ts';
 import { traceIdOf, traceparent } from './trace.ts';
@@ -59,7 +60,16 @@ export function buildHttpServer(services: Services): FastifyInstance {
   refuseOtherMethods(app);
   const context: RouteContext = { app, services, idempotency: new Idempotency(services.db) };
   void app.register(async (scope) => {
-    for (const routes of [healthRoutes, jobRoutes, reportRoutes, scoringRoutes, modelRoutes, poolRoutes, auditRoutes]) {
+    for (const routes of [
+      healthRoutes,
+      jobRoutes,
+      reportRoutes,
+      scoreRoutes,
+      scoringRoutes,
+      modelRoutes,
+      poolRoutes,
+      auditRoutes,
+    ]) {
       routes({ ...context, app: scope });
     }
   });

@@ -141,8 +141,24 @@ export interface ReportsService {
 export interface ScoringService {
   /** The last published scores of a model in every suite that has some; undefined: the model is unknown. */
   scores(tx: Tx, caller: Caller, model: string, suite: string | undefined): Promise<View | undefined>;
-  /** undefined: the suite is unknown. */
-  leaderboard(tx: Tx, caller: Caller, suite: string, withChecksum: boolean): Promise<View | undefined>;
+  /** One score taken apart; undefined: there is none. Throws RefusedInput where several suites score the model and none is named. */
+  explain(
+    tx: Tx,
+    caller: Caller,
+    model: string,
+    filter: { readonly suite: string | undefined; readonly atMs: number | undefined },
+  ): Promise<View | undefined>;
+  /** What was published of a model in one suite, newest tick first. */
+  history(tx: Tx, caller: Caller, model: string, suite: string, page: Page): Promise<Rows>;
+  /** Scores one report against the live windows and stores nothing. Takes transactions of its own. Throws RefusedInput. */
+  compute(caller: Caller, report: EvalReport): Promise<View>;
+  /** undefined: the suite is unknown. `atMs`: the last tick at or before it. */
+  leaderboard(
+    tx: Tx,
+    caller: Caller,
+    suite: string,
+    options: { readonly atMs: number | undefined; readonly withChecksum: boolean },
+  ): Promise<View | undefined>;
   suites(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
   suite(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
   putSuite(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;

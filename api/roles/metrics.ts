@@ -5,6 +5,7 @@ import type { Metrics } from '../../platform/metrics.ts';
 import type { Log, SagaMetrics } from '../../scheduler/apply/context.ts';
 import type { ScoringMetrics } from '../../scoring/context.ts';
 import { scoringMetrics } from '../../scoring/metrics.ts';
+import { type RealtimeMetrics, realtimeMetrics } from '../../scoring/realtime/metrics.ts';
 import type { HttpMetrics } from '../http/services.ts';
 
 /** Distinct refusal codes and routes are closed sets of the code; this only bounds a mistake. */
@@ -15,6 +16,7 @@ export interface ServerMetrics {
   readonly http: HttpMetrics;
   readonly saga: SagaMetrics;
   readonly scoring: ScoringMetrics;
+  readonly realtime: RealtimeMetrics;
   sequencer(log: Log): SequencerWatch;
   leading(seat: Seat, leads: boolean): void;
 }
@@ -28,6 +30,7 @@ export function serverMetrics(metrics: Metrics): ServerMetrics {
     http: httpMetrics(metrics),
     saga: sagaMetrics(metrics),
     scoring: scoringMetrics(metrics),
+    realtime: realtimeMetrics(metrics),
     sequencer: sequencerWatch(metrics),
     leading: (seat, leads) => leader({ seat }, leads ? 1 : 0),
   };

@@ -154,6 +154,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         db,
         log,
         metrics: metrics.http,
+        realtimeMetrics: metrics.realtime,
         cursorSecret: randomBytes(32),
         allowedHosts: [],
         identify: tokenIdentifier(options.token, {

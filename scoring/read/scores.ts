@@ -15,47 +15,87 @@ export interface Leaderboard {
   readonly duplicates: number;
   readonly conflicts: number;
   readonly incumbent: string | null;
-  readonly models: readonly PublishedModel[];
+  readonly models: readonly BoardModel[];
 }
 
-/** undefined: no such suite. `tickMs` asks for an earlier tick. */
+export interface BoardModel extends PublishedModel {
+  /** How often late data changed it since it was first published. */
+  readonly revision: number;
+  /** Where it is not the board's: the version that decides for this model while two are kept. */
+  readonly suiteHash?: string;
+}
+
+/** undefined: no such suite. `atMs` asks for the last tick at or before it, under the version that was the active one then. */
 export async function leaderboard(
   tx: Tx,
   tenant: string,
   suite: string,
-  tickMs?: number,
+  atMs?: number,
 ): Promise<Leaderboard | undefined> {
   const heads = await tx.query<HeadRow>(
-    `select s.suite_hash, t.scored_tick_ms, e.version as incumbent, c.accepted, c.quarantined, c.duplicates, c.conflicts
+    `select s.suite_hash, o.suite_hash as next_hash, t.scored_tick_ms, e.version as incumbent, c.accepted, c.quarantined, c.duplicates, c.conflicts
      from suites s left join suite_states t using (tenant, suite) left join seats e using (tenant, suite) left join input_counters c using (tenant, suite)
+       left join rollout_states o on o.tenant = s.tenant and o.suite = s.suite and not o.ended
      where s.tenant = $1 and s.suite = $2 and s.active`,
     [tenant, suite],
   );
   const head = heads[0];
   if (head === undefined) return undefined;
-  const atMs = tickMs ?? (head.scored_tick_ms === null ? null : Number(head.scored_tick_ms));
-  const rows =
-    atMs === null
-      ? []
-      : await tx.query<{ body: PublishedModel }>(
-          'select body from scores where tenant = $1 and suite = $2 and suite_hash = $3 and tick_ms = $4',
-          [tenant, suite, head.suite_hash, atMs],
-        );
+  const tickMs = atMs === undefined ? head.scored_tick_ms : await lastTick(tx, tenant, suite, atMs);
+  const rows = tickMs === null ? [] : await boardRows(tx, tenant, suite, tickMs);
+  // Versions that are neither active nor on the way have no board of now.
+  const shown = atMs === undefined ? rows.filter(({ suite_hash }) => isKept(head, suite_hash)) : rows;
+  const suiteHash = shown.find(({ suite_hash }) => suite_hash !== head.next_hash)?.suite_hash ?? head.suite_hash;
   return {
     suite,
-    suiteHash: head.suite_hash,
-    at: atMs === null ? null : formatRfc3339(atMs),
+    suiteHash,
+    at: tickMs === null ? null : formatRfc3339(Number(tickMs)),
     accepted: Number(head.accepted ?? 0n),
     quarantined: Number(head.quarantined ?? 0n),
     duplicates: Number(head.duplicates ?? 0n),
     conflicts: Number(head.conflicts ?? 0n),
     incumbent: head.incumbent,
-    models: rows.map((row) => row.body).sort(byRank),
+    models: shown
+      .map(({ suite_hash: own, revision, body }) => ({
+        ...body,
+        revision,
+        ...(own === suiteHash ? {} : { suiteHash: own }),
+      }))
+      .sort(byRank),
   };
+}
+
+function isKept(head: HeadRow, suiteHash: string): boolean {
+  return suiteHash === head.suite_hash || suiteHash === head.next_hash;
+}
+
+/** The last tick that was published at or before an instant; null: none was. */
+async function lastTick(tx: Tx, tenant: string, suite: string, atMs: number): Promise<bigint | null> {
+  const rows = await tx.query<{ tick_ms: bigint }>(
+    'select tick_ms from scores where tenant = $1 and suite = $2 and tick_ms <= $3 and published order by tick_ms desc limit 1',
+    [tenant, suite, atMs],
+  );
+  return rows[0]?.tick_ms ?? null;
+}
+
+interface BoardRow {
+  readonly suite_hash: string;
+  readonly revision: number;
+  readonly body: PublishedModel;
+}
+
+/** One row a model: that of the version that published it. */
+async function boardRows(tx: Tx, tenant: string, suite: string, tickMs: bigint): Promise<readonly BoardRow[]> {
+  return tx.query<BoardRow>(
+    'select suite_hash, revision, body from scores where tenant = $1 and suite = $2 and tick_ms = $3 and published',
+    [tenant, suite, tickMs],
+  );
 }
 
 interface HeadRow {
   readonly suite_hash: string;
+  /** Of the version that is kept beside the active one. */
+  readonly next_hash: string | null;
   readonly scored_tick_ms: bigint | null;
   readonly incumbent: string | null;
   readonly accepted: bigint | null;
@@ -83,16 +123,39 @@ export interface ModelScore extends PublishedModel {
   readonly traceId: string;
 }
 
+/** A score with the version of the suite that it was scored by. */
+export interface DocumentedScore {
+  readonly score: ModelScore;
+  readonly document: unknown;
+}
+
+export interface ScoreFilter {
+  readonly suite?: string | undefined;
+  /** The last tick at or before it, under whichever version published it; absent: the last one of the versions kept now. */
+  readonly atMs?: number | undefined;
+}
+
 /** The last published scores of a model (as reports name it) in each suite it is scored by; empty where there are none. */
-export async function scoresOfModel(tx: Tx, tenant: string, model: string): Promise<readonly ModelScore[]> {
-  const rows = await tx.query<ScoreRow>(
-    `select s.suite, s.suite_hash, s.tick_ms, s.revision, s.trace_id, s.body
-     from suites a, lateral (select * from scores s where s.tenant = a.tenant and s.suite = a.suite and s.suite_hash = a.suite_hash
-                               and s.model = $2 order by s.tick_ms desc limit 1) s
-     where a.tenant = $1 and a.active order by s.suite`,
-    [tenant, model],
+export async function scoresOfModel(
+  tx: Tx,
+  tenant: string,
+  model: string,
+  filter: ScoreFilter = {},
+): Promise<readonly DocumentedScore[]> {
+  const { suite = null, atMs = null } = filter;
+  const rows = await tx.query<ScoreRow & { document: unknown }>(
+    `select s.suite, s.suite_hash, s.tick_ms, s.revision, s.trace_id, s.body, d.document
+     from suites a
+     left join rollout_states o on o.tenant = a.tenant and o.suite = a.suite and not o.ended
+     cross join lateral (
+       select * from scores s where s.tenant = a.tenant and s.suite = a.suite and s.model = $2 and s.published
+         and case when $4::bigint is null then s.suite_hash in (a.suite_hash, o.suite_hash) else s.tick_ms <= $4 end
+       order by s.tick_ms desc limit 1) s
+     join suites d on d.tenant = a.tenant and d.suite = a.suite and d.suite_hash = s.suite_hash
+     where a.tenant = $1 and a.active and ($3::text is null or a.suite = $3) order by s.suite`,
+    [tenant, model, suite, atMs],
   );
-  return rows.map(modelScore);
+  return rows.map((row) => ({ score: modelScore(row), document: row.document }));
 }
 
 /** One model in one suite by tick, newest first, before `beforeMs`. */
@@ -106,7 +169,8 @@ export async function scoreHistory(
 ): Promise<readonly ModelScore[]> {
   const rows = await tx.query<ScoreRow>(
     `select suite, suite_hash, tick_ms, revision, trace_id, body from scores
-     where tenant = $1 and suite = $2 and model = $3 and tick_ms < $4 order by tick_ms desc limit $5`,
+     where tenant = $1 and suite = $2 and model = $3 and tick_ms < $4 and published
+     order by tick_ms desc limit $5`,
     [tenant, suite, model, beforeMs, Math.min(limit, MAX_LISTED)],
   );
   return rows.map(modelScore);

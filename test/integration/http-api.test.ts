@@ -13,6 +13,7 @@ import { createTopic, openPostgresEventLog } from '../../platform/event-log-post
 import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
+import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 
 let database: TestDatabase;
@@ -51,6 +52,7 @@ beforeAll(async () => {
       db,
       log: { info: () => {}, warn: () => {}, error: (fields) => console.error(fields) },
       metrics: { request: () => {}, rejected: () => {}, expose: async () => ({ contentType: 'text/plain', body: '' }) },
+      realtimeMetrics: NO_REALTIME_METRICS,
       cursorSecret: Buffer.alloc(32, 1),
       allowedHosts: [],
       identify: async (authorization) => identityOf(authorization),

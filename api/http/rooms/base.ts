@@ -4,6 +4,7 @@ import type { EventLog } from '../../../platform/event-log.ts';
 import type { ObjectStore } from '../../../platform/object-store.ts';
 import type { Database } from '../../../platform/postgres.ts';
 import type { Provider } from '../../../providers/provider.ts';
+import type { RealtimeMetrics } from '../../../scoring/realtime/metrics.ts';
 import type { Caller } from '../services.ts';
 
 /** What the services are made of: the opened ports of this process. */
@@ -12,6 +13,7 @@ export interface RoomPorts {
   readonly clock: Clock;
   readonly store: ObjectStore;
   readonly eventLog: EventLog;
+  readonly realtimeMetrics: RealtimeMetrics;
   readonly providers: {
     /** The opened provider of a pool; throws OperatingError where it cannot be opened. */
     of(tenant: string, pool: string): Promise<Provider>;

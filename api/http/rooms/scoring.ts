@@ -1,10 +1,12 @@
 import { contentHash, type Json } from '../../../core/canonical.ts';
 import { RefusedInput, refuse } from '../../../core/refusal.ts';
+import { parseRfc3339 } from '../../../core/rfc3339.ts';
 import { parseSuite } from '../../../core/suite.ts';
 import type { Tx } from '../../../platform/postgres.ts';
 import { suiteChecksum } from '../../../scoring/read/checksum.ts';
 import { getDecision, listDecisions, type StoredDecision } from '../../../scoring/read/promotions.ts';
-import { leaderboard, scoresOfModel } from '../../../scoring/read/scores.ts';
+import { leaderboard, scoreHistory, scoresOfModel } from '../../../scoring/read/scores.ts';
+import { LiveScores } from '../../../scoring/realtime/compute.ts';
 import { lockSubject } from '../../../scoring/registry/lock-subject.ts';
 import { parseModel } from '../../../scoring/registry/model-document.ts';
 import {
@@ -16,8 +18,9 @@ import {
   setAlias,
 } from '../../../scoring/registry/models.ts';
 import { applySuite, getSuite, listSuites, type SuiteEntry } from '../../../scoring/registry/suites.ts';
-import type { Caller, PutOutcome, Rows, ScoringService, View } from '../services.ts';
-import { requesterOf } from './base.ts';
+import { explain } from '../../../scoring/rules/explain.ts';
+import type { Caller, Page, PutOutcome, Rows, ScoringService, View } from '../services.ts';
+import { type RoomPorts, requesterOf } from './base.ts';
 
 function named(document: unknown, name: string): void {
   const given = (document as { name?: unknown } | null)?.name;
@@ -108,17 +111,52 @@ async function putModel(
   return { kind: outcome === 'updated' ? 'replaced' : outcome, version: modelVersion(after), view: modelView(after) };
 }
 
-export function scoringOf(): ScoringService {
+/** A score taken apart; undefined: there is none. */
+async function explained(
+  tx: Tx,
+  caller: Caller,
+  model: string,
+  filter: { readonly suite: string | undefined; readonly atMs: number | undefined },
+): Promise<View | undefined> {
+  const scores = await scoresOfModel(tx, caller.identity.tenant, model, filter);
+  if (scores.length > 1) {
+    const names = scores.map(({ score }) => score.suite).join(', ');
+    throw new RefusedInput([
+      refuse('required', 'suite', 'is missing, and the model is scored by several', `name one of ${names}`),
+    ]);
+  }
+  const [found] = scores;
+  if (found === undefined) return undefined;
+  const { suite, suiteHash, at, rank, revision, traceId } = found.score;
+  const explanation = explain(parseSuite(found.document), found.score);
+  return { model, suite, suiteHash, at, rank, revision, traceId, ...explanation } as unknown as View;
+}
+
+async function history(tx: Tx, caller: Caller, model: string, suite: string, page: Page): Promise<Rows> {
+  const before = page.after === undefined ? undefined : parseRfc3339(page.after);
+  const scores = await scoreHistory(tx, caller.identity.tenant, suite, model, page.limit, before);
+  return rowsOf(
+    scores,
+    page.limit,
+    (score) => score as unknown as View,
+    (score) => score.at,
+  );
+}
+
+export function scoringOf(ports: RoomPorts): ScoringService {
+  const live = new LiveScores(ports.db, ports.realtimeMetrics);
   return {
+    compute: async (caller, report) =>
+      (await live.compute(caller.identity.tenant, report, caller.nowMs)) as unknown as View,
+    explain: explained,
+    history,
     scores: async (tx, caller, model, suite) => {
-      const scores = (await scoresOfModel(tx, caller.identity.tenant, model)).filter(
-        (score) => suite === undefined || score.suite === suite,
-      );
-      return scores.length === 0 ? undefined : ({ model, suites: scores } as unknown as View);
+      const scores = await scoresOfModel(tx, caller.identity.tenant, model, { suite });
+      return scores.length === 0 ? undefined : ({ model, suites: scores.map(({ score }) => score) } as unknown as View);
     },
-    leaderboard: async (tx, caller, suite, withChecksum) => {
+    leaderboard: async (tx, caller, suite, { atMs, withChecksum }) => {
       const { tenant } = caller.identity;
-      const board = await leaderboard(tx, tenant, suite);
+      const board = await leaderboard(tx, tenant, suite, atMs);
       if (board === undefined) return undefined;
       return {
         ...board,

@@ -1,4 +1,4 @@
-import { readEvalReport } from '../../../core/eval-report.ts';
+import { type EvalReport, readEvalReport } from '../../../core/eval-report.ts';
 import { isJsonObject } from '../../../core/json.ts';
 import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { Type } from '../../../core/schema.ts';
@@ -12,7 +12,7 @@ import type { Identity } from '../services.ts';
 const tags = ['reports'];
 
 /** For the published document; core/eval-report checks each report itself, since unknown members are kept. */
-const ReportDocument = Type.Object(
+export const ReportDocument = Type.Object(
   {
     schemaVersion: Type.Unknown({ description: '1' }),
     reportId: Type.Unknown({
@@ -43,14 +43,7 @@ export function reportRoutes({ app, services }: RouteContext): void {
     },
     async (request, reply) => {
       const caller = callerOf(services, request);
-      const bytes = isJsonObject(request.body) ? rawBodies.get(request.body) : undefined;
-      if (bytes === undefined) throw new HttpProblem(400, 'not_an_object', 'send one report as a JSON object');
-      const reading = readEvalReport(bytes);
-      if (!reading.ok) {
-        const { code, field, problem } = reading.quarantine;
-        throw new RefusedInput([refuse(code, field, problem, 'mend the report and send it again')]);
-      }
-      const { report } = reading;
+      const report = reportOf(request.body);
       mayReportAs(caller.identity, report.producer);
       const answer = await services.reports.append(caller, report);
       switch (answer.kind) {
@@ -89,6 +82,16 @@ export function reportRoutes({ app, services }: RouteContext): void {
       return reply.code(202).send(view);
     },
   );
+}
+
+/** The report in a body, checked by its own limits. Throws HttpProblem, RefusedInput. */
+export function reportOf(body: unknown): EvalReport {
+  const bytes = isJsonObject(body) ? rawBodies.get(body) : undefined;
+  if (bytes === undefined) throw new HttpProblem(400, 'not_an_object', 'send one report as a JSON object');
+  const reading = readEvalReport(bytes);
+  if (reading.ok) return reading.report;
+  const { code, field, problem } = reading.quarantine;
+  throw new RefusedInput([refuse(code, field, problem, 'mend the report and send it again')]);
 }
 
 function mayReportAs(identity: Identity, producer: string): void {

@@ -1,73 +1,15 @@
 import { Type } from '../../../core/schema.ts';
 import { filterOf, found, page, put, read, readVersioned } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
-import { AnyView, IdParams, Literal, listOf, Name, NameParams, pageQuery, replies } from '../schemas.ts';
+import { AnyView, IdParams, Literal, listOf, NameParams, pageQuery, replies } from '../schemas.ts';
 
 const tags = ['scoring'];
 const PageQuery = Type.Object(pageQuery, { additionalProperties: false });
 
-/** Scores, leaderboards, suites, and the decisions that follow from them. */
+/** Suites, and the decisions that follow from them. */
 export function scoringRoutes(context: RouteContext): void {
-  scoreRoutes(context);
   suiteRoutes(context);
   promotionRoutes(context);
-}
-
-function scoreRoutes(context: RouteContext): void {
-  const BoardQuery = Type.Object(
-    {
-      checksum: Type.Optional(
-        Type.Enum(['true', 'false'], {
-          description: 'with the checksum that a replay must give; reads all published rows',
-        }),
-      ),
-    },
-    { additionalProperties: false },
-  );
-  const { app, services } = context;
-  const ScoreQuery = Type.Object({ suite: Type.Optional(Name) }, { additionalProperties: false });
-  app.get(
-    '/v1/scores/:name',
-    {
-      schema: {
-        summary: 'The last published scores of a model',
-        tags,
-        params: NameParams,
-        querystring: ScoreQuery,
-        response: replies({ 200: AnyView }),
-      },
-    },
-    async (request) => {
-      const { name } = request.params as { name: string };
-      const { suite } = request.query as { suite?: string };
-      return found(
-        await read(context, request, (tx, caller) => services.scoring.scores(tx, caller, name, suite)),
-        'model, or it has no scores',
-      );
-    },
-  );
-  app.get(
-    '/v1/leaderboards/:name',
-    {
-      schema: {
-        summary: 'All models of a suite in rank order',
-        tags,
-        params: NameParams,
-        querystring: BoardQuery,
-        response: replies({ 200: AnyView }),
-      },
-    },
-    async (request) => {
-      const { name } = request.params as { name: string };
-      const { checksum } = request.query as { checksum?: string };
-      return found(
-        await read(context, request, (tx, caller) =>
-          services.scoring.leaderboard(tx, caller, name, checksum === 'true'),
-        ),
-        'suite',
-      );
-    },
-  );
 }
 
 /** For the published document; core/suite checks it, with every refusal at once. */

@@ -131,6 +131,9 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
     },
     scoring: {
       scores: nothing,
+      explain: nothing,
+      history: async () => ({ items: [], last: undefined }),
+      compute: async () => ({}),
       leaderboard: nothing,
       suites: async () => ({ items: [], last: undefined }),
       suite: async () => ({ version: '3', view: { name: 's' } }),

@@ -1,0 +1,188 @@
+import type { Tx } from '../../platform/postgres.ts';
+import { REPORTS_TOPIC } from '../ingest/report-log.ts';
+import { numberOrNull } from '../rollout/rollout-state.sql.ts';
+import type { LiveWindow } from '../rules/live.ts';
+import { ANY_METRIC, type Bucket, NO_SUMS, type Sums } from '../rules/pane.ts';
+import type { WindowName } from '../rules/published.ts';
+import { inShare } from '../rules/rollout.ts';
+import type { ModelSums, WindowSums } from '../rules/score-models.ts';
+import { windowSpec } from '../rules/windows.ts';
+
+/** What one statement sees of a suite and a model, in one snapshot. */
+export interface LiveHead {
+  /** The version that decides for the model: the active one, or the one kept beside it; null: no such suite. */
+  readonly suiteHash: string | null;
+  /** null: no report of the suite was ever accepted. */
+  readonly watermarkMs: number | null;
+  /** Of that version. */
+  readonly scoredTickMs: number | null;
+  /**
+   * Changes with every transaction that changes panes or scores of the suite: each of them writes the suite's state row too, and
+   * this is that row's version. null: the consumer has not met the suite yet.
+   */
+  readonly version: string | null;
+  /** undefined: the model is not registered. */
+  readonly retired: boolean | undefined;
+  /** Partition → [offset of the next message, lines done of it], as committed by the consumer. */
+  readonly positions: readonly (readonly [partition: number, offset: string, lines: number])[];
+}
+
+/** The live windows of one model, and the lower bounds of the last published board. */
+export interface LiveRead {
+  readonly head: LiveHead;
+  readonly sums: ModelSums;
+  /** Ascending. */
+  readonly lowers: Float64Array;
+  /** The model's own among them. */
+  readonly own: number | null;
+}
+
+/** $1 tenant, $2 suite, $3 model, $4 topic. */
+const HEAD_SQL = `
+  select s.suite_hash, t.watermark_ms, t.scored_tick_ms,
+         o.suite_hash as next_hash, o.share, o.scored_tick_ms as next_scored_ms,
+         t.xmin::text || ' ' || t.ctid::text || ' ' || coalesce(o.xmin::text, '') as version,
+         v.version is not null as known, v.retired_at is not null as retired,
+         (select json_agg(json_build_array(partition, next_offset::text, next_line) order by partition)
+          from consumer_offsets where topic = $4) as positions
+  from (select) one
+    left join suites s on s.tenant = $1 and s.suite = $2 and s.active
+    left join suite_states t on t.tenant = $1 and t.suite = $2
+    left join rollout_states o on o.tenant = $1 and o.suite = $2 and not o.ended
+    left join model_versions v on v.tenant = $1 and v.version = $3`;
+
+/**
+ * $5 the suite's version; $6 to $9 its windows: place, resolution, start and end. Everything in one statement, so in one
+ * snapshot: watermark, sums and board belong together whatever the consumer commits meanwhile.
+ */
+const LIVE_SQL = `
+  with w as (select * from unnest($6::integer[], $7::smallint[], $8::bigint[], $9::bigint[]) as w (place, resolution, from_ms, to_ms)),
+       s as (select series_id, metric from series where tenant = $1 and suite_hash = $5 and model = $3),
+       h as (select h.*, case when h.next_hash = $5 then h.next_scored_ms else h.scored_tick_ms end as tick_ms from (${HEAD_SQL}) h)
+  select h.*,
+    (select json_agg(json_build_array(w.place, s.metric, p.n, p.weight::text, p.wq::text, p.wq2::text, p.q_min, p.q_max))
+     from w cross join s cross join lateral (
+       select sum(n)::bigint as n, sum(weight) as weight, sum(sum_wq) as wq, sum(sum_wq2) as wq2, min(q_min) as q_min, max(q_max) as q_max
+       from panes where series_id = s.series_id and resolution = w.resolution and start_ms >= w.from_ms and start_ms < w.to_ms) p
+     where p.n > 0) as sums,
+    (select json_agg(json_build_array(w.place, s.metric, b.buckets))
+     from w cross join s cross join lateral (
+       select json_agg(json_build_array(bucket, n) order by bucket) as buckets
+       from (select bucket, sum(n)::bigint as n from pane_buckets
+             where series_id = s.series_id and resolution = w.resolution and start_ms >= w.from_ms and start_ms < w.to_ms
+             group by bucket) counted) b
+     where s.metric <> '' and b.buckets is not null) as buckets,
+    (select array_agg(c.lower order by c.lower) from scores c
+     where c.tenant = $1 and c.suite = $2 and c.suite_hash = $5 and c.tick_ms = h.tick_ms and c.lower is not null) as lowers,
+    (select c.lower from scores c
+     where c.tenant = $1 and c.suite = $2 and c.suite_hash = $5 and c.tick_ms = h.tick_ms and c.model = $3) as own
+  from h`;
+
+interface HeadRow {
+  readonly suite_hash: string | null;
+  readonly watermark_ms: bigint | null;
+  readonly scored_tick_ms: bigint | null;
+  readonly next_hash: string | null;
+  /** Per cent of the models that the version beside the active one decides for. */
+  readonly share: number | null;
+  readonly next_scored_ms: bigint | null;
+  readonly version: string | null;
+  readonly known: boolean;
+  readonly retired: boolean;
+  readonly positions: LiveHead['positions'] | null;
+}
+
+interface LiveRow extends HeadRow {
+  readonly sums: readonly SumsRow[] | null;
+  readonly buckets: readonly (readonly [place: number, metric: string, buckets: readonly Bucket[]])[] | null;
+  readonly lowers: readonly number[] | null;
+  readonly own: number | null;
+}
+
+type SumsRow = readonly [
+  place: number,
+  metric: string,
+  n: number,
+  weight: string,
+  sumWq: string,
+  sumWq2: string,
+  min: number,
+  max: number,
+];
+
+export interface LiveKey {
+  readonly tenant: string;
+  readonly suite: string;
+  readonly model: string;
+}
+
+/** One small statement: what decides whether windows in memory are still those of the database. */
+export async function readHead(tx: Tx, key: LiveKey): Promise<LiveHead> {
+  const { tenant, suite, model } = key;
+  const rows = await tx.query<HeadRow>(HEAD_SQL, [tenant, suite, model, REPORTS_TOPIC]);
+  return headOf(key, rows[0]!);
+}
+
+export async function readLive(
+  tx: Tx,
+  key: LiveKey,
+  suiteHash: string,
+  windows: readonly LiveWindow[],
+): Promise<LiveRead> {
+  const { tenant, suite, model } = key;
+  const rows = await tx.query<LiveRow>(LIVE_SQL, [
+    tenant,
+    suite,
+    model,
+    REPORTS_TOPIC,
+    suiteHash,
+    windows.map((_, i) => i),
+    windows.map(({ name }) => windowSpec(name).stepMs / MINUTE_MS),
+    windows.map(({ bounds }) => bounds.startMs),
+    windows.map(({ bounds }) => bounds.endMs),
+  ]);
+  const row = rows[0]!;
+  return {
+    head: headOf(key, row),
+    sums: { model, windows: windowsOf(row, windows) },
+    lowers: Float64Array.from(row.lowers ?? []),
+    own: row.own,
+  };
+}
+
+/** `panes.resolution` is in minutes; a window's step is the resolution of its panes. */
+const MINUTE_MS = 60_000;
+
+function headOf({ suite, model }: LiveKey, row: HeadRow): LiveHead {
+  const isNext = row.share !== null && inShare(suite, model, row.share);
+  return {
+    suiteHash: isNext ? row.next_hash : row.suite_hash,
+    watermarkMs: numberOrNull(row.watermark_ms),
+    scoredTickMs: numberOrNull(isNext ? row.next_scored_ms : row.scored_tick_ms),
+    version: row.version,
+    retired: row.known ? row.retired : undefined,
+    positions: row.positions ?? [],
+  };
+}
+
+function windowsOf(row: LiveRow, windows: readonly LiveWindow[]): ModelSums['windows'] {
+  const buckets = new Map((row.buckets ?? []).map(([place, metric, list]) => [`${place} ${metric}`, list]));
+  const found = new Map<WindowName, { any: Sums; readonly metrics: Map<string, Sums> }>();
+  for (const [place, metric, n, weight, sumWq, sumWq2, min, max] of row.sums ?? []) {
+    const { name } = windows[place]!;
+    const window = found.get(name) ?? { any: NO_SUMS, metrics: new Map<string, Sums>() };
+    found.set(name, window);
+    const sums: Sums = {
+      n,
+      weight: BigInt(weight),
+      sumWq: BigInt(sumWq),
+      sumWq2: BigInt(sumWq2),
+      min,
+      max,
+      buckets: buckets.get(`${place} ${metric}`) ?? [],
+    };
+    if (metric === ANY_METRIC) window.any = sums;
+    else window.metrics.set(metric, sums);
+  }
+  return new Map(Array.from(found, ([name, window]): [WindowName, WindowSums] => [name, { ...window, revision: 0 }]));
+}
