@@ -35,6 +35,8 @@ export type PromotionPolicy = (question: PromotionQuestion, signal: AbortSignal)
 
 export interface ScoringMetrics {
   reports(result: 'accepted' | 'quarantined' | 'duplicate' | 'conflict', count: number): void;
+  /** Lines set aside, by the reason's code. */
+  rejected(code: string, count: number): void;
   /** Messages appended and not yet read, and the age of the oldest of them. */
   ingestLag(partition: number, messages: number, seconds: number): void;
   /** One flush, from its first line to its commit. */
@@ -78,6 +80,7 @@ export function newId(clock: Clock): string {
 /** For tests and tools that watch nothing. */
 export const NO_METRICS: ScoringMetrics = {
   reports: () => {},
+  rejected: () => {},
   ingestLag: () => {},
   processingLatency: () => {},
   scoringLatency: () => {},

@@ -5,7 +5,7 @@ import type { ScoringMetrics } from './context.ts';
 const MAX_PARTITION_LABELS = 64;
 
 /** What the consumer and the retrain worker tell, in the registry of the process. */
-export function scoringMetrics(metrics: Metrics): ScoringMetrics {
+export function scoringMetrics(metrics: Metrics, rejected: ScoringMetrics['rejected']): ScoringMetrics {
   const partition = { partition: { atMost: MAX_PARTITION_LABELS } } as const;
   const reports = metrics.counter('merit_reports_total', 'Report lines by what became of them', {
     result: ['accepted', 'quarantined', 'duplicate', 'conflict'],
@@ -24,6 +24,7 @@ export function scoringMetrics(metrics: Metrics): ScoringMetrics {
   const retrains = metrics.gauge('merit_retrain_queue_requests', 'Retrain requests that wait for their booking', {});
   return {
     reports: (result, count) => reports({ result }, count),
+    rejected,
     ingestLag: (of, messages, seconds) => {
       depth({ partition: String(of) }, messages);
       lag({ partition: String(of) }, seconds);

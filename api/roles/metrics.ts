@@ -26,29 +26,29 @@ export function serverMetrics(metrics: Metrics): ServerMetrics {
   const leader = metrics.gauge('merit_leader', '1 where this process leads', {
     seat: ['audit', 'ingest', 'engine', 'reconciler'],
   });
+  const rejected = metrics.counter('rejected_total', 'Bad input refused', {
+    surface: ['http', 'log'],
+    code: { atMost: MAX_CODES },
+  });
   return {
-    http: httpMetrics(metrics),
+    http: httpMetrics(metrics, (code) => rejected({ surface: 'http', code })),
     saga: sagaMetrics(metrics),
-    scoring: scoringMetrics(metrics),
+    scoring: scoringMetrics(metrics, (code, count) => rejected({ surface: 'log', code }, count)),
     realtime: realtimeMetrics(metrics),
     sequencer: sequencerWatch(metrics),
     leading: (seat, leads) => leader({ seat }, leads ? 1 : 0),
   };
 }
 
-function httpMetrics(metrics: Metrics): HttpMetrics {
+function httpMetrics(metrics: Metrics, rejected: HttpMetrics['rejected']): HttpMetrics {
   const requests = metrics.histogram('http_request_duration_seconds', 'HTTP requests by route template', {
     route: { atMost: MAX_ROUTES },
     method: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'],
     status_class: ['1xx', '2xx', '3xx', '4xx', '5xx'],
   });
-  const rejected = metrics.counter('rejected_total', 'Bad input refused', {
-    surface: ['http'],
-    code: { atMost: MAX_CODES },
-  });
   return {
     request: (route, method, statusClass, seconds) => requests({ route, method, status_class: statusClass }, seconds),
-    rejected: (code) => rejected({ surface: 'http', code }),
+    rejected,
     expose: () => metrics.expose(),
   };
 }

@@ -256,6 +256,7 @@ export class Consumer {
       if (counts.duplicates > 0) metrics.reports('duplicate', counts.duplicates);
       if (counts.conflicts > 0) metrics.reports('conflict', counts.conflicts);
     }
+    for (const { aside } of flushed.batch.asides) metrics.rejected(aside.code, 1);
     // What was forgotten leaves the index when it is read again; until then a duplicate is known for longer than it must.
     this.#forgotten += flushed.forgotten;
     if (this.#forgotten > 0 && this.#forgotten * 2 >= this.#known.size) {
@@ -290,6 +291,7 @@ export class Consumer {
       (this.#ahead.get(partition) ?? []).filter((line) => line.message.offset !== offset),
     );
     this.#ctx.metrics.reports('quarantined', message.length);
+    this.#ctx.metrics.rejected('handler_failed', message.length);
   }
 
   /** The lines from the position on; reads further messages where none are left. */
