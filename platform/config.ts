@@ -5,6 +5,7 @@ import { slugRefusal } from '../core/ids.ts';
 import { RefusedInput } from '../core/refusal.ts';
 import { type ConfigFile, Reader, readConfigFile } from './config-file.ts';
 import { holdsPassword, nodeOptionRefusals, ruleDatabaseUrl, ruleDuration, ruleEndpoint } from './config-rules.ts';
+import { FEATURES, type Feature } from './features.ts';
 import { LOG_LEVELS, type LogLevel } from './log-level.ts';
 import { isLoopbackHost } from './loopback.ts';
 import type { TlsFiles } from './mtls.ts';
@@ -65,6 +66,7 @@ export interface ServerConfig {
   readonly s3Outputs: readonly string[];
   readonly signerKeyFile: string;
   readonly roles: ReadonlySet<EnabledRole>;
+  readonly features: ReadonlySet<Feature>;
   readonly intervals: Intervals;
   readonly log: { readonly level: LogLevel; readonly file: string | undefined };
   /** Of the file's values, whatever its line ends and comments; undefined without a file. */
@@ -86,6 +88,7 @@ const VARIABLES = {
   MERIT_OBJECT_STORE: 'objectStoreDir',
   MERIT_S3_OUTPUTS: 's3Outputs',
   MERIT_ROLES: 'roles',
+  MERIT_FEATURES: 'features',
   MERIT_LOG_LEVEL: 'log.level',
   MERIT_CONFIG: '',
 } as const;
@@ -183,6 +186,7 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
     s3Outputs: readS3Outputs(from),
     signerKeyFile: path(from, undefined, file.signer?.keyFile) ?? join(stateDir, 'signer.pem'),
     roles: readRoles(from),
+    features: readFeatures(from),
     intervals: readIntervals(from),
     log: readLog(from),
   };
@@ -329,6 +333,22 @@ function readRoles(from: Sources): ReadonlySet<EnabledRole> {
       from.reader.refuse('role', 'roles', 'names a role that does not exist', `use ${SERVER_ROLES_ENABLED.join(', ')}`);
   }
   return roles;
+}
+
+function readFeatures(from: Sources): ReadonlySet<Feature> {
+  const features = new Set<Feature>();
+  for (const name of variable(from.env, 'MERIT_FEATURES')?.split(',') ?? from.file.features ?? []) {
+    const feature = FEATURES.find((known) => known === name.trim());
+    if (feature !== undefined) features.add(feature);
+    else
+      from.reader.refuse(
+        'feature',
+        'features',
+        'names a feature that does not exist',
+        `use ${FEATURES.join(', ')}, or none`,
+      );
+  }
+  return features;
 }
 
 function readIntervals(from: Sources): Intervals {

@@ -44,7 +44,15 @@ export interface ServerOptions {
   readonly ownRay: OwnRay;
   readonly config: Pick<
     ServerConfig,
-    'listen' | 'tenant' | 'maxConnections' | 'objectStoreDir' | 's3Outputs' | 'signerKeyFile' | 'roles' | 'intervals'
+    | 'listen'
+    | 'tenant'
+    | 'maxConnections'
+    | 'objectStoreDir'
+    | 's3Outputs'
+    | 'signerKeyFile'
+    | 'roles'
+    | 'features'
+    | 'intervals'
   >;
   /** The bearer token that people and the CLI use. */
   readonly token: string;
@@ -105,6 +113,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       eventLog,
       signer,
       policy: sentinelNetPolicy(sentinelNet),
+      rollouts: config.features.has('suite-rollouts'),
       metrics: metrics.scoring,
       log,
     });
@@ -175,6 +184,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         eventLog,
         providers,
         signer,
+        features: config.features,
       }),
     );
     closers.unshift(async () => {

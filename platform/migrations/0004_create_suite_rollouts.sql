@@ -92,6 +92,14 @@ alter table rescore_ranges add primary key (tenant, suite, suite_hash);
 
 -- Is this version the one that decided for the model when the tick was first scored? At most one row of a model and tick is.
 alter table scores add column published boolean not null default true;
+-- Events tell of published scores only.
+create or replace function tell_score_ticks() returns trigger language plpgsql set search_path = public, pg_temp as $$
+begin
+  insert into score_ticks (tenant, suite, suite_hash, tick_ms, models, revised, trace_id)
+  select tenant, suite, suite_hash, tick_ms, count(*), tg_op = 'UPDATE', min(trace_id)
+  from changed where published group by tenant, suite, suite_hash, tick_ms order by tenant, suite, suite_hash, tick_ms;
+  return null;
+end $$;
 
 do $$
 declare t text;

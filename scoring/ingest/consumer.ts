@@ -5,7 +5,7 @@ import { newTrace } from '../../platform/trace.ts';
 import type { ScoringContext } from '../context.ts';
 import { prepareSuites } from '../promotion/prepare-suites.ts';
 import { type Settled, settleTick } from '../promotion/settle-tick.ts';
-import { dropLeftovers } from '../rollout/leftovers.sql.ts';
+import { dropLeftovers, haveLeftovers } from '../rollout/leftovers.sql.ts';
 import { ROLLOUTS_TO_TAKE_UP } from '../rollout/rollout-state.sql.ts';
 import { advanceSuite } from './advance-suite.ts';
 import type { DedupIndex } from './dedup-index.ts';
@@ -79,7 +79,7 @@ export class Consumer {
   /** Suites whose ticks could not be published, and when that is tried again. */
   readonly #stuck = new Map<string, { readonly ref: SuiteRef; readonly fromMs: number }>();
   /** Rows of versions that are kept no more may be there. */
-  #leftovers = true;
+  #leftovers = false;
   readonly #failures = new Map<number, { readonly offset: bigint; readonly tries: number }>();
 
   private constructor(
@@ -96,12 +96,14 @@ export class Consumer {
 
   /** Rebuilds the dedup index and finds what a crash left half done. */
   static async start(ctx: ScoringContext, options: ConsumerOptions = {}): Promise<Consumer> {
-    const { known, positions, suites } = await ctx.db.asEngine(async (tx) => ({
+    const { known, positions, suites, leftovers } = await ctx.db.asEngine(async (tx) => ({
       known: await loadDedup(tx),
       positions: await loadPositions(tx, REPORTS_TOPIC),
       suites: await loadSuites(tx, undefined),
+      leftovers: await haveLeftovers(tx),
     }));
     const consumer = new Consumer(ctx, options, known, positions);
+    consumer.#leftovers = leftovers;
     for (const { state } of suites)
       consumer.#due.set(suiteKey(state.tenant, state.suite.name), { tenant: state.tenant, name: state.suite.name });
     return consumer;

@@ -21,18 +21,23 @@ export async function hasLeftovers(tx: Tx, { tenant, suite, suiteHash }: Version
   return rows.length > 0;
 }
 
+/** Versions whose rows are to be removed. */
+const TO_DROP = `
+  select tenant, suite, suite_hash from rollout_states where ended and not dropped
+  union
+  select w.tenant, w.suite, w.suite_hash from suite_rollouts w
+  where w.state = 'running' and not exists (select 1 from rollout_states s where s.rollout_id = w.rollout_id)`;
+
+export async function haveLeftovers(tx: Tx): Promise<boolean> {
+  return (await tx.query(`${TO_DROP} limit 1`)).length > 0;
+}
+
 /**
  * Removes some rows of versions that are kept no more, or that wait to start anew: their panes, and the scores that were never
  * published. False where there was nothing to do. A version that is active or kept beside the active one is left alone.
  */
 export async function dropLeftovers(tx: Tx): Promise<boolean> {
-  const rows = await tx.query<{ tenant: string; suite: string; suite_hash: string }>(
-    `select tenant, suite, suite_hash from rollout_states where ended and not dropped
-     union
-     select w.tenant, w.suite, w.suite_hash from suite_rollouts w
-     where w.state = 'running' and not exists (select 1 from rollout_states s where s.rollout_id = w.rollout_id)
-     order by 1, 2, 3`,
-  );
+  const rows = await tx.query<{ tenant: string; suite: string; suite_hash: string }>(`${TO_DROP} order by 1, 2, 3`);
   for (const row of rows) {
     const version = { tenant: row.tenant, suite: row.suite, suiteHash: row.suite_hash };
     if (!(await isKept(tx, version)) && (await dropSome(tx, version))) return true;

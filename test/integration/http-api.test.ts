@@ -53,6 +53,7 @@ beforeAll(async () => {
       log: { info: () => {}, warn: () => {}, error: (fields) => console.error(fields) },
       metrics: { request: () => {}, rejected: () => {}, expose: async () => ({ contentType: 'text/plain', body: '' }) },
       realtimeMetrics: NO_REALTIME_METRICS,
+      features: new Set(['suite-rollouts']),
       cursorSecret: Buffer.alloc(32, 1),
       allowedHosts: [],
       identify: async (authorization) => identityOf(authorization),

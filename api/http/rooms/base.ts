@@ -1,6 +1,7 @@
 import { decimalText } from '../../../core/decimal.ts';
 import type { Clock } from '../../../platform/clock.ts';
 import type { EventLog } from '../../../platform/event-log.ts';
+import type { Feature } from '../../../platform/features.ts';
 import type { ObjectStore } from '../../../platform/object-store.ts';
 import type { Database } from '../../../platform/postgres.ts';
 import type { Provider } from '../../../providers/provider.ts';
@@ -13,6 +14,7 @@ export interface RoomPorts {
   readonly clock: Clock;
   readonly store: ObjectStore;
   readonly eventLog: EventLog;
+  readonly features: ReadonlySet<Feature>;
   readonly realtimeMetrics: RealtimeMetrics;
   readonly providers: {
     /** The opened provider of a pool; throws OperatingError where it cannot be opened. */

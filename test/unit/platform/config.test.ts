@@ -50,6 +50,7 @@ describe('what is not said is sensible', () => {
     expect(config.stateDir).toMatch(/\/\.merit$/);
     expect(config.objectStoreDir).toBe(join(config.stateDir, 'objects'));
     expect([...config.roles]).toEqual(['api', 'ingest', 'scorer', 'allocator', 'reconciler']);
+    expect([...config.features]).toEqual([]);
   });
 
   test('variables win over the file, and paths are resolved where they were written', async () => {
@@ -60,6 +61,7 @@ describe('what is not said is sensible', () => {
       MERIT_TENANT: 'other',
       MERIT_OBJECT_STORE: 'objs',
       MERIT_ROLES: 'scorer, ingest',
+      MERIT_FEATURES: 'suite-rollouts',
     });
     expect(config).toMatchObject({
       stateDir: join(cwd, 'state'),
@@ -71,6 +73,7 @@ describe('what is not said is sensible', () => {
       intervals: { planMs: 2000 },
     });
     expect([...config.roles]).toEqual(['scorer', 'ingest']);
+    expect([...config.features]).toEqual(['suite-rollouts']);
   });
 
   test('line ends, a byte-order mark and comments do not change the hash; values do', async () => {
@@ -103,7 +106,7 @@ describe('the file', () => {
     ['a list at the top', '- a', ' type'],
     ['a boolean for a name', 'tenant: true', 'tenant type'],
     ['an unknown field', 'lisen: {port: 1}', 'lisen unknown_field'],
-    ['a feature flag that does not exist', 'features: [x]', 'features unknown_field'],
+    ['a feature flag that does not exist', 'features: [suite-rollouts, x]', 'features feature'],
     [
       'a setting that weakens TLS',
       'tls: {certFile: a, keyFile: b, caFile: c, minVersion: TLSv1}',
