@@ -73,6 +73,7 @@ const OWNERS: Readonly<Record<string, string>> = {
   piscina: 'scoring/',
   'pg-copy-streams': 'scoring/ingest/',
   'simd-json-wasm': 'scoring-native/',
+  assemblyscript: 'scoring-native/',
   'ray-job-submission-client': 'providers/',
 };
 
