@@ -7,7 +7,8 @@ import type { PublishedModel } from '../rules/published.ts';
 const ROWS_PER_QUERY = 2_000;
 
 /**
- * The checksum of the replay proof (b) over everything published of a suite, all its versions: last values of final ticks.
+ * The checksum of the replay proof (b) over everything published of a suite, all its versions: last values of final ticks. A
+ * version beside the active one adds what it publishes, and nothing as a shadow.
  * Holds the texts of all rows in memory, about 200 bytes each.
  */
 export async function suiteChecksum(tx: Tx, tenant: string, suite: string): Promise<string> {
@@ -21,7 +22,7 @@ export async function suiteChecksum(tx: Tx, tenant: string, suite: string): Prom
   for (;;) {
     const page = await tx.query<{ suite_hash: string; model: string; tick_ms: bigint; body: PublishedModel }>(
       `select suite_hash, model, tick_ms, body from scores
-       where tenant = $1 and suite = $2 and (suite_hash, model, tick_ms) > ($3, $4, $5) order by suite_hash, model, tick_ms limit $6`,
+       where tenant = $1 and suite = $2 and published and (suite_hash, model, tick_ms) > ($3, $4, $5) order by suite_hash, model, tick_ms limit $6`,
       [tenant, suite, ...after, ROWS_PER_QUERY],
     );
     for (const row of page) rows.push(...checksumRows(suites.get(row.suite_hash)!, Number(row.tick_ms), row.body));

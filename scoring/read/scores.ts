@@ -1,8 +1,10 @@
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { MAX_LISTED } from '../registry/suites.ts';
+import { KEPT_BESIDE_JOIN } from '../rollout/rollout-state.sql.ts';
 import { compareText } from '../rules/pane-table.ts';
 import type { PublishedModel } from '../rules/published.ts';
+import { decidingVersion, type NextVersion } from '../rules/rollout.ts';
 
 /** A suite's ranking at its last published tick, in the shape of `merit score -o json`. */
 export interface Leaderboard {
@@ -25,7 +27,11 @@ export interface BoardModel extends PublishedModel {
   readonly suiteHash?: string;
 }
 
-/** undefined: no such suite. `atMs` asks for the last tick at or before it, under the version that was the active one then. */
+/**
+ * undefined: no such suite. Where two versions are kept each model's row is that of the version that decides for it now; with
+ * `atMs`, of the last tick at or before it, that of the version that published it then. A rank is a model's place among all
+ * models under its row's version: composites of two versions are not compared.
+ */
 export async function leaderboard(
   tx: Tx,
   tenant: string,
@@ -33,9 +39,9 @@ export async function leaderboard(
   atMs?: number,
 ): Promise<Leaderboard | undefined> {
   const heads = await tx.query<HeadRow>(
-    `select s.suite_hash, o.suite_hash as next_hash, t.scored_tick_ms, e.version as incumbent, c.accepted, c.quarantined, c.duplicates, c.conflicts
+    `select s.suite_hash, o.suite_hash as next_hash, o.share, t.scored_tick_ms, e.version as incumbent, c.accepted, c.quarantined, c.duplicates, c.conflicts
      from suites s left join suite_states t using (tenant, suite) left join seats e using (tenant, suite) left join input_counters c using (tenant, suite)
-       left join rollout_states o on o.tenant = s.tenant and o.suite = s.suite and not o.ended
+       ${KEPT_BESIDE_JOIN}
      where s.tenant = $1 and s.suite = $2 and s.active`,
     [tenant, suite],
   );
@@ -43,8 +49,9 @@ export async function leaderboard(
   if (head === undefined) return undefined;
   const tickMs = atMs === undefined ? head.scored_tick_ms : await lastTick(tx, tenant, suite, atMs);
   const rows = tickMs === null ? [] : await boardRows(tx, tenant, suite, tickMs);
-  // Versions that are neither active nor on the way have no board of now.
-  const shown = atMs === undefined ? rows.filter(({ suite_hash }) => isKept(head, suite_hash)) : rows;
+  const shown = rows.filter(({ suite_hash, published, body }) =>
+    atMs === undefined ? suite_hash === decidingVersion(suite, body.model, head.suite_hash, nextOf(head)) : published,
+  );
   const suiteHash = shown.find(({ suite_hash }) => suite_hash !== head.next_hash)?.suite_hash ?? head.suite_hash;
   return {
     suite,
@@ -65,8 +72,8 @@ export async function leaderboard(
   };
 }
 
-function isKept(head: HeadRow, suiteHash: string): boolean {
-  return suiteHash === head.suite_hash || suiteHash === head.next_hash;
+function nextOf({ next_hash: suiteHash, share }: Pick<HeadRow, 'next_hash' | 'share'>): NextVersion | null {
+  return suiteHash === null || share === null ? null : { suiteHash, share };
 }
 
 /** The last tick that was published at or before an instant; null: none was. */
@@ -80,14 +87,15 @@ async function lastTick(tx: Tx, tenant: string, suite: string, atMs: number): Pr
 
 interface BoardRow {
   readonly suite_hash: string;
+  readonly published: boolean;
   readonly revision: number;
   readonly body: PublishedModel;
 }
 
-/** One row a model: that of the version that published it. */
+/** Of every version. */
 async function boardRows(tx: Tx, tenant: string, suite: string, tickMs: bigint): Promise<readonly BoardRow[]> {
   return tx.query<BoardRow>(
-    'select suite_hash, revision, body from scores where tenant = $1 and suite = $2 and tick_ms = $3 and published',
+    'select suite_hash, published, revision, body from scores where tenant = $1 and suite = $2 and tick_ms = $3',
     [tenant, suite, tickMs],
   );
 }
@@ -96,6 +104,7 @@ interface HeadRow {
   readonly suite_hash: string;
   /** Of the version that is kept beside the active one. */
   readonly next_hash: string | null;
+  readonly share: number | null;
   readonly scored_tick_ms: bigint | null;
   readonly incumbent: string | null;
   readonly accepted: bigint | null;
@@ -131,7 +140,7 @@ export interface DocumentedScore {
 
 export interface ScoreFilter {
   readonly suite?: string | undefined;
-  /** The last tick at or before it, under whichever version published it; absent: the last one of the versions kept now. */
+  /** The last tick at or before it, under whichever version published it; absent: the last one of the version that decides now. */
   readonly atMs?: number | undefined;
 }
 
@@ -143,17 +152,27 @@ export async function scoresOfModel(
   filter: ScoreFilter = {},
 ): Promise<readonly DocumentedScore[]> {
   const { suite = null, atMs = null } = filter;
+  const heads = await tx.query<{ suite: string; suite_hash: string; next_hash: string | null; share: number | null }>(
+    `select s.suite, s.suite_hash, o.suite_hash as next_hash, o.share from suites s ${KEPT_BESIDE_JOIN}
+     where s.tenant = $1 and s.active and ($2::text is null or s.suite = $2)`,
+    [tenant, suite],
+  );
   const rows = await tx.query<ScoreRow & { document: unknown }>(
     `select s.suite, s.suite_hash, s.tick_ms, s.revision, s.trace_id, s.body, d.document
-     from suites a
-     left join rollout_states o on o.tenant = a.tenant and o.suite = a.suite and not o.ended
+     from unnest($3::text[], $4::text[]) as a (suite, suite_hash)
      cross join lateral (
-       select * from scores s where s.tenant = a.tenant and s.suite = a.suite and s.model = $2 and s.published
-         and case when $4::bigint is null then s.suite_hash in (a.suite_hash, o.suite_hash) else s.tick_ms <= $4 end
+       select * from scores s where s.tenant = $1 and s.suite = a.suite and s.model = $2
+         and case when $5::bigint is null then s.suite_hash = a.suite_hash else s.published and s.tick_ms <= $5 end
        order by s.tick_ms desc limit 1) s
-     join suites d on d.tenant = a.tenant and d.suite = a.suite and d.suite_hash = s.suite_hash
-     where a.tenant = $1 and a.active and ($3::text is null or a.suite = $3) order by s.suite`,
-    [tenant, model, suite, atMs],
+     join suites d on d.tenant = $1 and d.suite = a.suite and d.suite_hash = s.suite_hash
+     order by s.suite`,
+    [
+      tenant,
+      model,
+      heads.map((head) => head.suite),
+      heads.map((head) => decidingVersion(head.suite, model, head.suite_hash, nextOf(head))),
+      atMs,
+    ],
   );
   return rows.map((row) => ({ score: modelScore(row), document: row.document }));
 }

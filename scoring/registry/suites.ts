@@ -1,3 +1,4 @@
+import { type Refusal, RefusedInput, refuse } from '../../core/refusal.ts';
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Suite } from '../../core/suite.ts';
 import { appendAudit } from '../../ledger/audit/append.ts';
@@ -16,7 +17,8 @@ export type AppliedSuite = { readonly kind: 'created' | 'activated' | 'unchanged
 
 /**
  * Makes this version of the suite the active one. Versions are content-addressed: applying an old one again brings it
- * back. The consumer takes the change up before its next report; challenges then start again.
+ * back. The consumer takes the change up before its next report; challenges then start again. Throws RefusedInput while a
+ * rollout of the suite runs.
  */
 export async function applySuite(tx: Tx, by: Requester, suite: Suite): Promise<AppliedSuite> {
   const subject = `suite/${suite.name}`;
@@ -27,6 +29,11 @@ export async function applySuite(tx: Tx, by: Requester, suite: Suite): Promise<A
   );
   const known = rows.find((row) => row.suite_hash === suite.hash);
   if (known?.active === true) return { kind: 'unchanged', suiteHash: suite.hash };
+  const rollouts = await tx.query<{ suite_hash: string }>(
+    `select suite_hash from suite_rollouts where tenant = $1 and suite = $2 and state = 'running'`,
+    [by.tenant, suite.name],
+  );
+  if (rollouts[0] !== undefined) throw new RefusedInput([rolloutRuns(rollouts[0].suite_hash)]);
   await tx.execute('update suites set active = false where tenant = $1 and suite = $2 and active', [
     by.tenant,
     suite.name,
@@ -53,6 +60,12 @@ export async function applySuite(tx: Tx, by: Requester, suite: Suite): Promise<A
     data: { suite: suite.name, suiteHash: suite.hash, before: rows.find((row) => row.active)?.suite_hash ?? null },
   });
   return { kind: known === undefined ? 'created' : 'activated', suiteHash: suite.hash };
+}
+
+/** Why the active version is not changed beside a rollout. */
+export function rolloutRuns(suiteHash: string): Refusal {
+  const problem = `has a rollout of ${suiteHash.slice(0, 12)} that runs`;
+  return refuse('rollout_runs', 'suite', problem, 'promote it or roll it back first');
 }
 
 export interface SuiteEntry {

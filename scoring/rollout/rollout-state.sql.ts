@@ -40,6 +40,11 @@ export const ROLLOUT_COLUMNS = `
   o.rollout_id as open_id, o.suite_hash as open_hash, e.document as open_document, r.state as open_state, r.share as open_share,
   r.forced as open_forced, o.share as share_in_force, o.scored_tick_ms as open_scored_ms, o.judged_after_ms, o.complete_tick_ms`;
 
+/** To be joined to `suites s` by readers of what holds now: the version kept beside the active one (o), where its rollout runs. */
+export const KEPT_BESIDE_JOIN = `
+  left join rollout_states o on o.tenant = s.tenant and o.suite = s.suite and not o.ended
+    and exists (select 1 from suite_rollouts r where r.rollout_id = o.rollout_id and r.state = 'running')`;
+
 export interface RolloutColumns {
   readonly wanted_id: string | null;
   readonly wanted_hash: string;

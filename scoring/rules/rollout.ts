@@ -17,6 +17,17 @@ export function inShare(suite: string, model: string, share: number): boolean {
   return place * MAX_SHARE < share * PLACES;
 }
 
+/** The version kept beside the active one, with its share in force. */
+export interface NextVersion {
+  readonly suiteHash: string;
+  readonly share: number;
+}
+
+/** The version that decides for a model, by hash. */
+export function decidingVersion(suite: string, model: string, active: string, next: NextVersion | null): string {
+  return next !== null && inShare(suite, model, next.share) ? next.suiteHash : active;
+}
+
 /**
  * The first tick at which every window of a version holds all its reports, when the version counts those read after the
  * newest one that was read before it was observed at `newestMs`; null: nothing was read before, every tick is complete.
@@ -34,4 +45,25 @@ export function completeTick(suite: Suite, newestMs: number | null): number | nu
 /** Has the version published a complete tick? */
 export function isComplete(completeTickMs: number | null, scoredTickMs: number | null): boolean {
   return completeTickMs === null || (scoredTickMs !== null && scoredTickMs >= completeTickMs);
+}
+
+export interface ScoredTicks {
+  /** Length of a tick. */
+  readonly tickMs: number;
+  /** Ticks up to it are scored; null: none. */
+  readonly scoredTickMs: number | null;
+}
+
+/** The last tick that two versions have both scored, after the place at which the second began; null: none yet. */
+export function lastCommonTick(a: ScoredTicks, b: ScoredTicks, afterMs: number | null): number | null {
+  if (a.scoredTickMs === null || b.scoredTickMs === null) return null;
+  const common = leastCommonMultiple(a.tickMs, b.tickMs);
+  const tickMs = Math.floor(Math.min(a.scoredTickMs, b.scoredTickMs) / common) * common;
+  return afterMs !== null && tickMs <= afterMs ? null : tickMs;
+}
+
+function leastCommonMultiple(a: number, b: number): number {
+  let [x, y] = [a, b];
+  while (y !== 0) [x, y] = [y, x % y];
+  return (a / x) * b;
 }
