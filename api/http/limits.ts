@@ -23,5 +23,20 @@ export const MAX_IDEMPOTENCY_KEY_LENGTH = 255;
 export const MAX_SAME_KEY_WAITING = 100;
 /** A log is read in pieces of at most this. */
 export const MAX_LOG_PIECE_BYTES = 1024 * 1024;
+/** Streams of events open at a time in one process; each holds one of the requests answered at a time. */
+export const MAX_EVENT_STREAMS = 64;
+/** Events that a stream reads at once from each of its two sequences, and the bytes of an audit event that it carries whole. */
+export const EVENTS_PER_READ = 100;
+export const MAX_EVENT_DATA_BYTES = 8 * 1024;
+/** How often it is looked for new events, once for all streams of a tenant. */
+export const EVENTS_POLL_MS = 500;
+/** A silent stream says that it lives. */
+export const HEARTBEAT_MS = 15_000;
+/** A reader that has not taken what was sent within this is cut off; what waits for it is one read at most. */
+export const SLOW_READER_MS = 10_000;
+/** A stream ends after this, and its reader comes again: an identity that was taken away has no stream for ever. */
+export const MAX_STREAM_MS = 3_600_000;
+/** What a reader is asked to wait before it comes again. */
+export const STREAM_RETRY_MS = 2_000;
 /** The longest path parameter the router reads; schemas hold ids shorter and say so. */
 export const MAX_PARAM_LENGTH = 2048;

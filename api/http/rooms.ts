@@ -5,14 +5,19 @@ import type { Database } from '../../platform/postgres.ts';
 import type { Signer } from '../../platform/signer.ts';
 import { eventRows } from './rooms/audit-view.sql.ts';
 import type { RoomPorts } from './rooms/base.ts';
+import { eventsAfter, feedHead, positionNow } from './rooms/event-feed.sql.ts';
 import { jobsOf } from './rooms/jobs.ts';
 import { poolsOf } from './rooms/pools.ts';
 import { reportsOf } from './rooms/reports.ts';
+import { rolloutsOf } from './rooms/rollouts.ts';
 import { scoringOf } from './rooms/scoring.ts';
 import type { AuditService, Services, View } from './services.ts';
 
 /** What the server's wiring brings: the services that are ports themselves, and the ports that the rooms work on. */
-export type ServerPorts = Omit<Services, 'jobs' | 'reports' | 'scoring' | 'pools' | 'audit' | 'code'> &
+export type ServerPorts = Omit<
+  Services,
+  'jobs' | 'reports' | 'scoring' | 'rollouts' | 'pools' | 'audit' | 'events' | 'code'
+> &
   RoomPorts & { readonly signer: Pick<Signer, 'keyId' | 'algorithm' | 'publicKey'> };
 
 /** The services of the HTTP server, bound to the rooms: `buildHttpServer(roomServices(ports))`. */
@@ -22,8 +27,14 @@ export function roomServices(ports: ServerPorts): Services {
     jobs: jobsOf(ports),
     reports: reportsOf(ports),
     scoring: scoringOf(ports),
+    rollouts: rolloutsOf(ports),
     pools: poolsOf(),
     audit: auditOf(ports),
+    events: {
+      now: (tx, caller) => positionNow(tx, caller.identity.tenant),
+      after: (tx, caller, position, filter) => eventsAfter(tx, caller.identity.tenant, position, filter),
+      head: feedHead,
+    },
     code: { put: async (_caller, packed) => ({ code: `code:${await storeCode(ports.store, packed)}` }) },
   };
 }

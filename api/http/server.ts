@@ -8,11 +8,13 @@ import * as limits from './limits.ts';
 import { describeApi, publicPath } from './openapi.ts';
 import { HttpProblem, type Problem, problemOf } from './problem.ts';
 import { auditRoutes } from './routes/audit.ts';
+import { eventRoutes } from './routes/events.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { modelRoutes } from './routes/models.ts';
 import { poolRoutes } from './routes/pools.ts';
 import { reportRoutes } from './routes/reports.ts';
+import { rolloutRoutes } from './routes/rollouts.ts';
 import { scoreRoutes } from './routes/scores.ts';
 import { scoringRoutes } from './routes/scoring.ts';
 import type { Services } from './services.ts';
@@ -66,9 +68,11 @@ export function buildHttpServer(services: Services): FastifyInstance {
       reportRoutes,
       scoreRoutes,
       scoringRoutes,
+      rolloutRoutes,
       modelRoutes,
       poolRoutes,
       auditRoutes,
+      eventRoutes,
     ]) {
       routes({ ...context, app: scope });
     }

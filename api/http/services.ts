@@ -43,6 +43,10 @@ export interface HttpMetrics {
   request(route: string, method: string, statusClass: string, seconds: number): void;
   /** rejected_total{surface="http",code}. */
   rejected(code: string): void;
+  /** Event streams open now. */
+  streams(open: number): void;
+  /** An event stream ended: by its reader, because the reader was too slow, at the server's stop or age, or by a fault. */
+  streamEnded(reason: 'left' | 'slow' | 'over' | 'fault'): void;
   /** The whole registry in Prometheus' text format. */
   expose(): Promise<{ readonly contentType: string; readonly body: string }>;
 }
@@ -180,6 +184,31 @@ export interface ScoringService {
   putVersion(tx: Tx, caller: Caller, model: string, version: string, seat: boolean): Promise<View>;
 }
 
+export interface RolloutRequest {
+  /** The new version; absent where one runs already. */
+  readonly suite?: object;
+  /** Per cent of the models; 0: a shadow. */
+  readonly share: number;
+  readonly force?: boolean;
+}
+
+/** Two versions of a suite side by side. All throw RefusedInput where the feature is off. */
+export interface RolloutsService {
+  /** The one that runs, else the last; undefined: there was none. */
+  rollout(tx: Tx, caller: Caller, suite: string): Promise<Versioned | undefined>;
+  putRollout(
+    tx: Tx,
+    caller: Caller,
+    suite: string,
+    wanted: RolloutRequest,
+    ifVersion: string | undefined,
+  ): Promise<PutOutcome>;
+  /** The rest: undefined where none runs. */
+  promote(tx: Tx, caller: Caller, suite: string, force: boolean): Promise<View | undefined>;
+  rollBack(tx: Tx, caller: Caller, suite: string): Promise<View | undefined>;
+  diff(tx: Tx, caller: Caller, suite: string): Promise<View | undefined>;
+}
+
 export interface PoolsService {
   pools(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
   pool(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
@@ -207,6 +236,38 @@ export interface AuditService {
   exportBundle(caller: Caller): AsyncIterable<Uint8Array>;
 }
 
+export interface EventFilter {
+  /** Ticks, decisions and changes of one suite only. */
+  readonly suite: string | undefined;
+  /** Types or their beginnings: `decision` takes in `decision.promote`. */
+  readonly types: readonly string[] | undefined;
+}
+
+export interface StreamEvent {
+  /** The position behind it. */
+  readonly id: string;
+  readonly type: string;
+  readonly data: View;
+}
+
+export interface EventPage {
+  readonly events: readonly StreamEvent[];
+  /** Behind all that was looked at, also where nothing of it is wanted. */
+  readonly position: string;
+  /** There may be more right now. */
+  readonly more: boolean;
+}
+
+/** What happened, from what is stored, in an order that only grows at its end. */
+export interface EventsService {
+  /** A position that every later event comes after. */
+  now(tx: Tx, caller: Caller): Promise<string>;
+  /** undefined: that is no position. */
+  after(tx: Tx, caller: Caller, position: string, filter: EventFilter): Promise<EventPage | undefined>;
+  /** Another text whenever there may be something new. */
+  head(tx: Tx, tenant: string): Promise<string>;
+}
+
 export interface CodeService {
   /** Stores a zip of a working directory by its content; returns `code:<sha256>`. */
   put(caller: Caller, packed: Uint8Array): Promise<View>;
@@ -229,7 +290,9 @@ export interface Services {
   readonly jobs: JobsService;
   readonly reports: ReportsService;
   readonly scoring: ScoringService;
+  readonly rollouts: RolloutsService;
   readonly pools: PoolsService;
   readonly audit: AuditService;
+  readonly events: EventsService;
   readonly code: CodeService;
 }

@@ -46,7 +46,13 @@ function httpMetrics(metrics: Metrics, rejected: HttpMetrics['rejected']): HttpM
     method: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'],
     status_class: ['1xx', '2xx', '3xx', '4xx', '5xx'],
   });
+  const streams = metrics.gauge('merit_event_streams', 'Event streams open now', {});
+  const ended = metrics.counter('merit_event_streams_ended_total', 'Event streams by why they ended', {
+    reason: ['left', 'slow', 'over', 'fault'],
+  });
   return {
+    streams: (open) => streams({}, open),
+    streamEnded: (reason) => ended({ reason }),
     request: (route, method, statusClass, seconds) => requests({ route, method, status_class: statusClass }, seconds),
     rejected,
     expose: () => metrics.expose(),

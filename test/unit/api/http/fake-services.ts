@@ -86,6 +86,8 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
     metrics: {
       request: (route, method, statusClass) => void fake.requests.push(`${method} ${route} ${statusClass}`),
       rejected: (code) => void fake.rejected.push(code),
+      streams: () => {},
+      streamEnded: () => {},
       expose: async () => ({ contentType: 'text/plain; version=0.0.4', body: 'merit_up 1\n' }),
     },
     cursorSecret: Buffer.alloc(32, 7),
@@ -150,6 +152,13 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       putAlias: async () => ({}),
       putVersion: async () => ({}),
     },
+    rollouts: {
+      rollout: nothing,
+      putRollout: async () => ({ kind: 'created', version: '1', view: {} }),
+      promote: nothing,
+      rollBack: nothing,
+      diff: nothing,
+    },
     pools: {
       pools: async () => ({ items: [], last: undefined }),
       pool: nothing,
@@ -161,6 +170,11 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       events: async () => ({ items: [], last: undefined }),
       roots: async () => ({}),
       exportBundle: async function* () {},
+    },
+    events: {
+      now: async () => '1.0-0',
+      after: async () => ({ events: [], position: '1.0-0', more: false }),
+      head: async () => '',
     },
     code: { put: async (_caller, packed) => ({ code: `code:${packed.length}` }) },
     ...override,

@@ -1,0 +1,159 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Type } from '../../../core/schema.ts';
+import { read } from '../answer.ts';
+import type { RouteContext } from '../context.ts';
+import { EventWakes } from '../event-wakes.ts';
+import { callerOf } from '../guard.ts';
+import * as limits from '../limits.ts';
+import { HttpProblem } from '../problem.ts';
+import { Literal, text } from '../schemas.ts';
+import type { EventFilter, EventPage } from '../services.ts';
+import { eventBlock, idBlock, SseStream } from '../sse.ts';
+
+/** What happens, as it happens: published ticks, decisions, reviews, and every other audit event of the tenant. */
+export function eventRoutes(context: RouteContext): void {
+  const { app, services } = context;
+  const wakes = new EventWakes(
+    (tenant) => services.db.asTenant(tenant, (tx) => services.events.head(tx, tenant)),
+    services.clock,
+    limits.EVENTS_POLL_MS,
+  );
+  const streams = new Set<SseStream>();
+  const stop = new AbortController();
+  app.addHook('preClose', async () => {
+    stop.abort();
+    for (const stream of streams) stream.end();
+  });
+  const EventQuery = Type.Object(
+    {
+      suite: Literal,
+      type: Type.Optional(
+        Type.String({
+          maxLength: 256,
+          description: 'types or their beginnings, joined by commas: score.tick,decision takes in decision.promote',
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  );
+  app.get(
+    '/v1/events',
+    {
+      // A HEAD of it would never end.
+      exposeHeadRoute: false,
+      schema: {
+        summary: 'A stream of what happens (server-sent events)',
+        description:
+          'score.tick (published; `revised`: late data changed it), decision.promote, decision.demote, decision.review, booking.* ' +
+          'and the other audit events. Every event has an id; send the last one as Last-Event-ID, and the stream goes on behind ' +
+          'it, losing and doubling nothing. Without it the stream starts now. Ticks are in the order of their commit, audit ' +
+          'events in that of the chain. An audit event over 8 KiB comes without its data: read it at /v1/audit/events.',
+        tags: ['events'],
+        querystring: EventQuery,
+        headers: Type.Object({ 'last-event-id': Type.Optional(Type.String()) }),
+        response: text('text/event-stream'),
+      },
+    },
+    async (request, reply) => {
+      if (stop.signal.aborted)
+        throw new HttpProblem(503, 'stopping', 'this server is stopping; come back', { headers: LATER });
+      if (streams.size >= limits.MAX_EVENT_STREAMS) {
+        throw new HttpProblem(
+          503,
+          'too_many_streams',
+          `${limits.MAX_EVENT_STREAMS} streams are open already; come back`,
+          {
+            headers: LATER,
+          },
+        );
+      }
+      const filter = filterOf(request);
+      // Read before anything is sent, so that a bad position is still a problem like others.
+      const first = await firstPage(context, request, filter);
+      const headers = Object.fromEntries(
+        Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]),
+      );
+      reply.hijack();
+      const stream = new SseStream(reply.raw, headers, limits.SLOW_READER_MS);
+      streams.add(stream);
+      services.metrics.streams(streams.size);
+      void follow(context, request, reply, stream, wakes, stop.signal, filter, first).finally(() => {
+        streams.delete(stream);
+        services.metrics.streams(streams.size);
+      });
+    },
+  );
+}
+
+const LATER = { 'retry-after': String(limits.RETRY_AFTER_SECONDS) };
+
+function filterOf(request: FastifyRequest): EventFilter {
+  const { suite, type } = request.query as { suite?: string; type?: string };
+  return { suite, types: type?.split(',') };
+}
+
+async function firstPage(context: RouteContext, request: FastifyRequest, filter: EventFilter): Promise<EventPage> {
+  const { events } = context.services;
+  const header = request.headers['last-event-id'];
+  const page = await read(context, request, async (tx, caller) => {
+    if (header === undefined) return { events: [], position: await events.now(tx, caller), more: false };
+    return typeof header === 'string' ? events.after(tx, caller, header, filter) : undefined;
+  });
+  if (page !== undefined) return page;
+  throw new HttpProblem(
+    400,
+    'last_event_id',
+    'Last-Event-ID is not one that this stream gave out; start again without it',
+  );
+}
+
+/** Sends page after page until the reader goes, the server stops, or the stream is old enough. */
+async function follow(
+  context: RouteContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  stream: SseStream,
+  wakes: EventWakes,
+  stop: AbortSignal,
+  filter: EventFilter,
+  first: EventPage,
+): Promise<void> {
+  const { services } = context;
+  const { tenant } = callerOf(services, request).identity;
+  const until = AbortSignal.any([stop, stream.gone]);
+  const endMs = services.clock.now() + limits.MAX_STREAM_MS;
+  const watch = wakes.open(tenant);
+  let page = first;
+  let ended: 'left' | 'slow' | 'over' | 'fault' = 'over';
+  try {
+    if (!(await stream.send(`retry: ${limits.STREAM_RETRY_MS}\n${pageBlocks(page)}`))) return;
+    while (!until.aborted && services.clock.now() < endMs) {
+      const mark = watch.mark();
+      const next = await read(context, request, (tx, caller) =>
+        services.events.after(tx, caller, page.position, filter),
+      );
+      const moved = next !== undefined && next.position !== page.position;
+      page = next ?? page;
+      if (moved && !(await stream.send(pageBlocks(page)))) return;
+      if (page.more) continue;
+      await watch.wait(mark, limits.HEARTBEAT_MS, until);
+      // Nothing for so long: a comment, by which either side finds out that the other is gone.
+      if (mark === watch.mark() && !until.aborted && !(await stream.send(': alive\n\n'))) return;
+    }
+  } catch (error) {
+    ended = 'fault';
+    services.log.warn({ trace: request.id, error: String(error) }, 'an event stream ended; its reader comes again');
+  } finally {
+    watch.close();
+    stream.end();
+    if (stream.slow) ended = 'slow';
+    else if (stream.gone.aborted && ended === 'over' && !reply.raw.writableFinished) ended = 'left';
+    services.metrics.streamEnded(ended);
+  }
+}
+
+/** The events, and at last the position where it lies behind the last of them. */
+function pageBlocks({ events, position }: EventPage): string {
+  const blocks = events.map(eventBlock).join('');
+  return events.at(-1)?.id === position ? blocks : `${blocks}${idBlock(position)}`;
+}
