@@ -19,6 +19,7 @@ Commands:
   cancel [options] <job>         ask for the end of a job
   jobs                           jobs: ls, get, events, artifacts, cost, verify
   score [options]                score report files offline, without a server
+  backtest [options]             what a suite would have decided about an archive of reports
   scores [options] <model>       the last scores of a model
   leaderboard [options] <suite>  models of a suite in rank order
   suites                         rules that models are scored by: ls, get, apply

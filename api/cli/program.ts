@@ -12,6 +12,11 @@ export type Run = (
 
 const JOB = ['<job>', 'id of a job, or the name of its newest one'] as const;
 
+const BACKTEST_ASSUMES = `
+An archive of reports does not tell everything. Assumed is: policy allows; a model stands for the seat from its first
+report on, and never retires; reports came in the order in which they stand, as in one partition of the log; their
+clocks were right. Late ones count for 7 days of event time, as on a server.`;
+
 /** `merit` with all its commands; `run` gets what was asked for. */
 export function buildProgram(version: string, run: Run): Command {
   const program = new Command('merit');
@@ -186,13 +191,27 @@ function scoringCommands(program: Command, define: Define): void {
       .command('score')
       .description('score report files offline, without a server')
       .requiredOption('--suite <file>', 'the suite', values.path)
-      .requiredOption(
-        '--reports <file>',
-        'NDJSON of reports, - for stdin; several',
-        (text: string, before: readonly string[] = []) => [...before, values.path(text)],
-      )
+      .requiredOption('--reports <file>', 'NDJSON of reports, - for stdin; several', values.paths)
       .requiredOption('--at <time>', 'the instant to score at, such as 2026-11-23T10:00:00Z'),
     () => import('./commands/score-run.ts'),
+  );
+  define(
+    program
+      .command('backtest')
+      .description('what a suite would have decided about an archive of reports')
+      .requiredOption('--suite <file>', 'the suite', values.path)
+      .requiredOption(
+        '--reports <file>',
+        'NDJSON of reports in the order they came, - for stdin; several',
+        values.paths,
+      )
+      .option('--suite-b, --against <file>', 'another suite: show where it would have decided otherwise', values.path)
+      .option('--promotion <members>', 'the same with other rules: promoteAbove=0.85,cooldown=12h', values.list)
+      .option('--incumbent <model>', 'who has the seat at the start (default: nobody)', values.name)
+      .option('--from <time>', 'pass over reports observed before it')
+      .option('--to <time>', 'decide no tick behind it')
+      .addHelpText('after', BACKTEST_ASSUMES),
+    () => import('./commands/backtest-run.ts'),
   );
   define(
     program

@@ -49,6 +49,16 @@ export function path(text: string): string {
   return text;
 }
 
+/** A flag that may be given several times. */
+export function paths(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, path(text)];
+}
+
+/** Texts between commas; the command judges them. */
+export function list(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, ...text.split(',')];
+}
+
 export function environment(
   text: string,
   before: Readonly<Record<string, string>> = {},

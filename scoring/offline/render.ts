@@ -1,5 +1,6 @@
 import type { PublishedModel } from '../rules/published.ts';
 import type { OfflineScores } from './score-stream.ts';
+import { decimal, tableLines } from './text-table.ts';
 
 /**
  * The result as JSON text in pieces, one model a line: whole boards can be longer than the longest string.
@@ -16,8 +17,6 @@ export function* jsonPieces(scores: OfflineScores): Generator<string> {
   yield models.length === 0 ? ']}\n' : '\n]}\n';
 }
 
-const DIGITS = 4;
-
 /** A table for people; `wide` adds each window's score and count. */
 export function* tablePieces(scores: OfflineScores, wide: boolean): Generator<string> {
   const windows = wide ? Object.keys(scores.models[0]?.windows ?? {}) : [];
@@ -25,12 +24,7 @@ export function* tablePieces(scores: OfflineScores, wide: boolean): Generator<st
     ['RANK', 'MODEL', 'STATUS', 'COMPOSITE', 'LOWER', 'UPPER', ...windows.map((name) => name.toUpperCase())],
     ...scores.models.map((model) => tableRow(model, windows)),
   ];
-  const widths = rows[0]!.map((_, column) => rows.reduce((width, row) => Math.max(width, row[column]!.length), 0));
-  for (const row of rows)
-    yield `${row
-      .map((cell, i) => cell.padEnd(widths[i]!))
-      .join('  ')
-      .trimEnd()}\n`;
+  yield* tableLines(rows);
   const { accepted, quarantined, duplicates, conflicts } = scores;
   yield `\n${scores.suite} at ${scores.at}: ${accepted} accepted, ${quarantined} quarantined, ${duplicates} duplicates, `;
   yield `${conflicts} conflicts\ninputs ${scores.inputDigest}\nscores ${scores.checksum}\n`;
@@ -51,8 +45,4 @@ function tableRow(model: PublishedModel, windows: readonly string[]): string[] {
     decimal(upper),
     ...cells,
   ];
-}
-
-function decimal(value: number | null): string {
-  return value === null ? '-' : value.toFixed(DIGITS);
 }
