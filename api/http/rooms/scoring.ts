@@ -21,12 +21,7 @@ import { applySuite, getSuite, listSuites, type SuiteEntry } from '../../../scor
 import { explain } from '../../../scoring/rules/explain.ts';
 import type { Caller, Page, PutOutcome, Rows, ScoringService, View } from '../services.ts';
 import { type RoomPorts, requesterOf } from './base.ts';
-
-function named(document: unknown, name: string): void {
-  const given = (document as { name?: unknown } | null)?.name;
-  if (given !== name)
-    throw new RefusedInput([refuse('name', 'name', 'is not the name in the path', 'make them the same')]);
-}
+import { named } from './named.ts';
 
 function rowsOf<T>(entries: readonly T[], limit: number, view: (entry: T) => View, key: (entry: T) => string): Rows {
   const last = entries.length === limit ? entries.at(-1) : undefined;
