@@ -22,7 +22,7 @@ Commands:
   backtest [options]             what a suite would have decided about an archive of reports
   scores [options] <model>       the last scores of a model
   leaderboard [options] <suite>  models of a suite in rank order
-  suites                         rules that models are scored by: ls, get, apply
+  suites                         rules that models are scored by: ls, get, apply, rollout, diff
   models                         models, with their aliases: ls, get, apply
   promotions                     decisions: ls, get
   pools                          capacity, prices and quotas: ls, get, apply

@@ -30,9 +30,7 @@ export async function nounCommand(
 async function apply(plural: string, shape: Shape, format: Format, invocation: Invocation): Promise<number> {
   const { io, options } = invocation;
   const document = await readDescription(io, String(options.file));
-  const name = document.name;
-  if (typeof name !== 'string' || name === '')
-    throw new CliError(EXIT.badValue, 'required', 'name: is missing in the file', { mend: 'add name: …' });
+  const name = nameIn(document);
   const client = await connect(invocation);
   const row = await put(
     client,
@@ -42,6 +40,14 @@ async function apply(plural: string, shape: Shape, format: Format, invocation: I
   );
   await showOne(io, format, shape, row);
   return EXIT.ok;
+}
+
+/** The name that a file gives to what it describes. */
+export function nameIn(document: Readonly<Record<string, unknown>>): string {
+  const { name } = document;
+  if (typeof name !== 'string' || name === '')
+    throw new CliError(EXIT.badValue, 'required', 'name: is missing in the file', { mend: 'add name: …' });
+  return name;
 }
 
 async function put(client: Client, path: string, body: unknown, ifVersion: string | undefined): Promise<Row> {

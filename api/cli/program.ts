@@ -1,5 +1,6 @@
-import { Command, type Option } from 'commander';
+import { Command, Option } from 'commander';
 import type { CommandModule, Invocation } from './invocation.ts';
+import { share } from './share.ts';
 import * as values from './values.ts';
 
 /** The commands with their flags. Each one's module is imported only when it runs: `merit ps` never pays for Postgres. */
@@ -225,7 +226,7 @@ function scoringCommands(program: Command, define: Define): void {
     program.command('leaderboard').description('models of a suite in rank order').argument('<suite>'),
     () => import('./commands/leaderboard.ts'),
   );
-  noun(program, define, 'suites', 'suite', 'rules that models are scored by');
+  suiteCommands(program, define);
   noun(program, define, 'models', 'model', 'models, with their aliases');
   const promotions = program.command('promotions').description('decisions: ls, get');
   define(
@@ -239,6 +240,47 @@ function scoringCommands(program: Command, define: Define): void {
   define(
     promotions.command('get').description('one decision with its evidence').argument('<id>'),
     () => import('./commands/promotions-get.ts'),
+  );
+}
+
+/** Besides ls, get and apply: a new version beside the active one. */
+function suiteCommands(program: Command, define: Define): void {
+  const { command, apply } = noun(
+    program,
+    define,
+    'suites',
+    'suite',
+    'rules that models are scored by',
+    ['rollout', 'diff'],
+    () => import('./commands/suites-apply.ts'),
+  );
+  apply
+    .addOption(new Option('--shadow', 'beside the active version: scored, deciding nothing').conflicts('canary'))
+    .option('--canary <percent>', 'beside it, deciding for a share of the models', share)
+    .option('--force', 'let the share hold before its windows are full');
+  define(
+    command
+      .command('rollout')
+      .description('the version beside the active one: show it, change its share, end it')
+      .argument('<suite>')
+      .addOption(new Option('--promote', 'make it the active one').conflicts(['rollback', 'canary', 'shadow']))
+      .addOption(new Option('--rollback', 'drop it').conflicts(['canary', 'shadow', 'force', 'ifVersion']))
+      .addOption(
+        new Option('--canary <percent>', 'let it decide for a share of the models')
+          .argParser(share)
+          .conflicts('shadow'),
+      )
+      .option('--shadow', 'let it decide nothing')
+      .option('--force', 'let it though its windows are not full yet')
+      .option('--if-version <version>', 'change its share only if it is still at this version'),
+    () => import('./commands/suites-rollout.ts'),
+  );
+  define(
+    command
+      .command('diff')
+      .description('both versions side by side: scores, ranks and decisions that differ')
+      .argument('<suite>'),
+    () => import('./commands/suites-diff.ts'),
   );
 }
 
@@ -326,22 +368,26 @@ function noun(
   plural: 'suites' | 'models' | 'pools',
   singular: string,
   description: string,
-): void {
-  const command = program.command(plural).description(`${description}: ls, get, apply`);
+  more: readonly string[] = [],
+  loadApply?: () => Promise<CommandModule>,
+): { readonly command: Command; readonly apply: Command } {
+  const verbs = ['ls', 'get', 'apply', ...more].join(', ');
+  const command = program.command(plural).description(`${description}: ${verbs}`);
   const load = (verb: 'list' | 'get' | 'apply') => async (): Promise<CommandModule> => {
     const { nounCommand } = await import('./nouns.ts');
     return { default: (invocation: Invocation) => nounCommand(plural, verb, invocation) };
   };
   define(command.command('ls').description(`all ${plural}`), load('list'));
   define(command.command('get').description(`one ${singular}`).argument('<name>'), load('get'));
-  define(
+  const apply = define(
     command
       .command('apply')
       .description(`make or change a ${singular} from a file`)
       .requiredOption('-f, --file <file>', `the ${singular}, YAML or JSON`, values.path)
       .option('--if-version <version>', 'only if it is still at this version'),
-    load('apply'),
+    loadApply ?? load('apply'),
   );
+  return { command, apply };
 }
 
 /** Every long flag of a command, for completion. */

@@ -111,6 +111,8 @@ export const SUITES: Shape = {
   ],
 };
 
+export const ROLLOUT: Shape = { name: (row) => String(row.suite), columns: [] };
+
 export const MODELS: Shape = {
   name: named,
   columns: [

@@ -1,0 +1,52 @@
+import type { Client } from './client.ts';
+import { EXIT } from './exit.ts';
+import type { Invocation } from './invocation.ts';
+import { facts, type Row, showOne } from './render.ts';
+import { ROLLOUT } from './shapes.ts';
+import type { Format } from './values.ts';
+
+/** What the commands about a suite's rollout share. */
+
+export function rolloutPath(suite: string): string {
+  return `/v1/suites/${encodeURIComponent(suite)}/rollout`;
+}
+
+export function putRollout(
+  client: Client,
+  suite: string,
+  wanted: { readonly suite?: object; readonly share: number },
+  options: Invocation['options'],
+): Promise<Row> {
+  const ifVersion = options.ifVersion as string | undefined;
+  const headers: Record<string, string> = ifVersion === undefined ? {} : { 'if-match': `"${ifVersion}"` };
+  const body = { ...wanted, ...(options.force === true ? { force: true } : {}) };
+  return client.json<Row>('PUT', rolloutPath(suite), { body, headers });
+}
+
+export async function showRollout({ io, options }: Invocation, row: Row): Promise<number> {
+  await showOne(io, options.output as Format, ROLLOUT, row, rolloutText(row));
+  return EXIT.ok;
+}
+
+function rolloutText(row: Row): string {
+  return facts([
+    ['suite', row.suite],
+    ['state', row.failure === null ? row.state : `${String(row.state)}: ${String(row.failure)}`],
+    ['mode', row.mode],
+    ['from', row.from],
+    ['to', row.to],
+    ['share', shareText(row)],
+    ['scored up to', row.scoredTick],
+    ['complete from', row.completeFrom === null && row.complete === true ? 'the first tick' : row.completeFrom],
+    ['refused by it only', row.refused],
+    ['missed by it', row.missed],
+    ['started', `${String(row.startedAt)} by ${String(row.startedBy)}`],
+    ['changed', `${String(row.changedAt)} by ${String(row.changedBy)}`],
+  ]);
+}
+
+/** A share that does not hold yet says so. */
+function shareText({ share, shareInForce, state }: Row): string {
+  const wanted = `${String(share)} %`;
+  return share === shareInForce || state !== 'running' ? wanted : `${wanted}, in force ${String(shareInForce)} %`;
+}
