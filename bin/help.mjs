@@ -20,7 +20,7 @@ Commands:
   jobs                           jobs: ls, get, events, artifacts, cost, verify
   score [options]                score report files offline, without a server
   backtest [options]             what a suite would have decided about an archive of reports
-  scores [options] <model>       the last scores of a model
+  scores [options] <model>       the last scores of a model, why, and how they came
   leaderboard [options] <suite>  models of a suite in rank order
   suites                         rules that models are scored by: ls, get, apply, rollout, diff
   models                         models, with their aliases: ls, get, apply
@@ -29,6 +29,7 @@ Commands:
   quotas                         balances and budgets: ls, apply
   receipt [options] <job>        one file that proves a job, for a stranger to check
   audit                          the signed chain: ls, export, verify
+  events [options]               what happens, as it happens: ticks, decisions, reviews, jobs
   api [options] <method> <path>  call the HTTP API: merit api GET /v1/jobs
   completion <shell>             completion for a shell
   help [command]                 help for a command

@@ -21,6 +21,8 @@ export interface RequestOptions {
 
 const REQUEST_TIMEOUT_MS = 30_000;
 const UPLOAD_TIMEOUT_MS = 10 * 60_000;
+/** A stream in which not even a sign of life comes for so long is dead. */
+const STREAM_SILENCE_MS = 45_000;
 /** A reply larger than this is none that this client reads. */
 const MAX_REPLY_BYTES = 256 * 1024 * 1024;
 
@@ -30,6 +32,8 @@ export interface Client {
   /** The JSON of a reply; a problem is thrown as CliError with the exit code of its kind. */
   json<T>(method: string, path: string, options?: RequestOptions): Promise<T>;
   get<T>(path: string): Promise<T>;
+  /** A reply that goes on coming, as it comes; a problem is thrown as by `json`. Ends with `signal`, or throws CliError. */
+  stream(path: string, headers: Readonly<Record<string, string>>): Promise<AsyncIterable<Uint8Array>>;
   /** Every item of a list, page after page, at most `most`. */
   all<T>(path: string, most?: number): Promise<readonly T[]>;
 }
@@ -45,11 +49,26 @@ export function clientOf(connection: Connection, signal: AbortSignal): Client {
   const { url, token } = connection;
   const traceId = randomBytes(16).toString('hex');
 
+  const common = (): Record<string, string> => ({
+    authorization: `Bearer ${token}`,
+    traceparent: `00-${traceId}-${randomBytes(8).toString('hex')}-01`,
+  });
+
+  function unreachable(cause: unknown, late: boolean): CliError {
+    if (cause instanceof CliError) return cause;
+    if (signal.aborted) return new CliError(EXIT.interrupted, 'interrupted', 'interrupted');
+    const code = (cause as { cause?: { code?: string } }).cause?.code;
+    const why = late ? 'did not answer in time' : `cannot be reached${code === undefined ? '' : ` (${code})`}`;
+    return new CliError(EXIT.unreachable, 'unreachable', `the server at ${url.origin} ${why}`, {
+      mend: 'start it with "npm start", or check MERIT_URL',
+      cause,
+    });
+  }
+
   async function request(method: string, path: string, options: RequestOptions = {}): Promise<Reply> {
     const headers: Record<string, string> = {
-      authorization: `Bearer ${token}`,
+      ...common(),
       accept: 'application/json, */*',
-      traceparent: `00-${traceId}-${randomBytes(8).toString('hex')}-01`,
       ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
       ...(options.raw === undefined ? {} : { 'content-type': options.raw.type }),
       ...(method === 'POST' ? { 'idempotency-key': randomBytes(16).toString('hex') } : {}),
@@ -69,17 +88,41 @@ export function clientOf(connection: Connection, signal: AbortSignal): Client {
       });
       return { status: response.status, headers: response.headers, bytes: await readCapped(response) };
     } catch (cause) {
-      if (cause instanceof CliError) throw cause;
-      if (signal.aborted) throw new CliError(EXIT.interrupted, 'interrupted', 'interrupted');
-      const code = (cause as { cause?: { code?: string } }).cause?.code;
-      const why = limit.aborted
-        ? 'did not answer in time'
-        : `cannot be reached${code === undefined ? '' : ` (${code})`}`;
-      throw new CliError(EXIT.unreachable, 'unreachable', `the server at ${url.origin} ${why}`, {
-        mend: 'start it with "npm start", or check MERIT_URL',
-        cause,
-      });
+      throw unreachable(cause, limit.aborted);
     }
+  }
+
+  async function stream(path: string, headers: Readonly<Record<string, string>>): Promise<AsyncIterable<Uint8Array>> {
+    const silent = new AbortController();
+    const timer = setTimeout(() => silent.abort(), STREAM_SILENCE_MS);
+    const failed = (cause: unknown) => {
+      clearTimeout(timer);
+      return unreachable(cause, silent.signal.aborted);
+    };
+    const response = await fetch(new URL(path, url), {
+      headers: { ...common(), accept: 'text/event-stream, application/problem+json', ...headers },
+      redirect: 'error',
+      signal: AbortSignal.any([signal, silent.signal]),
+    }).catch((cause: unknown) => {
+      throw failed(cause);
+    });
+    if (response.status >= 400) {
+      const reading = parseJson(await readCapped(response));
+      clearTimeout(timer);
+      throw problemError(response.status, reading.ok ? reading.value : undefined);
+    }
+    return (async function* () {
+      try {
+        for await (const chunk of response.body ?? []) {
+          timer.refresh();
+          yield chunk;
+        }
+      } catch (cause) {
+        throw failed(cause);
+      } finally {
+        clearTimeout(timer);
+      }
+    })();
   }
 
   async function json<T>(method: string, path: string, options?: RequestOptions): Promise<T> {
@@ -108,7 +151,7 @@ export function clientOf(connection: Connection, signal: AbortSignal): Client {
     return items.slice(0, most);
   }
 
-  return { url: url.origin, request, json, get: (path) => json('GET', path), all };
+  return { url: url.origin, request, json, get: (path) => json('GET', path), stream, all };
 }
 
 async function readCapped(response: Response): Promise<Buffer> {

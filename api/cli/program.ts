@@ -217,13 +217,21 @@ function scoringCommands(program: Command, define: Define): void {
   define(
     program
       .command('scores')
-      .description('the last scores of a model')
+      .description('the last scores of a model, why, and how they came')
       .argument('<model>')
-      .option('--suite <suite>', 'in one suite', values.name),
+      .option('--suite <suite>', 'in one suite', values.name)
+      .option('--explain', 'take one apart: contributions that add up to it')
+      .option('--at <time>', 'explain the last tick at or before it')
+      .option('--history', 'all that was published in the suite, newest first')
+      .option('--limit <n>', 'of the history, at most so many', values.integer(1, 10_000)),
     () => import('./commands/scores.ts'),
   );
   define(
-    program.command('leaderboard').description('models of a suite in rank order').argument('<suite>'),
+    program
+      .command('leaderboard')
+      .description('models of a suite in rank order')
+      .argument('<suite>')
+      .option('--at <time>', 'at the last tick at or before it'),
     () => import('./commands/leaderboard.ts'),
   );
   suiteCommands(program, define);
@@ -343,6 +351,16 @@ function proofCommands(program: Command, define: Define): void {
 }
 
 function otherCommands(program: Command, define: Define): void {
+  define(
+    program
+      .command('events')
+      .description('what happens, as it happens: ticks, decisions, reviews, jobs')
+      .option('--suite <suite>', 'of one suite', values.name)
+      .option('--type <type>', 'types or their beginnings, joined by commas: score.tick,decision')
+      .option('--after <id>', 'go on behind this event (its id in -o json)')
+      .option('--count <n>', 'end after so many', values.integer(1, 1_000_000_000)),
+    () => import('./commands/events.ts'),
+  );
   define(
     program
       .command('api')

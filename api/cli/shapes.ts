@@ -180,14 +180,39 @@ export const PROMOTIONS: Shape = {
   ],
 };
 
+/** Of the windows of a score the longest: its n is the most that a composite rests on. */
+export function widestWindow(row: Row): Row | undefined {
+  const windows = (typeof row.windows === 'object' && row.windows !== null ? row.windows : {}) as Record<string, Row>;
+  return windows['7d'] ?? windows['24h'] ?? windows['1h'];
+}
+
+const INTERVAL_COLUMNS: readonly Column[] = [
+  { head: 'COMPOSITE', cell: (row) => score(row.composite) },
+  { head: 'LOWER', cell: (row) => score(row.lower) },
+  { head: 'UPPER', cell: (row) => score(row.upper) },
+  { head: 'N', cell: (row) => widestWindow(row)?.n },
+  { head: 'REVISION', cell: (row) => row.revision },
+];
+
 export const RANKING: Shape = {
   name: (row) => String(row.model),
   columns: [
     { head: 'RANK', cell: (row) => row.rank },
     { head: 'MODEL', cell: (row) => row.model },
-    { head: 'COMPOSITE', cell: (row) => score(row.composite) },
-    { head: 'LOWER', cell: (row) => score(row.lower) },
-    { head: 'UPPER', cell: (row) => score(row.upper) },
+    ...INTERVAL_COLUMNS,
     { head: 'STATUS', cell: (row) => row.status },
+  ],
+};
+
+/** One model in one suite, tick by tick. */
+export const SCORE_HISTORY: Shape = {
+  name: (row) => String(row.at),
+  columns: [
+    { head: 'AT', cell: (row) => row.at },
+    { head: 'RANK', cell: (row) => row.rank },
+    ...INTERVAL_COLUMNS,
+    { head: 'STATUS', cell: (row) => row.status },
+    { head: 'TRACE', cell: (row) => row.traceId, wide: true },
+    { head: 'VERSION', cell: (row) => String(row.suiteHash ?? '').slice(0, SHORT_HASH), wide: true },
   ],
 };

@@ -24,9 +24,9 @@ export function oneLine(text: string): string {
   return plainText(text).replace(/\s*[\n\t]\s*/g, ' ');
 }
 
-/** JSON whose every control, format and bidirectional character is written as an escape. */
-export function safeJson(value: unknown): string {
-  return JSON.stringify(value, null, 2).replace(
+/** JSON whose every control, format and bidirectional character is written as an escape; `indent` 0: on one line. */
+export function safeJson(value: unknown, indent = 2): string {
+  return JSON.stringify(value, null, indent).replace(
     /[\u007f-\u009f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );

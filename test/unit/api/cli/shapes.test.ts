@@ -9,8 +9,18 @@ const HASH = '50ff6a5229b31f6a25a0ea8c360fab4ee4cd64ef41eaa0b93cb95eac2db8f611';
 const lines = (shape: Shape, row: Row) => table(shape.columns, [row]).trimEnd().split('\n');
 
 test('scores are shown with four decimals, and what is no number as it is', () => {
-  const row = { rank: 1, model: 'm', composite: 0.9567587209302325, lower: 0.5, upper: null, status: 'ranked' };
-  expect(lines(RANKING, row)[1]).toBe('1     m      0.9567     0.5000  –      ranked'.replace('0.9567', '0.9568'));
+  const windows = { '1h': { n: 3 }, '7d': { n: 40 } };
+  const row = {
+    rank: 1,
+    model: 'm',
+    composite: 0.9567587209302325,
+    lower: 0.5,
+    upper: null,
+    status: 'ranked',
+    revision: 2,
+    windows,
+  };
+  expect(lines(RANKING, row)[1]).toBe('1     m      0.9568     0.5000  –      40  2         ranked');
 });
 
 test('a decision says why, out of its own evidence', () => {
