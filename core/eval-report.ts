@@ -9,6 +9,7 @@ export const REPORT_SCHEMA_VERSION = 1;
 export const REPORT_MAX_METRICS = 256;
 /** w ≤ 2^20: with |q| ≤ 2^40 it keeps every sum of a window within 128 bits. */
 export const REPORT_MAX_SAMPLE_SIZE = 2 ** 20;
+export const REPORT_KEY_BYTES = 16;
 
 /** A report whose own limits hold; what only a suite can refuse (valid, range of a metric) is checked against the suite. */
 export interface EvalReport {
@@ -90,9 +91,12 @@ export function reportDigest(report: EvalReport): Buffer {
   return hash('sha256', canonicalText(report.document), 'buffer');
 }
 
-/** SHA-256 over (producer, reportId), the key of deduplication; no name holds the separator. */
-export function reportKeyDigest(report: EvalReport): Buffer {
-  return hash('sha256', `${report.producer}\n${report.reportId}`, 'buffer');
+/**
+ * The key of deduplication: the first 16 bytes of the SHA-256 over tenant, producer and reportId, the tenant '' offline. No name holds the
+ * separator.
+ */
+export function reportKey(tenant: string, report: Pick<EvalReport, 'producer' | 'reportId'>): Buffer {
+  return hash('sha256', `${tenant}\n${report.producer}\n${report.reportId}`, 'buffer').subarray(0, REPORT_KEY_BYTES);
 }
 
 interface Fault {

@@ -1,10 +1,9 @@
-import { hash } from 'node:crypto';
 import { assert } from '../../core/assert.ts';
-import { type EvalReport, reportDigest, reportKeyDigest } from '../../core/eval-report.ts';
+import { type EvalReport, REPORT_KEY_BYTES, reportDigest, reportKey } from '../../core/eval-report.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 
 /**
- * Which reports are known: SHA-256 of (tenant, producer, reportId), cut to 16 bytes, with the full SHA-256 of the content.
+ * Which reports are known: reportKey, with the full SHA-256 of the content.
  * It lives in the packed blocks of `dedup_blocks`, which commit with the effects; this is their index in memory, an open
  * hash table in one buffer: 32 bytes a slot instead of the several hundred that a Map of strings takes.
  */
@@ -18,7 +17,7 @@ export const DEDUP_HORIZON_MS = 8 * 86_400_000;
 /** 2^23 reports take 512 MiB at most; beyond it the consumer stops with a clear error rather than swap. */
 export const MAX_DEDUP_ENTRIES = 2 ** 23;
 
-const KEY_BYTES = 16;
+const KEY_BYTES = REPORT_KEY_BYTES;
 const DIGEST_BYTES = 32;
 export const ENTRY_BYTES = KEY_BYTES + DIGEST_BYTES + 8;
 
@@ -30,14 +29,8 @@ export interface DedupEntry {
   readonly observedAtMs: number;
 }
 
-/** The key of a report; ids are the tenant's own. */
-export function dedupKey(tenant: string, report: Pick<EvalReport, 'producer' | 'reportId'>): Buffer {
-  const inTenant = reportKeyDigest(report as EvalReport);
-  return hash('sha256', Buffer.concat([Buffer.from(`${tenant}\n`), inTenant]), 'buffer').subarray(0, KEY_BYTES);
-}
-
 export function dedupEntry(tenant: string, report: EvalReport): DedupEntry {
-  return { key: dedupKey(tenant, report), digest: reportDigest(report), observedAtMs: report.observedAtMs };
+  return { key: reportKey(tenant, report), digest: reportDigest(report), observedAtMs: report.observedAtMs };
 }
 
 export function shardOf(key: Uint8Array): number {

@@ -4,7 +4,7 @@ import {
   quarantineText,
   readEvalReport,
   reportDigest,
-  reportKeyDigest,
+  reportKey,
 } from '../../core/eval-report.ts';
 import { LineSplitter, MAX_LINE_BYTES } from '../../core/ndjson.ts';
 import type { Suite } from '../../core/suite.ts';
@@ -65,7 +65,7 @@ export function referencePipeline(suites: readonly Suite[], sink: Sink): Referen
     splitLines: (onLine) => new LineSplitter(onLine),
     read: (line) => readChecked(line, byName),
     tooLong: TOO_LONG,
-    identify: ({ report }) => ({ key: reportKeyDigest(report), digest: reportDigest(report) }),
+    identify: ({ report }) => ({ key: reportKey('', report), digest: reportDigest(report) }),
     offer: (key, digest) => seen.offer(key, digest),
     take: (checked, digest) => sink.take(checked, digest),
     setAside: (line, kind, fault) => sink.setAside(line, kind, fault),

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import { reportKey } from '../../../../core/eval-report.ts';
 import { OperatingError } from '../../../../core/operating-error.ts';
 import {
   DEDUP_SHARDS,
   type DedupEntry,
   DedupIndex,
-  dedupKey,
   ENTRY_BYTES,
   packBlock,
   shardOf,
@@ -69,13 +69,13 @@ describe('a dedup block', () => {
 describe('the key of a report', () => {
   test('is the tenant’s, the producer’s and the id’s own', () => {
     const keys = [
-      dedupKey('a', { producer: 'p', reportId: 'r' }),
-      dedupKey('b', { producer: 'p', reportId: 'r' }),
-      dedupKey('a', { producer: 'q', reportId: 'r' }),
-      dedupKey('a', { producer: 'p', reportId: 's' }),
+      reportKey('a', { producer: 'p', reportId: 'r' }),
+      reportKey('b', { producer: 'p', reportId: 'r' }),
+      reportKey('a', { producer: 'q', reportId: 'r' }),
+      reportKey('a', { producer: 'p', reportId: 's' }),
     ].map((key) => key.toString('hex'));
     expect(new Set(keys).size).toBe(4);
-    expect(dedupKey('a', { producer: 'p', reportId: 'r' }).toString('hex')).toBe(keys[0]);
+    expect(reportKey('a', { producer: 'p', reportId: 'r' }).toString('hex')).toBe(keys[0]);
     expect(keys.every((key) => shardOf(Buffer.from(key, 'hex')) < DEDUP_SHARDS)).toBe(true);
   });
 });
