@@ -1,11 +1,11 @@
-import { hashOf, same } from './bytes';
+import { hashOf, QUOTE, same } from './bytes';
 import { fault, IDS, MEMORY } from './fault';
 import { take } from './heap';
 
 /**
  * Byte strings to dense ids, 0, 1, 2 … in the order in which they first appear. Open addressing with linear probing; a slot is the hash
- * above the id + 1, so that a probe touches one cache line. Behind each text stand `":`, as behind a key in the input, so that a key that
- * is expected is compared together with what follows it.
+ * above the id + 1, so that a probe touches one cache line. A text is kept as a key stands in the input, `"text":`, so that a key that is
+ * expected is compared together with what is around it.
  */
 
 export const NO_ID: u32 = 0xffffffff;
@@ -26,8 +26,10 @@ const END: usize = 28;
 const BLOCK: usize = 32;
 const TABLE_BYTES: usize = 48;
 
-/** A record: place, length, hash, and a word for whoever owns the table. */
-export const RECORD_BYTES: usize = 16;
+/** A record: place, length, hash; the words at OWN_WORD and OWN_LONG are its owner's, 0 at first. */
+export const RECORD_BYTES: usize = 24;
+export const OWN_WORD: usize = 12;
+export const OWN_LONG: usize = 16;
 
 /** A table of at most `limit` ids; 0 where there is no memory. */
 export function createInterner(limit: u32): usize {
@@ -61,6 +63,18 @@ export function internedRecord(table: usize, id: u32): usize {
 @inline
 export function intern(table: usize, p: usize, length: usize, at: usize): u32 {
   const hash = hashOf(p, length);
+  const id = seek(table, p, length, hash);
+  return id == NO_ID ? add(table, p, length, hash, at) : id;
+}
+
+/** The id of the text, NO_ID where it has none. Reads up to 15 bytes past it. */
+export function find(table: usize, p: usize, length: usize): u32 {
+  return seek(table, p, length, hashOf(p, length));
+}
+
+// @ts-ignore: decorator
+@inline
+function seek(table: usize, p: usize, length: usize, hash: u32): u32 {
   const slots = load<usize>(table, SLOTS);
   const mask = load<u32>(table, MASK);
   let index = hash & mask;
@@ -74,7 +88,7 @@ export function intern(table: usize, p: usize, length: usize, at: usize): u32 {
     index = (index + 1) & mask;
     slot = load<u64>(slots + (<usize>index << 3));
   }
-  return id == NO_ID ? add(table, p, length, hash, at) : id;
+  return id;
 }
 
 function add(table: usize, p: usize, length: usize, hash: u32, at: usize): u32 {
@@ -92,26 +106,28 @@ function add(table: usize, p: usize, length: usize, hash: u32, at: usize): u32 {
   store<usize>(record, text);
   store<usize>(record, length, 4);
   store<u32>(record, hash, 8);
-  store<u32>(record, 0, 12);
+  store<u32>(record, 0, OWN_WORD);
+  store<u64>(record, 0, OWN_LONG);
   put(table, hash, id);
   store<u32>(table, id + 1, COUNT);
   return id;
 }
 
 function keep(table: usize, p: usize, length: usize): usize {
-  const bytes = (length + 2 + 7) & ~7;
+  const bytes = (length + 3 + 7) & ~7;
   let text = load<usize>(table, NEXT);
   if (text + bytes > load<usize>(table, END)) {
     const block = max<usize>(bytes, BLOCK_BYTES);
     text = take(block);
     if (text == 0) return 0;
     store<usize>(table, text, BLOCK);
-    store<usize>(table, (text + block), END);
+    store<usize>(table, text + block, END);
   }
-  memory.copy(text, p, length);
-  store<u16>(text + length, 0x3a22);
-  store<usize>(table, (text + bytes), NEXT);
-  return text;
+  store<u8>(text, <u8>QUOTE);
+  memory.copy(text + 1, p, length);
+  store<u16>(text + 1 + length, 0x3a22);
+  store<usize>(table, text + bytes, NEXT);
+  return text + 1;
 }
 
 function put(table: usize, hash: u32, id: u32): void {
@@ -151,7 +167,7 @@ export function forgetFrom(table: usize, count: u32): void {
     let index = load<u32>(record, 8) & mask;
     while (<u32>load<u64>(slots + (<usize>index << 3)) != id + 1) index = (index + 1) & mask;
     store<u64>(slots + (<usize>index << 3), 0);
-    const text = load<usize>(record);
+    const text = load<usize>(record) - 1;
     // Within the block that is being filled; the rest of an earlier one is not worth remembering.
     if (text >= load<usize>(table, BLOCK) && text < load<usize>(table, NEXT)) store<usize>(table, text, NEXT);
   }

@@ -89,14 +89,14 @@ export function forbiddenName(underConstructor: bool): bool {
   return (word == 0x5f6f746f72705f5f && last == 0x5f) || (underConstructor && word == 0x7079746f746f7270 && last == 0x65);
 }
 
+/** Is the name in nameAt `constructor`? */
 export function isConstructor(): bool {
-  // "construc" "tor"
-  return (
-    nameLength == 11 &&
-    load<u64>(nameAt) == 0x63757274736e6f63 &&
-    load<u16>(nameAt + 8) == 0x6f74 &&
-    byte(nameAt + 10) == 0x72
-  );
+  return isConstructorText(nameAt, nameLength);
+}
+
+export function isConstructorText(p: usize, length: usize): bool {
+  // "construc" "to" "r"
+  return length == 11 && load<u64>(p) == 0x63757274736e6f63 && load<u16>(p + 8) == 0x6f74 && byte(p + 10) == 0x72;
 }
 
 /** Adds the name in nameAt, whose opening quote is at `at`, to an object; false where it stands there already or must not stand. */

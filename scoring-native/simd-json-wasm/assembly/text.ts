@@ -22,15 +22,13 @@ export function textStops(p: usize): u32 {
 // @ts-ignore: decorator
 @inline
 export function textEnd(p: usize): usize {
-  const stops = textStops(p);
-  const at = p + <usize>ctz(stops);
+  const at = plainEnd(p);
   textKind = 0;
-  return stops != 0 && byte(at) == QUOTE ? at : textEndFrom(p);
+  return byte(at) == QUOTE ? at : unplainEnd(at);
 }
 
-/** As textEnd; everything but the short plain string, which textEnd finds by itself. */
-export function textEndFrom(p: usize): usize {
-  textKind = 0;
+/** As textEnd, from the first stop that is no quote. */
+function unplainEnd(p: usize): usize {
   let c: u32 = 0;
   while (c != QUOTE) {
     p = plainEnd(p);
@@ -51,6 +49,8 @@ export function textEndFrom(p: usize): usize {
 }
 
 /** The first stop from p on. */
+// @ts-ignore: decorator
+@inline
 function plainEnd(p: usize): usize {
   let stops = textStops(p);
   while (stops == 0) {

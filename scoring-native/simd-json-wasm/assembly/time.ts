@@ -51,13 +51,19 @@ function daysFromCivil(year: u32, month: u32, day: u32): i64 {
 
 /** Reads an RFC 3339 date-time with a zone of exactly `length` bytes at p, behind which no digit stands (a quote does). Second 60 is refused. */
 export function readTime(p: usize, length: usize): bool {
-  if (length < MIN_TEXT || length > MAX_TEXT) return false;
+  return length >= MIN_TEXT && timeEnd(p) == p + length;
+}
+
+/** Past the RFC 3339 date-time at p; 0 where there is none, without a fault: it is a text all the same. */
+// @ts-ignore: decorator
+@inline
+export function timeEnd(p: usize): usize {
   const block = v128.load(p);
   const digits = i8x16.sub(block, i8x16.splat(0x30));
   const wrong = <u32>i8x16.bitmask(i8x16.gt_u(digits, i8x16.splat(9)));
   const marks = <u32>i8x16.bitmask(i8x16.eq(block, i8x16(0, 0, 0, 0, 0x2d, 0, 0, 0x2d, 0, 0, 0, 0, 0, 0x3a, 0, 0)));
-  if ((wrong & DIGITS_MASK) != 0 || (marks & MARKS_MASK) != MARKS_MASK) return false;
-  if ((byte(p + 10) | 0x20) != 0x74 || byte(p + 16) != 0x3a) return false;
+  if ((wrong & DIGITS_MASK) != 0 || (marks & MARKS_MASK) != MARKS_MASK) return 0;
+  if ((byte(p + 10) | 0x20) != 0x74 || byte(p + 16) != 0x3a) return 0;
   // Pairs of digits into 16-bit lanes: YY YY MM DD hh mm.
   const pairs = i8x16.swizzle(digits, i8x16(0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, -1, -1, -1, -1));
   const tens = i16x8.mul(v128.and(pairs, i16x8.splat(0xff)), i16x8.splat(10));
@@ -68,18 +74,19 @@ export function readTime(p: usize, length: usize): bool {
   const hour = <u32>i16x8.extract_lane_u(numbers, 4);
   const minute = <u32>i16x8.extract_lane_u(numbers, 5);
   const second = twoDigits(p + 17);
-  if (month - 1 > 11 || day - 1 >= daysInMonth(year, month) || hour > 23 || minute > 59 || second > 59) return false;
+  if (month - 1 > 11 || day - 1 >= daysInMonth(year, month) || hour > 23 || minute > 59 || second > 59) return 0;
   timeMs = daysFromCivil(year, month, day) * DAY_MS + <i64>((hour * 60 + minute) * 60 + second) * 1000;
-  return readRest(p + 19, p + length);
+  const end = restEnd(p + 19);
+  return end <= p + MAX_TEXT ? end : 0;
 }
 
-/** The fraction and the zone, which must fill [p, end). */
+/** Past the fraction and the zone. */
 // @ts-ignore: decorator
 @inline
-function readRest(p: usize, end: usize): bool {
+function restEnd(p: usize): usize {
   if (byte(p) == 0x2e) {
     p++;
-    if (!isDigit(byte(p))) return false;
+    if (!isDigit(byte(p))) return 0;
     let unit: u32 = 100;
     let millisecond: u32 = 0;
     while (isDigit(byte(p))) {
@@ -89,17 +96,16 @@ function readRest(p: usize, end: usize): bool {
     }
     timeMs += millisecond;
   }
-  if ((byte(p) | 0x20) == 0x7a) return p + 1 == end;
-  return readZone(p, end);
+  return (byte(p) | 0x20) == 0x7a ? p + 1 : zoneEnd(p);
 }
 
-function readZone(p: usize, end: usize): bool {
+function zoneEnd(p: usize): usize {
   const sign = byte(p);
-  if ((sign != MINUS && sign != 0x2b) || p + 6 != end || byte(p + 3) != 0x3a) return false;
+  if ((sign != MINUS && sign != 0x2b) || byte(p + 3) != 0x3a) return 0;
   const hours = twoDigits(p + 1);
   const minutes = twoDigits(p + 4);
-  if (hours > 23 || minutes > 59) return false;
+  if (hours > 23 || minutes > 59) return 0;
   const offset = <i64>(hours * 60 + minutes) * 60000;
   timeMs += sign == MINUS ? offset : -offset;
-  return true;
+  return p + 6;
 }
