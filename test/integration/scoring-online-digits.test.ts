@@ -11,8 +11,10 @@ import { parseModel } from '../../scoring/registry/model-document.ts';
 import { addVersion, registerModel } from '../../scoring/registry/models.ts';
 import { applySuite, getSuite } from '../../scoring/registry/suites.ts';
 import { retrainRound } from '../../scoring/retrain/retrain-worker.ts';
+import { backtestOf } from '../support/backtest-cases.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
-import { EXAMPLE, readReports, runTrainer } from '../support/digits-example.ts';
+import { EXAMPLE, type Report, readReports, runTrainer } from '../support/digits-example.ts';
+import { expectAsOnline, replayOnline } from './backtest-online-support.ts';
 import { type Harness, harness, newTenant, parseSuite, referenceChecksum } from './scoring-online-support.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'merit-digits-online-'));
@@ -23,6 +25,8 @@ const trainer = [process.execPath, 'train.mjs'];
 
 let base: TestDatabase;
 let h: Harness;
+/** All that the loop measured. */
+let reports: readonly Report[] = [];
 
 beforeAll(async () => {
   base = await testDatabase();
@@ -70,6 +74,20 @@ describe('the digits example', () => {
     const state = await base.db.asTenant('demo', (tx) => getSuite(tx, 'demo', 'digits'));
     expect(state).toMatchObject({ incumbent: 'digits-v2', candidates: ['digits-v1'] });
     const online = await base.db.asTenant('demo', (tx) => suiteChecksum(tx, 'demo', 'digits'));
-    expect(online).toBe(referenceChecksum(suite, [...readReports(first), ...readReports(second)]));
+    reports = [...readReports(first), ...readReports(second)];
+    expect(online).toBe(referenceChecksum(suite, reports));
+  });
+
+  test('decides the same in a backtest of its reports', async () => {
+    await replayOnline(base, h, 'archive', suite, reports);
+    const backtest = await backtestOf(suite, reports);
+    await expectAsOnline(base, 'archive', suite, backtest);
+    const looped = await base.db.asTenant('demo', async (tx) => ({
+      checksum: await suiteChecksum(tx, 'demo', 'digits'),
+      decisions: await listDecisions(tx, 'demo'),
+    }));
+    expect(backtest.checksum).toBe(looped.checksum);
+    const made = looped.decisions.map(({ signed: { record } }) => [record.tick, record.action, record.model]);
+    expect(backtest.decisions.map(({ tick, action, model }) => [tick, action, model])).toEqual(made.toReversed());
   });
 });
