@@ -27,14 +27,14 @@ export interface CheckedReport {
   readonly contribution: Contribution | null;
 }
 
-const TOO_LONG: LineFault = {
+export const TOO_LONG: LineFault = {
   code: 'too_large',
   position: MAX_LINE_BYTES,
   reason: `too_large: the line is longer than ${MAX_LINE_BYTES} bytes`,
 };
 
 /** Reads one line and checks it against its own limits and those of its suite, where that is among `suites` (by name). */
-function readChecked(line: Uint8Array, suites: ReadonlyMap<string, Suite>): LineReading<CheckedReport> {
+export function readChecked(line: Uint8Array, suites: ReadonlyMap<string, Suite>): LineReading<CheckedReport> {
   const reading = readEvalReport(line);
   if (!reading.ok) return { ok: false, fault: lineFault(reading.quarantine) };
   const { report } = reading;

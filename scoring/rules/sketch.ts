@@ -53,6 +53,11 @@ const LN_GAMMA = Math.log(101 / 99);
 /** The largest stored index: that of q = 2^40. */
 export const MAX_BUCKET = bounds.length;
 
+/** ⌊γ^i⌋ from i = 0 on, the last not below 2^40: what a kernel needs to put q into the same buckets. */
+export function bucketBounds(): Float64Array {
+  return bounds.slice();
+}
+
 /** The signed bucket index of q, an integer with |q| ≤ 2^40. */
 export function bucketOf(q: number): number {
   if (q === 0) return 0;
