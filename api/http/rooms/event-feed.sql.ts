@@ -115,6 +115,7 @@ function tickRows(tx: Tx, tenant: string, { xact, tickNo }: Position): Promise<r
 function tickView(row: TickRow): View {
   return {
     type: TICK_TYPE,
+    id: String(row.tick_no),
     suite: row.suite,
     suiteHash: row.suite_hash,
     tick: formatRfc3339(Number(row.tick_ms)),
