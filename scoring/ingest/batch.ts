@@ -170,6 +170,8 @@ export interface BatchWorld {
   readonly partition: number;
   /** The log's greatest append time when the batch was read. */
   readonly logAppendMs: number;
+  /** The partition's last append as far as idleness goes: of one with unread messages, logAppendMs. */
+  readonly lastAppendMs?: number;
   /** By tenant/suite; what is missing is unknown. */
   readonly suites: ReadonlyMap<string, SuiteBatch>;
   /** The new versions beside them, where there are any. Which lines are accepted is the active version's word alone. */
@@ -258,7 +260,8 @@ export class Batch {
     }
     this.#entries.set(key, entry);
     counts.accepted++;
-    const at = [this.#world.partition, line.message.appendedAtMs, this.#world.logAppendMs] as const;
+    const { partition, logAppendMs, lastAppendMs = 0 } = this.#world;
+    const at = [partition, Math.max(line.message.appendedAtMs, lastAppendMs), logAppendMs] as const;
     const taken = suite.take(contribution, ...at);
     if (taken.late) counts.lateArchived++;
     const final = this.#takeBeside(line, report, at) || taken.final;

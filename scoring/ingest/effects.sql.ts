@@ -78,11 +78,13 @@ async function seriesIds(
     [...names.values()].map((pane) => pane.model),
     [...names.values()].map((pane) => pane.metric),
   ];
+  // A recompute may be making the same ones.
   await tx.execute(
     `insert into series (tenant, suite, suite_hash, model, metric)
      select $1, $5, $2, a.model, a.metric from unnest($3::text[], $4::text[]) as a (model, metric)
      where not exists (select 1 from series s where (s.tenant, s.suite_hash, s.model, s.metric) = ($1, $2, a.model, a.metric))
-     order by a.model, a.metric`,
+     order by a.model, a.metric
+     on conflict (tenant, suite_hash, model, metric) do nothing`,
     [...values, suite],
   );
   const rows = await tx.query<{ series_id: bigint; model: string; metric: string }>(

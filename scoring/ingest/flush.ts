@@ -79,6 +79,7 @@ export async function flush(ctx: ScoringContext, input: FlushInput): Promise<Flu
     const batch = new Batch({
       partition: input.partition,
       logAppendMs: input.ends.logAppendMs,
+      lastAppendMs: input.ends.lastAppendMs.get(input.partition) ?? 0,
       suites: new Map([...works].map(([key, work]) => [key, work.active])),
       next: new Map([...works].flatMap(([key, { next }]) => (next === null ? [] : [[key, next.batch]]))),
       versions,

@@ -95,13 +95,18 @@ export function numberOrNull(value: bigint | null): number | null {
   return value === null ? null : Number(value);
 }
 
-/** Suites whose rollout a request has started, ended or changed since the consumer looked, or whose share may come into force. */
+/**
+ * Suites whose rollout a request has started, ended or changed since the consumer looked, or whose share may come into force; and
+ * those with ticks to publish again, which a recompute leaves.
+ */
 export const ROLLOUTS_TO_TAKE_UP = `
   select w.tenant, w.suite as name from suite_rollouts w left join rollout_states o using (rollout_id)
   where w.state = 'running'
     and (o.rollout_id is null or (o.share <> w.share and (w.forced or o.share > 0 or o.complete_tick_ms is null or o.scored_tick_ms >= o.complete_tick_ms)))
   union
-  select o.tenant, o.suite from rollout_states o join suite_rollouts w using (rollout_id) where not o.ended and w.state <> 'running'`;
+  select o.tenant, o.suite from rollout_states o join suite_rollouts w using (rollout_id) where not o.ended and w.state <> 'running'
+  union
+  select tenant, suite from rescore_ranges`;
 
 /** How far the new version's ticks are published. */
 export async function saveScoredTick(tx: Tx, rolloutId: string, scoredTickMs: number | null): Promise<void> {

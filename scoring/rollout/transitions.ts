@@ -118,6 +118,16 @@ export async function endNext(tx: Tx, active: SuiteState, next: NextLane): Promi
   await closeWatches(tx, tenant, name, hash, active.decidedTickMs ?? 0);
   await forget(tx, { tenant, suite: name, suiteHash: hash }, PROGRESS_TABLES);
   await tx.execute('update rollout_states set ended = true where rollout_id = $1', [next.rolloutId]);
+  await stopRecompute(tx, next.rolloutId);
+}
+
+/** Waits for the transaction of a recompute that adds panes, and lets no other begin: nothing of it comes behind the panes' removal. */
+async function stopRecompute(tx: Tx, rolloutId: string): Promise<void> {
+  await tx.execute(
+    `update recomputes set state = 'stopped', worker = null, lease_until = null, changed_at = clock_timestamp()
+     where rollout_id = $1 and state in ('waiting', 'running')`,
+    [rolloutId],
+  );
 }
 
 /** What a version has under way; small, unlike its panes. */
