@@ -68,6 +68,8 @@ export interface KernelExports {
   cellBytes(): number;
   modelAt(model: number): number;
   modelLength(model: number): number;
+  numberText(value: number, to: number): number;
+  sha256(at: number, length: number, to: number): void;
 }
 
 export interface KernelHost {

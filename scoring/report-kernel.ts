@@ -3,10 +3,12 @@ import { JSON_MAX_DEPTH } from '../core/json.ts';
 import { MAX_LINE_BYTES } from '../core/ndjson.ts';
 import type { Suite } from '../core/suite.ts';
 import { type KernelOptions, type ReadReport, ReportKernel } from '../scoring-native/kernel.ts';
-import { ANY_METRIC_ROW, type PaneColumns } from '../scoring-native/pane-columns.ts';
+import { ALL_TIME, ANY_METRIC_ROW, type PaneColumns } from '../scoring-native/pane-columns.ts';
 import type { LineReading } from '../scoring-native/reference.ts';
 import { readChecked, TOO_LONG } from './rules/oracle.ts';
-import { ANY_METRIC, type Pane, RESOLUTIONS } from './rules/pane.ts';
+import { ANY_METRIC, NO_SUMS, type Pane, RESOLUTIONS, type Sums } from './rules/pane.ts';
+import type { WindowName } from './rules/published.ts';
+import type { ModelSums, WindowSums } from './rules/score-models.ts';
 import { bucketBounds } from './rules/sketch.ts';
 
 /** The native kernel, wired to the rules that it must equal, as scoring/rules/oracle.ts wires the reference. */
@@ -72,4 +74,26 @@ export function panesOf(columns: PaneColumns, suites: readonly Suite[]): Pane[] 
       sums: columns.sumsOf(row),
     };
   });
+}
+
+/**
+ * The sums that a kernel of one suite, with the suite's windows in order, gathered: one entry a model of any report, by name. A window that holds
+ * no report is absent.
+ */
+export function* windowSumsOf(columns: PaneColumns, suite: Suite): Generator<ModelSums> {
+  let row = 0;
+  while (row < columns.rows) {
+    // A model begins with the row of all its reports, in a window or not.
+    const model = columns.modelOf(row++);
+    const windows = new Map<WindowName, { any: Sums; metrics: Map<string, Sums>; revision: number }>();
+    for (; row < columns.rows && columns.part[row] !== ALL_TIME; row++) {
+      const { name } = suite.windows[columns.part[row]!]!;
+      const window = windows.get(name) ?? { any: NO_SUMS, metrics: new Map<string, Sums>(), revision: 0 };
+      windows.set(name, window);
+      const metric = columns.metric[row]!;
+      if (metric === ANY_METRIC_ROW) window.any = columns.sumsOf(row);
+      else window.metrics.set(suite.metrics[metric]!.name, columns.sumsOf(row));
+    }
+    yield { model, windows: windows satisfies ReadonlyMap<WindowName, WindowSums> };
+  }
 }

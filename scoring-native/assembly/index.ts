@@ -7,12 +7,14 @@ import { forgetReports, offerRows, remember, reportCount, rollback, startDedup }
 import { SECRET_BYTES, secretAt } from './fingerprint';
 import { arrived, fileBegins, fileEnds, inputAt, readBlock, room, startLines } from './lines';
 import { startMerge } from './merge';
+import { numberText } from './number-text';
 import { bucketCount, bucketCounts, bucketIndexes, paneColumn, paneCount, startPaneRows } from './pane-rows';
 import { clearValues, fillValue, internModel, startReports } from './report';
 import {
   CHECKED, digests, fitMetrics, instants, keys, lengths, lines, metricStride, models, offsets, present, presentWords, QUARANTINED, quantised,
   acceptedAt, acceptedDigests, setStatus, startRows, statuses, suitesOf, values, weights,
 } from './rows';
+import { hashQueued, queueMessage } from './sha256';
 import { forgetShapes, startShapes } from './shapes';
 import { boundsAt, startSketch } from './sketch';
 import { addWindow } from './stretches';
@@ -21,7 +23,7 @@ import { startTakePanes, takeRows } from './take-panes';
 import { contentAt, contentBytes, startTexts, takeTexts } from './texts';
 
 export { addMetric, addWindow, arrived, boundsAt, cellBytes, contentAt, contentBytes, dropCells, fileBegins, fileEnds, forgetReports, inputAt };
-export { acceptedDigests, acceptedAt, paneColumn, readBlock, remember, reportCount, rollback, room, secretAt, setSeed, setTenant };
+export { acceptedAt, acceptedDigests, numberText, paneColumn, readBlock, remember, reportCount, rollback, room, secretAt, setSeed, setTenant };
 
 /** Where the host puts names: one a slot of SCRATCH_SLOT bytes. */
 const SCRATCH_SLOT: usize = 512;
@@ -156,4 +158,10 @@ export function modelAt(model: u32): usize {
 
 export function modelLength(model: u32): u32 {
   return <u32>load<usize>(internedRecord(modelNames, model), 4);
+}
+
+/** SHA-256 of the message at p, which the padding follows in place; 32 bytes to `to`. */
+export function sha256(p: usize, length: usize, to: usize): void {
+  queueMessage(p, length, to, 32);
+  hashQueued();
 }

@@ -5,8 +5,8 @@ import { MIN_POWER, POWERS_OF_FIVE } from '../simd-json-wasm/assembly/powers-of-
  * double, of those the nearest. Source of the digits: Giulietti, "The Schubfach way to render doubles" (2021), in the form of Drachennest.
  */
 
-/** What numberText may write at most: "-1.2345678901234567e-308". */
-export const NUMBER_TEXT_BYTES: usize = 24;
+/** Room for what numberText writes: at most "-0.0000012345678901234567". */
+export const NUMBER_TEXT_BYTES: usize = 32;
 
 /** Below this the powers that the digits need are not in the table; numberText refuses. */
 const SMALLEST: f64 = 1e-290;
