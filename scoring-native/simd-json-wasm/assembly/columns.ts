@@ -39,9 +39,13 @@ export const AFTER: usize = 96;
 const AFTER_OPTIONAL: usize = 100;
 const AFTER_DICTIONARY: usize = 104;
 const AFTER_IDS: usize = 108;
-/** The id + 1 of the key that the dictionary began with when last seen. */
+/** The id + 1 of the key that the dictionary, or the text that the column, began with when last seen. */
 export const FIRST_KEY: usize = 112;
-const COLUMN_BYTES: usize = 120;
+/** Where the id + 1 of the text is kept that followed the column's last one when last seen. */
+export const LINK: usize = 116;
+/** Those of CHARACTERS that a string may hold as they are. */
+export const PLAIN: usize = 120;
+const COLUMN_BYTES: usize = 128;
 
 export let firstColumn: usize = 0;
 let lastColumn: usize = 0;
@@ -114,6 +118,7 @@ function takeBlock(column: usize, field: usize, bytes: u32): bool {
 function idsBlocks(column: usize, idLimit: u32): bool {
   const ids = createInterner(idLimit);
   store<usize>(column, ids, IDS_TABLE);
+  store<usize>(column, column + FIRST_KEY, LINK);
   store<usize>(column, firstIds, AFTER_IDS);
   firstIds = column;
   return ids != 0;
@@ -136,8 +141,9 @@ export function setRange(column: usize, min: f64, max: f64): void {
   store<f64>(column, max, MAX);
 }
 
-/** Limits of a text, or of a dictionary's keys, in bytes; `characters` is 0 or a table as characters.ts reads it. */
-export function setTexts(column: usize, min: u32, max: u32, characters: usize): void {
+/** Limits of a text, or of a dictionary's keys, in bytes; `characters` is 0 for any, or a set as characters.ts reads it, `plain` always one. */
+export function setTexts(column: usize, min: u32, max: u32, characters: usize, plain: usize): void {
+  store<usize>(column, plain, PLAIN);
   store<u32>(column, min, MIN_LENGTH);
   store<u32>(column, max, MAX_LENGTH);
   store<usize>(column, characters, CHARACTERS);

@@ -17,12 +17,13 @@ let keyCapacity: u32 = 0;
 /** Keys on the stack. An object's own start where this stood when it was opened. */
 export let keyCount: u32 = 0;
 
-/** A slot: object, hash, length, place. What belongs to an object of an earlier line is empty. */
+/** A slot: object (8 bytes), hash, length, place. What belongs to an object of an earlier line is empty. */
+const SLOT_BYTES: usize = 24;
 let slots: usize = 0;
 let slotMask: u32 = 0;
 let slotsUsed: u32 = 0;
-let firstObject: u32 = 1;
-let lastObject: u32 = 0;
+let firstObject: u64 = 1;
+let lastObject: u64 = 0;
 
 /** Texts with escapes, decoded; together they are no longer than the line. */
 let decoded: usize = 0;
@@ -39,15 +40,11 @@ export function beginLine(): void {
   keyCount = 0;
   decodedTop = decoded;
   slotsUsed = 0;
-  if (lastObject >= 0xf0000000) {
-    memory.fill(slots, 0, slots == 0 ? 0 : (<usize>slotMask + 1) << 4);
-    lastObject = 0;
-  }
   firstObject = lastObject + 1;
 }
 
 /** Opens an object: the number it is known by in addName. */
-export function openObject(): u32 {
+export function openObject(): u64 {
   return ++lastObject;
 }
 
@@ -100,7 +97,7 @@ export function isConstructorText(p: usize, length: usize): bool {
 }
 
 /** Adds the name in nameAt, whose opening quote is at `at`, to an object; false where it stands there already or must not stand. */
-export function addName(object: u32, base: u32, at: usize, underConstructor: bool): bool {
+export function addName(object: u64, base: u32, at: usize, underConstructor: bool): bool {
   if (forbiddenName(underConstructor)) return fault(FORBIDDEN_KEY, at) != 0;
   const hash = hashOf(nameAt, nameLength);
   nameHash = hash;
@@ -140,7 +137,7 @@ function growKeys(): bool {
   return true;
 }
 
-function moveToSlots(object: u32, base: u32): bool {
+function moveToSlots(object: u64, base: u32): bool {
   for (let i = base; i < keyCount; i++) {
     const key = keys + <usize>i * KEY_BYTES;
     if (!addSlot(object, load<u32>(key), load<u32>(key, 4), load<u32>(key, 8))) return false;
@@ -151,26 +148,26 @@ function moveToSlots(object: u32, base: u32): bool {
 // @ts-ignore: decorator
 @inline
 function slotOf(index: u32): usize {
-  return slots + (<usize>(index & slotMask) << 4);
+  return slots + (<usize>(index & slotMask) * SLOT_BYTES);
 }
 
 // @ts-ignore: decorator
 @inline
-function placeOf(object: u32, hash: u32): u32 {
-  return hash ^ (object * 0x9e3779b1);
+function placeOf(object: u64, hash: u32): u32 {
+  return hash ^ (<u32>object * 0x9e3779b1);
 }
 
-function hasSlot(object: u32, hash: u32): bool {
+function hasSlot(object: u64, hash: u32): bool {
   let index = placeOf(object, hash);
   let slot = slotOf(index);
-  while (load<u32>(slot) >= firstObject) {
-    if (load<u32>(slot) == object && load<u32>(slot, 4) == hash && isName(slot + 4)) return true;
+  while (load<u64>(slot) >= firstObject) {
+    if (load<u64>(slot) == object && load<u32>(slot, 8) == hash && isName(slot + 8)) return true;
     slot = slotOf(++index);
   }
   return false;
 }
 
-function addSlot(object: u32, hash: u32, length: u32, at: u32): bool {
+function addSlot(object: u64, hash: u32, length: u32, at: u32): bool {
   if (slots == 0 || slotsUsed * 2 > slotMask) {
     if (!growSlots()) return false;
   }
@@ -179,28 +176,28 @@ function addSlot(object: u32, hash: u32, length: u32, at: u32): bool {
   return true;
 }
 
-function putSlot(object: u32, hash: u32, length: u32, at: u32): void {
+function putSlot(object: u64, hash: u32, length: u32, at: u32): void {
   let index = placeOf(object, hash);
   let slot = slotOf(index);
-  while (load<u32>(slot) >= firstObject) slot = slotOf(++index);
-  store<u32>(slot, object);
-  store<u32>(slot, hash, 4);
-  store<u32>(slot, length, 8);
-  store<u32>(slot, at, 12);
+  while (load<u64>(slot) >= firstObject) slot = slotOf(++index);
+  store<u64>(slot, object);
+  store<u32>(slot, hash, 8);
+  store<u32>(slot, length, 12);
+  store<u32>(slot, at, 16);
 }
 
 function growSlots(): bool {
   const old = slots;
   const count: u32 = slots == 0 ? 0 : slotMask + 1;
   const next: u32 = slots == 0 ? 1024 : count * 2;
-  const at = take(<usize>next << 4);
+  const at = take(<usize>next * SLOT_BYTES);
   if (at == 0) return false;
   slots = at;
   slotMask = next - 1;
   for (let i: u32 = 0; i < count; i++) {
-    const slot = old + (<usize>i << 4);
-    if (load<u32>(slot) >= firstObject)
-      putSlot(load<u32>(slot), load<u32>(slot, 4), load<u32>(slot, 8), load<u32>(slot, 12));
+    const slot = old + <usize>i * SLOT_BYTES;
+    if (load<u64>(slot) >= firstObject)
+      putSlot(load<u64>(slot), load<u32>(slot, 8), load<u32>(slot, 12), load<u32>(slot, 16));
   }
   return true;
 }

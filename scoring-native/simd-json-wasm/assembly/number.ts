@@ -13,6 +13,7 @@ const WORD_DIGITS: usize = 19;
 /** Integers up to 2^53 and powers of ten up to 10^22 are doubles, so one product or quotient of them rounds once (Clinger 1990). */
 const EXACT_MANTISSA: u64 = 1 << 53;
 const EXACT_POWER: i64 = 22;
+const POINT: u32 = 0x2e;
 /** Exponents beyond this are as good as infinite, since no line has that many digits. */
 const EXPONENT_LIMIT: i64 = 1 << 40;
 
@@ -45,52 +46,65 @@ function isDigit(c: u32): bool {
   return c - ZERO <= 9;
 }
 
-/** The run of digits read by `digits`, added to what it was given; wraps beyond 19 digits, which readNumber sees by their count. */
-let mantissa: u64 = 0;
-
-/** Past the digits at p, of which there is at least one. */
+/** The number in the run of digits that x begins with, of which there are n. */
 // @ts-ignore: decorator
 @inline
-function digits(p: usize): usize {
-  let sum = mantissa;
-  let n: usize = 8;
-  while (n == 8 && isDigit(byte(p))) {
-    const x = load<u64>(p) ^ 0x3030303030303030;
-    n = <usize>(ctz(notDigits(x)) >> 3);
-    sum = sum * load<u64>(WHOLE_POWERS + (n << 3)) + eightDigits(x << ((8 - n) << 3));
-    p += n;
-  }
-  mantissa = sum;
-  return p;
+function firstDigits(x: u64, n: usize): u64 {
+  return eightDigits(x << ((8 - n) << 3));
+}
+
+// @ts-ignore: decorator
+@inline
+function countDigits(x: u64): usize {
+  return <usize>(ctz(notDigits(x)) >> 3);
+}
+
+// @ts-ignore: decorator
+@inline
+function digitsAt(p: usize): u64 {
+  return load<u64>(p) ^ 0x3030303030303030;
 }
 
 /** Reads the number that starts at p with a minus or a digit. */
 export function readNumber(p: usize): usize {
   const start = p;
-  const negative = byte(p) == MINUS;
-  if (negative) p++;
+  let sign: u64 = 0;
+  let c = byte(p);
+  if (c == MINUS) {
+    sign = 1 << 63;
+    c = byte(++p);
+  }
   const whole = p;
-  const leading = byte(p) - ZERO;
-  if (leading > 9) return broken(p, start);
-  mantissa = leading;
-  p++;
-  if (isDigit(byte(p))) {
-    if (leading == 0) return fault(JSON_SYNTAX, start);
-    p = digits(p);
+  let m = <u64>(c - ZERO);
+  if (m > 9) return broken(p, start);
+  c = byte(++p);
+  if (isDigit(c)) {
+    if (m == 0) return fault(JSON_SYNTAX, start);
+    const x = digitsAt(p);
+    const n = countDigits(x);
+    m = m * load<u64>(WHOLE_POWERS + (n << 3)) + firstDigits(x, n);
+    p += n;
+    c = byte(p);
+    if (n == 8 && isDigit(c)) return readLong(start, whole);
   }
   let count = p - whole;
   let decimals: usize = 0;
-  if (byte(p) == 0x2e) {
+  if (c == POINT) {
     const point = p++;
-    if (!isDigit(byte(p))) return broken(p, start);
-    p = digits(p);
+    let n: usize = 8;
+    while (n == 8) {
+      const x = digitsAt(p);
+      n = countDigits(x);
+      m = m * load<u64>(WHOLE_POWERS + (n << 3)) + (n == 0 ? 0 : firstDigits(x, n));
+      p += n;
+    }
     decimals = p - point - 1;
+    if (decimals == 0) return broken(p, start);
     count += decimals;
+    c = byte(p);
   }
+  if ((c | 0x20) == 0x65 || count > WORD_DIGITS) return readRest(start, whole, p, m, decimals, count);
   numberIsWhole = decimals == 0;
-  if ((byte(p) | 0x20) == 0x65 || count > WORD_DIGITS) return readRest(start, whole, p, decimals, count);
-  const m = mantissa;
-  const sign = <u64>negative << 63;
   if (m <= EXACT_MANTISSA) {
     // At most 18 decimals here.
     const value = <f64>(<i64>m) / load<f64>(POWERS + (decimals << 3));
@@ -101,9 +115,27 @@ export function readNumber(p: usize): usize {
   return p;
 }
 
-/** Reads an exponent at `end`, the place behind the digits, if there is one, and rounds what has one or is long. */
-function readRest(start: usize, whole: usize, end: usize, decimals: usize, count: usize): usize {
+/** As readNumber, where there are more than nine digits before the point. */
+function readLong(start: usize, whole: usize): usize {
+  let p = whole;
+  let m: u64 = 0;
+  while (isDigit(byte(p))) m = m * 10 + (byte(p++) - ZERO);
+  let count = p - whole;
+  let decimals: usize = 0;
+  if (byte(p) == POINT) {
+    const point = p++;
+    while (isDigit(byte(p))) m = m * 10 + (byte(p++) - ZERO);
+    decimals = p - point - 1;
+    if (decimals == 0) return broken(p, start);
+    count += decimals;
+  }
+  return readRest(start, whole, p, m, decimals, count);
+}
+
+/** Reads an exponent at `end`, the place behind the digits, if there is one, and rounds. `mantissa` has wrapped where `count` digits are too many for it. */
+function readRest(start: usize, whole: usize, end: usize, mantissa: u64, decimals: usize, count: usize): usize {
   let p = end;
+  numberIsWhole = decimals == 0;
   let exponent: i64 = 0;
   if ((byte(p) | 0x20) == 0x65) {
     numberIsWhole = false;

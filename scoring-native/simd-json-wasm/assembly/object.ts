@@ -31,6 +31,7 @@ import { depthLimit } from './limits';
 import { numberValue, readNumber } from './number';
 import { misfit } from './refusal';
 import {
+  addSkipped,
   BOOLEAN_TYPE,
   EXPECTED,
   FIRST_COLUMN,
@@ -47,6 +48,7 @@ import {
   NUMBER_TYPE,
   REQUIRED,
   SEEN,
+  SKIPPED_TYPE,
   TARGET,
   TEXT,
   TEXT_LENGTH,
@@ -73,7 +75,7 @@ let keyMember: usize = 0;
 /** Is that one `constructor`? */
 let keyIsConstructor: bool = false;
 /** The object of the schema that is open, for the keys that the schema does not know. */
-let openNumber: u32 = 0;
+let openNumber: u64 = 0;
 
 /** Past the object at p, which a node of the schema describes; it is at `depth`. */
 export function readObject(node: usize, p: usize, depth: u32): usize {
@@ -83,7 +85,7 @@ export function readObject(node: usize, p: usize, depth: u32): usize {
   p = blanks(p + 1);
   if (byte(p) == CLOSE_BRACE) return p + 1;
   const base = keyCount;
-  let number: u32 = 0;
+  let number: u64 = 0;
   // Where the member that is expected next is kept.
   let link = node + EXPECTED;
   let more = true;
@@ -131,6 +133,9 @@ function otherKey(node: usize, at: usize, base: u32): usize {
   let p = readName(at + 1);
   if (p == 0) return 0;
   keyMember = memberNamed(node, nameAt, nameLength);
+  if (keyMember == 0 && !forbiddenName(load<u32>(node, UNDER_CONSTRUCTOR) != 0)) {
+    keyMember = addSkipped(node, nameAt, nameLength);
+  }
   if (keyMember == 0) {
     if (!addName(openNumber, base, at, load<u32>(node, UNDER_CONSTRUCTOR) != 0)) return 0;
     keyIsConstructor = isConstructor();
@@ -145,6 +150,7 @@ function otherKey(node: usize, at: usize, base: u32): usize {
 function readMember(member: usize, p: usize, depth: u32): usize {
   const column = load<usize>(member, TARGET);
   const c = byte(p);
+  const underConstructor = load<u32>(member, IS_CONSTRUCTOR) != 0;
   switch (load<u32>(member, TYPE)) {
     case NUMBER_TYPE:
       if (isNumber(p)) return numberInto(column, p, false);
@@ -165,14 +171,16 @@ function readMember(member: usize, p: usize, depth: u32): usize {
       if (c == QUOTE) return timeInto(column, p);
       break;
     case NUMBERS_TYPE:
-      if (c == OPEN_BRACE) return numbersInto(column, p, depth + 1, load<u32>(member, IS_CONSTRUCTOR) != 0);
+      if (c == OPEN_BRACE) return numbersInto(column, p, depth + 1, underConstructor);
       break;
     case NODE_TYPE:
       // Here `column` is a node.
       if (c == OPEN_BRACE) return readObject(column, p, depth + 1);
       return noObject(column, p, depth);
+    case SKIPPED_TYPE:
+      return skipValue(p, depth, underConstructor);
   }
-  return otherType(column, p, depth, load<u32>(member, IS_CONSTRUCTOR) != 0);
+  return otherType(column, p, depth, underConstructor);
 }
 
 /** Something else than an object where paths go on. An array below `constructor` is no matter, and what is no array holds no keys. */

@@ -1,5 +1,5 @@
 import { take } from './heap';
-import { createInterner, find, intern, NO_ID } from './intern';
+import { createInterner, find, intern, internedCount, NO_ID } from './intern';
 import { isConstructorText } from './keys';
 
 /**
@@ -16,6 +16,12 @@ export const TEXT_TYPE: u32 = 4;
 export const TIME_TYPE: u32 = 5;
 export const NUMBERS_TYPE: u32 = 6;
 export const NODE_TYPE: u32 = 7;
+/** A key that the schema does not know but lines have: its value is skipped. */
+export const SKIPPED_TYPE: u32 = 8;
+
+/** Such keys a node remembers, so that they are expected as those of the schema are. */
+const SKIPPED_KEYS: u32 = 64;
+const SKIPPED_KEY_BYTES: usize = 64;
 
 /** A member. Its text is kept as it stands in the input, `"name":`, and compared with what is expected next. */
 export const TEXT: usize = 0;
@@ -53,8 +59,8 @@ const NODE_BYTES: usize = 48;
 /** A node with room for `capacity` members. */
 export function createNode(parent: usize, capacity: u32, firstColumn: u32, nullable: bool, underConstructor: bool): usize {
   const node = take(NODE_BYTES);
-  const names = createInterner(capacity);
-  const members = take(<usize>capacity * MEMBER_BYTES);
+  const names = createInterner(capacity + SKIPPED_KEYS);
+  const members = take(<usize>(capacity + SKIPPED_KEYS) * MEMBER_BYTES);
   if (node == 0 || names == 0 || members == 0) return 0;
   store<usize>(node, names, NAMES);
   store<usize>(node, members, FIRST);
@@ -63,7 +69,7 @@ export function createNode(parent: usize, capacity: u32, firstColumn: u32, nulla
   store<u32>(node, firstColumn, FIRST_COLUMN);
   store<u32>(node, nullable, NODE_NULL);
   store<u32>(node, underConstructor, UNDER_CONSTRUCTOR);
-  store<u32>(node, capacity, CAPACITY);
+  store<u32>(node, capacity + SKIPPED_KEYS, CAPACITY);
   return node;
 }
 
@@ -83,7 +89,8 @@ export function addMember(node: usize, name: usize, length: usize, type: u32, ta
   store<usize>(member, target, TARGET);
   store<u32>(member, required, REQUIRED);
   store<u32>(member, isConstructorText(text + 1, length), IS_CONSTRUCTOR);
-  store<usize>(member, id + 1 == load<u32>(node, CAPACITY) ? first : member + MEMBER_BYTES, NEXT);
+  store<usize>(member, first, NEXT);
+  if (id > 0 && type != SKIPPED_TYPE) store<usize>(member - MEMBER_BYTES, member, NEXT);
   return member;
 }
 
@@ -91,4 +98,10 @@ export function addMember(node: usize, name: usize, length: usize, type: u32, ta
 export function memberNamed(node: usize, name: usize, length: usize): usize {
   const id = find(load<usize>(node, NAMES), name, length);
   return id == NO_ID ? 0 : load<usize>(node, FIRST) + <usize>id * MEMBER_BYTES;
+}
+
+/** Remembers a key of lines as a member whose value is skipped; 0 where the node does not take it. */
+export function addSkipped(node: usize, name: usize, length: usize): usize {
+  if (length > SKIPPED_KEY_BYTES || internedCount(load<usize>(node, NAMES)) == load<u32>(node, CAPACITY)) return 0;
+  return addMember(node, name, length, SKIPPED_TYPE, 0, false);
 }

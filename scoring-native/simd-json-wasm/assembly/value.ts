@@ -1,5 +1,5 @@
-import { byte, MINUS, QUOTE, ZERO } from './bytes';
-import { allIn } from './characters';
+import { byte, MINUS, QUOTE, same, ZERO } from './bytes';
+import { allIn, endOfSet } from './characters';
 import {
   CHARACTERS,
   ENDS,
@@ -7,18 +7,20 @@ import {
   IDS_TABLE,
   INDEX,
   KEPT,
+  LINK,
   MAX,
   MAX_LENGTH,
   MIN,
   MIN_LENGTH,
   noteNewId,
   NULLABLE,
+  PLAIN,
   PRESENT,
   row,
   VALUES,
 } from './columns';
 import { faultCode, NOT_WHOLE, RANGE, TEXT_CHARACTERS, TEXT_SIZE, TIME_FORMAT, TYPE_MISMATCH } from './fault';
-import { intern, NO_ID } from './intern';
+import { intern, internedRecord, NO_ID, OWN_WORD } from './intern';
 import { nameAt, nameLength, readName } from './keys';
 import { inputStart } from './input';
 import { numberValue, readNumber } from './number';
@@ -85,16 +87,41 @@ export function checkText(column: usize, text: usize, length: usize, p: usize): 
   return false;
 }
 
-/** The string at p as an id. A text is checked when it is new: what is known has passed. */
+/**
+ * The string at p as an id. Expected is the one that followed the last one before: values that stay, or take turns, need no look-up.
+ */
 // @ts-ignore: decorator
 @inline
 export function idInto(column: usize, p: usize): usize {
+  const id = load<u32>(load<usize>(column, LINK)) - 1;
+  if (id < load<u32>(column, KEPT)) {
+    const record = internedRecord(load<usize>(column, IDS_TABLE), id);
+    const length = load<usize>(record, 4) + 2;
+    if (same(p, load<usize>(record) - 1, length)) {
+      storeId(column, id, record);
+      return p + length;
+    }
+  }
+  return otherIdInto(column, p);
+}
+
+// @ts-ignore: decorator
+@inline
+function storeId(column: usize, id: u32, record: usize): void {
+  store<u32>(load<usize>(column, VALUES) + (<usize>row << 2), id);
+  store<usize>(column, record + OWN_WORD, LINK);
+  present(column);
+}
+
+/** Any string. A text is checked when it is new: what is known has passed. */
+function otherIdInto(column: usize, p: usize): usize {
   const end = readName(p + 1);
   if (end == 0) return 0;
   const id = intern(load<usize>(column, IDS_TABLE), nameAt, nameLength, p);
   if (id >= load<u32>(column, KEPT)) newId(column, id, p);
-  store<u32>(load<usize>(column, VALUES) + (<usize>row << 2), id);
-  present(column);
+  if (id == NO_ID) return end;
+  store<u32>(load<usize>(column, LINK), id + 1);
+  storeId(column, id, internedRecord(load<usize>(column, IDS_TABLE), id));
   return end;
 }
 
@@ -110,14 +137,29 @@ function newId(column: usize, id: u32, p: usize): void {
 // @ts-ignore: decorator
 @inline
 export function textInto(column: usize, p: usize): usize {
+  const end = endOfSet(load<usize>(column, PLAIN), p + 1);
+  const length = end - p - 1;
+  if (byte(end) != QUOTE || length < load<u32>(column, MIN_LENGTH) || length > load<u32>(column, MAX_LENGTH)) return otherTextInto(column, p);
+  storeText(column, p + 1, end, 0);
+  return end + 1;
+}
+
+// @ts-ignore: decorator
+@inline
+function storeText(column: usize, p: usize, end: usize, escaped: u32): void {
+  const at = <usize>row << 2;
+  store<u32>(load<usize>(column, VALUES) + at, <u32>(p - inputStart));
+  store<u32>(load<usize>(column, ENDS) + at, <u32>(end - inputStart));
+  store<u8>(load<usize>(column, ESCAPED) + row, <u8>escaped);
+  present(column);
+}
+
+/** A text with escapes or characters beyond ASCII, or one that does not fit. */
+function otherTextInto(column: usize, p: usize): usize {
   const end = readName(p + 1);
   if (end == 0) return 0;
   checkText(column, nameAt, nameLength, p);
-  const at = <usize>row << 2;
-  store<u32>(load<usize>(column, VALUES) + at, <u32>(p + 1 - inputStart));
-  store<u32>(load<usize>(column, ENDS) + at, <u32>(end - 1 - inputStart));
-  store<u8>(load<usize>(column, ESCAPED) + row, textKind & TEXT_ESCAPED);
-  present(column);
+  storeText(column, p + 1, end - 1, textKind & TEXT_ESCAPED);
   return end;
 }
 

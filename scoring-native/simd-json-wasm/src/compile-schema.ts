@@ -128,12 +128,23 @@ function createColumn(name: string, column: Column, { instance, rows }: Compilin
 function setTexts(field: string, limits: TextLimits, pointer: number, { wasm }: Instance): void {
   const max = wholeWithin(`${field}.maxBytes`, limits.maxBytes ?? ANY_LENGTH, 0, ANY_LENGTH);
   const min = wholeWithin(`${field}.minBytes`, limits.minBytes ?? 0, 0, max);
-  let characters = 0;
-  if (limits.characters !== undefined) {
-    characters = needed(wasm.createCharacters());
-    for (const code of charactersOf(`${field}.characters`, limits.characters)) wasm.addCharacter(characters, code);
-  }
-  wasm.setTexts(pointer, min, max, characters);
+  const codes = limits.characters === undefined ? undefined : charactersOf(`${field}.characters`, limits.characters);
+  const characters = codes === undefined ? 0 : characterSet(wasm, codes);
+  const plain = characterSet(wasm, (codes ?? ASCII).filter(isPlain));
+  wasm.setTexts(pointer, min, max, characters, plain);
+}
+
+const ASCII: readonly number[] = Array.from({ length: 128 }, (_, code) => code);
+
+/** May a string hold the character without an escape? */
+function isPlain(code: number): boolean {
+  return code >= 0x20 && code !== 0x22 && code !== 0x5c;
+}
+
+function characterSet(wasm: Instance['wasm'], codes: readonly number[]): number {
+  const set = needed(wasm.createCharacters());
+  for (const code of codes) wasm.addCharacter(set, code);
+  return set;
 }
 
 /** Puts a column where its path leads; paths that meet share their nodes. */

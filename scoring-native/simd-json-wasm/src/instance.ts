@@ -32,7 +32,7 @@ interface Exports {
   createInput(bytes: number): number;
   createColumn(type: number, optional: number, nullable: number, idLimit: number, entryRoom: number): number;
   setRange(column: number, min: number, max: number): void;
-  setTexts(column: number, min: number, max: number, characters: number): void;
+  setTexts(column: number, min: number, max: number, characters: number, plain: number): void;
   setEntries(column: number, min: number, max: number): void;
   setMember(column: number, member: number, node: number): void;
   createCharacters(): number;
