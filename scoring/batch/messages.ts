@@ -1,0 +1,108 @@
+import type { LogMessage } from '../../platform/event-log.ts';
+import { RESOLUTIONS, type Resolution } from '../rules/pane.ts';
+import type { PackedPanes } from './pane-deltas.ts';
+
+/** What goes between a shard's loop and its thread. */
+
+/** A place in the log's quarantine: nothing of such a line was accepted. */
+export interface AsidePlace {
+  readonly offset: bigint;
+  /** 1-based, in the message. */
+  readonly line: number;
+}
+
+/** Messages of one tenant, in order, their bytes in one buffer. */
+export interface MessageBatch {
+  readonly bytes: Uint8Array;
+  /** One entry a message: where its bytes end, and its append time. */
+  readonly ends: Uint32Array;
+  readonly appendedAtMs: Float64Array;
+  /** Lines that were set aside: index of the message, and the line. */
+  readonly asideMessage: Uint32Array;
+  readonly asideLine: Uint32Array;
+  /** Of the last message only the lines up to this one are the shard's; 0: all. */
+  readonly untilLine: number;
+}
+
+/** Panes that start earlier are kept no more. */
+export type KeptFrom = Readonly<Record<Resolution, number>>;
+
+export interface OpenTask {
+  readonly kind: 'open';
+  /** The version's document. */
+  readonly suite: unknown;
+  readonly keptFrom: KeptFrom;
+  /** The least observedAt that counts; undefined: what lies more than 7 days behind the partition's own watermark does not. */
+  readonly countedFromMs: number | undefined;
+}
+
+export interface TakeTask {
+  readonly kind: 'take';
+  readonly batch: MessageBatch;
+  /** Only to know which reports and what time were seen: its panes are stored already. */
+  readonly replay: boolean;
+}
+
+/** Gives what was taken since the last drain. */
+export interface DrainTask {
+  readonly kind: 'drain';
+}
+
+export type ShardTask = OpenTask | TakeTask | DrainTask;
+
+/** Lines of the suite that the consumer had accepted. */
+export interface ShardCounts {
+  /** In the panes. */
+  readonly counted: number;
+  /** Too late for any score when they were read. */
+  readonly late: number;
+  readonly refused: number;
+  /** Of panes that are kept no more. */
+  readonly outdated: number;
+}
+
+export interface Taken {
+  /** Panes that a drain would give, before those kept no more are left out. */
+  readonly panes: number;
+}
+
+export interface Drained {
+  readonly panes: PackedPanes;
+  readonly counts: ShardCounts;
+}
+
+export function packMessages(
+  messages: readonly LogMessage[],
+  asides: readonly AsidePlace[],
+  untilLine: number,
+): MessageBatch {
+  const bytes = new Uint8Array(messages.reduce((total, { value }) => total + (value?.length ?? 0), 0));
+  const ends = new Uint32Array(messages.length);
+  const index = new Map<bigint, number>();
+  let at = 0;
+  messages.forEach(({ offset, value }, i) => {
+    if (value !== null) bytes.set(value, at);
+    at += value?.length ?? 0;
+    ends[i] = at;
+    index.set(offset, i);
+  });
+  const here = asides.filter(({ offset }) => index.has(offset));
+  return {
+    bytes,
+    ends,
+    appendedAtMs: Float64Array.from(messages, (message) => message.appendedAtMs),
+    asideMessage: Uint32Array.from(here, ({ offset }) => index.get(offset)!),
+    asideLine: Uint32Array.from(here, ({ line }) => line),
+    untilLine,
+  };
+}
+
+/** What is moved with it. */
+export function buffersOfBatch(batch: MessageBatch): ArrayBuffer[] {
+  const { bytes, ends, appendedAtMs, asideMessage, asideLine } = batch;
+  return [bytes, ends, appendedAtMs, asideMessage, asideLine].map((part) => part.buffer as ArrayBuffer);
+}
+
+export function keptFromOf(of: (resolution: Resolution) => number): KeptFrom {
+  return Object.fromEntries(RESOLUTIONS.map((resolution) => [resolution, of(resolution)])) as unknown as KeptFrom;
+}

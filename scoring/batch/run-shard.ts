@@ -1,0 +1,165 @@
+import type { LogMessage } from '../../platform/event-log.ts';
+import type { RecomputeContext } from './context.ts';
+import { packMessages, type Taken } from './messages.ts';
+import { unpackPanes } from './pane-deltas.ts';
+import { commitStretch, loadAsides, renewLease, type Shard } from './recomputes.sql.ts';
+import { MAX_BATCHES_IN_FLIGHT, openShardThread, type ShardThread } from './shard-thread.ts';
+
+/** One batch to the thread: below 512 KB its fixed cost shows, far above 1 MB nothing is gained. */
+const MAX_BATCH_MESSAGES = 256;
+const MAX_BATCH_BYTES = 1024 * 1024;
+/** One transaction: what a crash repeats, and how long rows that the consumer may want stay locked. */
+const MAX_STRETCH_BYTES = 16 * 1024 * 1024;
+const MAX_STRETCH_PANES = 20_000;
+/** A claim that is not renewed for so long may be taken over. */
+export const LEASE_MS = 60_000;
+/** Where nothing is committed (what a resumed shard reads again), the lease is renewed this often in its time. */
+const RENEWALS_PER_LEASE = 3;
+
+/** What a test may set to other values. */
+export interface ShardOptions {
+  readonly leaseMs?: number;
+  readonly batchMessages?: number;
+  readonly stretchBytes?: number;
+}
+
+/** The log cannot give what the shard needs, and never will. */
+export class ShardFault extends Error {
+  override name = 'ShardFault';
+}
+
+/**
+ * Works a claimed shard off: reads the log from its start, adds what lies behind the shard's place in transactions, and ends when all of it is in,
+ * or with `signal`. What lies before the place is read only to know it. Throws StaleShard, ShardFault.
+ */
+export async function runShard(
+  ctx: RecomputeContext,
+  shard: Shard,
+  signal: AbortSignal,
+  options: ShardOptions = {},
+): Promise<'done' | 'aborted'> {
+  const endOffset = shard.untilLine > 0 ? shard.untilOffset + 1n : shard.untilOffset;
+  if (shard.nextOffset >= endOffset) return 'done';
+  const { suite, keptFrom, countedFromMs } = shard;
+  const thread = await openShardThread({ suite: suite.document, keptFrom, countedFromMs });
+  try {
+    return await new ShardRun(ctx, shard, thread, options).run(endOffset, signal);
+  } finally {
+    await thread.end();
+  }
+}
+
+class ShardRun {
+  readonly #ctx: RecomputeContext;
+  readonly #shard: Shard;
+  readonly #thread: ShardThread;
+  readonly #leaseMs: number;
+  readonly #batchMessages: number;
+  readonly #stretchBytes: number;
+  readonly #inFlight: Promise<Taken>[] = [];
+  /** Stored, or about to be. */
+  #committed: bigint;
+  /** Since then. */
+  #bytes = 0;
+  #panes = 0;
+  #committing: Promise<void> = Promise.resolve();
+  #renewedMs: number;
+
+  constructor(ctx: RecomputeContext, shard: Shard, thread: ShardThread, options: ShardOptions) {
+    this.#ctx = ctx;
+    this.#shard = shard;
+    this.#thread = thread;
+    this.#leaseMs = options.leaseMs ?? LEASE_MS;
+    this.#batchMessages = options.batchMessages ?? MAX_BATCH_MESSAGES;
+    this.#stretchBytes = options.stretchBytes ?? MAX_STRETCH_BYTES;
+    this.#committed = shard.nextOffset;
+    this.#renewedMs = ctx.clock.now();
+  }
+
+  async run(endOffset: bigint, signal: AbortSignal): Promise<'done' | 'aborted'> {
+    const { nextOffset } = this.#shard;
+    try {
+      for (let at = 0n; at < endOffset; ) {
+        if (signal.aborted) return 'aborted';
+        const replay = at < nextOffset;
+        const messages = await this.#read(at, replay ? nextOffset : endOffset);
+        await this.#send(messages, replay);
+        at += BigInt(messages.length);
+        if (replay) await this.#renew();
+        else if (at === endOffset || this.#bytes >= this.#stretchBytes || this.#panes >= MAX_STRETCH_PANES)
+          await this.#commit(at);
+      }
+      await this.#committing;
+      return 'done';
+    } finally {
+      // Whatever went wrong: nothing of ours is under way when the claim is given back.
+      await Promise.allSettled([this.#committing, ...this.#inFlight]);
+    }
+  }
+
+  /** At least one message, all before `end`. */
+  async #read(from: bigint, end: bigint): Promise<readonly LogMessage[]> {
+    const { topic, partition } = this.#shard;
+    const room = end - from;
+    const most = room < BigInt(this.#batchMessages) ? Number(room) : this.#batchMessages;
+    const messages = await this.#ctx.eventLog.read(topic, partition, from, most, MAX_BATCH_BYTES);
+    const gap = messages.findIndex(({ offset }, i) => offset !== from + BigInt(i));
+    if (messages.length > 0 && gap === -1) return messages;
+    const missing = from + BigInt(Math.max(gap, 0));
+    throw new ShardFault(`the log ${topic}/${partition} holds message ${missing} no more: its history cannot be read`);
+  }
+
+  async #send(messages: readonly LogMessage[], replay: boolean): Promise<void> {
+    const { tenant, untilOffset, untilLine } = this.#shard;
+    const own = messages.filter((message) => message.tenant === tenant && message.value !== null);
+    this.#bytes += messages.reduce((total, { value }) => total + (value?.length ?? 0), 0);
+    const [first, last] = [own[0], own.at(-1)];
+    if (first === undefined || last === undefined) return;
+    const asides = await this.#ctx.db.asEngine((tx) => loadAsides(tx, this.#shard, first.offset, last.offset));
+    if (this.#inFlight.length >= MAX_BATCHES_IN_FLIGHT) await this.#answered();
+    const batch = packMessages(own, asides, last.offset === untilOffset ? untilLine : 0);
+    const taken = this.#thread.take(batch, replay);
+    // It is awaited when its turn comes.
+    taken.catch(() => {});
+    this.#inFlight.push(taken);
+  }
+
+  async #answered(): Promise<void> {
+    const [oldest] = this.#inFlight;
+    if (oldest === undefined) return;
+    this.#panes = (await oldest).panes;
+    this.#inFlight.shift();
+  }
+
+  /** Takes what the thread has, and stores it while the thread goes on. */
+  async #commit(to: bigint): Promise<void> {
+    while (this.#inFlight.length > 0) await this.#answered();
+    const startedMs = performance.now();
+    const drained = await this.#thread.drain();
+    await this.#committing;
+    const panes = unpackPanes(drained.panes, this.#shard.suite.hash);
+    const from = this.#committed;
+    this.#committed = to;
+    this.#bytes = 0;
+    this.#panes = 0;
+    const { counts } = drained;
+    this.#committing = this.#ctx.db
+      .asEngine((tx) => commitStretch(tx, this.#shard, { from, to, panes, counts }, this.#leaseMs))
+      .then(() => {
+        const { metrics } = this.#ctx;
+        metrics.stretch((performance.now() - startedMs) / 1000);
+        for (const [result, count] of Object.entries(counts) as [keyof typeof counts, number][])
+          if (count > 0) metrics.reports(result, count);
+      });
+    this.#renewedMs = this.#ctx.clock.now();
+    // It is awaited later, or at the end.
+    this.#committing.catch(() => {});
+  }
+
+  async #renew(): Promise<void> {
+    const now = this.#ctx.clock.now();
+    if (now - this.#renewedMs < this.#leaseMs / RENEWALS_PER_LEASE) return;
+    this.#renewedMs = now;
+    await this.#ctx.db.asEngine((tx) => renewLease(tx, this.#shard, this.#leaseMs));
+  }
+}
