@@ -340,7 +340,14 @@ describe('GET /v1/events', () => {
     expect(types(await listen('?suite=search&type=suite', '0.0-0', 1))).toEqual(new Set(['suite.applied']));
     expect(types(await listen('?suite=search&type=score,model', '0.0-0', 9))).toEqual(new Set(['score.tick']));
     expect(eventsOf(await listen('?suite=other', '0.0-0', 1, 700))).toEqual([]);
-    expect(types(await listen('?type=model', '0.0-0', 3))).toEqual(new Set(['model.registered', 'model.version']));
+    const models = await listen('?type=model', '0.0-0', 3);
+    expect(types(models)).toEqual(new Set(['model.registered', 'model.version']));
+    const rest = await listen('?type=model', eventsOf(models)[0]!.id, 3, 700);
+    expect(eventsOf(rest).map(({ data }) => data)).toEqual(
+      eventsOf(models)
+        .slice(1)
+        .map(({ data }) => data),
+    );
     const page = await base.db.asTenant('rival', (tx) =>
       eventsAfter(tx, 'rival', '0.0-0', { suite: undefined, types: undefined }),
     );
@@ -449,13 +456,26 @@ async function output(
 describe('the command line', () => {
   test('merit events goes on behind the last event when its connection is cut', async () => {
     const proxy = await cuttingProxy();
-    const child = merit(proxy.url, 'events', '--type', 'score.tick', '--after', '0.0-0', '--count', '18', '-o', 'json');
+    const stored = await storedTicks();
+    const count = String(stored + 2);
+    const child = merit(
+      proxy.url,
+      'events',
+      '--type',
+      'score.tick',
+      '--after',
+      '0.0-0',
+      '--count',
+      count,
+      '-o',
+      'json',
+    );
     let seen = '';
     child.stdout?.on('data', (chunk) => {
       seen += chunk;
     });
     const ending = output(child);
-    await expect.poll(() => seen.split('\n').length, { timeout: 20_000 }).toBeGreaterThan(11);
+    await expect.poll(() => seen.split('\n').length, { timeout: 20_000 }).toBe(stored + 1);
     proxy.cut();
     const lastMs = EPOCH_MS + 500 * MINUTE_MS;
     await send([report(lastMs)]);
@@ -467,7 +487,7 @@ describe('the command line', () => {
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as { id: string; type: string; data: object });
-    const whole = eventsOf(await listen('?type=score.tick', '0.0-0', 18));
+    const whole = eventsOf(await listen('?type=score.tick', '0.0-0', Number(count)));
     expect(events.map(({ type, data }) => [type, data])).toEqual(
       whole.map(({ type, data }) => [type, JSON.parse(data!)]),
     );
