@@ -14,7 +14,7 @@ import { readSecretFile } from './secret-file.ts';
 import { spiffeRefusal } from './spiffe.ts';
 
 /** What a server process may do; all of them by default. */
-export const SERVER_ROLES_ENABLED = ['api', 'ingest', 'scorer', 'allocator', 'reconciler'] as const;
+export const SERVER_ROLES_ENABLED = ['api', 'ingest', 'scorer', 'recompute', 'allocator', 'reconciler'] as const;
 export type EnabledRole = (typeof SERVER_ROLES_ENABLED)[number];
 
 export const DEFAULT_PORT = 7460;

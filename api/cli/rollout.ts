@@ -38,6 +38,7 @@ function rolloutText(row: Row): string {
     ['share', shareText(row)],
     ['scored up to', row.scoredTick],
     ['complete from', row.completeFrom === null && row.complete === true ? 'the first tick' : row.completeFrom],
+    ['history', historyText(row)],
     ['refused by it only', row.refused],
     ['missed by it', row.missed],
     ['started', `${String(row.startedAt)} by ${String(row.startedBy)}`],
@@ -49,4 +50,15 @@ function rolloutText(row: Row): string {
 function shareText({ share, shareInForce, state }: Row): string {
   const wanted = `${String(share)} %`;
   return share === shareInForce || state !== 'running' ? wanted : `${wanted}, in force ${String(shareInForce)} %`;
+}
+
+/** How far the reports from before the rollout are counted for the new version. */
+export function historyText({ recompute }: Row): string | null {
+  if (typeof recompute !== 'object' || recompute === null) return null;
+  const { state, messages, ofMessages, counted, late, refused, failure } = recompute as Row;
+  const head = state === 'failed' ? `failed: ${String(failure)}` : String(state);
+  const refusals = refused === 0 ? '' : `, ${String(refused)} refused`;
+  const lateness = late === 0 ? '' : `, ${String(late)} too late`;
+  const read = `${String(messages)} of ${String(ofMessages)} messages read, ${String(counted)} reports counted`;
+  return `${head}; ${read}${refusals}${lateness}`;
 }

@@ -3,6 +3,8 @@ import type { SequencerWatch } from '../../ledger/audit/sequencer.ts';
 import type { Seat } from '../../platform/leader.ts';
 import type { Metrics } from '../../platform/metrics.ts';
 import type { Log, SagaMetrics } from '../../scheduler/apply/context.ts';
+import type { RecomputeMetrics } from '../../scoring/batch/context.ts';
+import { recomputeMetrics } from '../../scoring/batch/metrics.ts';
 import type { ScoringMetrics } from '../../scoring/context.ts';
 import { scoringMetrics } from '../../scoring/metrics.ts';
 import { type RealtimeMetrics, realtimeMetrics } from '../../scoring/realtime/metrics.ts';
@@ -17,6 +19,7 @@ export interface ServerMetrics {
   readonly saga: SagaMetrics;
   readonly scoring: ScoringMetrics;
   readonly realtime: RealtimeMetrics;
+  readonly recompute: RecomputeMetrics;
   sequencer(log: Log): SequencerWatch;
   leading(seat: Seat, leads: boolean): void;
 }
@@ -35,6 +38,7 @@ export function serverMetrics(metrics: Metrics): ServerMetrics {
     saga: sagaMetrics(metrics),
     scoring: scoringMetrics(metrics, (code, count) => rejected({ surface: 'log', code }, count)),
     realtime: realtimeMetrics(metrics),
+    recompute: recomputeMetrics(metrics),
     sequencer: sequencerWatch(metrics),
     leading: (seat, leads) => leader({ seat }, leads ? 1 : 0),
   };

@@ -13,6 +13,7 @@ import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openDatabase } from '../../platform/postgres.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
 import type { Log, SagaContext } from '../../scheduler/apply/context.ts';
+import { runRecomputes } from '../../scoring/batch/recompute-worker.ts';
 import type { ScoringContext } from '../../scoring/context.ts';
 import { runConsumer } from '../../scoring/ingest/consumer.ts';
 import { appendReports } from '../../scoring/ingest/pack-reports.ts';
@@ -133,12 +134,13 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       const sealing = { db, signer, clock, checkpointEveryMs: checkpointMs, watch: metrics.sequencer(log) };
       seats.set('audit', [{ name: 'sequencer', run: (epoch, signal) => runSequencer({ ...sealing, epoch }, signal) }]);
     }
+    const holder = `${hostname()}/${process.pid}`;
     const stopEngine = new AbortController();
     const led = new Set<Seat>();
     const engine = runEngine(
       {
         engineUrl: options.engineUrl,
-        holder: `${hostname()}/${process.pid}`,
+        holder,
         clock,
         log,
         seats,
@@ -150,11 +152,18 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       },
       stopEngine.signal,
     );
+    // Needs no seat: what it claims is its own, in any number of processes.
+    const recompute = { db, clock, eventLog, log, holder, metrics: metrics.recompute };
+    const recomputes =
+      config.roles.has('recompute') && config.features.has('suite-rollouts')
+        ? runRecomputes(recompute, stopEngine.signal)
+        : undefined;
     closers.unshift(async () => {
       stopEngine.abort();
       // A step that a slow peer holds up longer than this goes on after the next start, as after a crash.
       const ended = new AbortController();
-      await Promise.race([engine.finally(() => ended.abort()), clock.sleep(config.intervals.drainMs, ended.signal)]);
+      const loops = Promise.all([engine, recomputes]).finally(() => ended.abort());
+      await Promise.race([loops, clock.sleep(config.intervals.drainMs, ended.signal)]);
     });
     const app = buildHttpServer(
       roomServices({

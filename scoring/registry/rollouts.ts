@@ -6,6 +6,7 @@ import type { Suite } from '../../core/suite.ts';
 import { appendAudit } from '../../ledger/audit/append.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { suiteOf } from '../ingest/suite-state.sql.ts';
+import { loadRecompute, type RecomputeProgress } from '../rollout/recompute-progress.sql.ts';
 import { isComplete } from '../rules/rollout.ts';
 import { lockSubject } from './lock-subject.ts';
 import { type Requester, rolloutRuns } from './suites.ts';
@@ -40,6 +41,8 @@ export interface RolloutEntry {
   readonly missed: number;
   /** Why Merit itself rolled it back. */
   readonly failure: string | null;
+  /** Of the log's history, for the new version's windows; null: there was none, or it is not begun. */
+  readonly recompute: RecomputeProgress | null;
   readonly startedBy: string;
   readonly startedAt: string;
   readonly changedBy: string;
@@ -215,7 +218,8 @@ export async function getRollout(tx: Tx, tenant: string, name: string): Promise<
      where r.tenant = $1 and r.suite = $2 order by r.state = 'running' desc, r.started_at desc limit 1`,
     [tenant, name],
   );
-  return rows[0] === undefined ? undefined : rolloutEntry(rows[0]);
+  const row = rows[0];
+  return row === undefined ? undefined : rolloutEntry(row, await loadRecompute(tx, row.rollout_id));
 }
 
 interface RolloutRow {
@@ -241,7 +245,7 @@ interface RolloutRow {
   readonly ended: boolean | null;
 }
 
-function rolloutEntry(row: RolloutRow): RolloutEntry {
+function rolloutEntry(row: RolloutRow, recompute: RecomputeProgress | null): RolloutEntry {
   const instant = (ms: bigint | null) => (ms === null ? null : formatRfc3339(Number(ms)));
   const taken = row.ended !== null;
   const number = (value: bigint | null) => (value === null ? null : Number(value));
@@ -262,6 +266,7 @@ function rolloutEntry(row: RolloutRow): RolloutEntry {
     refused: Number(row.refused ?? 0n),
     missed: Number(row.missed ?? 0n),
     failure: row.failure,
+    recompute,
     startedBy: row.started_by,
     startedAt: row.started_at.toISOString(),
     changedBy: row.changed_by,

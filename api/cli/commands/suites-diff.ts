@@ -2,6 +2,7 @@ import { connect } from '../client.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation } from '../invocation.ts';
 import { type Column, facts, type Row, showOne, table } from '../render.ts';
+import { historyText } from '../rollout.ts';
 import { ROLLOUT, score } from '../shapes.ts';
 import type { Format } from '../values.ts';
 
@@ -67,6 +68,7 @@ function diffText(diff: Row, wide: boolean): string {
       'complete',
       rollout.complete === true ? 'yes' : 'no: windows of the next version lack reports from before it began',
     ],
+    ['history', historyText(rollout)],
     ['share', `${String(rollout.share)} %, in force ${String(rollout.shareInForce)} %`],
     ['refused by next only', rollout.refused],
     ['missed by next', rollout.missed],

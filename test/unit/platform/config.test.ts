@@ -49,7 +49,7 @@ describe('what is not said is sensible', () => {
     });
     expect(config.stateDir).toMatch(/\/\.merit$/);
     expect(config.objectStoreDir).toBe(join(config.stateDir, 'objects'));
-    expect([...config.roles]).toEqual(['api', 'ingest', 'scorer', 'allocator', 'reconciler']);
+    expect([...config.roles]).toEqual(['api', 'ingest', 'scorer', 'recompute', 'allocator', 'reconciler']);
     expect([...config.features]).toEqual([]);
   });
 
