@@ -69,6 +69,7 @@ export interface BacktestInput {
   /** Held in memory before spilling to disk; for tests. */
   readonly maxDigestsInMemory?: number;
   readonly maxRowBytesInMemory?: number;
+  readonly maxPanes?: number;
 }
 
 /** Checksum rows hashed between two chances for others. */
@@ -121,11 +122,11 @@ class Side {
   readonly #incumbent: string | null;
   reader: Reader | undefined;
 
-  constructor(suite: Suite, { incumbent, fromMs, untilMs, maxRowBytesInMemory }: BacktestInput) {
+  constructor(suite: Suite, { incumbent, fromMs, untilMs, maxRowBytesInMemory, maxPanes }: BacktestInput) {
     this.suite = suite;
     this.rows = new RowSpool(maxRowBytesInMemory);
     this.#incumbent = incumbent;
-    this.replay = new Replay({ suite, incumbent, fromMs, untilMs, rows: this.rows });
+    this.replay = new Replay({ suite, incumbent, fromMs, untilMs, rows: this.rows, maxPanes });
   }
 
   async result(signal: AbortSignal | undefined): Promise<BacktestSide> {

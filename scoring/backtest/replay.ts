@@ -35,6 +35,8 @@ export interface ReplayOptions {
   /** Reports observed at or after it move the watermark and do nothing else, and no later tick is decided; null: no end. */
   readonly untilMs: number | null;
   readonly rows: RowSink;
+  /** For tests. */
+  readonly maxPanes?: number | undefined;
 }
 
 export interface ReplayCounts {
@@ -62,6 +64,7 @@ export class Replay {
   readonly #fromMs: number;
   readonly #untilMs: number;
   readonly #rows: RowSink;
+  readonly #maxPanes: number;
   /** What every checksum row begins with. */
   readonly head: string;
   readonly #contest: Contest;
@@ -81,7 +84,8 @@ export class Replay {
   #outside = 0;
   #ticks = 0;
 
-  constructor({ suite, incumbent, fromMs, untilMs, rows }: ReplayOptions) {
+  constructor({ suite, incumbent, fromMs, untilMs, rows, maxPanes = MAX_PANES }: ReplayOptions) {
+    this.#maxPanes = maxPanes;
     this.#suite = suite;
     this.#fromMs = fromMs ?? Number.NEGATIVE_INFINITY;
     this.#untilMs = untilMs ?? Number.POSITIVE_INFINITY;
@@ -243,9 +247,11 @@ export class Replay {
     }
     let panes = 0;
     for (const series of this.#series.values()) panes += series.size;
-    if (panes > MAX_PANES) {
+    if (panes > this.#maxPanes) {
       const mend = 'split the reports by model, or narrow them with --from and --to';
-      throw new OperatingError('capacity', 'never', `keeping more than ${MAX_PANES} panes of the last days`, { mend });
+      throw new OperatingError('capacity', 'never', `keeping more than ${this.#maxPanes} panes of the last days`, {
+        mend,
+      });
     }
   }
 

@@ -1,5 +1,11 @@
+import { parseRfc3339 } from '../../core/rfc3339.ts';
 import { parseSuite, type Suite } from '../../core/suite.ts';
 import { type Backtest, type BacktestInput, backtestStream } from '../../scoring/backtest/backtest-stream.ts';
+import { checksumOf, checksumRows } from '../../scoring/rules/checksum.ts';
+import { oracle } from '../../scoring/rules/oracle.ts';
+import { scoreModels } from '../../scoring/rules/score-models.ts';
+import { tickAt } from '../../scoring/rules/watermark.ts';
+import { windowSumsFromPanes } from '../../scoring/rules/window-sums.ts';
 import { bytesOf, seededRandom } from './scoring-reports.ts';
 
 const EPOCH_MS = Date.parse('2026-01-05T09:00:00Z');
@@ -44,8 +50,9 @@ export interface ContestReport {
 
 /** [from minute, accuracy, latency]: what a model is like from then on. */
 type Life = readonly (readonly [fromMinute: number, accuracy: number, latency: number])[];
+type Lives = Readonly<Record<string, Life>>;
 
-const LIVES: Readonly<Record<string, Life>> = {
+const LIVES: Lives = {
   a: [[0, 0.7, 200]],
   b: [
     [5, 0.68, 300],
@@ -65,12 +72,12 @@ const REGRETS = { atMinute: 125, observedMinute: 38, weight: 2 ** 20 };
  * and one slow; a few reports out of order, late by up to an hour or by eight days, twice or in conflict; and at last a
  * night without any.
  */
-export function contestReports(seed: number, minutes = 270): readonly ContestReport[] {
+export function contestReports(seed: number, minutes = 270, lives: Lives = LIVES): readonly ContestReport[] {
   const next = seededRandom(seed);
   const reports: ContestReport[] = [];
   let serial = 0;
   for (let minute = 0; minute < minutes; minute++) {
-    for (const [model, life] of Object.entries(LIVES)) {
+    for (const [model, life] of Object.entries(lives)) {
       const now = life.findLast(([from]) => from <= minute);
       if (now === undefined || next() < 0.1) continue;
       const atMs = EPOCH_MS + minute * MINUTE_MS + (minute >= 240 ? DAY_MS / 2 : 0) + Math.floor(next() * MINUTE_MS);
@@ -92,13 +99,25 @@ export function contestReports(seed: number, minutes = 270): readonly ContestRep
       if (next() < 0.02) reports.push(last);
       if (next() < 0.02) reports.push({ ...last, sampleSize: last.sampleSize + 1 });
     }
-    if (minute === REGRETS.atMinute) {
+    if (lives === LIVES && minute === REGRETS.atMinute) {
       const observedAt = new Date(EPOCH_MS + REGRETS.observedMinute * MINUTE_MS).toISOString();
       const metrics = { accuracy: 0 };
       reports.push({ ...reports[0]!, reportId: 'regret', observedAt, sampleSize: REGRETS.weight, metrics });
     }
   }
   return reports;
+}
+
+/** Models whose fortunes change at random. */
+export function randomLives(seed: number): Lives {
+  const next = seededRandom(seed);
+  const life = (fromMinute: number) => [fromMinute, 0.25 + next() * 0.7, next() < 0.25 ? 900 : 300] as const;
+  return Object.fromEntries(
+    ['a', 'b', 'c', 'd', 'e'].map((model, i) => {
+      const born = Math.floor(next() * 40 * i);
+      return [model, [life(born), life(born + 40 + Math.floor(next() * 60)), life(born + 110)]];
+    }),
+  );
 }
 
 function latenessMs(next: () => number): number {
@@ -128,4 +147,18 @@ export function backtestOf(suite: Suite, reports: readonly object[], options: Op
     ...rest,
     sources: [chunksOf(text, chunkBytes)],
   });
+}
+
+/** The checksum by the pure rules: every tick from the first report to the last, from all panes there are. */
+export function checksumByPanes(suite: Suite, reports: readonly { readonly observedAt: string }[]): string {
+  const lines = reports.map((report) => JSON.stringify(report)).join('\n');
+  const { panes } = oracle([suite], [bytesOf(lines)]);
+  const times = reports.map(({ observedAt }) => parseRfc3339(observedAt)!);
+  const rows: string[] = [];
+  for (let tick = tickAt(Math.min(...times), suite.tickMs); tick <= Math.max(...times); tick += suite.tickMs) {
+    for (const model of scoreModels({ suite, atMs: tick, models: windowSumsFromPanes(suite, tick, panes) })) {
+      rows.push(...checksumRows(suite, tick, model));
+    }
+  }
+  return checksumOf(rows);
 }
