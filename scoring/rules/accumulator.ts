@@ -7,6 +7,7 @@ export type Quantised = Pick<MetricContribution, 'q' | 'wq' | 'wq2' | 'bucket'>;
 /**
  * Grows exact sums report by report or pane by pane. All operations are commutative and associative on exact integers,
  * so order, sharding and batch size cannot change one bit of toSums(). What was added can be taken away again.
+ * Source: docs/scoring.md, Exact arithmetic.
  */
 export class Accumulator {
   #n = 0;

@@ -31,7 +31,11 @@ export interface CandidateAssessment {
   readonly policyWanted: boolean;
 }
 
-/** Conditions that make a tick inconclusive: it neither counts nor resets, whatever else is unmet. */
+/**
+ * Conditions that make a tick inconclusive: it neither counts nor resets, whatever else is unmet.
+ * Source of these and of the two assessments: docs/scoring.md, Promotion and demotion; a dead band between two thresholds is the
+ * hysteresis of Schmitt, A thermionic trigger, J. Sci. Instrum. 15 (1938).
+ */
 const INCONCLUSIVE: ReadonlySet<Condition> = new Set([
   'no_new_data',
   'below_min_n',

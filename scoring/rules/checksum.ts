@@ -7,7 +7,7 @@ import type { PublishedMetric, PublishedModel, PublishedWindow, WindowName } fro
 /**
  * The replay proof's rows of one model at one tick (or T offline): the composite, each window, each metric of the suite in
  * each window, as RFC 8785 texts of [suite, suiteHash, model, window, end, metric, n, weight, score, lower, upper].
- * No revision and no emission time: re-emission with equal values gives equal rows.
+ * No revision and no emission time: re-emission with equal values gives equal rows. Source: docs/scoring.md, Replay proof.
  */
 export function checksumRows(suite: Suite, atMs: number, model: PublishedModel): string[] {
   const rows = [compositeRow(suite, atMs, model)];

@@ -30,7 +30,10 @@ export interface ContributionFault {
   readonly problem: string;
 }
 
-/** Checks a report of this suite against the suite's metrics (valid first, then range) and turns it into integers. */
+/**
+ * Checks a report of this suite against the suite's metrics (valid first, then range) and turns it into integers.
+ * Source: docs/scoring.md, Reports and suites, and Exact arithmetic.
+ */
 export function contribute(suite: Suite, report: EvalReport): Contribution | ContributionFault {
   const w = BigInt(report.sampleSize);
   const metrics: MetricContribution[] = [];

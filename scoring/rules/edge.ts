@@ -7,6 +7,7 @@ import { compareText } from './pane-table.ts';
  * that starts at the watermark counts reports observed at or after it, those read before it began included; they are
  * exactly the edge. With one partition the edge is one millisecond: the reports at the watermark itself. With several it
  * reaches as far as the partitions that are ahead of the slowest.
+ * Source: a challenge's start, docs/scoring.md, Promotion and demotion.
  */
 export interface EdgeEntry {
   readonly observedAtMs: number;

@@ -6,7 +6,10 @@ import { roundTiesToEven } from './quantise.ts';
 /** s is kept to 12 decimals, as an integer. */
 export const S_FACTOR = 1e12;
 
-/** Exact sums of S = round(s × 10^12) over reports of one (watch, model, metric), by tick. */
+/**
+ * Exact sums of S = round(s × 10^12) over reports of one (watch, model, metric), by tick.
+ * Source: docs/scoring.md, Promotion and demotion.
+ */
 export interface EvidenceSums {
   readonly n: number;
   readonly weight: bigint;

@@ -15,11 +15,13 @@ import type {
  *
  *   composite = Σ_w (W_w/ΣW) Σ_m (v_m/Σv)·s̃_wm,   s̃ = (n·s + κ·μ₀)/(n + κ)
  *
- * (scoring.md, From metric to rank). The contribution of metric m in window w is its term of that sum; of it the prior adds
- * shares·κ·μ₀/(n + κ) and the data the rest, shares·n·s/(n + κ). All from the published numbers and the suite: whoever has these
- * two can check it.
+ * The contribution of metric m in window w is its term of that sum; of it the prior adds shares·κ·μ₀/(n + κ) and the data the
+ * rest, shares·n·s/(n + κ). All from the published numbers and the suite: whoever has these two can check it.
+ * Source: docs/scoring.md, From metric to rank.
  */
-export const EXPLAIN_FORMULA = 'composite = Σ_w share_w Σ_m share_m·s̃; s̃ = (n·s + κ·μ₀)/(n + κ)';
+/** By the names of the members. In ASCII: one wider character makes the whole answer's text twice as wide, and slower to write. */
+export const EXPLAIN_FORMULA =
+  'composite = sum over windows of share * (sum over metrics of share * score); score = (n * mapped + kappa * prior) / (n + kappa)';
 
 /**
  * The contributions add up to the composite within this: at most 3 × 256 terms that are at most 1 together, a few roundings of

@@ -26,7 +26,7 @@ export interface GuardrailEvidence {
 /**
  * Wald's SPRT of the share of reports beyond the guardrail: p₀ = 1 − quantile (else 0.05) against p₁ = 2p₀, α 0.01,
  * β 0.05. Breach at ln((1−β)/α), acceptance (and a restart of the counts) at ln(β/(1−α)).
- * Source: Wald, Sequential Analysis (1947).
+ * Source: Wald, Sequential Analysis (1947); its figures, docs/scoring.md, Promotion and demotion.
  */
 export function guardrailTest(rule: MetricRule, counts: GuardrailCounts): GuardrailEvidence {
   const p0 = rule.statistic.kind === 'quantile' ? 1 - rule.statistic.p : DEFAULT_P0;

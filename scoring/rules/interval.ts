@@ -15,7 +15,7 @@ export function intervalOf(rule: MetricRule, sums: Sums): Interval {
   return student(meanOf(sums, factor), varianceOf(sums, factor), sums.n, Number(sums.weight));
 }
 
-/** Wilson's score interval of a rate over N trials, on (Σwx, Σw). Source: Wilson, JASA 22 (1927). */
+/** Wilson's score interval of a rate over N trials, on (Σwx, Σw). Source: Wilson, Probable inference, JASA 22 (1927). */
 export function wilson(rate: number, trials: number): { readonly low: number; readonly high: number } {
   const z2 = Z95 * Z95;
   const denominator = 1 + z2 / trials;
@@ -24,14 +24,17 @@ export function wilson(rate: number, trials: number): { readonly low: number; re
   return { low: clamp(centre - half, 0, 1), high: clamp(centre + half, 0, 1) };
 }
 
-/** mean ± t₀.₉₇₅(n−1)·√(variance/Σw). */
+/** mean ± t₀.₉₇₅(n−1)·√(variance/Σw). Source: Student, The probable error of a mean, Biometrika 6 (1908). */
 export function student(mean: number, variance: number | null, n: number, weight: number): Interval {
   if (variance === null) return undefined;
   const half = t975(n - 1) * Math.sqrt(variance / weight);
   return { low: mean - half, high: mean + half };
 }
 
-/** The sketch at ranks ⌈n·p ± z·√(n·p(1−p))⌉, kept within 1…n. Source: the binomial order-statistic interval. */
+/**
+ * The sketch at ranks ⌈n·p ± z·√(n·p(1−p))⌉, kept within 1…n.
+ * Source: David and Nagaraja, Order Statistics (2003), 7.1, by the normal limit.
+ */
 function sketchInterval(sums: Sums, p: number, factor: number): Interval {
   const n = sums.n;
   const centre = n * p;

@@ -15,7 +15,7 @@ export interface JointOutcome {
  * decides about the challenger, with both arms scored and counted under that version; the incumbent's demotion by the version
  * that decides about the incumbent. The versions share one seat, so one decision a tick, by the rule of decideTick: a
  * demotion goes before any promotion, of two promotions the greater composite wins, then the model id by code point.
- * The inputs' `decidesFor` must not overlap.
+ * The inputs' `decidesFor` must not overlap. Source of one version's rule: docs/scoring.md, Promotion and demotion.
  */
 export function decideJointly(inputs: readonly TickInput[]): JointOutcome {
   const outcomes = inputs.map(decideTick);

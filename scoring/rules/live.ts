@@ -10,6 +10,7 @@ import { liveWindowAt, type WindowBounds, windowSpec, within } from './windows.t
  * T of a score that is computed now: the suite's watermark, or the report's observedAt where that is later. A published tick
  * closes each window at the last multiple of its step at or before the tick, so at T itself no report of this moment would be in
  * any; the live windows are those that T falls into, and a tick at their end publishes what they hold then.
+ * Source of windows: docs/scoring.md, Windows, time, lateness.
  */
 export function liveInstant(watermarkMs: number | null, observedAtMs: number): number {
   return watermarkMs === null ? observedAtMs : Math.max(watermarkMs, observedAtMs);

@@ -45,7 +45,8 @@ interface Arm {
  * v_b/Σw_b and pooled variance ((n_a−1)v_a + (n_b−1)v_b)/(n_a+n_b−2); with none d = mean_a − θ_up, V = v_a/Σw_a, pooled
  * v_a. τ² = 0.04·pooled. It holds when d > δ and ½ln(V/(V+τ²)) + τ²(d−δ)²/(2V(V+τ²)) ≥ −ln(α/metrics); at V = 0 when
  * d > δ. `incumbent` null: no incumbent. Undefined below 30 reports an arm.
- * Source: Johari, Koomen, Pekelis, Walsh, Always Valid Inference (2015), normal mixture.
+ * Source: Johari, Koomen, Pekelis, Walsh, Always Valid Inference (2015), normal mixture, after Robbins, Ann. Math. Stat. 41 (1970).
+ * docs/scoring.md, Promotion and demotion, has its figures.
  */
 export function mixtureTest(
   metric: string,

@@ -11,12 +11,15 @@ export function normalise(rule: MetricRule, x: number): number {
   return rule.map.kind === 'anchors' ? anchored(rule.map, x) : robust(rule.map, x, rule.direction === 'lower' ? -1 : 1);
 }
 
-/** clamp((x − floor)/(ceil − floor), 0, 1); lower-is-better has floor > ceil. */
+/** clamp((x − floor)/(ceil − floor), 0, 1); lower-is-better has floor > ceil. Source: docs/scoring.md, From metric to rank. */
 function anchored(map: MetricMap & { readonly kind: 'anchors' }, x: number): number {
   return clamp((x - map.floor) / (map.ceil - map.floor), 0, 1);
 }
 
-/** ½(1 + z/(1+|z|)) of the robust z against the frozen cohort. */
+/**
+ * ½(1 + z/(1+|z|)) of the robust z against the frozen cohort.
+ * Source: Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993); the softsign, docs/scoring.md, From metric to rank.
+ */
 function robust(map: MetricMap & { readonly kind: 'cohort' }, x: number, sign: 1 | -1): number {
   const deviation = deviationOf(map);
   const z = deviation === 0 ? 0 : clamp((x - map.median) / deviation, -Z_CLIP, Z_CLIP);
@@ -42,7 +45,7 @@ function deviationOf(map: MetricMap & { readonly kind: 'cohort' }): number {
   return map.mad !== 0 ? MAD_FACTOR * map.mad : MEAN_AD_FACTOR * map.meanAd;
 }
 
-/** s̃ = (n·s + κ·μ₀)/(n + κ). */
+/** s̃ = (n·s + κ·μ₀)/(n + κ): κ imaginary reports at μ₀. Source: the m-estimate, Cestnik, ECAI (1990). */
 export function shrink(s: number, n: number, shrinkage: { readonly kappa: number; readonly prior: number }): number {
   return (n * s + shrinkage.kappa * shrinkage.prior) / (n + shrinkage.kappa);
 }

@@ -1,6 +1,7 @@
 /**
  * Panes: the exact integers of one series over one small stretch of event time. Windows are sums of panes, so order,
  * sharding and batch size cannot change one bit. A pane row is what a database table holds.
+ * Source: Li and others, No pane, no gain, SIGMOD Record 34 (2005); sizes, docs/scoring.md, Windows, time, lateness.
  */
 
 /** The three sizes of pane, each the step of one window: 1 m feeds 1h, 15 m feeds 24h, 1 h feeds 7d. */

@@ -129,6 +129,7 @@ export function startWatch(model: string, startMs: number | null): WatchState {
  * a demotion empties the seat and goes before any promotion; of several candidates that are ready, the greatest
  * composite wins, then the model id by code point. A model that leaves the seat stays a candidate.
  * With two versions side by side (joint-tick.ts) each decides about its own models.
+ * Source: docs/scoring.md, Promotion and demotion.
  */
 export function decideTick(input: TickInput): TickOutcome {
   const { suite, tickMs, watermarkMs } = input;

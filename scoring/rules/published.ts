@@ -1,4 +1,4 @@
-/** The published shapes of scoring.md, exactly as `merit score -o json` and the API show them. */
+/** The published shapes of docs/scoring.md, exactly as `merit score -o json` and the API show them. */
 
 /** The windows a suite may weigh, in the order in which every sum over windows runs. */
 export type WindowName = '1h' | '24h' | '7d';

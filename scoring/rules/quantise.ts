@@ -1,7 +1,10 @@
-/** |q| beyond this quarantines the report: 2^40. */
+/** |q| beyond this quarantines the report: 2^40. Source: docs/scoring.md, Exact arithmetic. */
 export const MAX_Q = 2 ** 40;
 
-/** Adding and taking away 1.5·2^52 rounds a double below 2^51 to an integer, ties to even, in IEEE arithmetic alone. */
+/**
+ * Adding and taking away 1.5·2^52 rounds a double below 2^51 to an integer, ties to even, in IEEE arithmetic alone
+ * (IEEE 754-2019, 4.3.1): there doubles are one apart.
+ */
 const ROUNDER = 6755399441055744;
 
 /** roundTiesToEven of a double with |v| < 2^51; never −0. */

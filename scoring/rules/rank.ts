@@ -4,6 +4,7 @@ import type { PublishedModel } from './published.ts';
 /**
  * Rank = 1 + #{lower bound > my upper bound} over composites, so that models whose intervals overlap may share a rank.
  * Rows come by composite descending, then model id by code point; null composites last, rank null.
+ * Source: Chiang and others, Chatbot Arena (2024), approximate ranking.
  */
 export function rankModels(models: readonly PublishedModel[]): readonly PublishedModel[] {
   const lowers: number[] = [];

@@ -6,7 +6,7 @@ const DAY_MS = 86_400_000;
 
 /**
  * How long panes are kept behind the watermark: late data up to 7 d re-emits ticks that old, and their windows reach
- * back by their own length, plus the step their ends are rounded to.
+ * back by their own length, plus the step their ends are rounded to. Source: docs/scoring.md, Windows, time, lateness.
  */
 export const KEEP_MS: Readonly<Record<Resolution, number>> = {
   '1m': 7 * DAY_MS + HOUR_MS + MINUTE_MS,

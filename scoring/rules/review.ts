@@ -17,6 +17,7 @@ export interface FlippedTick {
 /**
  * Would the composites as they are now still have counted? A promotion rests on each of its ticks being at or above θ_up,
  * a demotion for low scores on each being below θ_dn; a guardrail's breach rests on counts, which a composite cannot flip.
+ * Source: docs/scoring.md, Promotion and demotion.
  */
 export function flippedTicks(decided: Decided, now: ReadonlyMap<number, number | null>): readonly FlippedTick[] {
   const { action, evidence } = decided;

@@ -19,7 +19,10 @@ export function scoreMetric(suite: Suite, rule: MetricRule, sums: Sums): Publish
   return { ...counts, ...statistics, ...(enough ? shrunkScore(suite, rule, sums) : NO_SCORE) };
 }
 
-/** The statistic and its interval's ends, mapped, clamped and shrunk; the ends swap for lower-is-better. */
+/**
+ * The statistic and its interval's ends, mapped, clamped and shrunk; the ends swap for lower-is-better.
+ * Source: docs/scoring.md, From metric to rank.
+ */
 function shrunkScore(suite: Suite, rule: MetricRule, sums: Sums): Scored {
   const { statistic, factor } = rule;
   const value = statistic.kind === 'quantile' ? quantileOf(sums, statistic.p, factor) : meanOf(sums, factor);

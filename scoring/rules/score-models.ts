@@ -35,7 +35,7 @@ const NO_WINDOW: WindowSums = { any: NO_SUMS, metrics: new Map(), revision: 0 };
 
 /**
  * Every published score of a suite at T, ranked: rows by composite descending, then model id by code point; null
- * composites last. Pure: equal sums give equal bits.
+ * composites last. Pure: equal sums give equal bits. Source: docs/scoring.md, From metric to rank.
  */
 export function scoreModels(input: ScoreInput): readonly PublishedModel[] {
   return rankModels(Array.from(input.models, (model) => scoreModel(input.suite, input.atMs, model)));

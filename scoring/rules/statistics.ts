@@ -4,6 +4,7 @@ import { quantileRank, valueAtRank } from './sketch.ts';
 /**
  * The fixed tree of IEEE operations from exact integers to doubles. d(·) is an integer rounded once to double, which
  * Number(bigint) does (ties to even). The order of operations here is the order everywhere: WASM, JavaScript, Postgres.
+ * Source: docs/scoring.md, Exact arithmetic.
  */
 
 /** A metric whose Σw in a window passes this is null there, with reason `range`. */

@@ -1,7 +1,8 @@
 /**
  * t₀.₉₇₅ of Student's distribution for df = 1…50, each the nearest double, computed with 60 digits by Newton's method on
- * the regularised incomplete beta function. Beyond the table: the series t = z + Σ c_k/df^k (Fisher and Cornish 1960; c_1…c_4
- * are Abramowitz and Stegun 26.7.5 at z = t₀.₉₇₅(∞)), whose error from df = 51 on is below 10⁻¹⁴ relative.
+ * the regularised incomplete beta function. Beyond the table: the series t = z + Σ c_k/df^k, whose error from df = 51 on is
+ * below 10⁻¹⁴ relative. Source: Fisher and Cornish, Technometrics 2 (1960); c_1…c_4 are Abramowitz and Stegun 26.7.5 at
+ * z = t₀.₉₇₅(∞).
  */
 const TABLE: readonly number[] = [
   12.706204736174705, 4.302652729749464, 3.1824463052837095, 2.7764451051977943, 2.5705818356363155, 2.44691185114497,

@@ -22,6 +22,7 @@ export interface PartitionMark {
 /**
  * The suite's watermark: the least over the partitions that ever held it, idle ones left out; it never goes back. Null
  * until a report was accepted. `logAppendMs` is the log's greatest append time: never a wall clock.
+ * Source: Akidau and others, The Dataflow Model, PVLDB 8 (2015); idleness and limits, docs/scoring.md, Windows, time, lateness.
  */
 export function suiteWatermark(
   previous: number | null,

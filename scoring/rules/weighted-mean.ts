@@ -8,6 +8,7 @@ export interface Scored {
 /**
  * Σ weight·value / Σ weight of scores, lower and upper ends: added in the given order, divided last. Null without parts.
  * Weights of parts that are missing are simply not there, which renormalises the others.
+ * Source: docs/scoring.md, Exact arithmetic (the order) and From metric to rank.
  */
 export function weightedMean(parts: readonly { readonly weight: number; readonly scored: Scored }[]): Scored | null {
   if (parts.length === 0) return null;

@@ -29,7 +29,10 @@ export interface WindowBounds {
   readonly endMs: number;
 }
 
-/** The window at T ends at the largest multiple of its own step ≤ T in UTC and covers [end − W, end). */
+/**
+ * The window at T ends at the largest multiple of its own step ≤ T in UTC and covers [end − W, end).
+ * Source: docs/scoring.md, Windows, time, lateness.
+ */
 export function windowAt(window: WindowSpec, atMs: number): WindowBounds {
   const endMs = Math.floor(atMs / window.stepMs) * window.stepMs;
   return { startMs: endMs - window.lengthMs, endMs };
