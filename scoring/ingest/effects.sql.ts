@@ -4,8 +4,10 @@ import type { EdgeEntry } from '../rules/edge.ts';
 import type { EvidenceRow } from '../rules/evidence.ts';
 import { type Pane, RESOLUTION_MS } from '../rules/pane.ts';
 import type { PartitionMark } from '../rules/watermark.ts';
+import { addPaneDeltas } from './add-panes.sql.ts';
 import type { AsideLine, Counters, SuiteBatch, SuiteDedupEntry } from './batch.ts';
 import { DEDUP_HORIZON_MS, packBlock, shardOf } from './dedup-index.ts';
+import { deltasOfPanes } from './pane-deltas.ts';
 import { TOO_LARGE_KEPT_BYTES } from './report-log.ts';
 
 /** The rows a flush writes; each function is one or two statements whatever the number of rows, sorted by key. */
@@ -17,82 +19,10 @@ export function resolutionMinutes(resolution: Pane['resolution']): number {
   return RESOLUTION_MS[resolution] / MINUTE_MS;
 }
 
-/** Adds pane deltas to what is stored. */
+/** Adds pane deltas of one suite to what is stored. */
 export async function addPanes(tx: Tx, tenant: string, suite: string, panes: readonly Pane[]): Promise<void> {
-  if (panes.length === 0) return;
-  const ids = await seriesIds(tx, tenant, suite, panes);
-  const series = panes.map((pane) => ids.get(`${pane.model} ${pane.metric}`)!);
-  await tx.execute(
-    `insert into panes (series_id, tenant, resolution, start_ms, n, weight, sum_wq, sum_wq2, q_min, q_max)
-     select a.series_id, $1, a.resolution, a.start_ms, a.n, a.weight, a.sum_wq, a.sum_wq2, a.q_min, a.q_max
-     from unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], $6::numeric[], $7::numeric[], $8::numeric[], $9::bigint[], $10::bigint[])
-       as a (series_id, resolution, start_ms, n, weight, sum_wq, sum_wq2, q_min, q_max)
-     order by a.series_id, a.resolution, a.start_ms
-     on conflict (series_id, resolution, start_ms) do update set n = panes.n + excluded.n, weight = panes.weight + excluded.weight,
-       sum_wq = panes.sum_wq + excluded.sum_wq, sum_wq2 = panes.sum_wq2 + excluded.sum_wq2,
-       q_min = least(panes.q_min, excluded.q_min), q_max = greatest(panes.q_max, excluded.q_max)`,
-    [
-      tenant,
-      series,
-      panes.map((pane) => resolutionMinutes(pane.resolution)),
-      panes.map((pane) => pane.paneStartMs),
-      panes.map((pane) => pane.sums.n),
-      panes.map((pane) => pane.sums.weight.toString()),
-      panes.map((pane) => pane.sums.sumWq.toString()),
-      panes.map((pane) => pane.sums.sumWq2.toString()),
-      panes.map((pane) => pane.sums.min),
-      panes.map((pane) => pane.sums.max),
-    ],
-  );
-  const buckets = panes.flatMap((pane, i) =>
-    pane.sums.buckets.map(([bucket, n]) => ({ pane, series: series[i]!, bucket, n })),
-  );
-  await tx.execute(
-    `insert into pane_buckets (series_id, tenant, resolution, start_ms, bucket, n)
-     select a.series_id, $1, a.resolution, a.start_ms, a.bucket, a.n
-     from unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::integer[], $6::bigint[]) as a (series_id, resolution, start_ms, bucket, n)
-     order by a.series_id, a.resolution, a.start_ms, a.bucket
-     on conflict (series_id, resolution, start_ms, bucket) do update set n = pane_buckets.n + excluded.n`,
-    [
-      tenant,
-      buckets.map((row) => row.series),
-      buckets.map((row) => resolutionMinutes(row.pane.resolution)),
-      buckets.map((row) => row.pane.paneStartMs),
-      buckets.map((row) => row.bucket),
-      buckets.map((row) => row.n),
-    ],
-  );
-}
-
-async function seriesIds(
-  tx: Tx,
-  tenant: string,
-  suite: string,
-  panes: readonly Pane[],
-): Promise<ReadonlyMap<string, bigint>> {
-  const names = new Map(panes.map((pane) => [`${pane.model} ${pane.metric}`, pane]));
-  const suiteHash = panes[0]!.suiteHash;
-  const values = [
-    tenant,
-    suiteHash,
-    [...names.values()].map((pane) => pane.model),
-    [...names.values()].map((pane) => pane.metric),
-  ];
-  // A recompute may be making the same ones.
-  await tx.execute(
-    `insert into series (tenant, suite, suite_hash, model, metric)
-     select $1, $5, $2, a.model, a.metric from unnest($3::text[], $4::text[]) as a (model, metric)
-     where not exists (select 1 from series s where (s.tenant, s.suite_hash, s.model, s.metric) = ($1, $2, a.model, a.metric))
-     order by a.model, a.metric
-     on conflict (tenant, suite_hash, model, metric) do nothing`,
-    [...values, suite],
-  );
-  const rows = await tx.query<{ series_id: bigint; model: string; metric: string }>(
-    `select s.series_id, s.model, s.metric from series s join unnest($3::text[], $4::text[]) as a (model, metric) using (model, metric)
-     where s.tenant = $1 and s.suite_hash = $2`,
-    values,
-  );
-  return new Map(rows.map((row) => [`${row.model} ${row.metric}`, row.series_id]));
+  const deltas = deltasOfPanes(panes);
+  if (deltas !== undefined) await addPaneDeltas(tx, tenant, suite, deltas);
 }
 
 /** Adds evidence deltas of any watches. */

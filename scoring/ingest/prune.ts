@@ -20,7 +20,7 @@ export async function prune(tx: Tx, lanes: SuiteLanes): Promise<number> {
   const scoredTickMs = Math.min(...statesOf(lanes).map((state) => state.scoredTickMs ?? Number.NEGATIVE_INFINITY));
   if (watermarkMs === null || !Number.isFinite(scoredTickMs)) return 0;
   // Behind the published tick, not the watermark: after a jump of event time ticks are still to be published from old panes.
-  for (const table of ['pane_buckets', 'panes']) {
+  for (const table of ['pane_sketches', 'panes']) {
     for (const resolution of RESOLUTIONS) {
       await tx.execute(
         `delete from ${table} where resolution = $3 and start_ms < $4

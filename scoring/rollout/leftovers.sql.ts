@@ -67,7 +67,7 @@ async function dropSome(tx: Tx, { tenant, suite, suiteHash }: VersionRef): Promi
   );
   const ids = series.map((row) => row.series_id);
   if (ids.length > 0) {
-    await tx.execute('delete from pane_buckets where series_id = any($1::bigint[])', [ids]);
+    await tx.execute('delete from pane_sketches where series_id = any($1::bigint[])', [ids]);
     await tx.execute('delete from panes where series_id = any($1::bigint[])', [ids]);
     return true;
   }

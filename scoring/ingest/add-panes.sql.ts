@@ -1,0 +1,125 @@
+import type { Tx } from '../../platform/postgres.ts';
+import { RESOLUTION_MS, RESOLUTIONS } from '../rules/pane.ts';
+import type { PaneDeltas } from './pane-deltas.ts';
+import { type ElementType, FieldWriter } from './pg-binary.ts';
+import { mergeSketches, type StoredSketch } from './stored-sketch.ts';
+
+const MINUTE_MS = 60_000;
+/** Minutes, as the table has them, by index. */
+const RESOLUTION_MINUTES = RESOLUTIONS.map((resolution) => RESOLUTION_MS[resolution] / MINUTE_MS);
+
+/**
+ * Adds the deltas to the panes and sketches that are stored.
+ *
+ * Measured on the corpus of test/bench, CPU of both sides in µs a report, in flushes of 2,000 / 10,000 / 50,000 reports: decimal arrays and
+ * a row a bucket 83 / 24 / –, COPY BINARY into a temporary table and a row a bucket 63 / 19 / 9.2, COPY BINARY and a row a sketch
+ * 13.5 / 3.7 / 1.7, binary arrays and a row a sketch (this) 14.7 / 3.4 / 2.2. The transport matters little; arrays need no temporary
+ * table, no right to make one, and half of the round trips.
+ */
+export async function addPaneDeltas(tx: Tx, tenant: string, suite: string, deltas: PaneDeltas): Promise<void> {
+  const ids = await seriesIds(tx, tenant, suite, deltas);
+  await addSums(tx, tenant, deltas, ids);
+  await addSketches(tx, tenant, deltas, ids);
+}
+
+async function addSums(tx: Tx, tenant: string, deltas: PaneDeltas, ids: Float64Array): Promise<void> {
+  const { rows, seriesOf, resolution } = deltas;
+  const column = (type: ElementType, put: (writer: FieldWriter, row: number) => void) => arrayOf(type, rows, put);
+  await tx.execute(
+    `insert into panes (series_id, tenant, resolution, start_ms, n, weight, sum_wq, sum_wq2, q_min, q_max)
+     select a.series_id, $1, a.resolution, a.start_ms, a.n, a.weight, a.sum_wq, a.sum_wq2, a.q_min, a.q_max
+     from unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], $6::numeric[], $7::numeric[], $8::numeric[], $9::bigint[], $10::bigint[])
+       as a (series_id, resolution, start_ms, n, weight, sum_wq, sum_wq2, q_min, q_max)
+     order by a.series_id, a.resolution, a.start_ms
+     on conflict (series_id, resolution, start_ms) do update set n = panes.n + excluded.n, weight = panes.weight + excluded.weight,
+       sum_wq = panes.sum_wq + excluded.sum_wq, sum_wq2 = panes.sum_wq2 + excluded.sum_wq2,
+       q_min = least(panes.q_min, excluded.q_min), q_max = greatest(panes.q_max, excluded.q_max)`,
+    [
+      tenant,
+      column('int8', (writer, row) => writer.int8(ids[seriesOf[row]!]!)),
+      column('int2', (writer, row) => writer.int2(RESOLUTION_MINUTES[resolution[row]!]!)),
+      column('int8', (writer, row) => writer.int8(deltas.startMs[row]!)),
+      column('int8', (writer, row) => writer.int8Words(deltas.n, row * 2)),
+      column('numeric', (writer, row) => writer.numeric64(deltas.weight, row * 2)),
+      column('numeric', (writer, row) => writer.numeric128(deltas.sumWq, row * 4)),
+      column('numeric', (writer, row) => writer.numeric128(deltas.sumWq2, row * 4)),
+      column('int8', (writer, row) => writer.int8(deltas.min[row]!)),
+      column('int8', (writer, row) => writer.int8(deltas.max[row]!)),
+    ],
+  );
+}
+
+/**
+ * A sketch is one row, read, merged here and written back. addSums comes first: it holds each pane's row until the transaction ends, so
+ * nobody writes the sketch between.
+ */
+async function addSketches(tx: Tx, tenant: string, deltas: PaneDeltas, ids: Float64Array): Promise<void> {
+  const { seriesOf, resolution } = deltas;
+  const rows = Uint32Array.from({ length: deltas.rows }, (_, row) => row).filter((row) => deltas.buckets[row]! > 0);
+  if (rows.length === 0) return;
+  const keys = [
+    arrayOf('int8', rows.length, (writer, i) => writer.int8(ids[seriesOf[rows[i]!]!]!)),
+    arrayOf('int2', rows.length, (writer, i) => writer.int2(RESOLUTION_MINUTES[resolution[rows[i]!]!]!)),
+    arrayOf('int8', rows.length, (writer, i) => writer.int8(deltas.startMs[rows[i]!]!)),
+  ];
+  const stored = await tx.query<StoredSketch & { place: number }>(
+    `select a.place::integer - 1 as place, s.buckets::text, s.counts::text
+     from unnest($1::bigint[], $2::smallint[], $3::bigint[]) with ordinality as a (series_id, resolution, start_ms, place)
+       join pane_sketches s using (series_id, resolution, start_ms)`,
+    keys,
+  );
+  const byPlace = new Map(stored.map((row) => [row.place, row]));
+  const { end, index, count } = mergeSketches(deltas, rows, (i) => byPlace.get(i));
+  await tx.execute(
+    `insert into pane_sketches (series_id, tenant, resolution, start_ms, buckets, counts)
+     select a.series_id, $1, a.resolution, a.start_ms, ($6::integer[])[a.first:a.last], ($7::bigint[])[a.first:a.last]
+     from unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::integer[], $8::integer[]) as a (series_id, resolution, start_ms, last, first)
+     order by a.series_id, a.resolution, a.start_ms
+     on conflict (series_id, resolution, start_ms) do update set buckets = excluded.buckets, counts = excluded.counts`,
+    [
+      tenant,
+      ...keys,
+      arrayOf('int4', rows.length, (writer, i) => writer.int4(end[i]!)),
+      arrayOf('int4', index.length, (writer, i) => writer.int4(index[i]!)),
+      arrayOf('int8', count.length, (writer, i) => writer.int8(count[i]!)),
+      arrayOf('int4', rows.length, (writer, i) => writer.int4(i === 0 ? 1 : end[i - 1]! + 1)),
+    ],
+  );
+}
+
+/** A binary array; pg sends a Buffer as it is. */
+function arrayOf(type: ElementType, elements: number, put: (writer: FieldWriter, i: number) => void): Buffer {
+  const writer = new FieldWriter();
+  writer.arrayOf(type, elements);
+  for (let i = 0; i < elements; i++) put(writer, i);
+  return writer.take();
+}
+
+/** The ids of deltas.series, in their order; new series get one. */
+async function seriesIds(tx: Tx, tenant: string, suite: string, deltas: PaneDeltas): Promise<Float64Array> {
+  const models = deltas.series.map((name) => name.model);
+  const metrics = deltas.series.map((name) => name.metric);
+  const ids = new Float64Array(deltas.series.length);
+  const look = async () => {
+    const rows = await tx.query<{ place: number; series_id: bigint }>(
+      `select a.place::integer - 1 as place, s.series_id
+       from unnest($3::text[], $4::text[]) with ordinality as a (model, metric, place) join series s using (model, metric)
+       where s.tenant = $1 and s.suite_hash = $2`,
+      [tenant, deltas.suiteHash, models, metrics],
+    );
+    for (const row of rows) ids[row.place] = Number(row.series_id);
+    return rows.length;
+  };
+  if ((await look()) === ids.length) return ids;
+  // A recompute may be making the same ones.
+  await tx.execute(
+    `insert into series (tenant, suite, suite_hash, model, metric)
+     select $1, $5, $2, a.model, a.metric from unnest($3::text[], $4::text[]) as a (model, metric)
+     where not exists (select 1 from series s where (s.tenant, s.suite_hash, s.model, s.metric) = ($1, $2, a.model, a.metric))
+     order by a.model, a.metric
+     on conflict (tenant, suite_hash, model, metric) do nothing`,
+    [tenant, deltas.suiteHash, models, metrics, suite],
+  );
+  await look();
+  return ids;
+}

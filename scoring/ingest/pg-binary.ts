@@ -1,0 +1,158 @@
+/**
+ * Arrays in Postgres' binary wire format, straight from columns of words: no BigInt, no decimal text, no string a value. Source:
+ * src/backend/utils/adt (array_recv, numeric_recv, int8recv).
+ */
+
+const OID = { int2: 21, int4: 23, int8: 20, numeric: 1700 } as const;
+
+export type ElementType = 'int2' | 'int4' | 'int8' | 'numeric';
+
+const FIRST_BYTES = 4096;
+/** Dimensions, null flag, element type, length and lower bound. */
+const ARRAY_HEADER_BYTES = 20;
+const NUMERIC_NEGATIVE = 0x4000;
+const NUMERIC_BASE = 10_000;
+/** 10^4 to the tenth is above 2^128. */
+const MAX_NUMERIC_DIGITS = 10;
+const WORD = 4294967296;
+
+/** Fields one after another in a buffer that grows; `take` gives what was written and starts again. */
+export class FieldWriter {
+  #bytes: Buffer;
+  #at = 0;
+  readonly #digits = new Int16Array(MAX_NUMERIC_DIGITS);
+  readonly #words = new Float64Array(4);
+
+  constructor(bytes = FIRST_BYTES) {
+    this.#bytes = Buffer.allocUnsafe(bytes);
+  }
+
+  int2(value: number): void {
+    this.#need(6);
+    this.#put32(2);
+    this.#put16(value);
+  }
+
+  int4(value: number): void {
+    this.#need(8);
+    this.#put32(4);
+    this.#put32(value);
+  }
+
+  /** An integer with |value| ≤ 2^53. */
+  int8(value: number): void {
+    this.#need(12);
+    this.#put32(8);
+    const high = Math.floor(value / WORD);
+    this.#put32(high);
+    this.#put32(value - high * WORD);
+  }
+
+  /** The 64-bit integer in two words from `at` on, the lower first. */
+  int8Words(words: Uint32Array, at: number): void {
+    this.#need(12);
+    this.#put32(8);
+    this.#put32(words[at + 1]!);
+    this.#put32(words[at]!);
+  }
+
+  /** The unsigned integer of 64 bits in two words, the lower first, as numeric. */
+  numeric64(words: Uint32Array, at: number): void {
+    this.#numeric(words[at]!, words[at + 1]!, 0, 0, false);
+  }
+
+  /** The two's complement integer of 128 bits in four words, the lowest first, as numeric. */
+  numeric128(words: Uint32Array, at: number): void {
+    let [a, b, c, d] = [words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!];
+    const negative = d >= 0x80000000;
+    if (negative) {
+      // −x = ~x + 1. The lowest word may become 2^32: the division does not mind, and needs no carry.
+      a = (~a >>> 0) + 1;
+      b = ~b >>> 0;
+      c = ~c >>> 0;
+      d = ~d >>> 0;
+    }
+    this.#numeric(a, b, c, d, negative);
+  }
+
+  /** Begins an array of `elements` fields of that type, to be sent as one parameter. */
+  arrayOf(type: ElementType, elements: number): void {
+    this.#need(ARRAY_HEADER_BYTES);
+    this.#arrayHeader(OID[type], elements);
+  }
+
+  /** What was written; the writer begins anew. */
+  take(): Buffer {
+    const bytes = this.#bytes.subarray(0, this.#at);
+    this.#bytes = Buffer.allocUnsafe(FIRST_BYTES);
+    this.#at = 0;
+    return bytes;
+  }
+
+  /** a + b·2^32 + c·2^64 + d·2^96, by long division into digits to the base 10^4. */
+  #numeric(a: number, b: number, c: number, d: number, negative: boolean): void {
+    const words = this.#words;
+    words[0] = a;
+    words[1] = b;
+    words[2] = c;
+    words[3] = d;
+    let top = d > 0 ? 3 : c > 0 ? 2 : b > 0 ? 1 : a > 0 ? 0 : -1;
+    const digits = this.#digits;
+    let count = 0;
+    while (top >= 0) {
+      let rest = 0;
+      for (let i = top; i >= 0; i--) {
+        // At most 10^4·2^32, below 2^53: exact.
+        const dividend = rest * WORD + words[i]!;
+        const quotient = Math.floor(dividend / NUMERIC_BASE);
+        words[i] = quotient;
+        rest = dividend - quotient * NUMERIC_BASE;
+      }
+      digits[count++] = rest;
+      while (top >= 0 && words[top] === 0) top--;
+    }
+    // Trailing zero digits are not sent; the weight says where the first stands.
+    let last = 0;
+    while (last < count && digits[last] === 0) last++;
+    this.#need(12 + 2 * MAX_NUMERIC_DIGITS);
+    this.#put32(8 + 2 * (count - last));
+    this.#put16(count - last);
+    this.#put16(count === 0 ? 0 : count - 1);
+    this.#put16(negative ? NUMERIC_NEGATIVE : 0);
+    this.#put16(0);
+    for (let i = count - 1; i >= last; i--) this.#put16(digits[i]!);
+  }
+
+  #arrayHeader(elementOid: number, elements: number): void {
+    this.#put32(1);
+    this.#put32(0);
+    this.#put32(elementOid);
+    this.#put32(elements);
+    this.#put32(1);
+  }
+
+  #need(more: number): void {
+    if (this.#at + more <= this.#bytes.length) return;
+    const grown = Buffer.allocUnsafe(Math.max(this.#bytes.length * 2, this.#at + more));
+    this.#bytes.copy(grown, 0, 0, this.#at);
+    this.#bytes = grown;
+  }
+
+  #put16(value: number): void {
+    const bytes = this.#bytes;
+    const at = this.#at;
+    bytes[at] = value >> 8;
+    bytes[at + 1] = value;
+    this.#at = at + 2;
+  }
+
+  #put32(value: number): void {
+    const bytes = this.#bytes;
+    const at = this.#at;
+    bytes[at] = value >>> 24;
+    bytes[at + 1] = value >>> 16;
+    bytes[at + 2] = value >>> 8;
+    bytes[at + 3] = value;
+    this.#at = at + 4;
+  }
+}
