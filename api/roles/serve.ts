@@ -11,6 +11,7 @@ import type { Seat } from '../../platform/leader.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openDatabase } from '../../platform/postgres.ts';
+import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
 import type { Log, SagaContext } from '../../scheduler/apply/context.ts';
 import { runRecomputes } from '../../scoring/batch/recompute-worker.ts';
@@ -165,6 +166,8 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       const loops = Promise.all([engine, recomputes]).finally(() => ended.abort());
       await Promise.race([loops, clock.sleep(config.intervals.drainMs, ended.signal)]);
     });
+    const reads = openTenantReads(options.appUrl);
+    closers.unshift(() => reads.close());
     const app = buildHttpServer(
       roomServices({
         version: options.version,
@@ -172,6 +175,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         db,
         log,
         metrics: metrics.http,
+        reads,
         realtimeMetrics: metrics.realtime,
         cursorSecret: randomBytes(32),
         allowedHosts: [],

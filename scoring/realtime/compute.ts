@@ -3,7 +3,7 @@ import { OperatingError } from '../../core/operating-error.ts';
 import { RefusedInput, refuse } from '../../core/refusal.ts';
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 import { parseSuite, type Suite } from '../../core/suite.ts';
-import type { Database } from '../../platform/postgres.ts';
+import type { TenantReads } from '../../platform/postgres-reads.ts';
 import { type Contribution, contribute, isContributionFault } from '../rules/contribution.ts';
 import { type Explanation, explain } from '../rules/explain.ts';
 import { type LiveWindow, liveInstant, liveWindows, withReport } from '../rules/live.ts';
@@ -13,7 +13,14 @@ import { scoreModel } from '../rules/score-models.ts';
 import { isClockSkewed } from '../rules/watermark.ts';
 import { liveWindowAt } from '../rules/windows.ts';
 import { LiveCache, type LiveEntry } from './live-cache.ts';
-import { type LiveHead, type LiveKey, type LiveRead, readHead, readLive } from './live-windows.sql.ts';
+import {
+  type LiveHead,
+  type LiveKey,
+  type LiveRead,
+  readHead,
+  readLive,
+  readSuiteDocument,
+} from './live-windows.sql.ts';
 import type { RealtimeMetrics } from './metrics.ts';
 
 /** A score computed now; nothing of it is stored. */
@@ -58,15 +65,15 @@ const MAX_READS = 5;
  * call came. Nothing is told between processes, so nothing can be missed.
  */
 export class LiveScores {
-  readonly #db: Database;
+  readonly #reads: TenantReads;
   readonly #metrics: RealtimeMetrics;
   readonly #cache: LiveCache;
   readonly #suites = new Map<string, Suite>();
   /** Reads under way, so that many calls about one model after a commit make one. */
   readonly #reading = new Map<string, Promise<LiveEntry>>();
 
-  constructor(db: Database, metrics: RealtimeMetrics, cache = new LiveCache()) {
-    this.#db = db;
+  constructor(reads: TenantReads, metrics: RealtimeMetrics, cache = new LiveCache()) {
+    this.#reads = reads;
     this.#metrics = metrics;
     this.#cache = cache;
   }
@@ -75,7 +82,7 @@ export class LiveScores {
   async compute(tenant: string, report: EvalReport, nowMs: number): Promise<ComputedScore> {
     const startedMs = performance.now();
     const key = { tenant, suite: report.suite, model: report.model };
-    const first = await this.#db.asTenant(tenant, (tx) => readHead(tx, key));
+    const first = await readHead(this.#reads, key);
     const { suite, contribution } = await this.#check(tenant, report, first, nowMs);
     const { entry, head, loaded } = await this.#live(key, suite, first, report.observedAtMs);
     const computed = scored(report, suite, contribution, entry, head);
@@ -108,13 +115,7 @@ export class LiveScores {
   async #suite(tenant: string, name: string, hash: string): Promise<Suite> {
     const known = this.#suites.get(`${tenant} ${hash}`);
     if (known !== undefined) return known;
-    const rows = await this.#db.asTenant(tenant, (tx) =>
-      tx.query<{ document: unknown }>(
-        'select document from suites where tenant = $1 and suite = $2 and suite_hash = $3',
-        [tenant, name, hash],
-      ),
-    );
-    const suite = parseSuite(rows[0]?.document);
+    const suite = parseSuite(await readSuiteDocument(this.#reads, tenant, name, hash));
     if (this.#suites.size >= MAX_SUITES) this.#suites.clear();
     this.#suites.set(`${tenant} ${hash}`, suite);
     return suite;
@@ -155,8 +156,7 @@ export class LiveScores {
   ): Promise<LiveEntry> {
     const underWay = this.#reading.get(reading);
     if (underWay !== undefined) return underWay;
-    const read = this.#db
-      .asTenant(key.tenant, (tx) => readLive(tx, key, suite.hash, windows))
+    const read = readLive(this.#reads, key, suite.hash, windows)
       .then((live) => {
         const entry = { ...live, before: ranked(suite, windows, live, live.sums) };
         this.#cache.set(place, entry);

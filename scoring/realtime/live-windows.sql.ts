@@ -1,4 +1,4 @@
-import type { Tx } from '../../platform/postgres.ts';
+import type { Statement, TenantReads } from '../../platform/postgres-reads.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
 import { numberOrNull } from '../rollout/rollout-state.sql.ts';
 import type { LiveWindow } from '../rules/live.ts';
@@ -17,10 +17,10 @@ export interface LiveHead {
   /** Of that version. */
   readonly scoredTickMs: number | null;
   /**
-   * Changes with every transaction that changes panes or scores of the suite: each of them writes the suite's state row too, and
-   * this is that row's version. null: the consumer has not met the suite yet.
+   * Changes with every transaction that changes panes or scores of the suite: the consumer's write the suite's state row too, those
+   * of a recompute their shard's, and this is the version of those rows.
    */
-  readonly version: string | null;
+  readonly version: string;
   /** undefined: the model is not registered. */
   readonly retired: boolean | undefined;
   /** Partition → [offset of the next message, lines done of it], as committed by the consumer. */
@@ -41,7 +41,10 @@ export interface LiveRead {
 const HEAD_SQL = `
   select s.suite_hash, t.watermark_ms, t.scored_tick_ms,
          o.suite_hash as next_hash, o.share, o.scored_tick_ms as next_scored_ms,
-         t.xmin::text || ' ' || t.ctid::text || ' ' || coalesce(o.xmin::text, '') as version,
+         concat(t.xmin, ' ', t.ctid, ' ', o.xmin, ' ', (
+           select string_agg(concat(c.xmin, c.ctid), ' ' order by c.rollout_id, c.topic, c.partition)
+           from recomputes c join suite_rollouts r using (rollout_id)
+           where r.tenant = $1 and r.suite = $2 and c.finished_at is null)) as version,
          v.version is not null as known, v.retired_at is not null as retired,
          (select json_agg(json_build_array(partition, next_offset::text, next_line) order by partition)
           from consumer_offsets where topic = $4) as positions
@@ -78,6 +81,9 @@ const LIVE_SQL = `
      where c.tenant = $1 and c.suite = $2 and c.suite_hash = $5 and c.tick_ms = h.tick_ms and c.model = $3) as own
   from h`;
 
+const HEAD: Statement = { name: 'live-head', text: HEAD_SQL };
+const LIVE: Statement = { name: 'live-windows', text: LIVE_SQL };
+
 interface HeadRow {
   readonly suite_hash: string | null;
   readonly watermark_ms: bigint | null;
@@ -86,7 +92,7 @@ interface HeadRow {
   /** Per cent of the models that the version beside the active one decides for. */
   readonly share: number | null;
   readonly next_scored_ms: bigint | null;
-  readonly version: string | null;
+  readonly version: string;
   readonly known: boolean;
   readonly retired: boolean;
   readonly positions: LiveHead['positions'] | null;
@@ -117,20 +123,20 @@ export interface LiveKey {
 }
 
 /** One small statement: what decides whether windows in memory are still those of the database. */
-export async function readHead(tx: Tx, key: LiveKey): Promise<LiveHead> {
+export async function readHead(reads: TenantReads, key: LiveKey): Promise<LiveHead> {
   const { tenant, suite, model } = key;
-  const rows = await tx.query<HeadRow>(HEAD_SQL, [tenant, suite, model, REPORTS_TOPIC]);
+  const rows = await reads.read<HeadRow>(tenant, HEAD, [tenant, suite, model, REPORTS_TOPIC]);
   return headOf(key, rows[0]!);
 }
 
 export async function readLive(
-  tx: Tx,
+  reads: TenantReads,
   key: LiveKey,
   suiteHash: string,
   windows: readonly LiveWindow[],
 ): Promise<LiveRead> {
   const { tenant, suite, model } = key;
-  const rows = await tx.query<LiveRow>(LIVE_SQL, [
+  const rows = await reads.read<LiveRow>(tenant, LIVE, [
     tenant,
     suite,
     model,
@@ -148,6 +154,22 @@ export async function readLive(
     lowers: Float64Array.from(row.lowers ?? []),
     own: row.own,
   };
+}
+
+const DOCUMENT: Statement = {
+  name: 'live-suite',
+  text: 'select document from suites where tenant = $1 and suite = $2 and suite_hash = $3',
+};
+
+/** Versions never go, so one that was named a moment ago is there. */
+export async function readSuiteDocument(
+  reads: TenantReads,
+  tenant: string,
+  suite: string,
+  hash: string,
+): Promise<unknown> {
+  const rows = await reads.read<{ document: unknown }>(tenant, DOCUMENT, [tenant, suite, hash]);
+  return rows[0]?.document;
 }
 
 /** `panes.resolution` is in minutes; a window's step is the resolution of its panes. */

@@ -11,6 +11,7 @@ import { systemClock } from '../../platform/clock.ts';
 import type { EventLog } from '../../platform/event-log.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
 import { openFileObjectStore } from '../../platform/object-store-files.ts';
+import { openTenantReads, type TenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
@@ -18,6 +19,7 @@ import { type TestDatabase, testDatabase } from '../support/db.ts';
 
 let database: TestDatabase;
 let eventLog: EventLog;
+let reads: TenantReads;
 let app: FastifyInstance;
 let folder: string;
 let away: string | undefined;
@@ -45,6 +47,7 @@ beforeAll(async () => {
   eventLog = openPostgresEventLog({ db, listenUrl: urls.engine, appendAs: 'engine' });
   const store = await openFileObjectStore({ root: join(folder, 'objects') });
   const signer = await openFileSigner({ path: join(folder, 'signer.key'), create: true });
+  reads = openTenantReads(urls.app);
   app = buildHttpServer(
     roomServices({
       version: '0.0.0-test',
@@ -58,6 +61,7 @@ beforeAll(async () => {
         streamEnded: () => {},
         expose: async () => ({ contentType: 'text/plain', body: '' }),
       },
+      reads,
       realtimeMetrics: NO_REALTIME_METRICS,
       features: new Set(['suite-rollouts']),
       cursorSecret: Buffer.alloc(32, 1),
@@ -79,6 +83,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await app?.close();
+  await reads?.close();
   await eventLog?.close();
   await database?.close();
   if (folder !== undefined) await rm(folder, { recursive: true, force: true });

@@ -15,6 +15,7 @@ import { buildHttpServer } from '../../api/http/server.ts';
 import type { EventsService } from '../../api/http/services.ts';
 import { sequenceOnce } from '../../ledger/audit/sequencer.ts';
 import { systemClock } from '../../platform/clock.ts';
+import { openTenantReads, type TenantReads } from '../../platform/postgres-reads.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 import { fakeServices, TOKEN } from '../unit/api/http/fake-services.ts';
@@ -53,6 +54,7 @@ let h: Harness;
 let app: FastifyInstance;
 let url: string;
 let home: string;
+let reads: TenantReads;
 const ended: string[] = [];
 let open = 0;
 
@@ -62,6 +64,7 @@ beforeAll(async () => {
   const by = await newTenant(base, 'acme');
   await register(base.db, by, suite, ['ranker-v1', 'ranker-v2']);
   await send(Array.from({ length: 60 }, (_, i) => report(EPOCH_MS + i * 3 * MINUTE_MS)));
+  reads = openTenantReads(base.urls.app);
   app = server();
   await app.listen({ host: '127.0.0.1', port: 0 });
   const { port } = app.server.address() as { port: number };
@@ -71,6 +74,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await app.close();
+  await reads.close();
   await h.log.close();
   await base.close();
   rmSync(home, { recursive: true, force: true });
@@ -90,7 +94,7 @@ function server(): FastifyInstance {
     },
     streamEnded: (reason: string) => void ended.push(reason),
   };
-  const scoring = scoringOf({ db: base.db, realtimeMetrics: NO_REALTIME_METRICS } as RoomPorts);
+  const scoring = scoringOf({ db: base.db, reads, realtimeMetrics: NO_REALTIME_METRICS } as RoomPorts);
   return buildHttpServer({ ...services, db: base.db, clock: systemClock, scoring, events, metrics });
 }
 

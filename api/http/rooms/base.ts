@@ -4,6 +4,7 @@ import type { EventLog } from '../../../platform/event-log.ts';
 import type { Feature } from '../../../platform/features.ts';
 import type { ObjectStore } from '../../../platform/object-store.ts';
 import type { Database } from '../../../platform/postgres.ts';
+import type { TenantReads } from '../../../platform/postgres-reads.ts';
 import type { Provider } from '../../../providers/provider.ts';
 import type { RealtimeMetrics } from '../../../scoring/realtime/metrics.ts';
 import type { Caller } from '../services.ts';
@@ -15,6 +16,8 @@ export interface RoomPorts {
   readonly store: ObjectStore;
   readonly eventLog: EventLog;
   readonly features: ReadonlySet<Feature>;
+  /** The hottest reads. */
+  readonly reads: TenantReads;
   readonly realtimeMetrics: RealtimeMetrics;
   readonly providers: {
     /** The opened provider of a pool; throws OperatingError where it cannot be opened. */

@@ -139,7 +139,7 @@ async function history(tx: Tx, caller: Caller, model: string, suite: string, pag
 }
 
 export function scoringOf(ports: RoomPorts): ScoringService {
-  const live = new LiveScores(ports.db, ports.realtimeMetrics);
+  const live = new LiveScores(ports.reads, ports.realtimeMetrics);
   return {
     compute: async (caller, report) =>
       (await live.compute(caller.identity.tenant, report, caller.nowMs)) as unknown as View,

@@ -1,0 +1,110 @@
+import pg from 'pg';
+import { assert } from '../core/assert.ts';
+import { OperatingError } from '../core/operating-error.ts';
+import { clientConfig } from './pg-client.ts';
+
+/** A statement that is planned once a connection, by its name; values are bound. */
+export interface Statement {
+  /** The same name never means another text. */
+  readonly name: string;
+  readonly text: string;
+}
+
+/**
+ * Reads of one statement in one round trip: the transaction's begin with the caller's tenant, the statement and the commit are
+ * written together, and those of many callers follow one another on a few connections without waiting for each other's answers. For
+ * the hottest reads only: against `Database.asTenant`, which takes three round trips and plans anew, a small read took 0.6 instead of
+ * 1.7 ms and a quarter of Postgres' CPU time (2 busy cores).
+ */
+export interface TenantReads {
+  /** As merit_app under row-level security, read-only. Throws OperatingError `capacity` where too many wait. */
+  read<R extends object>(tenant: string, statement: Statement, values: readonly unknown[]): Promise<readonly R[]>;
+  close(): Promise<void>;
+}
+
+/** A long statement holds up only what was written behind it on its own connection. */
+const CONNECTIONS = 4;
+/** Over all connections; beyond it the caller is told to come again. */
+export const MAX_READS_WAITING = 512;
+const READ_TIMEOUT_MS = 10_000;
+
+class Line {
+  waiting = 0;
+  readonly #url: string;
+  #client: Promise<pg.Client> | undefined;
+
+  constructor(url: string) {
+    this.#url = url;
+  }
+
+  async read<R extends object>(begin: string, statement: Statement, values: readonly unknown[]): Promise<readonly R[]> {
+    this.waiting++;
+    try {
+      const client = await this.#open();
+      // Written in one turn, so that nothing comes between them. Where one fails the commit behind it is a rollback.
+      const [, result] = await Promise.all([
+        client.query(begin),
+        client.query<R & pg.QueryResultRow>({ ...statement, values: values as unknown[] }),
+        client.query('commit'),
+      ]);
+      return result.rows;
+    } finally {
+      this.waiting--;
+    }
+  }
+
+  #open(): Promise<pg.Client> {
+    if (this.#client !== undefined) return this.#client;
+    const opening: Promise<pg.Client> = this.#connect(() => {
+      if (this.#client === opening) this.#client = undefined;
+    });
+    this.#client = opening;
+    return opening;
+  }
+
+  async #connect(forget: () => void): Promise<pg.Client> {
+    const client = new pg.Client({
+      ...clientConfig(this.#url, 'merit reads'),
+      pipeline: true,
+      statement_timeout: READ_TIMEOUT_MS,
+      // The connection breaks with it: what waits behind a statement that does not answer fails, and is asked anew.
+      query_timeout: READ_TIMEOUT_MS * 2,
+    });
+    // More than one may come; without a listener the second would end the process.
+    client.on('error', forget);
+    client.on('end', forget);
+    try {
+      await client.connect();
+      return client;
+    } catch (cause) {
+      forget();
+      throw new OperatingError('unreachable', 'safe', 'connecting to Postgres', {
+        cause,
+        mend: 'check DATABASE_URL and that Postgres runs',
+      });
+    }
+  }
+
+  async close(): Promise<void> {
+    const client = await this.#client?.catch(() => undefined);
+    await client?.end();
+  }
+}
+
+export function openTenantReads(appUrl: string): TenantReads {
+  const lines = Array.from({ length: CONNECTIONS }, () => new Line(appUrl));
+  return {
+    read: (tenant, statement, values) => {
+      assert(tenant !== '', 'a tenant has a name');
+      const shortest = lines.reduce((least, line) => (line.waiting < least.waiting ? line : least));
+      if (lines.reduce((sum, line) => sum + line.waiting, 0) >= MAX_READS_WAITING) {
+        return Promise.reject(new OperatingError('capacity', 'safe', 'reading', { cause: 'too many reads wait' }));
+      }
+      const begin = `begin read only; select set_config('merit.tenant', ${pg.escapeLiteral(tenant)}, true)`;
+      return shortest.read(begin, statement, values);
+    },
+    close: async () => {
+      await Promise.all(lines.map((line) => line.close()));
+    },
+  };
+}
