@@ -1,8 +1,7 @@
 import type { Tx } from '../../platform/postgres.ts';
 import { addRescore } from '../ingest/publish-ticks.ts';
 import { MAX_LATENESS_MS } from '../rules/watermark.ts';
-import { windowSpec } from '../rules/windows.ts';
-import { countedFromMs, loadVersion, type Version } from './recomputes.sql.ts';
+import { loadVersion, type Version } from './recomputes.sql.ts';
 
 /** What is finished in one look. */
 const MAX_FINISHED = 20;
@@ -76,23 +75,7 @@ async function ticksToPublishAgain(
   return fromMs > versionScoredMs ? undefined : { fromMs, toMs: versionScoredMs };
 }
 
-function completeFrom(version: Version, againFromMs: number | undefined): number | null {
-  const { startTickMs, suite, completeTickMs } = version;
-  const ownFrom = startTickMs + suite.tickMs;
-  // Of several partitions only what lies behind countedFromMs is in.
-  const whole = version.partitions === 1 ? ownFrom : firstWholeTick(version);
-  const from = Math.max(whole, againFromMs ?? ownFrom);
-  if (from <= ownFrom) return null;
-  return completeTickMs === null ? null : Math.min(completeTickMs, from);
-}
-
-/** The first tick of which every window starts at or after countedFromMs. */
-function firstWholeTick(version: Version): number {
-  const { suite } = version;
-  const countedFrom = countedFromMs(version);
-  const ends = suite.windows.map(({ name }) => {
-    const { lengthMs, stepMs } = windowSpec(name);
-    return Math.ceil((countedFrom + lengthMs) / stepMs) * stepMs;
-  });
-  return Math.ceil(Math.max(...ends) / suite.tickMs) * suite.tickMs;
+function completeFrom({ startTickMs, suite, completeTickMs }: Version, againFromMs: number | undefined): number | null {
+  if (againFromMs === undefined || againFromMs <= startTickMs + suite.tickMs) return null;
+  return completeTickMs === null ? null : Math.min(completeTickMs, againFromMs);
 }

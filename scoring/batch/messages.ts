@@ -32,8 +32,6 @@ export interface OpenTask {
   /** The version's document. */
   readonly suite: unknown;
   readonly keptFrom: KeptFrom;
-  /** The least observedAt that counts; undefined: what lies more than 7 days behind the partition's own watermark does not. */
-  readonly countedFromMs: number | undefined;
 }
 
 export interface TakeTask {

@@ -4,7 +4,6 @@ import { addPanes } from '../ingest/effects.sql.ts';
 import { suiteOf } from '../ingest/suite-state.sql.ts';
 import type { Pane } from '../rules/pane.ts';
 import { keptFromMs } from '../rules/retention.ts';
-import { MAX_LATENESS_MS } from '../rules/watermark.ts';
 import { type KeptFrom, keptFromOf, type ShardCounts } from './messages.ts';
 
 /** The rows of `recomputes`: each is claimed for a while, and is the fence of whatever is done in its name. */
@@ -23,8 +22,8 @@ export interface Shard extends ShardKey {
   /** Messages before it are in the panes. */
   readonly nextOffset: bigint;
   readonly keptFrom: KeptFrom;
-  /** undefined: the log had one partition, whose own watermark is the suite's. */
-  readonly countedFromMs: number | undefined;
+  /** Of the log, that had been read when the version was taken up. */
+  readonly partitions: number;
   /** Of this claim alone, so that one which was taken over is told apart even in the same process. */
   readonly worker: string;
 }
@@ -85,7 +84,7 @@ export async function claimShard(tx: Tx, worker: string, leaseMs: number): Promi
     untilLine: row.until_line,
     nextOffset: row.next_offset,
     keptFrom: keptFromOf((resolution) => keptFromMs(resolution, version.scoredTickMs)),
-    countedFromMs: version.partitions === 1 ? undefined : countedFromMs(version),
+    partitions: version.partitions,
     worker,
   };
 }
@@ -146,14 +145,6 @@ interface VersionRow {
   readonly active_hash: string;
   readonly active_scored_ms: bigint | null;
   readonly partitions: bigint;
-}
-
-/**
- * Which reports were too late hangs on how the consumer went from partition to partition, which nothing tells afterwards. What lies within 7 days of
- * the watermark at which the version was taken up (before startTick + tick) was not, whenever it was read.
- */
-export function countedFromMs({ startTickMs, suite }: Pick<Version, 'startTickMs' | 'suite'>): number {
-  return startTickMs + suite.tickMs - MAX_LATENESS_MS;
 }
 
 export type Claim = ShardKey & Pick<Shard, 'worker'>;

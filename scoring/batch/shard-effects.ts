@@ -12,7 +12,7 @@ const DAY_MS = 86_400_000;
 /** Of a SHA-256 these name the content, the next as many confirm it: DedupIndex's key and content. */
 const KEY_BYTES = 16;
 
-type Rules = Pick<OpenTask, 'keptFrom' | 'countedFromMs'> & { readonly suite: Suite };
+type Rules = Pick<OpenTask, 'keptFrom'> & { readonly suite: Suite };
 
 /**
  * What the lines of one partition that the consumer accepted do to a version's panes. Which were accepted is the record's word: a
@@ -54,11 +54,10 @@ export class ShardEffects {
   }
 
   #accepted(report: EvalReport, replay: boolean): void {
-    const { suite, keptFrom, countedFromMs } = this.#rules;
+    const { suite, keptFrom } = this.#rules;
     if (report.suite !== suite.name) return;
     const { observedAtMs } = report;
-    const late =
-      countedFromMs === undefined ? isTooLate(observedAtMs, this.#watermarkMs) : observedAtMs < countedFromMs;
+    const late = isTooLate(observedAtMs, this.#watermarkMs);
     // Its repeats are of the same instant.
     this.#watermarkMs = Math.max(this.#watermarkMs ?? observedAtMs, observedAtMs);
     const counts = replay ? NOWHERE : this.#counts;

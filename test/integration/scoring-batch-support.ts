@@ -1,21 +1,21 @@
+import { OperatingError } from '../../core/operating-error.ts';
 import type { Suite } from '../../core/suite.ts';
 import type { Database } from '../../platform/postgres.ts';
 import { NO_RECOMPUTE_METRICS, type RecomputeContext } from '../../scoring/batch/context.ts';
 import { type RecomputeOptions, RecomputeWorker } from '../../scoring/batch/recompute-worker.ts';
 import type { ScoringContext } from '../../scoring/context.ts';
 import type { PublishedModel } from '../../scoring/rules/published.ts';
-import { EPOCH_MS, lineOf, parseSuite, random } from './scoring-online-support.ts';
+import { type DyingDatabase, EPOCH_MS, lineOf, parseSuite, random } from './scoring-online-support.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-export const TICK_MS = 6 * HOUR_MS;
 export const MODELS = ['good', 'poor', 'rare'] as const;
 
 const metrics = {
   accuracy: { direction: 'higher', floor: 0, ceil: 1, required: true, valid: [-1, 2] },
   latency_ms: { direction: 'lower', kind: 'quantile', quantile: 0.9, floor: 1000, ceil: 100, valid: [0, 5000] },
 };
-const document = { apiVersion: 'merit/v1', kind: 'Suite', name: 'board', tick: '6h', minN: 5, metrics };
+const document = { apiVersion: 'merit/v1', kind: 'Suite', name: 'board', tick: '12h', minN: 5, metrics };
 
 export const OLD = parseSuite(document);
 /** Another scale, and a limit that some reports are beyond. */
@@ -29,7 +29,7 @@ export const NEXT = parseSuite({
 });
 
 /** Reports of one evaluation, close together: they share their panes. */
-const BURST = 25;
+const BURST = 100;
 
 /** What a client sends in the course of 11 days: good reports, repeats, conflicts, rubbish, late ones and ones that are too late. */
 export function lines(count: number, seed = 1): string[] {
@@ -58,9 +58,9 @@ export function lines(count: number, seed = 1): string[] {
     else if (lot < 0.1) sent.push('{"schemaVersion":1,\n');
     else if (lot < 0.12) sent.push(report(i, 0, `x-${i}`, { model: 'nobody' }));
     else if (lot < 0.14) sent.push(report(i, 0, `y-${i}`, { metrics: { accuracy: 7 } }));
-    else if (lot < 0.18) sent.push(report(i, -2 * DAY_MS - (i % 3), `late-${i}`));
-    else if (lot < 0.22) sent.push(report(i, -7 * DAY_MS - (i % 500), `old-${i}`));
-    else if (lot < 0.23) sent.push('\n');
+    else if (lot < 0.15) sent.push(report(i, -2 * DAY_MS - (i % 3), `late-${i}`));
+    else if (lot < 0.18) sent.push(report(i, -7 * DAY_MS - (i % 500), `old-${i}`));
+    else if (lot < 0.19) sent.push('\n');
     // An id that the consumer has forgotten by then is a new report's.
     if (i * stepMs > 10 * DAY_MS && lot > 0.9) sent.push(report(i, 0, `r-${i % 7}`));
   }
@@ -100,3 +100,29 @@ export async function scoresAfter(db: Database, tenant: string, suite: Suite, af
     },
   }));
 }
+
+/** A database under which a worker dies when it moves on: before a commit, behind one, and so again. */
+export function dyingEngine(db: Database): DyingDatabase {
+  const deaths = { before: 0, after: 0 };
+  let moves = 0;
+  const asEngine: Database['asEngine'] = async (work) => {
+    let moved = 0;
+    const result = await db.asEngine(async (tx) => {
+      const execute: typeof tx.execute = (sql, values) => {
+        if (sql.includes('update recomputes set next_offset')) moved = ++moves;
+        return tx.execute(sql, values);
+      };
+      const done = await work({ ...tx, execute });
+      if (DIES_BEFORE.includes(moved) && ++deaths.before > 0)
+        throw new OperatingError('aborted', 'safe', 'dying before the commit');
+      return done;
+    });
+    if (DIES_AFTER.includes(moved) && ++deaths.after > 0)
+      throw new OperatingError('aborted', 'safe', 'dying after the commit');
+    return result;
+  };
+  return { db: { ...db, asEngine }, deaths };
+}
+
+const DIES_BEFORE: readonly number[] = [1, 4];
+const DIES_AFTER: readonly number[] = [3, 6];

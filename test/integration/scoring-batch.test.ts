@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Database } from '../../platform/postgres.ts';
-import { getRollout, rollBack } from '../../scoring/registry/rollouts.ts';
+import type { EventLog } from '../../platform/event-log.ts';
+import { createTopic } from '../../platform/event-log-postgres.ts';
+import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
+import { getRollout, promoteRollout, rollBack } from '../../scoring/registry/rollouts.ts';
 import type { Requester } from '../../scoring/registry/suites.ts';
-import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
+import { type TestDatabase, testDatabase } from '../support/db.ts';
 import {
+  dyingEngine,
   lines,
   MODELS,
   NEXT,
@@ -11,16 +14,18 @@ import {
   recompute,
   recomputeContext,
   scoresAfter,
-  TICK_MS,
 } from './scoring-batch-support.ts';
 import { type Harness, harness, newTenant } from './scoring-online-support.ts';
 import { beside, panesUnder, registerBoard } from './scoring-rollout-support.ts';
 
-const sent = lines(3_000);
+const sent = lines(2_000);
 /** Where the new version starts, and where the history is filled in. */
 const START = Math.floor(sent.length * 0.75);
 const FILL = Math.floor(sent.length * 0.85);
-const LINES_PER_MESSAGE = 100;
+/** Of the tests that need not so many. */
+const SHORT = lines(400, 7);
+/** A commit every few messages. */
+const small = { batchMessages: 8, stretchBytes: 1 } as const;
 
 let base: TestDatabase;
 let h: Harness;
@@ -28,6 +33,8 @@ let h: Harness;
 beforeAll(async () => {
   base = await testDatabase();
   h = await harness(base);
+  await beside(base.db, await tenantWith('short-whole'), NEXT);
+  await read(['short-whole'], 0, SHORT.length, SHORT);
 });
 afterAll(() => base.close());
 
@@ -37,9 +44,9 @@ async function tenantWith(tenant: string): Promise<Requester> {
   return by;
 }
 
-async function read(tenants: readonly string[], from: number, to = sent.length): Promise<void> {
-  for (let at = from; at < to; at += LINES_PER_MESSAGE)
-    for (const tenant of tenants) await h.send(tenant, sent.slice(at, Math.min(to, at + LINES_PER_MESSAGE)).join(''));
+async function read(tenants: readonly string[], from: number, to = sent.length, of = sent, each = 100): Promise<void> {
+  for (let at = from; at < to; at += each)
+    for (const tenant of tenants) await h.send(tenant, of.slice(at, Math.min(to, at + each)).join(''));
   await h.drain(ctx());
 }
 
@@ -53,6 +60,24 @@ const startOf = async (tenant: string) => {
   return Number(rows[0]!.judged_after_ms);
 };
 
+/** A tenant whose new version starts in the middle. */
+async function halfRead(tenant: string): Promise<Requester> {
+  const by = await tenantWith(tenant);
+  await read([tenant], 0, 300, SHORT, 10);
+  await beside(base.db, by, NEXT);
+  await read([tenant], 300, 320, SHORT);
+  return by;
+}
+
+async function expectWhole(tenant: string): Promise<void> {
+  await read([tenant], 320, SHORT.length, SHORT);
+  const start = await startOf(tenant);
+  const scores = await scoresAfter(base.db, tenant, NEXT, start);
+  expect(scores).toEqual(await scoresAfter(base.db, 'short-whole', NEXT, start));
+  expect(scores).not.toEqual([]);
+  expect(await panesUnder(base.db, tenant, NEXT)).toEqual(await panesUnder(base.db, 'short-whole', NEXT));
+}
+
 describe('a version whose history was recomputed', () => {
   beforeAll(async () => {
     await beside(base.db, await tenantWith('whole'), NEXT);
@@ -60,8 +85,8 @@ describe('a version whose history was recomputed', () => {
     await read(['whole', 'filled'], 0, START);
     await beside(base.db, by, NEXT, 40);
     await read(['whole', 'filled'], START, FILL);
-    expect(await rollout('filled')).toMatchObject({ complete: false, shareInForce: 0 });
-    await recompute(recomputeContext(ctx()), { batchMessages: 3, stretchBytes: 200_000 });
+    expect(await rollout('filled')).toMatchObject({ complete: false, shareInForce: 0, recompute: null });
+    await recompute(recomputeContext(ctx()), { batchMessages: 3, stretchBytes: 50_000 });
     await read(['whole', 'filled'], FILL);
   }, 120_000);
 
@@ -69,11 +94,152 @@ describe('a version whose history was recomputed', () => {
     const start = await startOf('filled');
     const scores = await scoresAfter(base.db, 'filled', NEXT, start);
     expect(scores).toEqual(await scoresAfter(base.db, 'whole', NEXT, start));
-    expect(scores.length).toBeGreaterThan((10 * TICK_MS) / TICK_MS);
+    expect(new Set(scores.map((row) => row.tick_ms)).size).toBeGreaterThan(3);
     expect(await panesUnder(base.db, 'filled', NEXT)).toEqual(await panesUnder(base.db, 'whole', NEXT));
   });
 
   test('is complete at once, and its share in force', async () => {
     expect(await rollout('filled')).toMatchObject({ complete: true, completeFrom: null, shareInForce: 40 });
+  });
+
+  test('has counted each accepted report of the log before its start once', async () => {
+    const { recompute: done, refused } = await rollout('filled');
+    const whole = await rollout('whole');
+    expect(done).toMatchObject({ state: 'done', messages: done!.ofMessages, failure: null });
+    expect(refused + done!.refused).toBe(whole.refused);
+    expect(done!.refused).toBeGreaterThan(20);
+    expect(done!.late).toBeGreaterThan(10);
+    const [counters] = await base.db.asTenant('filled', (tx) =>
+      tx.query<Record<string, bigint>>('select * from input_counters where suite = $1', ['board']),
+    );
+    for (const what of ['accepted', 'quarantined', 'duplicates', 'conflicts', 'late_archived'])
+      expect(counters![what]).toBeGreaterThan(10n);
+    // An id that was given again after it was forgotten.
+    const conflicts = await base.db.asTenant('filled', (tx) =>
+      tx.query<{ raw: Buffer }>(`select raw from quarantine where reason = 'conflict'`),
+    );
+    const reused = sent.filter((line) => /"r-[0-6]"/.test(line));
+    expect(reused.length).toBeGreaterThan(10);
+    expect(conflicts.filter(({ raw }) => /"r-[0-6]"/.test(String(raw))).length).toBeLessThan(reused.length - 7);
+  });
+});
+
+describe('workers that die', () => {
+  test('on either side of their commits, one after the other: each stretch counts once', async () => {
+    await halfRead('dying');
+    const dying = dyingEngine(base.db);
+    for (let round = 0; (await rollout('dying')).recompute?.state !== 'done'; round++) {
+      expect(round).toBeLessThan(10);
+      await recompute(recomputeContext(ctx(), dying.db), small);
+    }
+    expect(dying.deaths).toEqual({ before: 2, after: 2 });
+    await expectWhole('dying');
+  });
+
+  test('without a word: another takes over when the lease has run out, and the first changes nothing any more', async () => {
+    await halfRead('lost');
+    const stopped = Promise.withResolvers<void>();
+    const reached = Promise.withResolvers<void>();
+    let reads = 0;
+    const eventLog: EventLog = {
+      ...h.log,
+      read: async (...args) => {
+        if (++reads === 6) {
+          reached.resolve();
+          await stopped.promise;
+        }
+        return h.log.read(...args);
+      },
+    };
+    const frozen = recompute({ ...recomputeContext(ctx()), eventLog }, { ...small, leaseMs: 1 });
+    await reached.promise;
+    const before = (await rollout('lost')).recompute!;
+    expect(before.messages).toBeGreaterThan(0);
+    expect(before.messages).toBeLessThan(before.ofMessages);
+    // Two at once: one of them takes it over.
+    await Promise.all([recompute(recomputeContext(ctx()), small), recompute(recomputeContext(ctx()), small)]);
+    const after = (await rollout('lost')).recompute!;
+    expect(after.state).toBe('done');
+    stopped.resolve();
+    await frozen;
+    expect((await rollout('lost')).recompute).toEqual(after);
+    await expectWhole('lost');
+  });
+});
+
+describe('a rollout that ends in the middle of its recompute', () => {
+  async function recomputeUntil(reads: number, then: () => Promise<void>): Promise<void> {
+    let seen = 0;
+    const eventLog: EventLog = {
+      ...h.log,
+      read: async (...args) => {
+        if (++seen === reads) await then();
+        return h.log.read(...args);
+      },
+    };
+    await recompute({ ...recomputeContext(ctx()), eventLog }, small);
+  }
+
+  test('rolled back, it leaves no pane behind', async () => {
+    const by = await halfRead('back');
+    await recomputeUntil(6, async () => {
+      await base.db.asTenant('back', (tx) => rollBack(tx, by, 'board'));
+      await h.drain(ctx());
+    });
+    await h.drain(ctx());
+    expect((await rollout('back')).recompute).toMatchObject({ state: 'stopped' });
+    expect((await rollout('back')).recompute!.messages).toBeGreaterThan(0);
+    expect(await panesUnder(base.db, 'back', NEXT)).toEqual([]);
+    expect(await panesUnder(base.db, 'short-whole', NEXT)).not.toEqual([]);
+  });
+
+  test('made the active version, it is filled in all the same', async () => {
+    const by = await halfRead('adopted');
+    await recomputeUntil(6, async () => {
+      await base.db.asTenant('adopted', (tx) => promoteRollout(tx, by, 'board', true));
+      await h.drain(ctx());
+    });
+    await h.drain(ctx());
+    expect((await rollout('adopted')).recompute).toMatchObject({ state: 'done' });
+    await expectWhole('adopted');
+  });
+});
+
+describe('a log that cannot be read any more', () => {
+  test('fails the recompute with its reason, and the rollout stays as it would be without', async () => {
+    await halfRead('trimmed');
+    const before = await rollout('trimmed');
+    const eventLog: EventLog = {
+      ...h.log,
+      read: async (topic, partition, offset, most, bytes) =>
+        (await h.log.read(topic, partition, offset, most, bytes)).filter((message) => message.offset > 2n),
+    };
+    await recompute({ ...recomputeContext(ctx()), eventLog }, small);
+    expect((await rollout('trimmed')).recompute).toMatchObject({
+      state: 'failed',
+      counted: 0,
+      failure: 'the log merit.reports/0 holds message 0 no more: its history cannot be read',
+    });
+    const { recompute: _, ...same } = before;
+    expect(await rollout('trimmed')).toMatchObject(same);
+    expect(same.complete).toBe(false);
+  });
+});
+
+describe('a log of two partitions', () => {
+  test('fails the recompute: nothing tells in which order they were read', async () => {
+    await base.db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, 2));
+    const by = await tenantWith('two');
+    const value = Buffer.from(SHORT.slice(0, 10).join(''));
+    await h.log.append({ tenant: 'two', topic: REPORTS_TOPIC, partition: 1, key: '', value, headers: {} });
+    await h.drain(ctx());
+    await beside(base.db, by, NEXT);
+    await h.drain(ctx());
+    await recompute(recomputeContext(ctx()), small);
+    expect((await rollout('two')).recompute).toMatchObject({
+      state: 'failed',
+      counted: 0,
+      failure: 'the log has 2 partitions: the order in which they were read is not known',
+    });
   });
 });

@@ -1,0 +1,119 @@
+import { describe, expect, test } from 'vitest';
+import { readEvalReport } from '../../../../core/eval-report.ts';
+import type { LogMessage } from '../../../../platform/event-log.ts';
+import { packMessages } from '../../../../scoring/batch/messages.ts';
+import { unpackPanes } from '../../../../scoring/batch/pane-deltas.ts';
+import { ShardEffects } from '../../../../scoring/batch/shard-effects.ts';
+import { contribute, isContributionFault } from '../../../../scoring/rules/contribution.ts';
+import { PaneTable } from '../../../../scoring/rules/pane-table.ts';
+import { bytesOf, reportLine, smallSuite } from '../../../support/scoring-reports.ts';
+
+const suite = smallSuite({
+  metrics: { accuracy: { direction: 'higher', floor: 0, ceil: 1, valid: [-5, 5], scale: 9, required: true } },
+});
+const DAY_MS = 86_400_000;
+const T = Date.parse('2026-03-01T00:00:00Z');
+const EVER = { '1m': 0, '15m': 0, '1h': 0 };
+
+function line(reportId: string, atMs: number, accuracy: number, extra: object = {}): string {
+  return reportLine({ reportId, observedAt: new Date(atMs).toISOString(), metrics: { accuracy }, ...extra });
+}
+
+function message(offset: bigint, lines: readonly string[], appendedAtMs = T + 30 * DAY_MS): LogMessage {
+  const value = bytesOf(lines.join('\n'));
+  return { tenant: 't', topic: 'r', partition: 0, offset, key: '', headers: {}, value, appendedAtMs };
+}
+
+function panesOf(lines: readonly string[]) {
+  const table = new PaneTable(suite.hash);
+  for (const text of lines) {
+    const reading = readEvalReport(bytesOf(text));
+    const contribution = reading.ok ? contribute(suite, reading.report) : undefined;
+    if (contribution === undefined || isContributionFault(contribution)) throw new Error('a good report');
+    table.add(contribution);
+  }
+  return table.rows();
+}
+
+function shard(rules: Partial<ConstructorParameters<typeof ShardEffects>[0]> = {}) {
+  return new ShardEffects({ suite, keptFrom: EVER, ...rules });
+}
+
+function drained(effects: ShardEffects) {
+  const { panes, counts } = effects.drain();
+  return { panes: unpackPanes(panes, suite.hash), counts };
+}
+
+describe('a shard’s panes', () => {
+  test('come back from their packed form as the exact sums they were: negative, of 128 bits, at the ends of the sketch', () => {
+    const heavy = { sampleSize: 2 ** 20 };
+    const lines = [
+      line('a', T, -4.999999999, heavy),
+      line('b', T + 1, -4.5, heavy),
+      line('c', T + 2, 0),
+      line('d', T + 3, 5, heavy),
+      line('e', T + DAY_MS, 0.000000001, { model: 'other' }),
+    ];
+    const effects = shard();
+    effects.take(packMessages([message(0n, lines)], [], 0), false);
+    expect(drained(effects)).toEqual({
+      panes: panesOf(lines),
+      counts: { counted: 5, late: 0, refused: 0, outdated: 0 },
+    });
+    expect(drained(effects)).toEqual({ panes: [], counts: { counted: 0, late: 0, refused: 0, outdated: 0 } });
+  });
+
+  test('hold what was accepted: no line that was set aside, no repeat, nothing of another suite, nothing past the last line', () => {
+    const good = [line('a', T, 0.1), line('b', T + 60_000, 0.2), line('a', T, 0.7)];
+    const effects = shard();
+    const batch = packMessages(
+      [
+        message(4n, [good[0]!, '', line('x', T, 0.5), line('y', T, 0.5, { suite: 'other' })]),
+        message(7n, [good[0]!, 'rubbish', good[1]!, good[2]!, line('z', T, 0.9)]),
+      ],
+      [
+        { offset: 4n, line: 3 },
+        { offset: 7n, line: 2 },
+      ],
+      4,
+    );
+    effects.take(batch, false);
+    // The id of `a` is another report's in the end: it was not set aside, so the consumer had forgotten the first.
+    expect(drained(effects)).toEqual({
+      panes: panesOf(good),
+      counts: { counted: 3, late: 0, refused: 0, outdated: 0 },
+    });
+  });
+
+  test('leave out what the version refuses, what was too late when it was read, and what is kept no more', () => {
+    const effects = shard({ keptFrom: { '1m': T + DAY_MS, '15m': T, '1h': T - DAY_MS } });
+    effects.take(
+      packMessages(
+        [
+          message(0n, [line('a', T - 2 * DAY_MS, 0.1), line('b', T, 0.2), line('c', T + 7 * DAY_MS, 9)]),
+          message(1n, [line('d', T - 1, 0.3), line('e', T, 0.4)]),
+        ],
+        [],
+        0,
+      ),
+      false,
+    );
+    const { panes, counts } = drained(effects);
+    expect(counts).toEqual({ counted: 2, refused: 1, late: 1, outdated: 1 });
+    expect(panes).toEqual(panesOf([line('b', T, 0.2), line('e', T, 0.4)]).filter((pane) => pane.resolution !== '1m'));
+  });
+
+  test('are the same when what lies before a place was replayed', () => {
+    const lines = [line('a', T + 8 * DAY_MS, 0.1), line('b', T + 8 * DAY_MS, 0.2)];
+    const effects = shard();
+    effects.take(packMessages([message(0n, lines)], [], 0), true);
+    effects.take(
+      packMessages([message(1n, [lines[0]!, line('late', T, 0.5), line('c', T + 2 * DAY_MS, 0.3)])], [], 0),
+      false,
+    );
+    expect(drained(effects)).toEqual({
+      panes: panesOf([line('c', T + 2 * DAY_MS, 0.3)]),
+      counts: { counted: 1, late: 1, refused: 0, outdated: 0 },
+    });
+  });
+});
