@@ -36,7 +36,8 @@ export function* backtestTable(backtest: Backtest, wide: boolean): Generator<str
   yield '\nagainst\n\n';
   yield* sideTable(backtest.against, wide);
   yield '\ndifferences\n\n';
-  yield* tableLines([['TICK', 'WHAT', 'MODEL', 'A', 'B'], ...backtest.diff.map(differenceRow)]);
+  if (backtest.diff.length === 0) yield 'none\n';
+  else yield* tableLines([['TICK', 'WHAT', 'MODEL', 'A', 'B'], ...backtest.diff.map(differenceRow)]);
 }
 
 function* sideTable(side: BacktestSide, wide: boolean): Generator<string> {

@@ -1,11 +1,12 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable, Writable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { afterAll, describe, expect, test } from 'vitest';
 import { run, type ScoreOptions } from '../../api/cli/commands/score.ts';
 import { parseYaml, stringifyYaml } from '../../platform/yaml.ts';
 import { EXAMPLE_SUITE, reportLine } from '../support/scoring-reports.ts';
+import { Sink } from '../support/sink.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'merit-score-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -20,23 +21,6 @@ const suite = file('suite.yaml', stringifyYaml(EXAMPLE_SUITE));
 const fields = { suite: 'search-relevance', observedAt: '2026-11-23T11:30:00Z', metrics: { accuracy: 0.9 } };
 const good = Array.from({ length: 40 }, (_, i) => reportLine({ ...fields, reportId: `r${i}` })).join('\n');
 const reports = file('reports.ndjson', good);
-
-class Sink extends Writable {
-  text = '';
-  readonly failure: string | undefined;
-  constructor(failure?: string) {
-    super();
-    this.failure = failure;
-  }
-  override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
-    if (this.failure !== undefined) {
-      done(Object.assign(new Error(this.failure), { code: this.failure }));
-      return;
-    }
-    this.text += chunk.toString();
-    done();
-  }
-}
 
 async function score(options: Partial<ScoreOptions>, stdin = '', stdout = new Sink(), signal?: AbortSignal) {
   const stderr = new Sink();
