@@ -124,12 +124,12 @@ export class ReportKernel {
     this.#wasm = exports;
     this.#bytes = new Uint8Array(memory.buffer);
     this.#start(blockRows);
-    this.#block = new RowBlock(
-      () => this.#rowColumns(),
-      this.#faults,
-      this.#suites,
-      (model) => this.modelName(model),
-    );
+    this.#block = new RowBlock({
+      columns: () => this.#rowColumns(),
+      faultOf: (line, row) => this.#faultOf(line, row),
+      suiteAt: (suite) => this.suiteAt(suite),
+      modelName: (model) => this.modelName(model),
+    });
   }
 
   static create(options: KernelOptions): ReportKernel {
@@ -325,6 +325,18 @@ export class ReportKernel {
       this.#models[model] = name;
     }
     return name;
+  }
+
+  /** Of a row that the kernel was sure of, the reference's words are asked for here only. */
+  #faultOf(line: Uint8Array, row: number): LineFault {
+    let fault = this.#faults.get(row);
+    if (fault === undefined) {
+      const reading = this.#options.readLine(line, this.#tenant);
+      if (reading.ok) throw new Error('the kernel refuses a line that its reference takes');
+      fault = reading.fault;
+      this.#faults.set(row, fault);
+    }
+    return fault;
   }
 
   #readLine(row: number, at: number, length: number): void {

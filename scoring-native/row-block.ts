@@ -71,56 +71,54 @@ export function rowColumns(wasm: KernelExports, buffer: ArrayBuffer, rows: numbe
   };
 }
 
+/** What a block asks of its kernel. */
+export interface BlockSource {
+  columns(): RowColumns;
+  faultOf(line: Uint8Array, row: number): LineFault;
+  suiteAt(suite: number): KernelSuite;
+  modelName(model: number): string;
+}
+
 /** Non-blank lines in order. Valid until the kernel reads on. */
 export class RowBlock {
   rows = 0;
-  readonly #columns: () => RowColumns;
-  readonly #faults: ReadonlyMap<number, LineFault>;
-  readonly #suites: readonly { readonly suite: KernelSuite }[];
-  readonly #modelName: (model: number) => string;
+  readonly #source: BlockSource;
 
-  constructor(
-    columns: () => RowColumns,
-    faults: ReadonlyMap<number, LineFault>,
-    suites: readonly { readonly suite: KernelSuite }[],
-    modelName: (model: number) => string,
-  ) {
-    this.#columns = columns;
-    this.#faults = faults;
-    this.#suites = suites;
-    this.#modelName = modelName;
+  constructor(source: BlockSource) {
+    this.#source = source;
   }
 
   /** Ask again after whatever may grow the memory: reading, offering, aggregating. */
   get columns(): RowColumns {
-    return this.#columns();
+    return this.#source.columns();
   }
 
   /** The line's bytes, not copied. */
   bytesOf(row: number): Uint8Array {
-    const { input, length, offset } = this.#columns();
+    const { input, length, offset } = this.#source.columns();
     return input.subarray(offset[row]!, offset[row]! + length[row]!);
   }
 
-  /** Why a quarantined row was refused, in the reference's words; undefined for others, too long ones too. */
+  /** Why a quarantined row was refused, in the reference's words; undefined for others. */
   faultOf(row: number): LineFault | undefined {
-    return this.#faults.get(row);
+    const { status } = this.#source.columns();
+    return status[row] === ROW_STATUS.quarantined ? this.#source.faultOf(this.bytesOf(row), row) : undefined;
   }
 
   /** The model of a row that was read. */
   modelOf(row: number): string {
-    return this.#modelName(this.#columns().model[row]!);
+    return this.#source.modelName(this.#source.columns().model[row]!);
   }
 
   /** The suite of a row that was read, undefined where it is unknown. */
   suiteOf(row: number): KernelSuite | undefined {
-    const suite = this.#columns().suite[row]!;
-    return suite === UNKNOWN_SUITE ? undefined : this.#suites[suite]!.suite;
+    const suite = this.#source.columns().suite[row]!;
+    return suite === UNKNOWN_SUITE ? undefined : this.#source.suiteAt(suite);
   }
 
   /** Does the row hold that metric of its suite? */
   has(row: number, metric: number): boolean {
-    const { present, presentWords } = this.#columns();
+    const { present, presentWords } = this.#source.columns();
     return (present[row * presentWords + (metric >> 5)]! & (1 << (metric & 31))) !== 0;
   }
 }

@@ -183,6 +183,15 @@ export function countReport(cell: usize, weight: u32): void {
   store<u64>(cell, load<u64>(cell, CELL_WEIGHT) + weight, CELL_WEIGHT);
 }
 
+/** 1.5 · 2^52: a double below 2^51 added to it shows its integer in the lower bits. */
+const LIFT: f64 = 6755399441055744;
+
+// @ts-ignore: decorator
+@inline
+function integerOf(q: f64): i64 {
+  return reinterpret<i64>(q + LIFT) - reinterpret<i64>(LIFT);
+}
+
 /** One report's value of one metric. */
 // @ts-ignore: decorator
 @inline
@@ -191,7 +200,7 @@ export function addValue(cell: usize, metric: u32, q: f64, weight: u32): void {
   const n = load<u32>(sums, SUM_N);
   store<u32>(sums, n + 1, SUM_N);
   store<u64>(sums, load<u64>(sums, SUM_WEIGHT) + weight, SUM_WEIGHT);
-  const exact = <i64>q;
+  const exact = integerOf(q);
   const wq = exact * <i64>weight;
   addSmall(sums + SUM_WQ, wq);
   addProduct(sums + SUM_WQ2, <u64>abs(wq), <u64>abs(exact));

@@ -2,8 +2,10 @@ import { blanks, byte, LF } from '../simd-json-wasm/assembly/bytes';
 import { allocate } from './blocks';
 import { hostReadLine } from './host';
 import { producerAt, producerLength, putReport, readReport, reportIdAt, reportIdLength } from './report';
-import { CHECKED, lengths, lines, offsets, rowLimit, setStatus, suitesOf, TOO_LONG } from './rows';
+import { CHECKED, lengths, lines, offsets, QUARANTINED, rowLimit, setStatus, suitesOf, TOO_LONG } from './rows';
+import { NO_SUITE } from './suites';
 import { contentAt, finishTexts, takeTexts } from './texts';
+import { refused } from './verdict';
 
 /**
  * Bytes in any chunking → rows. The input holds what is left of a line that the last chunk cut, and the next chunk behind it; 64 bytes
@@ -103,8 +105,9 @@ export function readBlock(): u32 {
         if (next - p > lineLimit) tooLong(row++, p);
         else if (blanks(p) != next) {
           place(row, p, next - p);
-          store<i32>(suitesOf + (<usize>row << 2), -1);
-          hostReadLine(row, p, next - p);
+          store<i32>(suitesOf + (<usize>row << 2), NO_SUITE);
+          if (refused) setStatus(row, QUARANTINED);
+          else hostReadLine(row, p, next - p);
           row++;
         }
         p = next + 1;
@@ -127,7 +130,7 @@ function place(row: u32, p: usize, length: usize): void {
 
 function tooLong(row: u32, p: usize): void {
   place(row, p, 0);
-  store<i32>(suitesOf + (<usize>row << 2), -1);
+  store<i32>(suitesOf + (<usize>row << 2), NO_SUITE);
   setStatus(row, TOO_LONG);
 }
 

@@ -1,11 +1,12 @@
 import { blanks, byte, CLOSE_BRACE, COMMA, MINUS, OPEN_BRACE, QUOTE, ZERO } from '../simd-json-wasm/assembly/bytes';
 import { numberIsWhole, numberValue, readNumber } from '../simd-json-wasm/assembly/number';
-import { TEXT_ESCAPED, textEnd, textKind } from '../simd-json-wasm/assembly/text';
+import { TEXT_ESCAPED, textEnd, textKind, textStops } from '../simd-json-wasm/assembly/text';
 import { allocate, copy } from './blocks';
 import { NUMBER_TEXT_BYTES, numberText } from './number-text';
 import {
   isCompact, isSorted, keyAt, keyLength, literalLength, MAX_MEMBERS, memberAt, METRICS, orderOf, shapeOf,
 } from './shapes';
+import { refuse } from './verdict';
 
 /**
  * The members of an object of the line that is being read, each with the slice that is its value's RFC 8785 form: a piece of the line, or
@@ -62,38 +63,81 @@ export function takePiece(p: usize, length: usize): void {
   valueLength = length;
 }
 
-/** Digits that a double keeps, whatever they are: the same double from no other text of so few. The point is one more byte. */
-const SURE_BYTES: usize = 16;
+/** Digits that a double keeps, whatever they are: no other text of so few is the same double. The point is one more byte. */
+const SURE_BYTES: u32 = 16;
+/** 10^k is a double, so that digits / 10^k is rounded once, correctly (Clinger 1990). */
+const POWERS: usize = memory.data<f64>([1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15]);
 
-/** Bits at the bytes of a block that are an "e" or "E". */
-// @ts-ignore: decorator
-@inline
-function exponents(p: usize): u32 {
-  return <u32>i8x16.bitmask(i8x16.eq(v128.or(v128.load(p), i8x16.splat(0x20)), i8x16.splat(0x65)));
-}
+/** The number read last. */
+export let numberRead: f64 = 0;
 
 /**
- * Reads a number; its value is in numberValue. Plain decimals of at most 15 digits without a trailing zero are what ECMAScript would write,
- * from 10^-6 on; everything else is written anew.
+ * Reads a number. Plain decimals of at most 15 digits without a trailing zero, from 10^-6 on, are what ECMAScript would write; they are
+ * read here, 16 bytes at a time. Everything else is read by readNumber and written anew.
  */
 // @ts-ignore: decorator
 @inline
 export function readCanonicalNumber(p: usize): usize {
+  const negative = byte(p) == MINUS;
+  const start = p + <usize>negative;
+  const block = i8x16.sub(v128.load(start), i8x16.splat(0x30));
+  const digits = <u32>i8x16.bitmask(i8x16.le_u(block, i8x16.splat(9)));
+  const points = <u32>i8x16.bitmask(i8x16.eq(block, i8x16.splat(-2)));
+  const whole = <u32>ctz(~digits);
+  const fraction = (points >> whole) & 1;
+  const length = fraction == 0 ? whole : <u32>ctz(~(digits | (1 << whole)));
+  const end = start + <usize>length;
+  const next = byte(end);
+  const sound =
+    whole != 0 &&
+    (whole == 1 || byte(start) != ZERO) &&
+    length != whole + 1 &&
+    length < SURE_BYTES + fraction &&
+    next - ZERO > 9 &&
+    (next | 0x20) != 0x65;
+  if (sound && (fraction == 0 || byte(end - 1) != ZERO)) {
+    const decimals = fraction == 0 ? 0 : length - whole - 1;
+    const whence = fraction == 0 ? -128 : <i32>whole;
+    const size = <f64>(<i64>withoutPoint(block, length, whence)) / load<f64>(POWERS + (<usize>decimals << 3));
+    if (size >= 1e-6 || (fraction == 0 && !negative)) {
+      numberRead = negative ? -size : size;
+      takePiece(p, end - p);
+      return end;
+    }
+  }
+  return readOtherNumber(p);
+}
+
+/** The first `length` bytes of a block as a number, without the one at `point`. */
+// @ts-ignore: decorator
+@inline
+function withoutPoint(block: v128, length: u32, point: i32): u64 {
+  // The last byte goes to the last lane; those up to the point lie one lane further back, over it.
+  const places = i8x16.sub(i8x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), i8x16.splat(<i8>(16 - length)));
+  const digits = i8x16.swizzle(block, i8x16.add(places, i8x16.le_s(places, i8x16.splat(<i8>point))));
+  const tens = i16x8.mul(v128.and(digits, i16x8.splat(0xff)), i16x8.splat(10));
+  const hundreds = i32x4.dot_i16x8_s(i16x8.add(tens, i16x8.shr_u(digits, 8)), i16x8(100, 1, 100, 1, 100, 1, 100, 1));
+  const eights = i32x4.dot_i16x8_s(i16x8.narrow_i32x4_u(hundreds, hundreds), i16x8(10000, 1, 10000, 1, 10000, 1, 10000, 1));
+  return <u64>i32x4.extract_lane(eights, 0) * 100000000 + <u64>i32x4.extract_lane(eights, 1);
+}
+
+function readOtherNumber(p: usize): usize {
   const end = readNumber(p);
-  if (end == 0) return 0;
-  const length = end - p;
-  takePiece(p, length);
-  const size = abs(numberValue);
-  const plain = numberIsWhole
-    ? size < 9007199254740992.0 && (size != 0 || length == 1)
-    : length <= SURE_BYTES && size >= 1e-6 && byte(end - 1) != ZERO && (exponents(p) & ((1 << <u32>length) - 1)) == 0;
-  return plain || rewriteNumber() ? end : 0;
+  if (end == 0) return refuse();
+  numberRead = numberValue;
+  takePiece(p, end - p);
+  return isDigits(p, end) || rewriteNumber() ? end : 0;
+}
+
+/** Only digits, up to 2^53: what ECMAScript would write. */
+function isDigits(p: usize, end: usize): bool {
+  return numberIsWhole && abs(numberValue) < 9007199254740992.0 && (numberValue != 0 || end - p == 1);
 }
 
 function rewriteNumber(): bool {
   if (textsUsed + NUMBER_TEXT_BYTES > TEXTS_BYTES) return false;
   const at = texts + textsUsed;
-  const end = numberText(numberValue, at);
+  const end = numberText(numberRead, at);
   if (end == 0) return false;
   valueAt = at;
   valueLength = end - at;
@@ -105,10 +149,26 @@ function rewriteNumber(): bool {
 // @ts-ignore: decorator
 @inline
 export function readCanonicalText(p: usize): usize {
-  const end = textEnd(p + 1);
-  if (end == 0 || ((textKind & TEXT_ESCAPED) != 0 && !areShortEscapes(p + 1, end))) return 0;
-  takePiece(p, end + 1 - p);
-  return end + 1;
+  let at = p + 1;
+  let stops = textStops(at);
+  while (stops == 0) {
+    at += 16;
+    stops = textStops(at);
+  }
+  at += <usize>ctz(stops);
+  if (byte(at) != QUOTE) {
+    at = unusualText(p + 1);
+    if (at == 0) return 0;
+  }
+  takePiece(p, at + 1 - p);
+  return at + 1;
+}
+
+/** The closing quote of a string with escapes or characters beyond ASCII, or 0. */
+function unusualText(p: usize): usize {
+  const end = textEnd(p);
+  if (end == 0) return refuse();
+  return (textKind & TEXT_ESCAPED) == 0 || areShortEscapes(p, end) ? end : 0;
 }
 
 function areShortEscapes(p: usize, end: usize): bool {
@@ -123,9 +183,9 @@ function areShortEscapes(p: usize, end: usize): bool {
   return true;
 }
 
-/** Reads the object at p, whose values are numbers (METRICS) or strings (LABELS). Past it, or 0 where the reference must read the line. */
+/** Reads the object at p, whose values are numbers (METRICS) or strings (LABELS). Past it, or 0. */
 export function readMembers(object: u32, p: usize, members: Members): usize {
-  if (byte(p) != OPEN_BRACE) return 0;
+  if (byte(p) != OPEN_BRACE) return refuse();
   members.at = p++;
   let node = shapeOf(object);
   let member = members.list;
@@ -141,11 +201,11 @@ export function readMembers(object: u32, p: usize, members: Members): usize {
     const c = byte(p);
     const start = p;
     if (object == METRICS) {
-      if (c - ZERO > 9 && c != MINUS) return 0;
+      if (c - ZERO > 9 && c != MINUS) return refuse();
       p = readCanonicalNumber(p);
-      store<f64>(member, numberValue, 16);
+      store<f64>(member, numberRead, 16);
     } else {
-      if (c != QUOTE) return 0;
+      if (c != QUOTE) return refuse();
       p = readCanonicalText(p);
     }
     if (p == 0) return 0;
@@ -162,7 +222,7 @@ export function readMembers(object: u32, p: usize, members: Members): usize {
     more = byte(p) == COMMA;
     p++;
   }
-  if (byte(p - 1) != CLOSE_BRACE) return 0;
+  if (byte(p - 1) != CLOSE_BRACE) return refuse();
   members.node = node;
   members.count = count;
   members.end = p;
@@ -173,7 +233,7 @@ export function readMembers(object: u32, p: usize, members: Members): usize {
 
 /** Labels may be empty; an object with blanks in it is left to the reference. */
 function emptyMembers(object: u32, p: usize, members: Members): usize {
-  if (object == METRICS) return 0;
+  if (object == METRICS) return refuse();
   members.count = 0;
   members.end = p + 1;
   members.plain = true;

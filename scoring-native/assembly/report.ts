@@ -1,13 +1,12 @@
 import { blanks, byte, CLOSE_BRACE, COMMA, LF, MINUS, OPEN_BRACE, OPEN_BRACKET, QUOTE, ZERO } from '../simd-json-wasm/assembly/bytes';
 import { faultCode, MEMORY } from '../simd-json-wasm/assembly/fault';
 import { intern, NO_ID } from '../simd-json-wasm/assembly/intern';
-import { numberValue } from '../simd-json-wasm/assembly/number';
 import { skipWord } from '../simd-json-wasm/assembly/skip';
-import { textEnd, textKind } from '../simd-json-wasm/assembly/text';
+import { TEXT_ESCAPED, textEnd, textKind } from '../simd-json-wasm/assembly/text';
 import { hostReached, LIMIT_MEMORY, LIMIT_MODELS } from './host';
 import { NO_INSTANT, readInstant } from './instant';
 import {
-  beginMembers, createMembers, MEMBER, Members, putKey, putMembers, putValue, readCanonicalNumber, readCanonicalText, readMembers,
+  beginMembers, createMembers, MEMBER, Members, numberRead, putKey, putMembers, putValue, readCanonicalNumber, readCanonicalText, readMembers,
   startMembers, takePiece, valueAt, valueLength,
 } from './members';
 import { nameEnd } from './name-text';
@@ -17,10 +16,10 @@ import {
   roleOf, SAMPLE_SIZE, SCHEMA_VERSION, shapeOf, SUITE, tidyShapes, TOP,
 } from './shapes';
 import { findSuite, metricAt, metricOf, NO_METRIC, NO_SUITE } from './suites';
+import { beginVerdict, refuse } from './verdict';
 
 /**
- * One line by the fast path: sure of everything that the reference checks, or 0, and then the reference reads the line. It never says why:
- * codes, positions and words of faults are the reference's alone.
+ * One line by the fast path: sure of everything that the reference checks, or 0 (verdict.ts). It never says why a line is refused: codes, positions and words of faults are the reference's alone.
  */
 
 /** w ≤ 2^20 and |q| ≤ 2^40, as scoring.md says. */
@@ -61,10 +60,12 @@ export function startReports(modelTable: usize): void {
 export function readReport(p: usize, row: u32): usize {
   tidyShapes();
   beginMembers();
+  beginVerdict();
   p = blanks(p);
-  if (byte(p) != OPEN_BRACE) return 0;
+  if (byte(p) != OPEN_BRACE) return refuse();
   const end = readTop(p + 1);
-  return end != 0 && fillRow(row) ? end : 0;
+  if (end == 0) return 0;
+  return fillRow(row) ? end : refuse();
 }
 
 function readTop(p: usize): usize {
@@ -88,11 +89,12 @@ function readTop(p: usize): usize {
     more = byte(p) == COMMA;
     p++;
   }
-  if (byte(p - 1) != CLOSE_BRACE || (seen & REQUIRED) != REQUIRED || orderOf(node) == 0) return 0;
+  if (byte(p - 1) != CLOSE_BRACE || (seen & REQUIRED) != REQUIRED) return refuse();
+  if (orderOf(node) == 0) return 0;
   top.node = node;
   top.count = depthOf(node);
   p = blanks(p);
-  return byte(p) == LF ? p : 0;
+  return byte(p) == LF ? p : refuse();
 }
 
 /** Reads the value of a member of the report itself. */
@@ -104,38 +106,37 @@ function readMember(role: u32, p: usize): usize {
   if (role == SCHEMA_VERSION) return readVersion(p);
   if (role == SAMPLE_SIZE) return readWeight(p);
   if (role == 0) return readOther(p);
-  if (byte(p) != QUOTE) return 0;
+  if (byte(p) != QUOTE) return refuse();
   return role == OBSERVED_AT ? readObservedAt(p) : readNameOf(role, p);
 }
 
 function readVersion(p: usize): usize {
-  const c = byte(p) - ZERO;
-  if (c > 9) return 0;
+  if (byte(p) - ZERO > 9) return refuse();
   const end = readCanonicalNumber(p);
-  return end != 0 && numberValue == 1 ? end : 0;
+  return numberRead == 1 || end == 0 ? end : refuse();
 }
 
 function readWeight(p: usize): usize {
-  const c = byte(p) - ZERO;
-  if (c > 9) return 0;
+  if (byte(p) - ZERO > 9) return refuse();
   const end = readCanonicalNumber(p);
-  if (end == 0 || !(numberValue >= 1 && numberValue <= MAX_WEIGHT) || floor(numberValue) != numberValue) return 0;
-  weight = <u32>numberValue;
+  if (end == 0) return 0;
+  if (!(numberRead >= 1 && numberRead <= MAX_WEIGHT) || floor(numberRead) != numberRead) return refuse();
+  weight = <u32>numberRead;
   return end;
 }
 
 function readObservedAt(p: usize): usize {
   const end = textEnd(p + 1);
-  if (end == 0 || textKind != 0) return 0;
+  if (end == 0 || textKind != 0) return unusualName(p);
   const length = end - p - 1;
   takePiece(p, length + 2);
   instant = readInstant(p + 1, length);
-  return instant != NO_INSTANT ? end + 1 : 0;
+  return instant != NO_INSTANT ? end + 1 : refuse();
 }
 
 function readNameOf(role: u32, p: usize): usize {
   const end = nameEnd(p + 1);
-  if (end == 0) return 0;
+  if (end == 0) return unusualName(p);
   const length = end - p - 1;
   takePiece(p, length + 2);
   if (role == REPORT_ID) {
@@ -154,6 +155,11 @@ function readNameOf(role: u32, p: usize): usize {
   return end + 1;
 }
 
+/** A string that is no name or instant as it stands: it may be one where escapes are decoded. */
+function unusualName(p: usize): usize {
+  return textEnd(p + 1) != 0 && (textKind & TEXT_ESCAPED) != 0 ? 0 : refuse();
+}
+
 /** A member that no rule knows: it counts for the content only. Objects and arrays are the reference's. */
 function readOther(p: usize): usize {
   const c = byte(p);
@@ -161,6 +167,7 @@ function readOther(p: usize): usize {
   if (c - ZERO <= 9 || c == MINUS) return readCanonicalNumber(p);
   if (c == OPEN_BRACE || c == OPEN_BRACKET) return 0;
   const end = skipWord(p);
+  if (end == 0) return refuse();
   takePiece(p, end - p);
   return end;
 }

@@ -3,6 +3,7 @@ import { TEXT_ESCAPED, TEXT_WIDE, textEnd, textKind } from '../simd-json-wasm/as
 import { allocate } from './blocks';
 import { MAX_NAME, nameEnd } from './name-text';
 import { knownMetric } from './suites';
+import { refuse } from './verdict';
 
 /**
  * What the keys of objects looked like so far, as a tree: a node is a member that followed its parent, with the literal bytes from behind
@@ -131,7 +132,7 @@ export function keyLength(node: usize): usize {
   return load<usize>(node, KEY_LENGTH);
 }
 
-/** The node of the member at p, which follows `node`; its value begins literalLength on. 0 where the reference must read the line. */
+/** The node of the member at p, which follows `node`; its value begins literalLength on. Or 0. */
 // @ts-ignore: decorator
 @inline
 export function memberAt(object: u32, node: usize, p: usize): usize {
@@ -148,14 +149,17 @@ function otherMember(object: u32, node: usize, p: usize): usize {
 
 function learn(object: u32, parent: usize, p: usize): usize {
   const quote = blanks(p);
-  if (byte(quote) != QUOTE || depthOf(parent) >= MAX_MEMBERS) return 0;
+  // An object of blanks only may be sound.
+  if (byte(quote) != QUOTE) return depthOf(parent) == 0 ? 0 : refuse();
+  if (depthOf(parent) >= MAX_MEMBERS) return 0;
   const end = object == METRICS ? nameEnd(quote + 1) : keyEnd(quote + 1);
   if (end == 0) return 0;
   const length = end + 1 - quote;
   const colon = blanks(end + 1);
-  if (byte(colon) != COLON) return 0;
+  if (byte(colon) != COLON) return refuse();
   const literal = blanks(colon + 1) - p;
-  if (literal > MAX_LITERAL || isForbidden(quote + 1, length - 2) || stands(parent, quote, length)) return 0;
+  if (stands(parent, quote, length)) return refuse();
+  if (literal > MAX_LITERAL || isForbidden(quote + 1, length - 2)) return 0;
   if (used == MAX_NODES) {
     full = true;
     return 0;
@@ -185,10 +189,11 @@ function adopt(parent: usize, node: usize): void {
   store<usize>(parent, node, CHILD);
 }
 
-/** The closing quote of a key that may be learned: no escapes, and no characters whose order in UTF-16 is not that of their bytes. */
+/** The closing quote of a key that may be learned, or 0: no escapes, and no characters whose order in UTF-16 is not that of their bytes. */
 function keyEnd(p: usize): usize {
   const end = textEnd(p);
-  if (end == 0 || (textKind & TEXT_ESCAPED) != 0 || end - p > MAX_KEY) return 0;
+  if (end == 0) return refuse();
+  if ((textKind & TEXT_ESCAPED) != 0 || end - p > MAX_KEY) return 0;
   if ((textKind & TEXT_WIDE) != 0) {
     for (let at = p; at < end; at++) if (byte(at) >= 0xf0) return 0;
   }

@@ -42,7 +42,7 @@ export function contentBytes(): usize {
 export function takeTexts(row: u32, end: usize, producer: usize, producerLength: usize, id: usize, idLength: usize): void {
   const content = contentAt();
   const key = end + SHA_PADDING;
-  memory.copy(key, tenant, tenantLength);
+  copy(key, tenant, tenantLength);
   let at = key + tenantLength;
   copy(at, producer, producerLength);
   at += producerLength;
