@@ -67,7 +67,10 @@ describe('merit backtest', () => {
     const result = JSON.parse(out) as Record<string, object>;
     expect(code).toBe(0);
     expect(Object.keys(result).slice(-3)).toEqual(['decisions', 'against', 'diff']);
-    expect(result.against).toMatchObject({ suite: 'contest', decisions: [{ model: 'a' }, { model: 'c' }, { model: 'c' }] });
+    expect(result.against).toMatchObject({
+      suite: 'contest',
+      decisions: [{ model: 'a' }, { model: 'c' }, { model: 'c' }],
+    });
     expect(result.diff).toMatchObject([
       { kind: 'other_tick', model: 'a', action: 'promote' },
       { kind: 'other_tick', model: 'c', action: 'promote' },
@@ -87,7 +90,9 @@ describe('merit backtest', () => {
       { action: 'promote', model: 'c', incumbentBefore: null, evidence: { promoteAbove: 0.75, promoteTicks: 2 } },
     ]);
     expect(diff).toMatchObject([{ kind: 'only_a', model: 'a', action: 'promote' }]);
-    expect(JSON.parse((await backtest({ suite: plain, promotion: ['alpha=0.01'], to: '2026-01-05T10:40:00Z' })).out)).toMatchObject({
+    expect(
+      JSON.parse((await backtest({ suite: plain, promotion: ['alpha=0.01'], to: '2026-01-05T10:40:00Z' })).out),
+    ).toMatchObject({
       decisions: [],
       against: { decisions: [{ action: 'promote', evidence: { alpha: 0.01, promoteTicks: 3 } }] },
     });
