@@ -37,6 +37,10 @@ export interface ScoringMetrics {
   reports(result: 'accepted' | 'quarantined' | 'duplicate' | 'conflict', count: number): void;
   /** Lines set aside, by the reason's code. */
   rejected(code: string, count: number): void;
+  /** Reports as the new version of a suite takes them that is kept beside the active one. */
+  beside(result: 'counted' | 'refused' | 'missed', count: number): void;
+  /** New versions that could not be computed and were rolled back. */
+  rolledBack(count: number): void;
   /** Messages appended and not yet read, and the age of the oldest of them. */
   ingestLag(partition: number, messages: number, seconds: number): void;
   /** One flush, from its first line to its commit. */
@@ -80,6 +84,8 @@ export function newId(clock: Clock): string {
 /** For tests and tools that watch nothing. */
 export const NO_METRICS: ScoringMetrics = {
   reports: () => {},
+  beside: () => {},
+  rolledBack: () => {},
   rejected: () => {},
   ingestLag: () => {},
   processingLatency: () => {},

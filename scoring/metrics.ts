@@ -10,6 +10,16 @@ export function scoringMetrics(metrics: Metrics, rejected: ScoringMetrics['rejec
   const reports = metrics.counter('merit_reports_total', 'Report lines by what became of them', {
     result: ['accepted', 'quarantined', 'duplicate', 'conflict'],
   });
+  const beside = metrics.counter(
+    'merit_rollout_reports_total',
+    'Reports as the new version of a suite takes them: counted, refused by it alone, missed because the active one set them aside',
+    { result: ['counted', 'refused', 'missed'] },
+  );
+  const rolledBack = metrics.counter(
+    'merit_rollout_faults_total',
+    'New versions of suites that could not be computed and were rolled back',
+    {},
+  );
   const depth = metrics.gauge('merit_ingest_queue_messages', 'Messages appended and not yet read', partition);
   const lag = metrics.gauge('merit_ingest_lag_seconds', 'From the last message read to the last appended', partition);
   const processing = metrics.histogram(
@@ -25,6 +35,8 @@ export function scoringMetrics(metrics: Metrics, rejected: ScoringMetrics['rejec
   return {
     reports: (result, count) => reports({ result }, count),
     rejected,
+    beside: (result, count) => beside({ result }, count),
+    rolledBack: (count) => rolledBack({}, count),
     ingestLag: (of, messages, seconds) => {
       depth({ partition: String(of) }, messages);
       lag({ partition: String(of) }, seconds);

@@ -56,7 +56,8 @@ export class SuiteBatch {
   /** Published ticks that late reports touch. */
   rescore: { fromMs: number; toMs: number } | undefined;
   touched = false;
-  /** Of a version beside the active one: accepted reports that it refuses, and those it would take that the active one sets aside. */
+  /** Accepted reports. Of a version beside the active one also those that it refuses, and those it would take that the active one sets aside. */
+  counted = 0;
   refused = 0;
   missed = 0;
   readonly #evidence = new Map<string, EvidenceRow>();
@@ -87,6 +88,7 @@ export class SuiteBatch {
     logAppendMs: number,
   ): { late: boolean; final: boolean } {
     this.touched = true;
+    this.counted++;
     const late = isTooLate(contribution.observedAtMs, this.state.watermarkMs);
     this.#advance(contribution.observedAtMs, partition, appendedAtMs, logAppendMs);
     if (!late) this.#count(contribution);

@@ -59,6 +59,10 @@ export interface Flushed {
   readonly forgotten: number;
   /** Rows of a suite's version that is kept no more wait to be removed. */
   readonly leftovers: boolean;
+  /** What the new versions made of the reports, one a suite that has one. */
+  readonly beside: readonly Pick<SuiteBatch, 'counted' | 'refused' | 'missed'>[];
+  /** Suites whose new version could not be computed. */
+  readonly rolledBack: readonly SuiteRef[];
 }
 
 export interface StuckSuite {
@@ -93,7 +97,8 @@ export async function flush(ctx: ScoringContext, input: FlushInput): Promise<Flu
     await addCounters(tx, batch.counters.values());
     const traceId = batch.final?.traceId ?? input.lines[batch.lines - 1]?.traceId ?? newTrace().traceId;
     const done = await applySuites(tx, ctx, input.partition, works.values(), traceId);
-    return { lines: batch.lines, next, batch, ...done };
+    const beside = [...works.values()].flatMap((work) => (work.next === null ? [] : [work.next.batch]));
+    return { lines: batch.lines, next, batch, beside, ...done };
   });
 }
 
@@ -111,11 +116,12 @@ async function applySuites(
   partition: number,
   works: Iterable<SuiteWork>,
   traceId: string,
-): Promise<Pick<Flushed, 'more' | 'unsettled' | 'stuck' | 'forgotten' | 'leftovers'>> {
+): Promise<Pick<Flushed, 'more' | 'unsettled' | 'stuck' | 'forgotten' | 'leftovers' | 'rolledBack'>> {
   const more: SuiteRef[] = [];
   const unsettled: SuiteRef[] = [];
   const stuck: StuckSuite[] = [];
   let forgotten = 0;
+  const rolledBack: SuiteRef[] = [];
   let leftovers = false;
   for (const work of works) {
     leftovers ||= work.leftovers;
@@ -138,10 +144,10 @@ async function applySuites(
     if (advanced.scored > 0) ctx.metrics.scoringLatency((performance.now() - startedMs) / 1000);
     if (advanced.more) more.push(ref);
     if (advanced.unsettled) unsettled.push(ref);
-    leftovers ||= work.next !== null && advanced.lanes.next === null;
+    if (work.next !== null && advanced.lanes.next === null) rolledBack.push(ref);
     if (isPruneDue(active.before, advanced.lanes.active)) forgotten += await prune(tx, advanced.lanes);
   }
-  return { more, unsettled, stuck, forgotten, leftovers };
+  return { more, unsettled, stuck, forgotten, leftovers: leftovers || rolledBack.length > 0, rolledBack };
 }
 
 /** The deltas of one version. */
