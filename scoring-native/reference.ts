@@ -54,7 +54,8 @@ export interface PipelineCounts {
   readonly conflicts: number;
 }
 
-const CONFLICT: LineFault = {
+/** A report whose id is taken. */
+export const CONFLICT: LineFault = {
   code: 'conflict',
   position: 0,
   reason: 'conflict: another report of this producer has the same reportId and other content; the first stays',

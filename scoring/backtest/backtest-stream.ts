@@ -3,7 +3,7 @@ import { contentHash } from '../../core/canonical.ts';
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Suite } from '../../core/suite.ts';
 import { DigestSorter } from '../offline/digest-sorter.ts';
-import type { Notice } from '../offline/score-stream.ts';
+import type { Notice } from '../offline/offline-engine.ts';
 import { SortedRowsHash } from '../rules/checksum.ts';
 import type { Contribution } from '../rules/contribution.ts';
 import { referencePipeline } from '../rules/oracle.ts';

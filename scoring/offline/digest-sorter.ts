@@ -38,6 +38,18 @@ export class DigestSorter {
     this.#held++;
   }
 
+  /** Digests side by side, in any number. */
+  addAll(digests: Uint8Array): void {
+    for (let from = 0; from < digests.length; ) {
+      if (this.#held === this.#limit) this.#spill();
+      const room = (this.#limit - this.#held) * DIGEST_BYTES;
+      const part = digests.subarray(from, from + room);
+      this.#buffer.set(part, this.#held * DIGEST_BYTES);
+      this.#held += part.length / DIGEST_BYTES;
+      from += part.length;
+    }
+  }
+
   #spill(): void {
     this.#folder ??= mkdtempSync(join(tmpdir(), 'merit-digests-'));
     const path = join(this.#folder, `run-${this.#runs.length}`);

@@ -1,12 +1,11 @@
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Suite } from '../../core/suite.ts';
 import { checksumRows, SortedRowsHash } from '../rules/checksum.ts';
-import { referencePipeline } from '../rules/oracle.ts';
 import { compareText } from '../rules/pane-table.ts';
 import type { PublishedModel } from '../rules/published.ts';
 import { scoreModels } from '../rules/score-models.ts';
 import { DigestSorter } from './digest-sorter.ts';
-import { WindowsAt } from './windows-at.ts';
+import { type MakeEngine, type Notice, nativeEngine } from './offline-engine.ts';
 
 /** What `merit score` prints. */
 export interface OfflineScores {
@@ -22,13 +21,6 @@ export interface OfflineScores {
   readonly models: readonly PublishedModel[];
 }
 
-/** A line that was quarantined, or a report in conflict with an earlier one. */
-export interface Notice {
-  /** 1-based, in its own source. */
-  readonly line: number;
-  readonly reason: string;
-}
-
 export interface OfflineInput {
   readonly suite: Suite;
   readonly atMs: number;
@@ -40,52 +32,42 @@ export interface OfflineInput {
   readonly signal?: AbortSignal | undefined;
   /** Digests held in memory before sorting spills to disk; for tests. */
   readonly maxDigestsInMemory?: number;
+  /** The native kernel, unless a test asks for the reference. */
+  readonly engine?: MakeEngine;
 }
 
 /**
  * Scores reports offline at T: no server, no lateness, no clock skew; every valid report is accepted, and what lies
  * outside every window counts and enters inputDigest, but no score. Reports of other suites likewise. Memory does not
  * grow with the reports but for about 45 bytes each that remember its id.
- * Throws what the sources throw, and OperatingError-free otherwise.
+ * Throws what the sources throw, and OperatingError `capacity` where a limit of the kernel is reached.
  */
 export async function scoreStream(input: OfflineInput): Promise<OfflineScores> {
   const { suite, atMs } = input;
   const digests = new DigestSorter(input.maxDigestsInMemory);
   try {
-    const windows = new WindowsAt(suite, atMs);
-    let notices: Notice[] = [];
-    const pipeline = referencePipeline([suite], {
-      take: ({ contribution }, digest) => {
-        digests.add(digest);
-        if (contribution !== null) windows.add(contribution);
-      },
-      setAside: (line, _kind, { reason }) => notices.push({ line, reason }),
-    });
-    const settle = async (source: number) => {
-      const told = notices;
-      notices = [];
-      const { accepted, quarantined, duplicates, conflicts } = pipeline.counts();
-      await input.onChunk(told, source, accepted + quarantined + duplicates + conflicts);
+    const engine = (input.engine ?? nativeEngine)(suite, atMs, digests);
+    const settle = async (notices: readonly Notice[], source: number) => {
+      const { accepted, quarantined, duplicates, conflicts } = engine.counts();
+      await input.onChunk(notices, source, accepted + quarantined + duplicates + conflicts);
     };
     let source = 0;
     for (const chunks of input.sources) {
       for await (const chunk of chunks) {
         input.signal?.throwIfAborted();
-        pipeline.push(chunk);
-        await settle(source);
+        await settle(engine.push(chunk), source);
       }
-      pipeline.endFile();
-      await settle(source);
+      await settle(engine.endFile(), source);
       source++;
     }
-    const models = scoreModels({ suite, atMs, models: windows.sums() });
+    const models = scoreModels({ suite, atMs, models: engine.sums() });
     return {
       suite: suite.name,
       suiteHash: suite.hash,
       at: formatRfc3339(atMs),
       inputDigest: digests.hex(),
       checksum: modelsChecksum(suite, atMs, models),
-      ...pipeline.counts(),
+      ...engine.counts(),
       models,
     };
   } finally {

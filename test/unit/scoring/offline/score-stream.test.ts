@@ -4,12 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { DigestSorter } from '../../../../scoring/offline/digest-sorter.ts';
+import { type Notice, referenceEngine } from '../../../../scoring/offline/offline-engine.ts';
 import { jsonPieces, tablePieces } from '../../../../scoring/offline/render.ts';
-import { type Notice, type OfflineScores, scoreStream } from '../../../../scoring/offline/score-stream.ts';
+import { type OfflineInput, type OfflineScores, scoreStream } from '../../../../scoring/offline/score-stream.ts';
 import { checksumOf, checksumRows, inputDigestOf } from '../../../../scoring/rules/checksum.ts';
 import { oracle } from '../../../../scoring/rules/oracle.ts';
 import { scoreModels } from '../../../../scoring/rules/score-models.ts';
 import { windowSumsFromPanes } from '../../../../scoring/rules/window-sums.ts';
+import { MILL_AT_MS, MILL_SUITES, ReportMill } from '../../../support/report-mill.ts';
 import { bytesOf, reportLine, seededRandom, smallSuite } from '../../../support/scoring-reports.ts';
 
 const suite = smallSuite({ minN: 5 });
@@ -25,7 +27,9 @@ async function* chunksOf(text: string, size: number): AsyncGenerator<Uint8Array>
 
 async function scoresOf(
   texts: readonly string[],
-  options: { readonly size?: number; readonly maxDigestsInMemory?: number } = {},
+  options: { readonly size?: number } & Partial<
+    Pick<OfflineInput, 'suite' | 'atMs' | 'maxDigestsInMemory' | 'engine'>
+  > = {},
 ): Promise<{ readonly scores: OfflineScores; readonly notices: readonly (Notice & { readonly source: number })[] }> {
   const notices: (Notice & { source: number })[] = [];
   const { size = 1000, ...rest } = options;
@@ -68,6 +72,20 @@ describe('scoring a stream', () => {
       expect((await scoresOf(files, { size, maxDigestsInMemory: 37 })).scores).toEqual(scores);
     }
     expect((await scoresOf(files.toReversed())).scores).toEqual(scores);
+  });
+
+  test('tells the same to the byte, notices too, as the reference does', async () => {
+    const mill = new ReportMill(seededRandom(3));
+    const lines = Array.from({ length: 300 }, () => mill.line().toString('latin1'));
+    const bytes = [lines.slice(0, 100).join('\n'), lines.slice(100).join('\n')];
+    const input = { suite: MILL_SUITES[0]!, atMs: MILL_AT_MS };
+    const [native, reference] = await Promise.all([
+      scoresOf(bytes, { ...input, size: 777 }),
+      scoresOf(bytes, { ...input, engine: referenceEngine }),
+    ]);
+    expect([...jsonPieces(native.scores)].join('')).toBe([...jsonPieces(reference.scores)].join(''));
+    expect(native.notices).toEqual(reference.notices);
+    expect(native.scores.accepted).toBeGreaterThan(100);
   });
 
   test('a report outside every window counts and makes its model a row, without data', async () => {
