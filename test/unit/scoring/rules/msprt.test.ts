@@ -39,6 +39,7 @@ describe('the mixture test', () => {
     expect(mixtureTest('a', short, enough, rule, 1)).toBeUndefined();
     expect(mixtureTest('a', enough, short, rule, 1)).toBeUndefined();
     expect(mixtureTest('a', enough, NO_EVIDENCE, rule, 1)).toBeUndefined();
+    expect(mixtureTest('a', { ...enough, n: 29 }, enough, rule, 1)).toBeUndefined();
     expect(mixtureTest('a', enough, enough, rule, 1)).toBeDefined();
   });
 
