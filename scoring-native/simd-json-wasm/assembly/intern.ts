@@ -1,11 +1,10 @@
-import { hashOf, QUOTE, same } from './bytes';
+import { hashOf, keepQuoted, same } from './bytes';
 import { fault, IDS, MEMORY } from './fault';
 import { take } from './heap';
 
 /**
  * Byte strings to dense ids, 0, 1, 2 … in the order in which they first appear. Open addressing with linear probing; a slot is the hash
- * above the id + 1, so that a probe touches one cache line. A text is kept as a key stands in the input, `"text":`, so that a key that is
- * expected is compared together with what is around it.
+ * above the id + 1, so that a probe touches one cache line. A text is kept as a key stands in the input, by keepQuoted.
  */
 
 export const NO_ID: u32 = 0xffffffff;
@@ -123,11 +122,8 @@ function keep(table: usize, p: usize, length: usize): usize {
     store<usize>(table, text, BLOCK);
     store<usize>(table, text + block, END);
   }
-  store<u8>(text, <u8>QUOTE);
-  memory.copy(text + 1, p, length);
-  store<u16>(text + 1 + length, 0x3a22);
   store<usize>(table, text + bytes, NEXT);
-  return text + 1;
+  return keepQuoted(p, length, text);
 }
 
 function put(table: usize, hash: u32, id: u32): void {

@@ -139,7 +139,7 @@ function otherKey(node: usize, at: usize, base: u32): usize {
   if (keyMember == 0) {
     if (!addName(openNumber, base, at, load<u32>(node, UNDER_CONSTRUCTOR) != 0)) return 0;
     keyIsConstructor = isConstructor();
-  }
+  } else if (load<u64>(keyMember, SEEN) == stamp) return fault(DUPLICATE_KEY, at);
   p = blanks(p);
   return byte(p) == COLON ? blanks(p + 1) : fault(JSON_SYNTAX, p);
 }
@@ -275,15 +275,18 @@ function otherEntry(column: usize, at: usize, base: u32, underConstructor: bool)
   if (p == 0) return 0;
   entryId = intern(load<usize>(column, IDS_TABLE), nameAt, nameLength, at);
   if (entryId >= load<u32>(column, KEPT) && !newKey(column, at, base, underConstructor)) return 0;
+  if (entryId != NO_ID && load<u64>(internedRecord(load<usize>(column, IDS_TABLE), entryId), OWN_LONG) == stamp)
+    return fault(DUPLICATE_KEY, at);
   p = blanks(p);
   return byte(p) == COLON ? blanks(p + 1) : fault(JSON_SYNTAX, p);
 }
 
 /** A key that no line before had is checked; one for which there is no id stands in for itself, so that it stands once. */
 function newKey(column: usize, at: usize, base: u32, underConstructor: bool): bool {
+  // Before anything else: whatever becomes of the line, the id is forgotten with it.
+  noteNewId();
   if (forbiddenName(underConstructor)) return fault(FORBIDDEN_KEY, at) != 0;
   if (entryId != NO_ID) {
-    noteNewId();
     checkText(column, nameAt, nameLength, at);
     return true;
   }

@@ -1,3 +1,4 @@
+import { keepQuoted } from './bytes';
 import { take } from './heap';
 import { createInterner, find, intern, internedCount, NO_ID } from './intern';
 import { isConstructorText } from './keys';
@@ -78,9 +79,7 @@ export function addMember(node: usize, name: usize, length: usize, type: u32, ta
   const id = intern(load<usize>(node, NAMES), name, length, name);
   const text = take(length + 3);
   if (id == NO_ID || text == 0) return 0;
-  store<u8>(text, 0x22);
-  memory.copy(text + 1, name, length);
-  store<u16>(text + 1 + length, 0x3a22);
+  keepQuoted(name, length, text);
   const first = load<usize>(node, FIRST);
   const member = first + <usize>id * MEMBER_BYTES;
   store<usize>(member, text, TEXT);

@@ -152,7 +152,7 @@ function otherKey(at: usize, table: usize, object: u64, base: u32, underConstruc
   if (keyId == NO_ID) {
     if (table != 0 && isWorthKnowing(table) && !forbiddenName(false)) keyId = intern(table, nameAt, nameLength, at);
     if (keyId == NO_ID && !addName(object, base, at, underConstructor)) return 0;
-  }
+  } else if (load<u64>(internedRecord(table, keyId), OWN_LONG) == object) return fault(DUPLICATE_KEY, at);
   p = blanks(p);
   return byte(p) == COLON ? blanks(p + 1) : fault(JSON_SYNTAX, p);
 }
