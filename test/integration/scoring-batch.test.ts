@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { EventLog } from '../../platform/event-log.ts';
 import { createTopic } from '../../platform/event-log-postgres.ts';
+import type { Database } from '../../platform/postgres.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { getRollout, promoteRollout, rollBack } from '../../scoring/registry/rollouts.ts';
 import type { Requester } from '../../scoring/registry/suites.ts';
@@ -79,6 +80,7 @@ async function expectWhole(tenant: string): Promise<void> {
 }
 
 describe('a version whose history was recomputed', () => {
+  let atFill: Awaited<ReturnType<typeof scoresAfter>>[];
   beforeAll(async () => {
     await beside(base.db, await tenantWith('whole'), NEXT);
     const by = await tenantWith('filled');
@@ -87,6 +89,10 @@ describe('a version whose history was recomputed', () => {
     await read(['whole', 'filled'], START, FILL);
     expect(await rollout('filled')).toMatchObject({ complete: false, shareInForce: 0, recompute: null });
     await recompute(recomputeContext(ctx()), { batchMessages: 3, stretchBytes: 50_000 });
+    await h.drain(ctx());
+    atFill = await Promise.all(
+      ['filled', 'whole'].map(async (tenant) => scoresAfter(base.db, tenant, NEXT, await startOf('filled'))),
+    );
     await read(['whole', 'filled'], FILL);
   }, 120_000);
 
@@ -96,6 +102,12 @@ describe('a version whose history was recomputed', () => {
     expect(scores).toEqual(await scoresAfter(base.db, 'whole', NEXT, start));
     expect(new Set(scores.map((row) => row.tick_ms)).size).toBeGreaterThan(3);
     expect(await panesUnder(base.db, 'filled', NEXT)).toEqual(await panesUnder(base.db, 'whole', NEXT));
+  });
+
+  test('has had the ticks published again that it had scored with less, as soon as nothing is to be read', () => {
+    const [filled, whole] = atFill;
+    expect(filled).toEqual(whole);
+    expect(new Set(filled!.map((row) => row.tick_ms)).size).toBeGreaterThan(1);
   });
 
   test('is complete at once, and its share in force', async () => {
@@ -191,6 +203,33 @@ describe('a rollout that ends in the middle of its recompute', () => {
     expect((await rollout('back')).recompute!.messages).toBeGreaterThan(0);
     expect(await panesUnder(base.db, 'back', NEXT)).toEqual([]);
     expect(await panesUnder(base.db, 'short-whole', NEXT)).not.toEqual([]);
+  });
+
+  test('rolled back behind the back of a transaction that adds panes, it leaves none either', async () => {
+    const by = await halfRead('behind');
+    let draining: Promise<void> | undefined;
+    const asEngine: Database['asEngine'] = (work) =>
+      base.db.asEngine(async (tx) => {
+        let adds = false;
+        const execute: typeof tx.execute = (sql, values) => {
+          adds ||= sql.includes('insert into panes');
+          return tx.execute(sql, values);
+        };
+        const done = await work({ ...tx, execute });
+        if (adds && draining === undefined) {
+          await base.db.asTenant('behind', (own) => rollBack(own, by, 'board'));
+          draining = h.drain(ctx());
+          // Long enough for the consumer to remove what it sees, if it did not wait.
+          await Promise.race([draining, new Promise((resolve) => setTimeout(resolve, 1_000))]);
+        }
+        return done;
+      });
+    await recompute(recomputeContext(ctx(), { ...base.db, asEngine }), small);
+    expect(draining).toBeDefined();
+    await draining;
+    await h.drain(ctx());
+    expect((await rollout('behind')).recompute).toMatchObject({ state: 'stopped' });
+    expect(await panesUnder(base.db, 'behind', NEXT)).toEqual([]);
   });
 
   test('made the active version, it is filled in all the same', async () => {
