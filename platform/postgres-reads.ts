@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream';
 import pg from 'pg';
 import { assert } from '../core/assert.ts';
 import { OperatingError } from '../core/operating-error.ts';
@@ -28,6 +29,11 @@ const CONNECTIONS = 4;
 export const MAX_READS_WAITING = 512;
 const READ_TIMEOUT_MS = 10_000;
 
+/** What pg does not type. */
+interface WithStream {
+  readonly connection: { readonly stream: Pick<Writable, 'cork' | 'uncork'> };
+}
+
 class Line {
   waiting = 0;
   readonly #url: string;
@@ -41,13 +47,17 @@ class Line {
     this.waiting++;
     try {
       const client = await this.#open();
-      // Written in one turn, so that nothing comes between them. Where one fails the commit behind it is a rollback.
-      const [, result] = await Promise.all([
+      // Queued in one turn, so that nothing comes between them, and sent as one packet. Where one fails the commit behind it is a
+      // rollback.
+      const { stream } = (client as unknown as WithStream).connection;
+      stream.cork();
+      const answers = Promise.all([
         client.query(begin),
         client.query<R & pg.QueryResultRow>({ ...statement, values: values as unknown[] }),
         client.query('commit'),
       ]);
-      return result.rows;
+      stream.uncork();
+      return (await answers)[1].rows;
     } finally {
       this.waiting--;
     }

@@ -2,11 +2,10 @@ import type { Statement, TenantReads } from '../../platform/postgres-reads.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
 import { numberOrNull } from '../rollout/rollout-state.sql.ts';
 import type { LiveWindow } from '../rules/live.ts';
-import { ANY_METRIC, type Bucket, NO_SUMS, type Sums } from '../rules/pane.ts';
-import type { WindowName } from '../rules/published.ts';
+import { ANY_METRIC, NO_SUMS, type Sums } from '../rules/pane.ts';
 import { inShare } from '../rules/rollout.ts';
-import type { ModelSums, WindowSums } from '../rules/score-models.ts';
 import { windowSpec } from '../rules/windows.ts';
+import type { ReadSketches } from './sketch-book.ts';
 
 /** What one statement sees of a suite and a model, in one snapshot. */
 export interface LiveHead {
@@ -27,10 +26,22 @@ export interface LiveHead {
   readonly positions: readonly (readonly [partition: number, offset: string, lines: number])[];
 }
 
-/** The live windows of one model, and the lower bounds of the last published board. */
+/** The exact sums of one model in one live window, without buckets: those are in the sketches. */
+export interface ReadWindow {
+  /** Which of the windows asked for. */
+  readonly place: number;
+  readonly any: Sums;
+  readonly metrics: ReadonlyMap<string, Sums>;
+}
+
+/** The live windows of one model, and the lower bounds of the last published board, in one snapshot. */
 export interface LiveRead {
   readonly head: LiveHead;
-  readonly sums: ModelSums;
+  readonly windows: readonly ReadWindow[];
+  /** Those written since the horizon that was given; all where none was. */
+  readonly sketches: readonly ReadSketches[];
+  /** The oldest transaction that still runs, modulo 2^32. */
+  readonly horizon: number;
   /** Ascending. */
   readonly lowers: Float64Array;
   /** The model's own among them. */
@@ -55,26 +66,26 @@ const HEAD_SQL = `
     left join model_versions v on v.tenant = $1 and v.version = $3`;
 
 /**
- * $5 the suite's version; $6 to $9 its windows: place, resolution, start and end. Everything in one statement, so in one
- * snapshot: watermark, sums and board belong together whatever the consumer commits meanwhile.
+ * $5 the suite's version; $6 to $9 its windows: place, resolution, start and end; $10 the horizon since which sketches are wanted, or
+ * null. Everything in one statement, so in one snapshot: watermark, sums, sketches and board belong together whatever is committed
+ * meanwhile. Transaction ids of rows have 32 bits and wrap: one is at or past the horizon if it is less than 2^31 ahead of it.
  */
 const LIVE_SQL = `
   with w as (select * from unnest($6::integer[], $7::smallint[], $8::bigint[], $9::bigint[]) as w (place, resolution, from_ms, to_ms)),
        s as (select series_id, metric from series where tenant = $1 and suite_hash = $5 and model = $3),
        h as (select h.*, case when h.next_hash = $5 then h.next_scored_ms else h.scored_tick_ms end as tick_ms from (${HEAD_SQL}) h)
-  select h.*,
+  select h.*, pg_snapshot_xmin(pg_current_snapshot())::text::bigint & 4294967295 as horizon,
     (select json_agg(json_build_array(w.place, s.metric, p.n, p.weight::text, p.wq::text, p.wq2::text, p.q_min, p.q_max))
      from w cross join s cross join lateral (
        select sum(n)::bigint as n, sum(weight) as weight, sum(sum_wq) as wq, sum(sum_wq2) as wq2, min(q_min) as q_min, max(q_max) as q_max
        from panes where series_id = s.series_id and resolution = w.resolution and start_ms >= w.from_ms and start_ms < w.to_ms) p
      where p.n > 0) as sums,
-    (select json_agg(json_build_array(w.place, s.metric, b.buckets))
+    (select json_agg(json_build_array(w.place, s.metric, k.list))
      from w cross join s cross join lateral (
-       select json_agg(json_build_array(bucket, n) order by bucket) as buckets
-       from (select bucket, sum(n)::bigint as n from pane_buckets
-             where series_id = s.series_id and resolution = w.resolution and start_ms >= w.from_ms and start_ms < w.to_ms
-             group by bucket) counted) b
-     where s.metric <> '' and b.buckets is not null) as buckets,
+       select json_agg(json_build_array(start_ms, buckets, counts)) as list from pane_sketches
+       where series_id = s.series_id and resolution = w.resolution and start_ms >= w.from_ms and start_ms < w.to_ms
+         and ($10::bigint is null or ((xmin::text::bigint - $10::bigint) & 4294967295) < 2147483648)) k
+     where s.metric <> '' and k.list is not null) as sketches,
     (select array_agg(c.lower order by c.lower) from scores c
      where c.tenant = $1 and c.suite = $2 and c.suite_hash = $5 and c.tick_ms = h.tick_ms and c.lower is not null) as lowers,
     (select c.lower from scores c
@@ -100,7 +111,8 @@ interface HeadRow {
 
 interface LiveRow extends HeadRow {
   readonly sums: readonly SumsRow[] | null;
-  readonly buckets: readonly (readonly [place: number, metric: string, buckets: readonly Bucket[]])[] | null;
+  readonly sketches: readonly ReadSketches[] | null;
+  readonly horizon: bigint;
   readonly lowers: readonly number[] | null;
   readonly own: number | null;
 }
@@ -134,6 +146,7 @@ export async function readLive(
   key: LiveKey,
   suiteHash: string,
   windows: readonly LiveWindow[],
+  since: number | null,
 ): Promise<LiveRead> {
   const { tenant, suite, model } = key;
   const rows = await reads.read<LiveRow>(tenant, LIVE, [
@@ -146,11 +159,14 @@ export async function readLive(
     windows.map(({ name }) => windowSpec(name).stepMs / MINUTE_MS),
     windows.map(({ bounds }) => bounds.startMs),
     windows.map(({ bounds }) => bounds.endMs),
+    since,
   ]);
   const row = rows[0]!;
   return {
     head: headOf(key, row),
-    sums: { model, windows: windowsOf(row, windows) },
+    windows: windowsOf(row.sums ?? []),
+    sketches: row.sketches ?? [],
+    horizon: Number(row.horizon),
     lowers: Float64Array.from(row.lowers ?? []),
     own: row.own,
   };
@@ -187,24 +203,15 @@ function headOf({ suite, model }: LiveKey, row: HeadRow): LiveHead {
   };
 }
 
-function windowsOf(row: LiveRow, windows: readonly LiveWindow[]): ModelSums['windows'] {
-  const buckets = new Map((row.buckets ?? []).map(([place, metric, list]) => [`${place} ${metric}`, list]));
-  const found = new Map<WindowName, { any: Sums; readonly metrics: Map<string, Sums> }>();
-  for (const [place, metric, n, weight, sumWq, sumWq2, min, max] of row.sums ?? []) {
-    const { name } = windows[place]!;
-    const window = found.get(name) ?? { any: NO_SUMS, metrics: new Map<string, Sums>() };
-    found.set(name, window);
-    const sums: Sums = {
-      n,
-      weight: BigInt(weight),
-      sumWq: BigInt(sumWq),
-      sumWq2: BigInt(sumWq2),
-      min,
-      max,
-      buckets: buckets.get(`${place} ${metric}`) ?? [],
-    };
+function windowsOf(rows: readonly SumsRow[]): readonly ReadWindow[] {
+  const found = new Map<number, { any: Sums; readonly metrics: Map<string, Sums> }>();
+  for (const [place, metric, n, weight, sumWq, sumWq2, min, max] of rows) {
+    const window = found.get(place) ?? { any: NO_SUMS, metrics: new Map<string, Sums>() };
+    found.set(place, window);
+    const exact = { weight: BigInt(weight), sumWq: BigInt(sumWq), sumWq2: BigInt(sumWq2) };
+    const sums: Sums = { n, ...exact, min, max, buckets: [] };
     if (metric === ANY_METRIC) window.any = sums;
     else window.metrics.set(metric, sums);
   }
-  return new Map(Array.from(found, ([name, window]): [WindowName, WindowSums] => [name, { ...window, revision: 0 }]));
+  return Array.from(found, ([place, window]) => ({ place, ...window }));
 }

@@ -1,0 +1,54 @@
+import { randomBytes } from 'node:crypto';
+import type { RoomPorts } from '../../api/http/rooms/base.ts';
+import { scoringOf } from '../../api/http/rooms/scoring.ts';
+import { buildHttpServer } from '../../api/http/server.ts';
+import { systemClock } from '../../platform/clock.ts';
+import { openPostgresEventLog } from '../../platform/event-log-postgres.ts';
+import { openDatabase } from '../../platform/postgres.ts';
+import { openTenantReads } from '../../platform/postgres-reads.ts';
+import { NO_METRICS, type ScoringContext } from '../../scoring/context.ts';
+import { runConsumer } from '../../scoring/ingest/consumer.ts';
+import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
+import { fakeServices } from '../unit/api/http/fake-services.ts';
+import { TENANT } from './database.ts';
+
+/** The server of the benchmark, a process of its own: the door to real-time scores and, as in `merit start`, the consumer beside it. */
+
+const { appUrl, engineUrl, epoch } = JSON.parse(process.argv[2] ?? '{}') as Record<string, string>;
+const db = openDatabase({ appUrl: appUrl!, engineUrl: engineUrl!, maxConnections: 10 });
+const { services } = fakeServices();
+const scoring = scoringOf({ db, reads: openTenantReads(appUrl!), realtimeMetrics: NO_REALTIME_METRICS } as RoomPorts);
+const identity = {
+  principal: 'token:bench',
+  tenant: TENANT,
+  functions: ['read', 'report'] as const,
+  producers: 'any' as const,
+};
+const app = buildHttpServer({
+  ...services,
+  db,
+  clock: systemClock,
+  cursorSecret: randomBytes(32),
+  identify: async () => identity,
+  scoring,
+});
+const url = await app.listen({ host: '127.0.0.1', port: 0 });
+const stop = new AbortController();
+const consuming = runConsumer(
+  {
+    db,
+    epoch: BigInt(epoch!),
+    clock: systemClock,
+    eventLog: openPostgresEventLog({ db, listenUrl: engineUrl!, appendAs: 'engine' }),
+    metrics: NO_METRICS,
+    log: services.log,
+  } as ScoringContext,
+  stop.signal,
+);
+process.once('message', async () => {
+  stop.abort();
+  await Promise.all([consuming, app.close()]);
+  await db.close();
+  process.exit(0);
+});
+process.send?.(url);
