@@ -12,6 +12,7 @@ import type { DedupIndex } from './dedup-index.ts';
 import { isInputFault } from './fault.ts';
 import { type Flushed, type FlushInput, flush, type LogEnds, quarantineMessage } from './flush.ts';
 import { loadDedup } from './load-dedup.ts';
+import { resendParked } from './parked.sql.ts';
 import { loadPositions, readOffsets, START, type StoredPosition } from './positions.sql.ts';
 import { type LogLine, readLines } from './read-lines.ts';
 import { REPORTS_TOPIC } from './report-log.ts';
@@ -120,8 +121,7 @@ export class Consumer {
       await this.#finishTicks(signal);
     }
     if (await this.#dropLeftovers()) progressed = true;
-    if (!progressed) await this.#takeUpChanges(signal);
-    return progressed;
+    return progressed || this.#takeUpChanges(signal);
   }
 
   /** Publishes, judges and settles all that may be done now. Lines wait for it, so that decisions have their place in the log. */
@@ -158,14 +158,26 @@ export class Consumer {
         if (prepared === undefined) return undefined;
         const { lanes } = prepared;
         const done = await advanceSuite(tx, ctx.clock, lanes, lanes.active.traceId ?? newTrace().traceId);
-        return { ...done, leftovers: prepared.leftovers || (lanes.next !== null && done.lanes.next === null) };
+        const rolledBack = lanes.next !== null && done.lanes.next === null;
+        return { ...done, rolledBack, leftovers: prepared.leftovers || rolledBack };
       });
       if (advanced?.leftovers === true) this.#leftovers = true;
+      if (advanced?.rolledBack === true) this.#tellRolledBack([ref]);
       if (advanced?.more === true) this.#due.set(key, ref);
       if (advanced?.unsettled === true) this.#markUnsettled([ref]);
     } catch (error) {
       if (!isInputFault(error)) throw error;
       this.#markStuck(ref, error);
+    }
+  }
+
+  #tellRolledBack(refs: readonly SuiteRef[]): void {
+    if (refs.length > 0) this.#ctx.metrics.rolledBack(refs.length);
+    for (const ref of refs) {
+      this.#ctx.log.error(
+        { tenant: ref.tenant, suite: ref.name },
+        'a new version of a suite cannot be computed and was rolled back; its rollout says why',
+      );
     }
   }
 
@@ -250,6 +262,7 @@ export class Consumer {
     for (const ref of flushed.more) this.#due.set(suiteKey(ref.tenant, ref.name), ref);
     this.#markUnsettled(flushed.unsettled);
     if (flushed.leftovers) this.#leftovers = true;
+    this.#tellRolledBack(flushed.rolledBack);
     for (const { ref, error } of flushed.stuck) this.#markStuck(ref, error);
     const { metrics } = this.#ctx;
     for (const { counts } of flushed.batch.counters.values()) {
@@ -257,6 +270,11 @@ export class Consumer {
       if (counts.quarantined > 0) metrics.reports('quarantined', counts.quarantined);
       if (counts.duplicates > 0) metrics.reports('duplicate', counts.duplicates);
       if (counts.conflicts > 0) metrics.reports('conflict', counts.conflicts);
+    }
+    for (const { counted, refused, missed } of flushed.beside) {
+      if (counted > 0) metrics.beside('counted', counted);
+      if (refused > 0) metrics.beside('refused', refused);
+      if (missed > 0) metrics.beside('missed', missed);
     }
     for (const { aside } of flushed.batch.asides) metrics.rejected(aside.code, 1);
     // What was forgotten leaves the index when it is read again; until then a duplicate is known for longer than it must.
@@ -320,9 +338,12 @@ export class Consumer {
     return this.#leftovers;
   }
 
-  /** When nothing is to be read: candidates, suites and rollouts that requests registered are taken up. */
-  async #takeUpChanges(signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
+  /**
+   * When nothing is to be read: candidates, suites and rollouts that requests registered are taken up, and lines that waited for
+   * them are appended to the log again. True where there is now something to read.
+   */
+  async #takeUpChanges(signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return false;
     const ctx = this.#ctx;
     const refs = await ctx.db.asEngine((tx) =>
       tx.query<SuiteRef>(
@@ -335,5 +356,6 @@ export class Consumer {
     );
     for (const ref of refs) this.#due.set(suiteKey(ref.tenant, ref.name), ref);
     if (refs.length > 0) await this.#finishTicks(signal);
+    return resendParked(ctx);
   }
 }

@@ -8,6 +8,7 @@ import { addPaneDeltas } from './add-panes.sql.ts';
 import type { AsideLine, Counters, SuiteBatch, SuiteDedupEntry } from './batch.ts';
 import { DEDUP_HORIZON_MS, packBlock, shardOf } from './dedup-index.ts';
 import { deltasOfPanes } from './pane-deltas.ts';
+import { awaitedName } from './parked.sql.ts';
 import { TOO_LARGE_KEPT_BYTES } from './report-log.ts';
 
 /** The rows a flush writes; each function is one or two statements whatever the number of rows, sorted by key. */
@@ -172,17 +173,16 @@ export async function addCounters(
 /** Once per place in the log; of a line past the limit only hash, size and first KiB. */
 export async function addQuarantine(tx: Tx, asides: readonly AsideLine[]): Promise<void> {
   if (asides.length === 0) return;
-  const rows = asides.map(({ line, aside, producer }) => ({
-    line,
-    aside,
-    producer,
-    raw: aside.code === 'too_large' ? line.raw.subarray(0, TOO_LARGE_KEPT_BYTES) : line.raw,
-    sha256: line.rawSha256 ?? sha256Hex(line.raw),
+  const rows = asides.map((one) => ({
+    ...one,
+    raw: one.aside.code === 'too_large' ? one.line.raw.subarray(0, TOO_LARGE_KEPT_BYTES) : one.line.raw,
+    sha256: one.line.rawSha256 ?? sha256Hex(one.line.raw),
+    awaits: awaitedName(one),
   }));
   await tx.execute(
-    `insert into quarantine (tenant, topic, partition, log_offset, line, reason, field, position, problem, producer, raw, raw_size, raw_sha256, trace_id)
+    `insert into quarantine (tenant, topic, partition, log_offset, line, reason, field, position, problem, producer, raw, raw_size, raw_sha256, trace_id, awaits)
      select * from unnest($1::text[], $2::text[], $3::integer[], $4::bigint[], $5::integer[], $6::text[], $7::text[], $8::integer[], $9::text[],
-       $10::text[], $11::bytea[], $12::bigint[], $13::text[], $14::text[])
+       $10::text[], $11::bytea[], $12::bigint[], $13::text[], $14::text[], $15::text[])
      on conflict (topic, partition, log_offset, line) do nothing`,
     [
       rows.map((row) => row.line.message.tenant),
@@ -199,6 +199,7 @@ export async function addQuarantine(tx: Tx, asides: readonly AsideLine[]): Promi
       rows.map((row) => row.line.rawSize),
       rows.map((row) => row.sha256),
       rows.map((row) => row.line.traceId),
+      rows.map((row) => row.awaits),
     ],
   );
 }

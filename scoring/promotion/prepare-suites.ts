@@ -1,5 +1,6 @@
 import type { Clock } from '../../platform/clock.ts';
 import type { Tx } from '../../platform/postgres.ts';
+import { wantParked } from '../ingest/parked.sql.ts';
 import type { ReadOffsets } from '../ingest/positions.sql.ts';
 import {
   type LoadedSuite,
@@ -41,7 +42,10 @@ export async function prepareSuites(
 ): Promise<readonly PreparedSuite[]> {
   const prepared: PreparedSuite[] = [];
   for (const loaded of await loadSuites(tx, refs)) {
-    if (loaded.isNew) await saveSuiteState(tx, loaded.state);
+    if (loaded.isNew) {
+      await saveSuiteState(tx, loaded.state);
+      await wantParked(tx, loaded.state.tenant, 'unknown_suite', [loaded.state.suite.name]);
+    }
     const { active, open } = await takeUpVersion(tx, ctx, loaded, read);
     const { next, leftovers } = await takeUpRollout(tx, ctx, active, { ...loaded.rollout, open }, read);
     const lanes = { active, next };

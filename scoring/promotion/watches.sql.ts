@@ -5,6 +5,7 @@ import type { Tx } from '../../platform/postgres.ts';
 import { ENGINE_ACTOR, newId } from '../context.ts';
 import type { OpenWatch } from '../ingest/batch.ts';
 import { addEvidenceRows, loadEdge } from '../ingest/effects.sql.ts';
+import { wantParked } from '../ingest/parked.sql.ts';
 import type { ReadOffsets } from '../ingest/positions.sql.ts';
 import type { SuiteState } from '../ingest/suite-state.sql.ts';
 import { lockSubject } from '../registry/lock-subject.ts';
@@ -199,6 +200,12 @@ export async function admitCandidates(tx: Tx, clock: Clock, lanes: SuiteLanes, r
     `select version, seat, actor, trace_id from candidates where tenant = $1 and suite = $2 and state = 'registered'
      order by created_at, version for update`,
     [tenant, suite.name],
+  );
+  await wantParked(
+    tx,
+    tenant,
+    'unknown_model',
+    rows.map((row) => row.version),
   );
   for (const row of rows) {
     await tx.execute(

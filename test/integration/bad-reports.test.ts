@@ -5,13 +5,16 @@ import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { run } from '../../api/cli/commands/score.ts';
+import { parseSuite } from '../../core/suite.ts';
+import type { Database } from '../../platform/postgres.ts';
 import { NO_METRICS, type ScoringMetrics } from '../../scoring/context.ts';
 import { MAX_MESSAGE_TRIES } from '../../scoring/ingest/consumer.ts';
 import { appendReports } from '../../scoring/ingest/pack-reports.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import type { OfflineScores } from '../../scoring/offline/score-stream.ts';
 import { suiteChecksum } from '../../scoring/read/checksum.ts';
-import { retireVersion } from '../../scoring/registry/models.ts';
+import { addVersion, retireVersion } from '../../scoring/registry/models.ts';
+import { applySuite } from '../../scoring/registry/suites.ts';
 import {
   BAD_LINE,
   BAD_START_MS,
@@ -253,6 +256,52 @@ describe('in the log', () => {
     await h.send(REFUSED_TENANT, `${JSON.stringify(extra({}))}\n`);
     await h.drain();
     expect(await checksumOf(REFUSED_TENANT)).toBe(referenceChecksum(BAD_SUITE, [...GOOD, extra({})]));
+  });
+
+  test('K36 a report that is parked is read again once its model or suite is registered, and set aside for good where it fails again', async () => {
+    const tenant = 'k36';
+    const by = await newTenant(base, tenant);
+    const later = parseSuite({ ...BAD_SUITE.document, name: 'later' });
+    const [known, broken] = [
+      extra({ model: 'nobody' }),
+      extra({ model: 'nobody', reportId: 'broken', metrics: { accuracy: 7 } }),
+    ];
+    const early = goodReport(1, { suite: 'later', reportId: 'early' });
+    await register(base.db, by, BAD_SUITE, ['ranker-v1']);
+    await appendReports(h.log, [uploadWith(bytesOf(known), bytesOf(broken), bytesOf(early))], {
+      tenant,
+      producer: 'ci-eval',
+      traceparent: TRACEPARENT,
+    });
+    await h.drain();
+    const reasons = async () => (await quarantineOf(tenant)).map((row) => row.reason).sort();
+    expect(await reasons()).toEqual(['unknown_model', 'unknown_model', 'unknown_suite']);
+    await base.db.asTenant(tenant, async (tx) => {
+      await addVersion(tx, by, { model: 'ranker', version: 'nobody' });
+      await applySuite(tx, by, later);
+    });
+    // The consumer dies behind the append and before it has marked what it sent: the lines come twice, and count once.
+    let deaths = 0;
+    const asLeader: Database['asLeader'] = (epoch, work) =>
+      base.db.asLeader(epoch, async (tx) => {
+        const done = await work({
+          ...tx,
+          execute: async (sql, values) => {
+            if (sql.includes('set resend = false') && deaths++ === 0) throw new Error('the consumer died');
+            return tx.execute(sql, values);
+          },
+        });
+        return done;
+      });
+    await expect(h.drain(h.context({ db: { ...base.db, asLeader } }))).rejects.toThrow('the consumer died');
+    await h.drain();
+    expect(await countsOf(tenant)).toEqual({ ...NOTHING, accepted: GOOD_LINES + 2, quarantined: 5, duplicates: 2 });
+    expect(await reasons()).toEqual(['unknown_model', 'unknown_model', 'unknown_suite', 'valid', 'valid']);
+    expect(await checksumOf(tenant)).toBe(referenceChecksum(BAD_SUITE, [...GOOD, known]));
+    const traces = (await quarantineOf(tenant)).map((row) => row.trace_id);
+    expect(new Set(traces)).toEqual(new Set([TRACE]));
+    await h.drain();
+    expect(await reasons()).toHaveLength(5);
   });
 
   test('K47 a message whose handling always fails is set aside at the third try, and the lines behind it count', async () => {
