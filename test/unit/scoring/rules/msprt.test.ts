@@ -31,6 +31,13 @@ describe('the mixture test', () => {
     );
     expect(test1?.threshold).toBeCloseTo(Math.log(2 / 0.05), 12);
     expect(test1?.holds).toBe(true);
+    // A least effect moves the ratio to what is left of the difference.
+    const least = mixtureTest('a', armOf(0.6, 0.1, 100), armOf(0.5, 0.1, 100), { ...rule, minEffect: 0.075 }, 2);
+    expect(least?.logLikelihoodRatio).toBeCloseTo(
+      0.5 * Math.log(V / (V + tau2)) + (tau2 * 0.025 ** 2) / (2 * V * (V + tau2)),
+      9,
+    );
+    expect(least?.holds).toBe(false);
   });
 
   test('says nothing below 30 reports in either arm', () => {
