@@ -40,8 +40,8 @@ export interface LiveRead {
   readonly windows: readonly ReadWindow[];
   /** Those written since the horizon that was given; all where none was. */
   readonly sketches: readonly ReadSketches[];
-  /** The oldest transaction that still runs, modulo 2^32. */
-  readonly horizon: number;
+  /** The oldest transaction that still runs. */
+  readonly horizon: string;
   /** Ascending. */
   readonly lowers: Float64Array;
   /** The model's own among them. */
@@ -68,23 +68,24 @@ const HEAD_SQL = `
 /**
  * $5 the suite's version; $6 to $9 its windows: place, resolution, start and end; $10 the horizon since which sketches are wanted, or
  * null. Everything in one statement, so in one snapshot: watermark, sums, sketches and board belong together whatever is committed
- * meanwhile. Transaction ids of rows have 32 bits and wrap: one is at or past the horizon if it is less than 2^31 ahead of it.
+ * meanwhile. The tenant is named at panes and sketches, although their series are its own: row-level security then compares texts,
+ * where it would ask for the setting at each of some thousand rows.
  */
 const LIVE_SQL = `
   with w as (select * from unnest($6::integer[], $7::smallint[], $8::bigint[], $9::bigint[]) as w (place, resolution, from_ms, to_ms)),
        s as (select series_id, metric from series where tenant = $1 and suite_hash = $5 and model = $3),
        h as (select h.*, case when h.next_hash = $5 then h.next_scored_ms else h.scored_tick_ms end as tick_ms from (${HEAD_SQL}) h)
-  select h.*, pg_snapshot_xmin(pg_current_snapshot())::text::bigint & 4294967295 as horizon,
+  select h.*, pg_snapshot_xmin(pg_current_snapshot())::xid::text as horizon,
     (select json_agg(json_build_array(w.place, s.metric, p.n, p.weight::text, p.wq::text, p.wq2::text, p.q_min, p.q_max))
      from w cross join s cross join lateral (
        select sum(n)::bigint as n, sum(weight) as weight, sum(sum_wq) as wq, sum(sum_wq2) as wq2, min(q_min) as q_min, max(q_max) as q_max
-       from panes where series_id = s.series_id and resolution = w.resolution and start_ms >= w.from_ms and start_ms < w.to_ms) p
+       from panes where tenant = $1 and series_id = s.series_id and resolution = w.resolution and start_ms >= w.from_ms and start_ms < w.to_ms) p
      where p.n > 0) as sums,
     (select json_agg(json_build_array(w.place, s.metric, k.list))
      from w cross join s cross join lateral (
        select json_agg(json_build_array(start_ms, buckets, counts)) as list from pane_sketches
-       where series_id = s.series_id and resolution = w.resolution and start_ms >= w.from_ms and start_ms < w.to_ms
-         and ($10::bigint is null or ((xmin::text::bigint - $10::bigint) & 4294967295) < 2147483648)) k
+       where tenant = $1 and series_id = s.series_id and resolution = w.resolution and start_ms >= w.from_ms and start_ms < w.to_ms
+         and ($10::xid is null or age(xmin) <= age($10::xid))) k
      where s.metric <> '' and k.list is not null) as sketches,
     (select array_agg(c.lower order by c.lower) from scores c
      where c.tenant = $1 and c.suite = $2 and c.suite_hash = $5 and c.tick_ms = h.tick_ms and c.lower is not null) as lowers,
@@ -112,7 +113,7 @@ interface HeadRow {
 interface LiveRow extends HeadRow {
   readonly sums: readonly SumsRow[] | null;
   readonly sketches: readonly ReadSketches[] | null;
-  readonly horizon: bigint;
+  readonly horizon: string;
   readonly lowers: readonly number[] | null;
   readonly own: number | null;
 }
@@ -146,7 +147,7 @@ export async function readLive(
   key: LiveKey,
   suiteHash: string,
   windows: readonly LiveWindow[],
-  since: number | null,
+  since: string | null,
 ): Promise<LiveRead> {
   const { tenant, suite, model } = key;
   const rows = await reads.read<LiveRow>(tenant, LIVE, [
@@ -166,7 +167,7 @@ export async function readLive(
     head: headOf(key, row),
     windows: windowsOf(row.sums ?? []),
     sketches: row.sketches ?? [],
-    horizon: Number(row.horizon),
+    horizon: row.horizon,
     lowers: Float64Array.from(row.lowers ?? []),
     own: row.own,
   };

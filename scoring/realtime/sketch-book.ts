@@ -16,14 +16,14 @@ const CELLS_A_PANE = 10;
  */
 export class SketchBook {
   /**
-   * The oldest transaction that still ran at the last read, modulo 2^32: what any later read sees beyond it was written by this
-   * transaction or a newer one. null: nothing was read yet.
+   * The oldest transaction that still ran at the last read: what any later read sees beyond it was written by this transaction or a
+   * newer one. null: nothing was read yet.
    */
-  horizon: number | null = null;
+  horizon: string | null = null;
   cells = 0;
   readonly #sketches = new Map<string, Map<number, StoredSketch>>();
 
-  take(read: readonly ReadSketches[], horizon: number): void {
+  take(read: readonly ReadSketches[], horizon: string): void {
     for (const [place, metric, list] of read) {
       const panes = this.#at(place, metric);
       for (const sketch of list) {

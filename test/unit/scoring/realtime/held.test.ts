@@ -17,14 +17,14 @@ describe('a book of sketches', () => {
         const book = new SketchBook();
         const last = new Map<number, StoredSketch>();
         reads.forEach((list, i) => {
-          book.take([[0, 'a', list]], i);
+          book.take([[0, 'a', list]], String(i));
           for (const one of list) last.set(one[0], one);
         });
         const [startMs, endMs] = [from * 60, (from + length) * 60];
         const truth = new Map<number, number>();
         for (const [paneMs, buckets, counts] of last.values()) {
           if (paneMs < startMs || paneMs >= endMs) continue;
-          buckets.forEach((bucket, i) => truth.set(bucket, (truth.get(bucket) ?? 0) + counts[i]!));
+          for (const [i, bucket] of buckets.entries()) truth.set(bucket, (truth.get(bucket) ?? 0) + counts[i]!);
         }
         const { buckets, n } = book.window(0, 'a', startMs, endMs);
         expect(buckets).toEqual([...truth].sort((a, b) => a[0] - b[0]));
