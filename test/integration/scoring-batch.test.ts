@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '../../platform/clock.ts';
 import type { EventLog } from '../../platform/event-log.ts';
 import { createTopic } from '../../platform/event-log-postgres.ts';
 import type { Database } from '../../platform/postgres.ts';
+import { runRecomputes } from '../../scoring/batch/recompute-worker.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { getRollout, promoteRollout, rollBack } from '../../scoring/registry/rollouts.ts';
 import type { Requester } from '../../scoring/registry/suites.ts';
@@ -241,6 +243,32 @@ describe('a rollout that ends in the middle of its recompute', () => {
     await h.drain(ctx());
     expect((await rollout('adopted')).recompute).toMatchObject({ state: 'done' });
     await expectWhole('adopted');
+  });
+});
+
+describe('the loop', () => {
+  test('gives back what it holds when it is told to end, and the next one goes on from there', async () => {
+    await halfRead('loop');
+    const stop = new AbortController();
+    let reads = 0;
+    const eventLog: EventLog = {
+      ...h.log,
+      read: (...args) => {
+        if (++reads === 4) stop.abort();
+        return h.log.read(...args);
+      },
+    };
+    const timed = { ...recomputeContext(ctx()), clock: systemClock };
+    await runRecomputes({ ...timed, eventLog }, stop.signal, small);
+    const half = (await rollout('loop')).recompute!;
+    expect(half).toMatchObject({ state: 'waiting', failure: null });
+    expect(half.messages).toBeGreaterThan(0);
+    const again = new AbortController();
+    const running = runRecomputes(timed, again.signal, small);
+    while ((await rollout('loop')).recompute!.state !== 'done') await new Promise((resolve) => setTimeout(resolve, 50));
+    again.abort();
+    await running;
+    await expectWhole('loop');
   });
 });
 
