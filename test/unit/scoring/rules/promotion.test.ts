@@ -77,6 +77,13 @@ describe('promotion', () => {
     expect(candidate({ composite: 0.8 }).verdicts).toBe('c');
   });
 
+  test('minN reports of a required metric are enough', () => {
+    expect([
+      candidate({ ...good, n: suite.minN }).verdicts,
+      candidate({ ...good, n: suite.minN - 1 }).verdicts,
+    ]).toEqual(['c', 's']);
+  });
+
   test('cooldown runs from the model’s last change and is over when its length has passed', () => {
     const at = (lastChangeMs: number) => candidate({ ...good, lastChangeMs }).outcome?.assessments[0]?.unmet;
     expect(at(tickMs(0) - 6 * HOUR + 1)).toEqual(['cooldown']);
