@@ -4,6 +4,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { EventLog } from '../platform/event-log.ts';
 import type { Database } from '../platform/postgres.ts';
 import type { Signer } from '../platform/signer.ts';
+import type { ReaderThread } from './ingest/reader-thread.ts';
 
 /** What SentinelNet is asked before a candidate's tick counts: may this version take the seat of this suite? */
 export interface PromotionQuestion {
@@ -64,6 +65,8 @@ export interface ScoringContext {
   readonly epoch: bigint;
   readonly clock: Clock;
   readonly eventLog: EventLog;
+  /** Reads reports for the consumer, which alone uses it. */
+  readonly reader: ReaderThread;
   readonly signer: Signer;
   readonly policy: PromotionPolicy;
   /** May two versions of a suite be kept side by side here? Where not, rollouts that run are rolled back. */

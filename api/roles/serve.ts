@@ -18,6 +18,7 @@ import { runRecomputes } from '../../scoring/batch/recompute-worker.ts';
 import type { ScoringContext } from '../../scoring/context.ts';
 import { runConsumer } from '../../scoring/ingest/consumer.ts';
 import { appendReports } from '../../scoring/ingest/pack-reports.ts';
+import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { sentinelNetPolicy } from '../../scoring/promotion/sentinelnet-policy.ts';
 import { runRetrains } from '../../scoring/retrain/retrain-worker.ts';
@@ -86,6 +87,8 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     const metrics = serverMetrics(createMetrics({ processMetrics: true }));
     const eventLog = openPostgresEventLog({ db, listenUrl: options.engineUrl, appendAs: 'engine' });
     closers.unshift(() => eventLog.close());
+    const reader = new ReaderThread();
+    closers.unshift(() => reader.close());
     const store = await openFileObjectStore({ root: config.objectStoreDir });
     const signer = await openFileSigner({ path: config.signerKeyFile, create: true });
     const providers = new PoolProviders({ db, clock, stateDir, ownRay: options.ownRay });
@@ -113,6 +116,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       epoch,
       clock,
       eventLog,
+      reader,
       signer,
       policy: sentinelNetPolicy(sentinelNet),
       rollouts: config.features.has('suite-rollouts'),

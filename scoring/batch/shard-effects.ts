@@ -1,8 +1,7 @@
-import { type EvalReport, reportDigest } from '../../core/eval-report.ts';
 import type { Suite } from '../../core/suite.ts';
 import { DEDUP_HORIZON_MS, DedupIndex } from '../ingest/dedup-index.ts';
+import { isFault, type LineReport } from '../ingest/line-report.ts';
 import { type LogLine, readLines } from '../ingest/read-lines.ts';
-import { contribute, isContributionFault } from '../rules/contribution.ts';
 import { PaneTable } from '../rules/pane-table.ts';
 import { isTooLate, MAX_SKEW_MS } from '../rules/watermark.ts';
 import type { MessageBatch, OpenTask, ShardCounts } from './messages.ts';
@@ -53,7 +52,7 @@ export class ShardEffects {
     });
   }
 
-  #accepted(report: EvalReport, replay: boolean): void {
+  #accepted(report: LineReport, replay: boolean): void {
     const { suite, keptFrom } = this.#rules;
     if (report.suite !== suite.name) return;
     const { observedAtMs } = report;
@@ -66,13 +65,13 @@ export class ShardEffects {
     else if (this.#known.isNew(report, this.#watermarkMs)) this.#count(report, replay);
   }
 
-  #count(report: EvalReport, replay: boolean): void {
+  #count(report: LineReport, replay: boolean): void {
     if (replay) return;
-    const contribution = contribute(this.#rules.suite, report);
-    if (isContributionFault(contribution)) this.#counts.refused++;
+    const counted = report.under(this.#rules.suite);
+    if (isFault(counted)) this.#counts.refused++;
     else {
       this.#counts.counted++;
-      this.#panes.add(contribution);
+      if (counted.contribution !== undefined) this.#panes.add(counted.contribution);
     }
   }
 
@@ -99,7 +98,7 @@ class KnownContents {
   #newestDay = Number.NEGATIVE_INFINITY;
 
   /** Notes it. */
-  isNew(report: EvalReport, watermarkMs: number): boolean {
+  isNew(report: LineReport, watermarkMs: number): boolean {
     const day = Math.floor(report.observedAtMs / DAY_MS);
     this.#forget(Math.floor(watermarkMs / DAY_MS));
     let index = this.#days.get(day);
@@ -107,7 +106,7 @@ class KnownContents {
       index = new DedupIndex();
       this.#days.set(day, index);
     }
-    const digest = reportDigest(report);
+    const digest = report.entry.digest;
     const [key, content] = [digest.subarray(0, KEY_BYTES), digest.subarray(KEY_BYTES)];
     if (index.find(key, content) !== 'new') return false;
     index.add(key, content);

@@ -1,5 +1,5 @@
-import { type EvalReport, quarantineAt } from '../../core/eval-report.ts';
-import { type Contribution, contribute, isContributionFault } from '../rules/contribution.ts';
+import { quarantineAt } from '../../core/eval-report.ts';
+import type { Observation } from '../rules/contribution.ts';
 import { Edge, type EdgeEntry } from '../rules/edge.ts';
 import { addEvidence, type EvidenceRow, evidenceOf, tickAfter, watchCounts } from '../rules/evidence.ts';
 import { PaneTable } from '../rules/pane-table.ts';
@@ -11,8 +11,10 @@ import {
   suiteWatermark,
   tickAt,
 } from '../rules/watermark.ts';
-import { type DedupEntry, type DedupIndex, dedupEntry } from './dedup-index.ts';
+import type { DedupEntry, DedupIndex } from './dedup-index.ts';
+import { type Counted, isFault, type LineReport } from './line-report.ts';
 import type { Aside, LogLine, Position } from './read-lines.ts';
+import { type SetAside, setAside } from './set-aside.ts';
 import { type SuiteState, suiteKey } from './suite-state.sql.ts';
 
 /** A watch that counts reports now. */
@@ -31,10 +33,11 @@ export interface Counters {
   lateArchived: number;
 }
 
-export interface AsideLine {
-  readonly line: LogLine;
-  readonly aside: Aside;
-  readonly producer: string | null;
+/** Reports of a model in a tick. */
+export interface TickReports {
+  readonly model: string;
+  readonly tickMs: number;
+  n: number;
 }
 
 export interface SuiteDedupEntry extends DedupEntry {
@@ -50,7 +53,7 @@ export class SuiteBatch {
   readonly watches: readonly OpenWatch[];
   readonly panes: PaneTable;
   readonly edge: Edge;
-  readonly tickReports = new Map<string, { readonly model: string; readonly tickMs: number; n: number }>();
+  readonly tickReports = new Map<string, TickReports>();
   /** Partition → its mark; the batch moves its own partition's only. */
   readonly marks: Map<number, PartitionMark>;
   /** Published ticks that late reports touch. */
@@ -82,16 +85,17 @@ export class SuiteBatch {
 
   /** Takes an accepted report in. True where it makes a tick final: nothing may be read past it before the tick is published. */
   take(
-    contribution: Contribution,
+    counted: Counted,
     partition: number,
     appendedAtMs: number,
     logAppendMs: number,
   ): { late: boolean; final: boolean } {
     this.touched = true;
     this.counted++;
-    const late = isTooLate(contribution.observedAtMs, this.state.watermarkMs);
-    this.#advance(contribution.observedAtMs, partition, appendedAtMs, logAppendMs);
-    if (!late) this.#count(contribution);
+    const { observedAtMs } = counted.observation;
+    const late = isTooLate(observedAtMs, this.state.watermarkMs);
+    this.#advance(observedAtMs, partition, appendedAtMs, logAppendMs);
+    if (!late) this.#count(counted);
     return { late, final: this.#isFinal() };
   }
 
@@ -129,17 +133,18 @@ export class SuiteBatch {
     };
   }
 
-  #count(contribution: Contribution): void {
+  #count({ observation, contribution, counts }: Counted): void {
     const { suite, watermarkMs, scoredTickMs } = this.state;
-    const { model, observedAtMs } = contribution;
-    this.panes.add(contribution);
-    this.edge.take(contribution, watermarkMs);
+    const { model, observedAtMs } = observation;
+    if (contribution !== undefined) this.panes.add(contribution);
+    counts();
+    this.edge.take(observation, watermarkMs);
     const tickMs = tickAfter(observedAtMs, suite.tickMs);
     const key = `${model} ${tickMs}`;
     const reports = this.tickReports.get(key) ?? { model, tickMs, n: 0 };
     reports.n++;
     this.tickReports.set(key, reports);
-    this.#addEvidence(contribution, tickMs);
+    this.#addEvidence(observation, tickMs);
     const affected = affectedTicks(suite, observedAtMs);
     if (affected === undefined || scoredTickMs === null || affected.firstMs > scoredTickMs) return;
     const toMs = Math.min(affected.lastMs, scoredTickMs);
@@ -148,8 +153,8 @@ export class SuiteBatch {
   }
 
   /** A candidate's challenge counts the incumbent's reports too: both arms over the same stretch. */
-  #addEvidence(contribution: Contribution, tickMs: number): void {
-    const { model, observedAtMs } = contribution;
+  #addEvidence(observation: Observation, tickMs: number): void {
+    const { model, observedAtMs } = observation;
     const isIncumbent = this.watches.some((watch) => watch.role === 'incumbent' && watch.model === model);
     const counting = this.watches.filter(
       (watch) =>
@@ -157,7 +162,7 @@ export class SuiteBatch {
         watchCounts(watch.startMs, observedAtMs),
     );
     if (counting.length === 0) return;
-    for (const { metric, sums } of evidenceOf(contribution)) {
+    for (const { metric, sums } of evidenceOf(observation)) {
       for (const { watchId } of counting) {
         const key = `${watchId} ${model} ${metric} ${tickMs}`;
         const present = this.#evidence.get(key);
@@ -186,7 +191,7 @@ export interface BatchWorld {
 /** The effects of the lines read so far; nothing in it is shared with another flush. */
 export class Batch {
   readonly #world: BatchWorld;
-  readonly asides: AsideLine[] = [];
+  readonly asides: SetAside[] = [];
   readonly counters = new Map<string, { readonly tenant: string; readonly suite: string; readonly counts: Counters }>();
   readonly #entries = new Map<string, SuiteDedupEntry>();
   next: (Position & { readonly appendedAtMs: number }) | undefined;
@@ -214,15 +219,15 @@ export class Batch {
     }
     const { report } = line.reading;
     const suite = this.#world.suites.get(suiteKey(line.message.tenant, report.suite));
-    const contribution = this.#check(line, report, suite);
-    if ('code' in contribution) {
-      this.#setAside(line, contribution, report.producer, suite === undefined ? '' : report.suite);
+    const counted = this.#check(line, report, suite);
+    if ('code' in counted) {
+      this.#setAside(line, counted, report.producer, suite === undefined ? '' : report.suite);
       return true;
     }
-    return this.#accept(line, report, suite!, contribution);
+    return this.#accept(line, report, suite!, counted);
   }
 
-  #check(line: LogLine, report: EvalReport, suite: SuiteBatch | undefined): Contribution | Aside {
+  #check(line: LogLine, report: LineReport, suite: SuiteBatch | undefined): Counted | Aside {
     const { tenant, appendedAtMs } = line.message;
     if (suite === undefined) return asideAt(line, 'unknown_suite', 'suite', 'is not registered');
     const retired = this.#world.versions.get(suiteKey(tenant, report.model));
@@ -231,17 +236,17 @@ export class Batch {
     if (isClockSkewed(report.observedAtMs, appendedAtMs)) {
       return asideAt(line, 'clock_skew', 'observedAt', 'is more than 5 minutes ahead of its arrival');
     }
-    const contribution = contribute(suite.state.suite, report);
-    if (!isContributionFault(contribution)) return contribution;
+    const counted = report.under(suite.state.suite);
+    if (!isFault(counted)) return counted;
     const next = this.#nextOf(line, report);
-    if (next !== undefined && !isContributionFault(contribute(next.state.suite, report))) next.missed++;
-    return quarantineAt(line.raw, contribution.code, contribution.path, contribution.problem);
+    if (next !== undefined && !isFault(report.under(next.state.suite))) next.missed++;
+    return quarantineAt(line.raw, counted.code, counted.path, counted.problem);
   }
 
-  #accept(line: LogLine, report: EvalReport, suite: SuiteBatch, contribution: Contribution): boolean {
+  #accept(line: LogLine, report: LineReport, suite: SuiteBatch, counted: Counted): boolean {
     const { tenant } = line.message;
     const counts = this.#countsOf(tenant, report.suite);
-    const entry = { ...dedupEntry(tenant, report), tenant, suite: report.suite };
+    const entry = { ...report.entry, tenant, suite: report.suite };
     const key = entry.key.toString('latin1');
     const here = this.#entries.get(key);
     const known =
@@ -257,14 +262,14 @@ export class Batch {
     if (known === 'other') {
       counts.conflicts++;
       const problem = 'was used for another report of this producer, which stays';
-      this.asides.push({ line, aside: asideAt(line, 'conflict', 'reportId', problem), producer: report.producer });
+      this.asides.push(setAside(line, asideAt(line, 'conflict', 'reportId', problem), report.producer));
       return true;
     }
     this.#entries.set(key, entry);
     counts.accepted++;
     const { partition, logAppendMs, lastAppendMs = 0 } = this.#world;
     const at = [partition, Math.max(line.message.appendedAtMs, lastAppendMs), logAppendMs] as const;
-    const taken = suite.take(contribution, ...at);
+    const taken = suite.take(counted, ...at);
     if (taken.late) counts.lateArchived++;
     const final = this.#takeBeside(line, report, at) || taken.final;
     if (final) this.final = { key: suiteKey(tenant, report.suite), traceId: line.traceId };
@@ -272,21 +277,21 @@ export class Batch {
   }
 
   /** The same report under the new version, if there is one; what it refuses costs the active one nothing. True where it makes a tick of it final. */
-  #takeBeside(line: LogLine, report: EvalReport, at: readonly [number, number, number]): boolean {
+  #takeBeside(line: LogLine, report: LineReport, at: readonly [number, number, number]): boolean {
     const next = this.#nextOf(line, report);
     if (next === undefined) return false;
-    const contribution = contribute(next.state.suite, report);
-    if (isContributionFault(contribution)) return next.pass(report.observedAtMs, ...at).final;
-    return next.take(contribution, ...at).final;
+    const counted = report.under(next.state.suite);
+    if (isFault(counted)) return next.pass(report.observedAtMs, ...at).final;
+    return next.take(counted, ...at).final;
   }
 
-  #nextOf(line: LogLine, report: EvalReport): SuiteBatch | undefined {
+  #nextOf(line: LogLine, report: LineReport): SuiteBatch | undefined {
     return this.#world.next?.get(suiteKey(line.message.tenant, report.suite));
   }
 
   #setAside(line: LogLine, aside: Aside, producer: string | null, suite: string): void {
     this.#countsOf(line.message.tenant, suite).quarantined++;
-    this.asides.push({ line, aside, producer });
+    this.asides.push(setAside(line, aside, producer));
   }
 
   #countsOf(tenant: string, suite: string): Counters {

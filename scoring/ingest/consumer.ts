@@ -1,5 +1,4 @@
 import { OperatingError } from '../../core/operating-error.ts';
-import type { LogMessage } from '../../platform/event-log.ts';
 import { isDatabaseAway, StaleLeader } from '../../platform/postgres.ts';
 import { newTrace } from '../../platform/trace.ts';
 import type { ScoringContext } from '../context.ts';
@@ -8,15 +7,15 @@ import { type Settled, settleTick } from '../promotion/settle-tick.ts';
 import { dropLeftovers, haveLeftovers } from '../rollout/leftovers.sql.ts';
 import { ROLLOUTS_TO_TAKE_UP } from '../rollout/rollout-state.sql.ts';
 import { advanceSuite } from './advance-suite.ts';
-import type { DedupIndex } from './dedup-index.ts';
 import { isInputFault } from './fault.ts';
-import { type Flushed, type FlushInput, flush, type LogEnds, quarantineMessage } from './flush.ts';
+import { type Flushed, flush, type LogEnds, OutdatedReading, quarantineMessage } from './flush.ts';
 import { loadDedup } from './load-dedup.ts';
+import { packMessages } from './packed-messages.ts';
 import { resendParked } from './parked.sql.ts';
 import { loadPositions, readOffsets, START, type StoredPosition } from './positions.sql.ts';
-import { type LogLine, readLines } from './read-lines.ts';
+import type { Segment, TenantSuite } from './reader-tasks.ts';
 import { REPORTS_TOPIC } from './report-log.ts';
-import { loadSuites, type SuiteRef, suiteKey } from './suite-state.sql.ts';
+import { loadActiveSuites, loadSuites, type SuiteRef, suiteKey } from './suite-state.sql.ts';
 
 /** A flush takes at most this many lines; a tick that becomes final ends it earlier. */
 export const MAX_FLUSH_LINES = 2_000;
@@ -32,6 +31,8 @@ const SETTLE_RETRY_MS = 1_000;
 export const STUCK_RETRY_MS = 30_000;
 /** The longest sleep: retries, idle partitions and candidates registered meanwhile are looked at this often. */
 const IDLE_WAIT_MS = 1_000;
+
+const NO_LINES: Segment = { lines: 0, firstOffset: 0n, ofFirst: 0, suites: [], models: [] };
 
 /** What a test may set to other values; production runs on the defaults. */
 export interface ConsumerOptions {
@@ -68,11 +69,14 @@ export async function runConsumer(
 export class Consumer {
   readonly #ctx: ScoringContext;
   readonly #maxFlushLines: number;
-  #known: DedupIndex;
+  /** Reports that the reader remembers, those forgotten meanwhile among them. */
+  #known: number;
   #forgotten = 0;
+  /** Hash of the version that the reader was told, by suite. */
+  readonly #told = new Map<string, string>();
   readonly #positions: Map<number, StoredPosition>;
   /** Lines read and not yet flushed, by partition. */
-  readonly #ahead = new Map<number, readonly LogLine[]>();
+  readonly #ahead = new Map<number, Segment>();
   /** Suites with ticks to publish or judge before the next line. */
   readonly #due = new Map<string, SuiteRef>();
   /** Suites with a tick to settle, and from when on. */
@@ -86,7 +90,7 @@ export class Consumer {
   private constructor(
     ctx: ScoringContext,
     options: ConsumerOptions,
-    known: DedupIndex,
+    known: number,
     positions: ReadonlyMap<number, StoredPosition>,
   ) {
     this.#ctx = ctx;
@@ -95,10 +99,11 @@ export class Consumer {
     this.#positions = new Map(positions);
   }
 
-  /** Rebuilds the dedup index and finds what a crash left half done. */
+  /** Rebuilds the reader's memory and finds what a crash left half done. */
   static async start(ctx: ScoringContext, options: ConsumerOptions = {}): Promise<Consumer> {
+    await ctx.reader.open();
     const { known, positions, suites, leftovers } = await ctx.db.asEngine(async (tx) => ({
-      known: await loadDedup(tx),
+      known: await loadDedup(tx, (blocks) => ctx.reader.remember(blocks)),
       positions: await loadPositions(tx, REPORTS_TOPIC),
       suites: await loadSuites(tx, undefined),
       leftovers: await haveLeftovers(tx),
@@ -235,13 +240,11 @@ export class Consumer {
 
   async #flushOne(partition: number, ends: LogEnds): Promise<boolean> {
     const from = this.#positions.get(partition) ?? START;
-    const lines = await this.#linesAt(partition, from);
-    if (lines.length === 0) return false;
-    const failed = this.#failures.get(partition);
+    const segment = await this.#segmentAt(partition, from);
+    if (segment.lines === 0) return false;
     // After a failure one message at a time, so that only the one at fault is set aside.
-    const first = lines[0]!.message.offset;
-    const careful = failed === undefined ? lines : lines.filter((line) => line.message.offset === first);
-    const input = { partition, from, lines: careful.slice(0, this.#maxFlushLines), ends, known: this.#known };
+    const lines = this.#failures.has(partition) ? segment.ofFirst : segment.lines;
+    const input = { partition, from, segment, lines, ends, reader: this.#ctx.reader };
     const startedMs = performance.now();
     try {
       const flushed = await flush(this.#ctx, input);
@@ -249,45 +252,48 @@ export class Consumer {
       await this.#committed(partition, flushed);
       this.#ctx.metrics.processingLatency((performance.now() - startedMs) / 1000);
     } catch (error) {
-      await this.#failedFlush(partition, { ...input, lines: careful }, error);
+      if (error instanceof OutdatedReading) await this.#readAgain(partition);
+      else await this.#failedFlush(partition, from, segment, error);
     }
     return true;
   }
 
   async #committed(partition: number, flushed: Flushed): Promise<void> {
-    const rest = this.#ahead.get(partition) ?? [];
-    this.#ahead.set(partition, rest.slice(flushed.lines));
+    const { effects } = flushed;
     this.#positions.set(partition, flushed.next);
-    for (const { key, digest } of flushed.batch.dedupEntries()) this.#known.add(key, digest);
+    this.#ahead.set(partition, await this.#ctx.reader.done(partition, this.#maxFlushLines));
     for (const ref of flushed.more) this.#due.set(suiteKey(ref.tenant, ref.name), ref);
     this.#markUnsettled(flushed.unsettled);
     if (flushed.leftovers) this.#leftovers = true;
     this.#tellRolledBack(flushed.rolledBack);
     for (const { ref, error } of flushed.stuck) this.#markStuck(ref, error);
     const { metrics } = this.#ctx;
-    for (const { counts } of flushed.batch.counters.values()) {
+    for (const { counts } of effects.counters) {
+      this.#known += counts.accepted;
       if (counts.accepted > 0) metrics.reports('accepted', counts.accepted);
       if (counts.quarantined > 0) metrics.reports('quarantined', counts.quarantined);
       if (counts.duplicates > 0) metrics.reports('duplicate', counts.duplicates);
       if (counts.conflicts > 0) metrics.reports('conflict', counts.conflicts);
     }
-    for (const { counted, refused, missed } of flushed.beside) {
-      if (counted > 0) metrics.beside('counted', counted);
-      if (refused > 0) metrics.beside('refused', refused);
-      if (missed > 0) metrics.beside('missed', missed);
+    for (const { next } of effects.suites) {
+      if (next === null) continue;
+      if (next.counted > 0) metrics.beside('counted', next.counted);
+      if (next.refused > 0) metrics.beside('refused', next.refused);
+      if (next.missed > 0) metrics.beside('missed', next.missed);
     }
-    for (const { aside } of flushed.batch.asides) metrics.rejected(aside.code, 1);
+    for (const { aside } of effects.asides) metrics.rejected(aside.code, 1);
     // What was forgotten leaves the index when it is read again; until then a duplicate is known for longer than it must.
     this.#forgotten += flushed.forgotten;
-    if (this.#forgotten > 0 && this.#forgotten * 2 >= this.#known.size) {
-      this.#known = await this.#ctx.db.asEngine(loadDedup);
+    if (this.#forgotten > 0 && this.#forgotten * 2 >= this.#known) {
+      await this.#ctx.reader.forget();
+      this.#known = await this.#ctx.db.asEngine((tx) => loadDedup(tx, (blocks) => this.#ctx.reader.remember(blocks)));
       this.#forgotten = 0;
     }
   }
 
-  async #failedFlush(partition: number, input: FlushInput, error: unknown): Promise<void> {
+  async #failedFlush(partition: number, from: StoredPosition, segment: Segment, error: unknown): Promise<void> {
     if (!isInputFault(error)) throw error;
-    const { offset } = input.lines[0]!.message;
+    const offset = segment.firstOffset;
     const before = this.#failures.get(partition);
     const tries = before?.offset === offset ? before.tries + 1 : 1;
     this.#ctx.log.error(
@@ -298,37 +304,43 @@ export class Consumer {
       this.#failures.set(partition, { offset, tries });
       return;
     }
-    const message = input.lines.filter((line) => line.message.offset === offset);
-    const next = await quarantineMessage(
-      this.#ctx,
-      { ...input, lines: message },
-      `failed ${tries} times while being handled`,
-    );
+    const problem = `failed ${tries} times while being handled`;
+    const givenUp = await this.#ctx.reader.giveUp(partition, problem, this.#maxFlushLines);
+    const next = await quarantineMessage(this.#ctx, { partition, from }, givenUp);
     this.#failures.delete(partition);
     this.#positions.set(partition, next);
-    this.#ahead.set(
-      partition,
-      (this.#ahead.get(partition) ?? []).filter((line) => line.message.offset !== offset),
-    );
-    this.#ctx.metrics.reports('quarantined', message.length);
-    this.#ctx.metrics.rejected('handler_failed', message.length);
+    this.#ahead.set(partition, givenUp.segment);
+    this.#ctx.metrics.reports('quarantined', givenUp.asides.length);
+    this.#ctx.metrics.rejected('handler_failed', givenUp.asides.length);
   }
 
-  /** The lines from the position on; reads further messages where none are left. */
-  async #linesAt(partition: number, from: StoredPosition): Promise<readonly LogLine[]> {
-    const ahead = this.#ahead.get(partition) ?? [];
-    if (ahead.length > 0) return ahead;
-    const messages = await this.#ctx.eventLog.read(
-      REPORTS_TOPIC,
-      partition,
-      from.offset,
-      MAX_READ_MESSAGES,
-      MAX_READ_BYTES,
-    );
-    const fromLine = (message: LogMessage) => (message.offset === from.offset ? from.line : 0);
-    const lines = messages.flatMap((message) => readLines(message, fromLine(message), newTrace().traceId));
-    this.#ahead.set(partition, lines);
-    return lines;
+  /** Lines from the position on; reads further messages where none are left. */
+  async #segmentAt(partition: number, from: StoredPosition): Promise<Segment> {
+    const ahead = this.#ahead.get(partition);
+    if (ahead !== undefined && ahead.lines > 0) return ahead;
+    const { eventLog, reader } = this.#ctx;
+    const messages = await eventLog.read(REPORTS_TOPIC, partition, from.offset, MAX_READ_MESSAGES, MAX_READ_BYTES);
+    const first = messages[0];
+    if (first === undefined) return NO_LINES;
+    const suites = await this.#changedSuites();
+    const packed = packMessages(messages, first.offset === from.offset ? from.line : 0);
+    const segment = await reader.load({ partition, suites, packed, maxLines: this.#maxFlushLines });
+    this.#ahead.set(partition, segment);
+    return segment;
+  }
+
+  /** Active versions that the reader was not told of yet. */
+  async #changedSuites(): Promise<readonly TenantSuite[]> {
+    const active = await this.#ctx.db.asEngine(loadActiveSuites);
+    const changed = active.filter(({ tenant, suite }) => this.#told.get(suiteKey(tenant, suite.name)) !== suite.hash);
+    for (const { tenant, suite } of changed) this.#told.set(suiteKey(tenant, suite.name), suite.hash);
+    return changed;
+  }
+
+  /** A request has changed a suite since its lines were read. */
+  async #readAgain(partition: number): Promise<void> {
+    await this.#ctx.reader.clear(partition);
+    this.#ahead.delete(partition);
   }
 
   /** A few rows a round, so that reports never wait for it. */

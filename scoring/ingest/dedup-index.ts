@@ -50,6 +50,34 @@ export function packBlock(entries: readonly DedupEntry[]): Buffer {
   return block;
 }
 
+/** Entries of one shard and suite, as they are stored. */
+export interface DedupBlock {
+  readonly tenant: string;
+  readonly suite: string;
+  readonly shard: number;
+  readonly newestObservedMs: number;
+  readonly entries: number;
+  readonly block: Uint8Array;
+}
+
+/** One block a shard and suite. */
+export function packBlocks(
+  entries: Iterable<DedupEntry & { readonly tenant: string; readonly suite: string }>,
+): readonly DedupBlock[] {
+  const groups = Map.groupBy(entries, ({ tenant, suite, key }) => `${tenant}/${suite}/${shardOf(key)}`);
+  return Array.from(groups.values(), (group) => ({
+    tenant: group[0]!.tenant,
+    suite: group[0]!.suite,
+    shard: shardOf(group[0]!.key),
+    newestObservedMs: group.reduce(
+      (newest, { observedAtMs }) => Math.max(newest, observedAtMs),
+      Number.NEGATIVE_INFINITY,
+    ),
+    entries: group.length,
+    block: packBlock(group),
+  }));
+}
+
 export function* unpackBlock(block: Buffer): Generator<DedupEntry> {
   assert(block.length % ENTRY_BYTES === 0, 'a dedup block is whole entries');
   for (let at = 0; at < block.length; at += ENTRY_BYTES) {
@@ -80,6 +108,12 @@ export class DedupIndex {
 
   get size(): number {
     return this.#size;
+  }
+
+  clear(): void {
+    this.#slots = Buffer.alloc(FIRST_CAPACITY * SLOT_BYTES);
+    this.#used = new Uint8Array(FIRST_CAPACITY);
+    this.#size = 0;
   }
 
   get isFull(): boolean {

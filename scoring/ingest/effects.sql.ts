@@ -1,15 +1,13 @@
-import { sha256Hex } from '../../core/canonical.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import type { EdgeEntry } from '../rules/edge.ts';
 import type { EvidenceRow } from '../rules/evidence.ts';
 import { type Pane, RESOLUTION_MS } from '../rules/pane.ts';
 import type { PartitionMark } from '../rules/watermark.ts';
 import { addPaneDeltas } from './add-panes.sql.ts';
-import type { AsideLine, Counters, SuiteBatch, SuiteDedupEntry } from './batch.ts';
-import { DEDUP_HORIZON_MS, packBlock, shardOf } from './dedup-index.ts';
+import type { Counters, TickReports } from './batch.ts';
+import { DEDUP_HORIZON_MS, type DedupBlock } from './dedup-index.ts';
 import { deltasOfPanes } from './pane-deltas.ts';
-import { awaitedName } from './parked.sql.ts';
-import { TOO_LARGE_KEPT_BYTES } from './report-log.ts';
+import type { SetAside } from './set-aside.ts';
 
 /** The rows a flush writes; each function is one or two statements whatever the number of rows, sorted by key. */
 
@@ -129,9 +127,8 @@ export async function addTickReports(
   tenant: string,
   suite: string,
   suiteHash: string,
-  rows: SuiteBatch['tickReports'],
+  list: readonly TickReports[],
 ): Promise<void> {
-  const list = [...rows.values()];
   if (list.length === 0) return;
   await tx.execute(
     `insert into tick_reports (tenant, suite, suite_hash, model, tick_ms, n)
@@ -171,55 +168,40 @@ export async function addCounters(
 }
 
 /** Once per place in the log; of a line past the limit only hash, size and first KiB. */
-export async function addQuarantine(tx: Tx, asides: readonly AsideLine[]): Promise<void> {
-  if (asides.length === 0) return;
-  const rows = asides.map((one) => ({
-    ...one,
-    raw: one.aside.code === 'too_large' ? one.line.raw.subarray(0, TOO_LARGE_KEPT_BYTES) : one.line.raw,
-    sha256: one.line.rawSha256 ?? sha256Hex(one.line.raw),
-    awaits: awaitedName(one),
-  }));
+export async function addQuarantine(tx: Tx, rows: readonly SetAside[]): Promise<void> {
+  if (rows.length === 0) return;
   await tx.execute(
     `insert into quarantine (tenant, topic, partition, log_offset, line, reason, field, position, problem, producer, raw, raw_size, raw_sha256, trace_id, awaits)
      select * from unnest($1::text[], $2::text[], $3::integer[], $4::bigint[], $5::integer[], $6::text[], $7::text[], $8::integer[], $9::text[],
        $10::text[], $11::bytea[], $12::bigint[], $13::text[], $14::text[], $15::text[])
      on conflict (topic, partition, log_offset, line) do nothing`,
     [
-      rows.map((row) => row.line.message.tenant),
-      rows.map((row) => row.line.message.topic),
-      rows.map((row) => row.line.message.partition),
-      rows.map((row) => row.line.message.offset),
-      rows.map((row) => row.line.line),
+      rows.map((row) => row.tenant),
+      rows.map((row) => row.topic),
+      rows.map((row) => row.partition),
+      rows.map((row) => row.offset),
+      rows.map((row) => row.line),
       rows.map((row) => row.aside.code),
       rows.map((row) => row.aside.field),
       rows.map((row) => row.aside.position),
       rows.map((row) => row.aside.problem),
       rows.map((row) => row.producer),
       rows.map((row) => Buffer.from(row.raw)),
-      rows.map((row) => row.line.rawSize),
-      rows.map((row) => row.sha256),
-      rows.map((row) => row.line.traceId),
+      rows.map((row) => row.rawSize),
+      rows.map((row) => row.rawSha256),
+      rows.map((row) => row.traceId),
       rows.map((row) => row.awaits),
     ],
   );
 }
 
-/** One block a shard and suite. */
 export async function addDedupBlocks(
   tx: Tx,
   topic: string,
   partition: number,
-  entries: readonly SuiteDedupEntry[],
+  blocks: readonly DedupBlock[],
 ): Promise<void> {
-  if (entries.length === 0) return;
-  const groups = new Map<string, SuiteDedupEntry[]>();
-  for (const entry of entries) {
-    const key = `${entry.tenant}/${entry.suite}/${shardOf(entry.key)}`;
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [entry]);
-    else group.push(entry);
-  }
-  const list = [...groups.values()];
+  if (blocks.length === 0) return;
   await tx.execute(
     `insert into dedup_blocks (topic, partition, shard, tenant, suite, newest_observed_ms, entries, block)
      select $1, $2, a.* from unnest($3::smallint[], $4::text[], $5::text[], $6::bigint[], $7::integer[], $8::bytea[])
@@ -227,14 +209,12 @@ export async function addDedupBlocks(
     [
       topic,
       partition,
-      list.map((group) => shardOf(group[0]!.key)),
-      list.map((group) => group[0]!.tenant),
-      list.map((group) => group[0]!.suite),
-      list.map((group) =>
-        group.reduce((newest, entry) => Math.max(newest, entry.observedAtMs), Number.NEGATIVE_INFINITY),
-      ),
-      list.map((group) => group.length),
-      list.map(packBlock),
+      blocks.map((block) => block.shard),
+      blocks.map((block) => block.tenant),
+      blocks.map((block) => block.suite),
+      blocks.map((block) => block.newestObservedMs),
+      blocks.map((block) => block.entries),
+      blocks.map((block) => Buffer.from(block.block)),
     ],
   );
 }

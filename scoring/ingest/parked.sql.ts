@@ -1,7 +1,6 @@
 import type { Tx } from '../../platform/postgres.ts';
 import { formatTraceparent, newTrace } from '../../platform/trace.ts';
 import type { ScoringContext } from '../context.ts';
-import type { AsideLine } from './batch.ts';
 import { reportMessage } from './pack-reports.ts';
 
 /** Lines appended again in one round; each is at most 1 MiB. */
@@ -9,13 +8,6 @@ const RESEND_AT_ONCE = 16;
 
 /** The reasons that a registration takes away. */
 export type ParkedReason = 'unknown_model' | 'unknown_suite';
-
-/** The name whose registration a line waits for; null: nothing that is registered would make it good. */
-export function awaitedName({ line, aside }: AsideLine): string | null {
-  if (!line.reading.ok) return null;
-  const { report } = line.reading;
-  return aside.code === 'unknown_model' ? report.model : aside.code === 'unknown_suite' ? report.suite : null;
-}
 
 /** Names of the tenant were registered: what waits for them is to be sent again, behind the transaction that knows them. */
 export async function wantParked(

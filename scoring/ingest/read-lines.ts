@@ -1,7 +1,8 @@
-import { type EvalReport, type Quarantine, readEvalReport } from '../../core/eval-report.ts';
+import { type Quarantine, readEvalReport } from '../../core/eval-report.ts';
 import { isBlank, MAX_LINE_BYTES } from '../../core/ndjson.ts';
 import type { LogMessage } from '../../platform/event-log.ts';
 import { parseTraceparent } from '../../platform/trace.ts';
+import { type LineReport, reportByReference } from './line-report.ts';
 import {
   FIRST_LINE_HEADER,
   PRODUCER_HEADER,
@@ -49,7 +50,7 @@ export interface LogLine {
   readonly rawSha256: string | undefined;
   /** Where the partition stands once this line is done. */
   readonly next: Position;
-  readonly reading: { readonly ok: true; readonly report: EvalReport } | { readonly ok: false; readonly aside: Aside };
+  readonly reading: { readonly ok: true; readonly report: LineReport } | { readonly ok: false; readonly aside: Aside };
 }
 
 /** The lines of a message from `fromLine` (lines already done) on. At least one where fromLine is 0. `freshTraceId` is used where the header is no trace. */
@@ -59,8 +60,7 @@ export function readLines(message: LogMessage, fromLine: number, freshTraceId: s
     traceId: parseTraceparent(message.headers[TRACE_HEADER])?.traceId ?? freshTraceId,
     rawSha256: undefined,
   };
-  const firstLine = Number(message.headers[FIRST_LINE_HEADER] ?? '1');
-  const uploadFrom = Number.isSafeInteger(firstLine) && firstLine > 0 ? firstLine : 1;
+  const uploadFrom = uploadLineOf(message);
   const end: Position = { offset: message.offset + 1n, line: 0 };
   const whole = { ...base, line: 1, uploadLine: uploadFrom, next: end };
   if (message.value === null) {
@@ -101,7 +101,8 @@ export function readLines(message: LogMessage, fromLine: number, freshTraceId: s
   });
 }
 
-function readOne(message: LogMessage, bytes: Uint8Array): LogLine['reading'] {
+/** A line by the reference. */
+export function readOne(message: LogMessage, bytes: Uint8Array): LogLine['reading'] {
   if (bytes.length > MAX_LINE_BYTES)
     return asideReading('too_large', `has ${bytes.length} bytes, more than ${MAX_LINE_BYTES}`);
   const reading = readEvalReport(bytes);
@@ -113,14 +114,20 @@ function readOne(message: LogMessage, bytes: Uint8Array): LogLine['reading'] {
       aside: { code: 'producer_mismatch', field: 'producer', position: 0, problem: 'is not the sender' },
     };
   }
-  return reading;
+  return { ok: true, report: reportByReference(message.tenant, reading.report) };
 }
 
 function asideReading(code: AsideCode, problem: string): LogLine['reading'] {
   return { ok: false, aside: { code, field: '', position: 0, problem } };
 }
 
-function nonBlankLines(value: Uint8Array): { readonly line: number; readonly bytes: Uint8Array }[] {
+/** The 1-based number in the upload of the message's first line. */
+export function uploadLineOf({ headers }: LogMessage): number {
+  const firstLine = Number(headers[FIRST_LINE_HEADER] ?? '1');
+  return Number.isSafeInteger(firstLine) && firstLine > 0 ? firstLine : 1;
+}
+
+export function nonBlankLines(value: Uint8Array): { readonly line: number; readonly bytes: Uint8Array }[] {
   const lines: { readonly line: number; readonly bytes: Uint8Array }[] = [];
   let line = 1;
   for (let from = 0; from < value.length; line++) {

@@ -97,6 +97,14 @@ export async function loadSuites(tx: Tx, refs: readonly SuiteRef[] | undefined):
   }));
 }
 
+/** The active version of every suite. */
+export async function loadActiveSuites(tx: Tx): Promise<readonly { readonly tenant: string; readonly suite: Suite }[]> {
+  const rows = await tx.query<{ tenant: string; suite_hash: string; document: unknown }>(
+    'select tenant, suite_hash, document from suites where active',
+  );
+  return rows.map((row) => ({ tenant: row.tenant, suite: suiteOf(row.suite_hash, row.document) }));
+}
+
 export async function saveSuiteState(tx: Tx, state: SuiteState): Promise<void> {
   await tx.execute(
     `insert into suite_states (tenant, suite, suite_hash, watermark_ms, max_observed_ms, scored_tick_ms, decided_tick_ms, trace_id)

@@ -15,11 +15,16 @@ export interface MetricContribution {
   readonly bucket: number;
 }
 
-/** What one report adds to the sums of its suite: the metrics the suite knows, in code-point order of names. */
-export interface Contribution {
+/** What evidence is made of: a report's values of some metrics of its suite. */
+export interface Observation {
   readonly model: string;
   readonly observedAtMs: number;
   readonly w: bigint;
+  readonly metrics: readonly Pick<MetricContribution, 'rule' | 'x'>[];
+}
+
+/** What one report adds to the sums of its suite: the metrics the suite knows, in code-point order of names. */
+export interface Contribution extends Observation {
   readonly metrics: readonly MetricContribution[];
 }
 

@@ -1,4 +1,4 @@
-import type { Contribution } from './contribution.ts';
+import type { Observation } from './contribution.ts';
 import { addEvidence, type EvidenceSums, evidenceOf, tickAfter } from './evidence.ts';
 import { compareText } from './pane-table.ts';
 
@@ -35,11 +35,11 @@ export class Edge {
    * Call it for each accepted report after the watermark took the report in: first what fell behind the watermark is
    * dropped, then the report is kept if it is not behind itself.
    */
-  take(contribution: Contribution, watermarkMs: number | null): void {
+  take(observation: Observation, watermarkMs: number | null): void {
     this.advance(watermarkMs);
-    const { observedAtMs, model } = contribution;
+    const { observedAtMs, model } = observation;
     if (watermarkMs !== null && observedAtMs < watermarkMs) return;
-    for (const { metric, sums } of evidenceOf(contribution)) this.#merge({ observedAtMs, model, metric, sums });
+    for (const { metric, sums } of evidenceOf(observation)) this.#merge({ observedAtMs, model, metric, sums });
   }
 
   /** Drops what lies before the watermark; for when it moves without a report, as when a partition goes idle. */

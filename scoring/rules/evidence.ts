@@ -1,5 +1,5 @@
 import type { Guardrail, MetricRule, Suite } from '../../core/suite.ts';
-import type { Contribution } from './contribution.ts';
+import type { Observation } from './contribution.ts';
 import { normalise } from './normalise.ts';
 import { roundTiesToEven } from './quantise.ts';
 
@@ -64,16 +64,16 @@ export function tickAfter(observedAtMs: number, tickLengthMs: number): number {
 }
 
 /** The metrics that evidence is kept of: required ones for the mSPRT, guarded ones for the SPRT. */
-function isWatched(rule: MetricRule): boolean {
+export function isWatched(rule: MetricRule): boolean {
   return rule.required || rule.guardrail !== null;
 }
 
 /** What one report adds to each watch that counts it: one entry a watched metric it carries. */
 export function evidenceOf(
-  contribution: Contribution,
+  observation: Observation,
 ): readonly { readonly metric: string; readonly sums: EvidenceSums }[] {
-  const { w } = contribution;
-  return contribution.metrics
+  const { w } = observation;
+  return observation.metrics
     .filter(({ rule }) => isWatched(rule))
     .map(({ rule, x }) => {
       const s = BigInt(roundTiesToEven(normalise(rule, x) * S_FACTOR));

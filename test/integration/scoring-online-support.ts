@@ -12,6 +12,7 @@ import type { Signer } from '../../platform/signer.ts';
 import { NO_METRICS, type PromotionPolicy, type ScoringContext } from '../../scoring/context.ts';
 import { Consumer, type ConsumerOptions } from '../../scoring/ingest/consumer.ts';
 import { appendReports } from '../../scoring/ingest/pack-reports.ts';
+import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { parseModel } from '../../scoring/registry/model-document.ts';
 import { addVersion, registerModel } from '../../scoring/registry/models.ts';
@@ -149,6 +150,7 @@ export async function harness(test: TestDatabase): Promise<Harness> {
   await test.db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, 1));
   const signer = testSigner();
   const clock = new TestClock();
+  const reader = new ReaderThread();
   const epoch = await currentEpoch(test.db);
   const quiet = { info: () => {}, warn: () => {}, error: () => {} };
   const context = (overrides: Partial<ScoringContext> = {}): ScoringContext => ({
@@ -156,6 +158,7 @@ export async function harness(test: TestDatabase): Promise<Harness> {
     epoch,
     clock,
     eventLog: log,
+    reader,
     signer,
     policy: ALLOW,
     rollouts: true,

@@ -47,7 +47,7 @@ describe('packed reports', () => {
     for (const size of [1, 7, 64, 1 << 20]) {
       const lines = read(await pack(text, size));
       expect(lines.map((one) => one.uploadLine)).toEqual([2, 5, 6]);
-      expect(lines.map((one) => one.reading.ok && one.reading.report.reportId)).toEqual(['r-1', 'r-2', 'r-3']);
+      expect(lines.map((one) => JSON.parse(Buffer.from(one.raw).toString()).reportId)).toEqual(['r-1', 'r-2', 'r-3']);
       expect(lines.map((one) => one.traceId)).toEqual(Array(3).fill('0af7651916cd43dd8448eb211c80319c'));
     }
   });

@@ -1,0 +1,302 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { parseSuite, type Suite } from '../../../../core/suite.ts';
+import type { LogMessage } from '../../../../platform/event-log.ts';
+import { Batch, type OpenWatch, SuiteBatch } from '../../../../scoring/ingest/batch.ts';
+import { DedupIndex, packBlocks } from '../../../../scoring/ingest/dedup-index.ts';
+import { LogReader } from '../../../../scoring/ingest/log-reader.ts';
+import { packMessages } from '../../../../scoring/ingest/packed-messages.ts';
+import type { PaneDeltas } from '../../../../scoring/ingest/pane-deltas.ts';
+import { type LogLine, readLines } from '../../../../scoring/ingest/read-lines.ts';
+import type { Effects, SuiteWorld, VersionEffects, World } from '../../../../scoring/ingest/reader-tasks.ts';
+import { PRODUCER_HEADER } from '../../../../scoring/ingest/report-log.ts';
+import { type SuiteState, suiteKey } from '../../../../scoring/ingest/suite-state.sql.ts';
+import { RESOLUTIONS } from '../../../../scoring/rules/pane.ts';
+import { PaneTable } from '../../../../scoring/rules/pane-table.ts';
+
+const T0 = Date.parse('2026-01-05T09:00:00Z');
+const MANY = 1_000_000;
+
+function suiteOf(name: string, ceil: number): Suite {
+  return parseSuite({
+    apiVersion: 'merit/v1',
+    kind: 'Suite',
+    name,
+    tick: '1m',
+    metrics: {
+      a: { direction: 'higher', floor: 0, ceil, valid: [0, 1], required: true },
+      b: { direction: 'lower', kind: 'quantile', quantile: 0.9, floor: 100, ceil: 0, guardrail: { max: 50 } },
+    },
+  });
+}
+const ACTIVE = suiteOf('s', 1);
+const NEXT = suiteOf('s', 0.9);
+
+function stateOf(tenant: string, suite: Suite): SuiteState {
+  const none = { watermarkMs: null, maxObservedMs: null, scoredTickMs: null, decidedTickMs: null, traceId: null };
+  return { tenant, suite, ...none };
+}
+
+const WATCHES: readonly OpenWatch[] = [
+  { watchId: 'w1', model: 'm1', role: 'incumbent', startMs: null },
+  { watchId: 'w2', model: 'm2', role: 'candidate', startMs: T0 },
+];
+
+function worldOf(tenants: readonly string[]): World {
+  const suites: SuiteWorld[] = tenants.map((tenant) => {
+    const version = (suite: Suite) => ({ state: stateOf(tenant, suite), watches: WATCHES, marks: [], edge: [] });
+    return { active: version(ACTIVE), next: tenant === 't1' ? version(NEXT) : null };
+  });
+  const versions = new Map(
+    tenants.flatMap((tenant) => [
+      [suiteKey(tenant, 'm1'), false] as const,
+      [suiteKey(tenant, 'm2'), false] as const,
+      [suiteKey(tenant, 'old'), true] as const,
+    ]),
+  );
+  return { logAppendMs: T0, lastAppendMs: T0, suites, versions };
+}
+
+const report = fc
+  .record({
+    id: fc.integer({ min: 0, max: 12 }),
+    producer: fc.constantFrom('p', 'q'),
+    model: fc.constantFrom('m1', 'm2', 'm2', 'old', 'nobody'),
+    suite: fc.constantFrom('s', 's', 's', 's', 'elsewhere'),
+    at: fc.integer({ min: -8 * 86_400_000, max: 59_000 }),
+    near: fc.boolean(),
+    a: fc.oneof(fc.double({ min: 0, max: 1, noNaN: true }), fc.constantFrom(1.5, 0.1 + 0.2)),
+    b: fc.option(fc.double({ min: 0, max: 100, noNaN: true }), { nil: undefined }),
+    w: fc.constantFrom(undefined, 3),
+  })
+  .map(({ id, producer, model, suite, at, near, a, b, w }) =>
+    JSON.stringify({
+      schemaVersion: 1,
+      reportId: `r${id}`,
+      producer,
+      model,
+      suite,
+      observedAt: new Date(T0 + (near ? Math.abs(at) % 59_000 : at)).toISOString(),
+      ...(w === undefined ? {} : { sampleSize: w }),
+      metrics: { a, ...(b === undefined ? {} : { b }), other: 1 },
+    }),
+  );
+const line = fc.oneof(
+  { weight: 12, arbitrary: report },
+  { weight: 1, arbitrary: fc.constantFrom('', '  ', '{', 'null', '{"schemaVersion":1}', '\u0001') },
+  { weight: 1, arbitrary: report.map((text) => text.replace('"p"', '"\\u0070"')) },
+);
+const message = fc.record({
+  tenant: fc.constantFrom('t1', 't1', 't2'),
+  text: fc.oneof(
+    { weight: 10, arbitrary: fc.array(line, { maxLength: 8 }).map((lines) => lines.join('\n')) },
+    { weight: 1, arbitrary: fc.constantFrom(null, '', '\n \n') },
+  ),
+  end: fc.constantFrom('', '\n', '\r\n\n'),
+  sender: fc.constantFrom(undefined, undefined, undefined, 'p'),
+});
+
+function messagesOf(
+  given: readonly { tenant: string; text: string | null; end: string; sender?: string | undefined }[],
+) {
+  return given.map(
+    ({ tenant, text, end, sender }, i): LogMessage => ({
+      tenant,
+      topic: 'x',
+      partition: 0,
+      offset: BigInt(i + 3),
+      key: 'k',
+      value: text === null ? null : Buffer.from(text + end),
+      headers: {
+        traceparent: `00-${String(i).padStart(32, 'a')}-b7ad6b7169203331-01`,
+        ...(sender === undefined ? {} : { [PRODUCER_HEADER]: sender }),
+      },
+      appendedAtMs: T0 + 60_000,
+    }),
+  );
+}
+
+/** The effects of the first `count` lines by the reference alone. */
+function expected(lines: readonly LogLine[], world: World, known: DedupIndex): { effects: unknown; batch: Batch } {
+  const works = world.suites.map(({ active, next }) => ({
+    key: suiteKey(active.state.tenant, active.state.suite.name),
+    active: new SuiteBatch(active.state, active.watches, active.marks, active.edge),
+    next: next === null ? null : new SuiteBatch(next.state, next.watches, next.marks, next.edge),
+  }));
+  const batch = new Batch({
+    partition: 0,
+    logAppendMs: world.logAppendMs,
+    lastAppendMs: world.lastAppendMs,
+    suites: new Map(works.map(({ key, active }) => [key, active])),
+    next: new Map(works.flatMap(({ key, next }) => (next === null ? [] : [[key, next] as const]))),
+    versions: world.versions,
+    known,
+  });
+  for (const one of lines) if (!batch.take(one)) break;
+  const version = (suite: SuiteBatch) => ({
+    state: suite.state,
+    touched: suite.touched,
+    counted: suite.counted,
+    refused: suite.refused,
+    missed: suite.missed,
+    panes: suite.panes.rows(),
+    evidence: suite.evidenceRows(),
+    edge: suite.edge.entries(),
+    tickReports: [...suite.tickReports.values()],
+    mark: suite.marks.get(0),
+    rescore: suite.rescore,
+  });
+  return {
+    batch,
+    effects: {
+      kind: 'effects',
+      lines: batch.lines,
+      next: batch.next,
+      traceId: batch.final?.traceId ?? lines[batch.lines - 1]!.traceId,
+      suites: works.map(({ active, next }) => ({
+        active: version(active),
+        next: next === null ? null : version(next),
+      })),
+      counters: [...batch.counters.values()],
+      asides: batch.asides,
+      dedup: packBlocks(batch.dedupEntries()),
+    },
+  };
+}
+
+function wide(words: Uint32Array, row: number, count: number): bigint {
+  const value = Array.from({ length: count }, (_, i) => BigInt(words[row * count + i]!) << BigInt(32 * i));
+  return BigInt.asIntN(
+    32 * count,
+    value.reduce((sum, word) => sum | word, 0n),
+  );
+}
+
+/** Deltas as rows, added up where several speak of one pane. */
+function panesOf(suiteHash: string, all: readonly PaneDeltas[]) {
+  const table = new PaneTable(suiteHash);
+  for (const deltas of all) {
+    for (let row = 0; row < deltas.rows; row++) {
+      const first = deltas.firstBucket[row]!;
+      table.merge({
+        suiteHash: deltas.suiteHash,
+        ...deltas.series[deltas.seriesOf[row]!]!,
+        resolution: RESOLUTIONS[deltas.resolution[row]!]!,
+        paneStartMs: deltas.startMs[row]!,
+        sums: {
+          n: Number(wide(deltas.n, row, 2)),
+          weight: wide(deltas.weight, row, 2),
+          sumWq: wide(deltas.sumWq, row, 4),
+          sumWq2: wide(deltas.sumWq2, row, 4),
+          min: deltas.min[row]!,
+          max: deltas.max[row]!,
+          buckets: Array.from({ length: deltas.buckets[row]! }, (_, i) => [
+            deltas.bucketIndex[first + i]!,
+            deltas.bucketCount[first + i]!,
+          ]),
+        },
+      });
+    }
+  }
+  return table.rows();
+}
+
+function withRows(effects: Effects) {
+  const rows = (version: VersionEffects) => ({ ...version, panes: panesOf(version.state.suite.hash, version.panes) });
+  return {
+    ...effects,
+    suites: effects.suites.map(({ active, next }) => ({
+      active: rows(active),
+      next: next === null ? null : rows(next),
+    })),
+  };
+}
+
+function effectsOf(reader: LogReader, lines: number, world: World): Effects {
+  const effects = reader.apply({ kind: 'apply', partition: 0, lines, world });
+  if (effects.kind !== 'effects') throw new Error('the reading is outdated');
+  return effects;
+}
+
+function plain(value: unknown): unknown {
+  return JSON.parse(
+    JSON.stringify(value, (_key, one: unknown) => {
+      if (typeof one === 'bigint') return `${one}n`;
+      return one instanceof Uint8Array ? Buffer.from(one).toString('hex') : one;
+    }),
+  );
+}
+
+const SUITES = ['t1', 't2'].map((tenant) => ({ tenant, suite: ACTIVE }));
+
+describe('a log reader', () => {
+  test('draws the effects that the reference draws, message for message and line for line, in flushes of any size', () => {
+    fc.assert(
+      fc.property(fc.array(message, { minLength: 1, maxLength: 6 }), fc.integer({ min: 1, max: 9 }), (given, flush) => {
+        const messages = messagesOf(given);
+        const lines = messages.flatMap((one) => readLines(one, 0, 'e'.repeat(32)));
+        const world = worldOf(['t1', 't2']);
+        const known = new DedupIndex();
+        const reader = new LogReader();
+        let segment = reader.load({
+          kind: 'load',
+          partition: 0,
+          suites: SUITES,
+          packed: packMessages(messages, 0),
+          maxLines: flush,
+        });
+        let done = 0;
+        while (segment.lines > 0) {
+          const rest = lines.slice(done, done + segment.lines);
+          expect(segment.firstOffset).toBe(rest[0]!.message.offset);
+          const reference = expected(rest, world, known);
+          // Once in vain, and of fewer lines, as after a transaction that failed.
+          effectsOf(reader, 1, world);
+          const effects = effectsOf(reader, segment.lines, world);
+          const fresh = (traced: typeof effects) => plain({ ...withRows(traced), traceId: '' });
+          expect(fresh(effects)).toEqual(plain({ ...(reference.effects as object), traceId: '' }));
+          for (const { key, digest } of reference.batch.dedupEntries()) known.add(key, digest);
+          done += effects.lines;
+          segment = reader.done({ kind: 'done', partition: 0, maxLines: flush });
+        }
+        expect(done).toBe(lines.length);
+        expect(reader.known).toBe(known.size);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('goes on behind the lines of the first message that were done before', () => {
+    const text = [1, 2, 3].map((i) => `{"bad":${i}}`).join('\n\n');
+    const reader = new LogReader();
+    const packed = packMessages(messagesOf([{ tenant: 't1', text, end: '' }]), 3);
+    const segment = reader.load({ kind: 'load', partition: 0, suites: SUITES, packed, maxLines: MANY });
+    expect(segment.lines).toBe(1);
+    const effects = effectsOf(reader, 1, worldOf(['t1']));
+    expect(effects.asides.map((aside) => aside.line)).toEqual([5]);
+    expect(effects.next).toMatchObject({ offset: 4n, line: 0 });
+  });
+
+  test('says so where a suite has another version than its lines were read by', () => {
+    const reader = new LogReader();
+    const packed = packMessages(messagesOf([{ tenant: 't1', text: '{}', end: '' }]), 0);
+    reader.load({ kind: 'load', partition: 0, suites: [{ tenant: 't1', suite: NEXT }], packed, maxLines: MANY });
+    const world = worldOf(['t1']);
+    expect(reader.apply({ kind: 'apply', partition: 0, lines: 1, world })).toEqual({ kind: 'outdated' });
+  });
+
+  test('gives every line of a message up, however many blocks it takes, and goes on behind it', () => {
+    const lines = 10_000;
+    const reader = new LogReader();
+    const given = [
+      { tenant: 't1', text: '{}\n'.repeat(lines), end: '' },
+      { tenant: 't1', text: '{}', end: '' },
+    ];
+    const packed = packMessages(messagesOf(given), 0);
+    reader.load({ kind: 'load', partition: 0, suites: SUITES, packed, maxLines: 7 });
+    const { asides, segment } = reader.giveUp({ kind: 'give-up', partition: 0, problem: 'no', maxLines: 7 });
+    expect(asides).toHaveLength(lines);
+    expect(asides.at(-1)).toMatchObject({ line: lines, offset: 3n, aside: { code: 'handler_failed', problem: 'no' } });
+    expect(segment).toMatchObject({ lines: 1, firstOffset: 4n });
+  });
+});
