@@ -17,7 +17,7 @@ export const ENTRIES = [
  * pages are all that 32-bit addresses reach; the memory that is given may be smaller.
  */
 const OPTIONS = [
-  ...['-O3', '--converge', '--noAssert', '--enable', 'simd', '--runtime', 'stub'],
+  ...['-O3', '--noAssert', '--enable', 'simd', '--runtime', 'stub'],
   ...['--importMemory', '--noExportMemory', '--maximumMemory', '65536', '--use', 'abort='],
 ];
 

@@ -1,0 +1,2 @@
+/** The text of assembly/powers-of-five.ts. */
+export declare function powersOfFive(): string;
