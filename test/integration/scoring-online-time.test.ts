@@ -160,18 +160,84 @@ describe('a suite', () => {
 });
 
 describe('the audit query', () => {
-  test('finds nothing in what was published, and one changed mean', async () => {
-    const audit = () => base.db.asTenant('tardy', (tx) => auditScores(tx, 'tardy', 'late', 0, Number.MAX_SAFE_INTEGER));
+  const auditedSuite = parseSuite({
+    apiVersion: 'merit/v1',
+    kind: 'Suite',
+    name: 'audited',
+    tick: '1h',
+    minN: 3,
+    metrics: {
+      loss: { direction: 'lower', floor: 10, ceil: 0, scale: 4, required: true },
+      Tail: { direction: 'lower', kind: 'quantile', quantile: 0.9, scale: 3, floor: 900, ceil: -50, weight: 0.3 },
+      solved: { direction: 'higher', kind: 'binary', floor: 0, ceil: 1, weight: 0.7 },
+      drift: { direction: 'lower', kind: 'quantile', quantile: 0.25, scale: 2, weight: 0.1 },
+      flat: { direction: 'higher', weight: 0.1 },
+    },
+    cohort: {
+      version: 1,
+      metrics: { drift: { median: -3, mad: 20, meanAd: 24 }, flat: { median: 0.5, mad: 0, meanAd: 0.25 } },
+    },
+  });
+  const audit = () =>
+    base.db.asTenant('audited', (tx) => auditScores(tx, 'audited', 'audited', 0, Number.MAX_SAFE_INTEGER));
+
+  test('finds nothing in what was published, whatever the kind, the map and the windows of a metric', async () => {
+    const by = await newTenant(base, 'audited');
+    await register(base.db, by, auditedSuite, ['ranker-v1', 'ranker-v2', 'ranker-v3']);
+    const next = random(77);
+    const reports = Array.from({ length: 400 }, (_, i) => {
+      const weight = 1 + Math.floor(next() * 9);
+      const optional = { solved: Math.floor(next() * (weight + 1)) / weight, drift: next() * 100 - 50, flat: next() };
+      return {
+        ...report(EPOCH_MS + i * 4 * MINUTE_MS, `ranker-v${1 + (i % 3)}`),
+        suite: 'audited',
+        sampleSize: weight,
+        // One model lacks the metrics that are not required.
+        metrics: { loss: next() * 11, ...(i % 3 === 2 ? {} : { Tail: next() ** 4 * 1000 - 20, ...optional }) },
+      };
+    });
+    await h.send('audited', reports.map(lineOf).join(''));
+    await h.drain();
     const clean = await audit();
-    expect(clean.checked).toBeGreaterThan(100);
     expect(clean.wrong).toEqual([]);
-    await asAdmin(
-      base.urls.admin,
-      `update scores set body = jsonb_set(body, '{windows,24h,metrics,loss,mean}', '1.25')
-       where tenant = 'tardy' and tick_ms = (select max(tick_ms) from scores where tenant = 'tardy')`,
-    );
-    expect((await audit()).wrong).toMatchObject([
-      { model: 'ranker-v1', window: '24h', metric: 'loss', statistic: 'mean' },
-    ]);
+    expect(clean.checked).toBeGreaterThan(900);
+  });
+
+  test('finds nothing where late data changed what was published', async () => {
+    const tardy = await base.db.asTenant('tardy', (tx) => auditScores(tx, 'tardy', 'late', 0, Number.MAX_SAFE_INTEGER));
+    expect(tardy.wrong).toEqual([]);
+    expect(tardy.checked).toBeGreaterThan(100);
+  });
+
+  test.each<[string, string, unknown]>([
+    ['windows,24h,metrics,loss,mean', '1.25', { window: '24h', metric: 'loss', statistic: 'mean' }],
+    ['windows,7d,metrics,drift,p50', '0.5', { window: '7d', metric: 'drift', statistic: 'p50' }],
+    ['windows,7d,metrics,Tail,p95', '0.5', { window: '7d', metric: 'Tail', statistic: 'p95' }],
+    ['windows,1h,metrics,loss,n', '1', { window: '1h', metric: 'loss', statistic: 'n' }],
+    ['windows,1h,metrics,solved,variance', '0', { window: '1h', metric: 'solved', statistic: 'variance' }],
+    ['windows,24h,metrics,flat,lower', '1', { window: '24h', metric: 'flat', statistic: 'lower' }],
+    ['windows,24h,score', '0.5', { window: '24h', metric: null, statistic: 'score' }],
+    ['windows,7d,upper', 'null', { window: '7d', metric: null, statistic: 'upper' }],
+  ])('finds %s changed to %s', async (path, value, found) => {
+    const where = `tenant = 'audited' and model = 'ranker-v1' and tick_ms = (select max(tick_ms) from scores where tenant = 'audited')`;
+    const [before] = await asAdmin(base.urls.admin, `select body::text as body from scores where ${where}`);
+    await asAdmin(base.urls.admin, `update scores set body = jsonb_set(body, '{${path}}', '${value}') where ${where}`);
+    const { wrong } = await audit();
+    await asAdmin(base.urls.admin, `update scores set body = $$${String(before?.body)}$$::jsonb where ${where}`);
+    expect(wrong).toContainEqual(expect.objectContaining({ model: 'ranker-v1', ...(found as object) }));
+  });
+
+  test.each<[string, string, object]>([
+    ['composite', '0.123', { statistic: 'score' }],
+    ['lower', '0.999', { statistic: 'lower' }],
+    ['rank', '7', { statistic: 'rank' }],
+  ])('finds %s changed to %s', async (column, value, found) => {
+    const where = `tenant = 'audited' and model = 'ranker-v2' and tick_ms = (select max(tick_ms) from scores where tenant = 'audited')`;
+    const [before] = await asAdmin(base.urls.admin, `select ${column}::text as value from scores where ${where}`);
+    await asAdmin(base.urls.admin, `update scores set ${column} = ${value} where ${where}`);
+    const { wrong } = await audit();
+    await asAdmin(base.urls.admin, `update scores set ${column} = ${String(before?.value)} where ${where}`);
+    expect(wrong).toContainEqual(expect.objectContaining({ model: 'ranker-v2', window: null, metric: null, ...found }));
+    expect((await audit()).wrong).toEqual([]);
   });
 });
