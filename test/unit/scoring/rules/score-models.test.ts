@@ -145,6 +145,14 @@ describe('scores of a window', () => {
     expect([model?.windows['1h']?.score, model?.status]).toEqual([null, 'missing_required']);
   });
 
+  test('a model whose older reports carry the required metric does not lack it, but has too few of it', () => {
+    const suite = smallSuite({ ...plain, minN: 5, metrics: two });
+    const fresh = repeat(3, () => report({ metrics: { may: 0.4 } }));
+    const older = report({ observedAt: '2026-11-20T00:00:00Z', metrics: { must: 0.4, may: 0.4 } });
+    expect(boardOf(suite, fresh)[0]?.status).toBe('missing_required');
+    expect(boardOf(suite, [...fresh, older])[0]?.status).toBe('insufficient');
+  });
+
   test('a window counts reports of any metric, unknown ones included', () => {
     const reports = [
       report({ sampleSize: 5, metrics: { accuracy: 0.5 } }),
