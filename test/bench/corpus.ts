@@ -12,7 +12,7 @@ export const CORPUS_START_MS = Date.parse('2026-11-25T08:00:00Z');
 export const BATCH_BYTES = 1024 * 1024;
 
 const MODELS = 16;
-const SPAN_MS = 3_600_000;
+export const CORPUS_SPAN_MS = 3_600_000;
 const MALFORMED_EVERY = 200;
 const DUPLICATE_EVERY = 1_000;
 const CONFLICT_EVERY = 10_000;
@@ -72,7 +72,7 @@ export interface CorpusOptions {
 }
 
 export function makeCorpus(options: CorpusOptions = {}): Corpus {
-  const { reports = CORPUS_REPORTS, spanMs = SPAN_MS } = options;
+  const { reports = CORPUS_REPORTS, spanMs = CORPUS_SPAN_MS } = options;
   const random = seeded(20261125);
   const recent: string[] = [];
   const batches: Buffer[] = [];
