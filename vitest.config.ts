@@ -13,7 +13,8 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 2,
     execArgv: ['--conditions=merit-source'],
-    testTimeout: 60_000,
+    // Only for what hangs: crash tests start servers and consumers over and over, and the machine may be busy.
+    testTimeout: 180_000,
     hookTimeout: 120_000,
     teardownTimeout: 60_000,
     projects: [
