@@ -19,8 +19,8 @@ const TICK_SECONDS = 0.01;
 
 /** The Postgres of a benchmark: the same build and settings that `merit start` runs. */
 export interface BenchPostgres {
-  /** A migrated database of its own, with the corpus' suite and models. */
-  database(): Promise<BenchDatabase>;
+  /** A migrated database of its own, with the corpus' suite and models, and what `more` makes by an administrator's hand. */
+  database(options?: { readonly more?: (database: string) => readonly string[] }): Promise<BenchDatabase>;
   /** CPU seconds of every process of the server so far. */
   cpuSeconds(): number;
   stop(): Promise<void>;
@@ -40,17 +40,16 @@ export async function startBenchPostgres(): Promise<BenchPostgres> {
   const folder = await oneValue(postgres.urls.admin, 'show data_directory', 'data_directory');
   const postmaster = Number(readFileSync(`${folder}/postmaster.pid`, 'utf8').split('\n')[0]);
   return {
-    database: () => makeDatabase(postgres.urls),
+    database: ({ more = () => [] } = {}) => makeDatabase(postgres.urls, more),
     cpuSeconds: () => cpuSecondsBelow(postmaster),
     stop,
   };
 }
 
-async function makeDatabase(shared: {
-  readonly admin: string;
-  readonly engine: string;
-  readonly app: string;
-}): Promise<BenchDatabase> {
+async function makeDatabase(
+  shared: { readonly admin: string; readonly engine: string; readonly app: string },
+  more: (database: string) => readonly string[],
+): Promise<BenchDatabase> {
   const name = `b_${randomBytes(6).toString('hex')}`;
   await asAdmin(shared.admin, [
     `create database ${name} template ${TEMPLATE_DATABASE} owner merit_owner`,
@@ -66,6 +65,7 @@ async function makeDatabase(shared: {
   await asAdmin(urls.admin, [
     `insert into tenants (tenant) values ('${TENANT}')`,
     `insert into divisions (tenant, division) values ('${TENANT}', 'lab')`,
+    ...more(name),
   ]);
   const db = openDatabase({ appUrl: urls.app, engineUrl: urls.engine, maxConnections: MAX_CONNECTIONS });
   await register(db);

@@ -1,0 +1,206 @@
+import { createHash } from 'node:crypto';
+import { systemClock } from '../../platform/clock.ts';
+import { openPostgresEventLog } from '../../platform/event-log-postgres.ts';
+import { NO_METRICS, type ScoringContext } from '../../scoring/context.ts';
+import { Consumer } from '../../scoring/ingest/consumer.ts';
+import { appendReports } from '../../scoring/ingest/pack-reports.ts';
+import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
+import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
+import { createReportKernel } from '../../scoring/report-kernel.ts';
+import { CORPUS_REPORTS, CORPUS_SPAN_MS, corpusSuite, makeCorpus } from './corpus.ts';
+import { type BenchDatabase, type BenchPostgres, startBenchPostgres, TENANT } from './database.ts';
+import { each, median, type Row, ratioOf, row, takeTurns } from './harness.ts';
+import { ROW_TABLES, RowEncoder, RowWriter, rowTables } from './peers/row-copy.ts';
+
+/**
+ * Bytes → durable: the report log read to its end, each report in Postgres when it is done and no report twice. Ours is the consumer as it
+ * runs in a server, watermarks, ticks and scores included; CPU of this process with its threads, and of every process of Postgres.
+ */
+
+const FLOOR = 5;
+const AIM = 10;
+const ROUNDS = 7;
+const REPORTS = 50_000;
+/** The peer's transactions: the larger, the better for it. */
+const ROWS_A_FLUSH = 10_000;
+const SINGLE_INSERTS = 2_000;
+const READ_MESSAGES = 64;
+const READ_BYTES = 4 * 1024 * 1024;
+const COMMAND = 'npm run bench -- durable';
+const TRACEPARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+/** All that the consumer writes. */
+const CONSUMED = [
+  'consumer_offsets',
+  'dedup_blocks',
+  'evidence_edge',
+  'evidence_sums',
+  'input_counters',
+  'pane_sketches',
+  'panes',
+  'quarantine',
+  'rescore_ranges',
+  'score_ticks',
+  'scores',
+  'series',
+  'suite_states',
+  'tick_reports',
+  'watermarks',
+];
+
+export async function durableRows(reports = REPORTS): Promise<readonly Row[]> {
+  const postgres = await startBenchPostgres();
+  try {
+    const base = await postgres.database({ more: rowTables });
+    const world = await World.open(postgres, base, reports);
+    try {
+      return await measured(world);
+    } finally {
+      await world.close();
+    }
+  } finally {
+    await postgres.stop();
+  }
+}
+
+async function measured(world: World): Promise<readonly Row[]> {
+  const times = await takeTurns(
+    [
+      { name: 'ours', pass: () => world.cpu(() => world.consume()) },
+      { name: 'rows', pass: () => world.cpu(() => world.copyRows('unique')) },
+      { name: 'heap', pass: () => world.cpu(() => world.copyRows('heap')) },
+      { name: 'single', pass: () => world.cpu(() => world.insertSingly()) },
+    ],
+    ROUNDS,
+    1,
+  );
+  const figure = (name: string, count = world.reports) => each(median(times.get(name)!), count);
+  const perReport = (name: string, count: number) => median(times.get(name)!) / count;
+  return [
+    row({
+      what: 'bytes → durable against a row a report by COPY, dedup kept',
+      value: ratioOf(times, 'ours', 'rows'),
+      floor: FLOOR,
+      aim: AIM,
+      detail: `the consumer ${figure('ours')} a report; our kernel and COPY BINARY into a keyed table ${figure('rows')}`,
+      limit:
+        'reading the log through SQL, an object a line between kernel and consumer, and a round trip for each of the effects of a flush of at most 2,000 lines',
+      command: COMMAND,
+    }),
+    row({
+      what: 'bytes → durable against COPY into a heap, dedup in memory only',
+      value: ratioOf(times, 'ours', 'heap'),
+      floor: null,
+      aim: null,
+      detail: `COPY BINARY into a table without any index, from which nothing can be read but by reading it all, ${figure('heap')} a report`,
+      command: COMMAND,
+    }),
+    row({
+      what: 'bytes → durable against an INSERT a report',
+      value: perReport('single', SINGLE_INSERTS) / perReport('ours', world.reports),
+      floor: null,
+      aim: null,
+      detail: `a statement and a transaction each ${figure('single', SINGLE_INSERTS)}`,
+      command: COMMAND,
+    }),
+  ];
+}
+
+class World {
+  readonly reports: number;
+  readonly #postgres: BenchPostgres;
+  readonly #base: BenchDatabase;
+  readonly #writer: RowWriter;
+  readonly #reader = new ReaderThread();
+  readonly #log: ReturnType<typeof openPostgresEventLog>;
+  #accepted: number | undefined;
+
+  private constructor(postgres: BenchPostgres, base: BenchDatabase, writer: RowWriter, reports: number) {
+    this.reports = reports;
+    this.#postgres = postgres;
+    this.#base = base;
+    this.#writer = writer;
+    this.#log = openPostgresEventLog({ db: base.db, appendAs: 'engine' });
+  }
+
+  /** With the corpus in the log. */
+  static async open(postgres: BenchPostgres, base: BenchDatabase, reports: number): Promise<World> {
+    const world = new World(postgres, base, await RowWriter.open(base.urls.engine), reports);
+    const spanMs = (CORPUS_SPAN_MS * reports) / CORPUS_REPORTS;
+    const { batches } = makeCorpus({ reports, spanMs });
+    await appendReports(world.#log, batches, { tenant: TENANT, producer: undefined, traceparent: TRACEPARENT });
+    return world;
+  }
+
+  async close(): Promise<void> {
+    await this.#reader.close();
+    await this.#writer.close();
+    await this.#log.close();
+    await this.#base.close();
+  }
+
+  /** CPU seconds of both sides; tables are emptied before, and not on the bill. */
+  async cpu(work: () => Promise<void>): Promise<number> {
+    await this.#base.clear([...CONSUMED, ...ROW_TABLES]);
+    const [here, there] = [process.cpuUsage(), this.#postgres.cpuSeconds()];
+    await work();
+    const { user, system } = process.cpuUsage(here);
+    return (user + system) / 1e6 + this.#postgres.cpuSeconds() - there;
+  }
+
+  async consume(): Promise<void> {
+    const consumer = await Consumer.start({
+      db: this.#base.db,
+      epoch: this.#base.epoch,
+      clock: systemClock,
+      eventLog: this.#log,
+      reader: this.#reader,
+      metrics: NO_METRICS,
+      log: { info: () => {}, warn: () => {}, error: (fields: object) => console.error(fields) },
+    } as unknown as ScoringContext);
+    const { signal } = new AbortController();
+    while (await consumer.step(signal));
+    const rows = await this.#base.db.asEngine((tx) =>
+      tx.query<{ accepted: bigint }>('select accepted from input_counters where suite <> $1', ['']),
+    );
+    this.#check(Number(rows[0]?.accepted));
+  }
+
+  async copyRows(into: 'unique' | 'heap'): Promise<void> {
+    const kernel = createReportKernel([corpusSuite()], { digests: true });
+    const encoder = new RowEncoder();
+    const flush = () =>
+      into === 'unique' ? this.#writer.flushUnique(encoder.take()) : this.#writer.flushHeap(encoder.take());
+    for (let offset = 0n; ; ) {
+      const messages = await this.#log.read(REPORTS_TOPIC, 0, offset, READ_MESSAGES, READ_BYTES);
+      if (messages.length === 0) break;
+      for (const { value } of messages) {
+        for (const block of kernel.read(value!)) {
+          if (into === 'heap') kernel.offer(0, block.rows);
+          encoder.add(block, { accepted: into === 'heap' });
+        }
+        if (encoder.rows >= ROWS_A_FLUSH) await flush();
+      }
+      offset = messages.at(-1)!.offset + 1n;
+    }
+    for (const block of kernel.endFile()) encoder.add(block, { accepted: false });
+    if (encoder.rows > 0) await flush();
+    const rows = await this.#base.db.asEngine((tx) =>
+      tx.query<{ n: bigint }>(`select count(*) as n from rows_${into}`),
+    );
+    this.#check(Number(rows[0]!.n));
+  }
+
+  async insertSingly(): Promise<void> {
+    for (let i = 0; i < SINGLE_INSERTS; i++) {
+      const digest = createHash('sha256').update(String(i)).digest();
+      await this.#writer.insertOne(digest.subarray(0, 16), digest);
+    }
+  }
+
+  /** Every way must take the same reports. */
+  #check(accepted: number): void {
+    this.#accepted ??= accepted;
+    if (accepted !== this.#accepted || !(accepted > 0))
+      throw new Error(`took ${accepted} reports, another ${this.#accepted}`);
+  }
+}
