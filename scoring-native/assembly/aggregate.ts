@@ -20,7 +20,7 @@ export function addRows(from: u32, to: u32): u32 {
 @inline
 function addRow(row: u32, suite: u32): void {
   const weight = load<u32>(weights + (<usize>row << 2));
-  const stretch = stretchOf(<i64>load<f64>(instants + (<usize>row << 3)));
+  const stretch = stretchOf(load<f64>(instants + (<usize>row << 3)));
   const cell = cellOf(suite, load<u32>(models + (<usize>row << 2)), stretch);
   countReport(cell, weight);
   const values = quantised + ((<usize>row * metricStride) << 3);

@@ -41,18 +41,23 @@ export function doubled(block: usize, bytes: usize): usize {
   return next;
 }
 
-/** Copies n bytes, up to 15 more on both sides. */
+/** What copy may spoil behind the last byte, and read too. */
+export const COPY_SPILL: usize = 63;
+
+/** Copies n bytes, up to COPY_SPILL more on both sides. */
 // @ts-ignore: decorator
 @inline
 export function copy(to: usize, from: usize, n: usize): void {
   v128.store(to, v128.load(from));
-  if (n > 16) copyRest(to, from, n);
+  v128.store(to, v128.load(from, 16), 16);
+  if (n > 32) copyLong(to, from, n);
 }
 
-function copyRest(to: usize, from: usize, n: usize): void {
-  let i: usize = 16;
+function copyLong(to: usize, from: usize, n: usize): void {
+  let i: usize = 32;
   while (i < n) {
     v128.store(to + i, v128.load(from + i));
-    i += 16;
+    v128.store(to + i, v128.load(from + i, 16), 16);
+    i += 32;
   }
 }

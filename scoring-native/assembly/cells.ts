@@ -203,7 +203,7 @@ export function addValue(cell: usize, metric: u32, q: f64, weight: u32): void {
   const exact = integerOf(q);
   const wq = exact * <i64>weight;
   addSmall(sums + SUM_WQ, wq);
-  addProduct(sums + SUM_WQ2, <u64>abs(wq), <u64>abs(exact));
+  addProduct(sums + SUM_WQ2, wq, exact);
   if (n == 0 || q < load<f64>(sums, SUM_MIN)) store<f64>(sums, q, SUM_MIN);
   if (n == 0 || q > load<f64>(sums, SUM_MAX)) store<f64>(sums, q, SUM_MAX);
   const bucket = bucketOf(q);

@@ -1,4 +1,4 @@
-import { byte, ZERO } from '../simd-json-wasm/assembly/bytes';
+import { byte, QUOTE, ZERO } from '../simd-json-wasm/assembly/bytes';
 import { readTime, timeMs } from '../simd-json-wasm/assembly/time';
 
 /** RFC 3339, with a memory of the last minute: reports come in about the order of time, so most lines share it with the one before. */
@@ -9,12 +9,18 @@ const MINUTE_MS: i64 = 60000;
 const LAST: usize = memory.data(16, 16);
 let lastMs: i64 = 0;
 
-/** Milliseconds since the epoch of the `length` bytes at p, behind which a quote stands; NO_INSTANT where they are no instant. */
+/** Is at p an instant of that minute with milliseconds and Z, and a quote behind it? */
 // @ts-ignore: decorator
 @inline
-export function readInstant(p: usize, length: usize): i64 {
-  const known = !v128.any_true(v128.xor(v128.load(p), v128.load(LAST)));
-  return known && length == 24 && isSecond(p) ? lastMs + <i64>milliseconds(p) : otherInstant(p, length);
+export function isSoon(p: usize): bool {
+  return !v128.any_true(v128.xor(v128.load(p), v128.load(LAST))) && isSecond(p) && byte(p + 24) == QUOTE;
+}
+
+/** Milliseconds since the epoch, where isSoon. */
+// @ts-ignore: decorator
+@inline
+export function soon(p: usize): i64 {
+  return lastMs + <i64>milliseconds(p);
 }
 
 /** Is the rest ":ss.mmmZ"? */
@@ -38,7 +44,8 @@ function milliseconds(p: usize): u32 {
   return seconds * 1000 + (byte(p + 20) - ZERO) * 100 + (byte(p + 21) - ZERO) * 10 + byte(p + 22) - ZERO;
 }
 
-function otherInstant(p: usize, length: usize): i64 {
+/** Milliseconds since the epoch of the `length` bytes at p, behind which a quote stands; NO_INSTANT where they are no instant. */
+export function readInstant(p: usize, length: usize): i64 {
   if (!readTime(p, length)) return NO_INSTANT;
   if ((byte(p + length - 1) | 0x20) == 0x7a) {
     v128.store(LAST, v128.load(p));

@@ -15,6 +15,7 @@ import { refuse } from './verdict';
 
 /** A member: node, place and length of its canonical value, the value itself where it is a number. */
 export const MEMBER: usize = 24;
+export const MEMBER_NUMBER: usize = 16;
 const MEMBERS_BYTES: usize = <usize>MAX_MEMBERS * MEMBER;
 
 /** An object: its last node, members, place and end in the line, whether that piece of the line is its canonical form. */
@@ -63,8 +64,8 @@ export function takePiece(p: usize, length: usize): void {
   valueLength = length;
 }
 
-/** Digits that a double keeps, whatever they are: no other text of so few is the same double. The point is one more byte. */
-const SURE_BYTES: u32 = 16;
+/** Bytes read at a time: 15 of a number, of which no two different digits are the same double. */
+const BLOCK: i32 = 16;
 /** 10^k is a double, so that digits / 10^k is rounded once, correctly (Clinger 1990). */
 const POWERS: usize = memory.data<f64>([1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15]);
 
@@ -72,7 +73,7 @@ const POWERS: usize = memory.data<f64>([1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 
 export let numberRead: f64 = 0;
 
 /**
- * Reads a number. Plain decimals of at most 15 digits without a trailing zero, from 10^-6 on, are what ECMAScript would write; they are
+ * Reads a number. Plain decimals of at most 15 bytes without a trailing zero, from 10^-6 on, are what ECMAScript would write; they are
  * read here, 16 bytes at a time. Everything else is read by readNumber and written anew.
  */
 // @ts-ignore: decorator
@@ -81,25 +82,20 @@ export function readCanonicalNumber(p: usize): usize {
   const negative = byte(p) == MINUS;
   const start = p + <usize>negative;
   const block = i8x16.sub(v128.load(start), i8x16.splat(0x30));
-  const digits = <u32>i8x16.bitmask(i8x16.le_u(block, i8x16.splat(9)));
-  const points = <u32>i8x16.bitmask(i8x16.eq(block, i8x16.splat(-2)));
-  const whole = <u32>ctz(~digits);
-  const fraction = (points >> whole) & 1;
-  const length = fraction == 0 ? whole : <u32>ctz(~(digits | (1 << whole)));
+  const areDigits = i8x16.le_u(block, i8x16.splat(9));
+  const arePoints = i8x16.eq(block, i8x16.splat(-2));
+  // Where the next member is hangs on this; the checks below do not hold it up.
+  const length = <u32>ctz(~(<u32>i8x16.bitmask(v128.or(areDigits, arePoints))));
   const end = start + <usize>length;
-  const next = byte(end);
-  const sound =
-    whole != 0 &&
-    (whole == 1 || byte(start) != ZERO) &&
-    length != whole + 1 &&
-    length < SURE_BYTES + fraction &&
-    next - ZERO > 9 &&
-    (next | 0x20) != 0x65;
-  if (sound && (fraction == 0 || byte(end - 1) != ZERO)) {
-    const decimals = fraction == 0 ? 0 : length - whole - 1;
-    const whence = fraction == 0 ? -128 : <i32>whole;
-    const size = <f64>(<i64>withoutPoint(block, length, whence)) / load<f64>(POWERS + (<usize>decimals << 3));
-    if (size >= 1e-6 || (fraction == 0 && !negative)) {
+  const digits = <u32>i8x16.bitmask(areDigits);
+  const points = <u32>i8x16.bitmask(arePoints) & ((1 << length) - 1);
+  // A digit first, no second point, a digit behind the point, no digit behind a leading zero.
+  const faults = (~digits & 1) | (points & (points - 1)) | ((points << 1) & ~digits) | ((digits >> 1) & <u32>(byte(start) == ZERO));
+  if (faults == 0 && length < <u32>BLOCK && (byte(end) | 0x20) != 0x65 && (points == 0 || byte(end - 1) != ZERO)) {
+    const point = points == 0 ? -BLOCK : <i32>ctz(points);
+    const decimals = points == 0 ? 0 : <i32>length - point - 1;
+    const size = <f64>(<i64>withoutPoint(block, length, point)) / load<f64>(POWERS + (<usize>decimals << 3));
+    if (size >= 1e-6 || (points == 0 && !negative)) {
       numberRead = negative ? -size : size;
       takePiece(p, end - p);
       return end;
@@ -199,20 +195,17 @@ export function readMembers(object: u32, p: usize, members: Members): usize {
     const literalEnd = p + literalLength(node);
     p = blanks(literalEnd);
     const c = byte(p);
-    const start = p;
     if (object == METRICS) {
       if (c - ZERO > 9 && c != MINUS) return refuse();
       p = readCanonicalNumber(p);
-      store<f64>(member, numberRead, 16);
+      store<f64>(member, numberRead, MEMBER_NUMBER);
     } else {
       if (c != QUOTE) return refuse();
       p = readCanonicalText(p);
     }
     if (p == 0) return 0;
-    store<usize>(member, node);
-    store<usize>(member, valueAt, 4);
-    store<usize>(member, valueLength, 8);
-    plain = plain && start == literalEnd && valueAt == start;
+    noteMember(member, node);
+    plain = plain && valueAt == literalEnd;
     member += MEMBER;
     count++;
     if (byte(p) <= 0x20) {
@@ -231,6 +224,15 @@ export function readMembers(object: u32, p: usize, members: Members): usize {
   return p;
 }
 
+/** Notes the member whose value was read last. */
+// @ts-ignore: decorator
+@inline
+export function noteMember(member: usize, node: usize): void {
+  store<usize>(member, node);
+  store<usize>(member, valueAt, 4);
+  store<usize>(member, valueLength, 8);
+}
+
 /** Labels may be empty; an object with blanks in it is left to the reference. */
 function emptyMembers(object: u32, p: usize, members: Members): usize {
   if (object == METRICS) return refuse();
@@ -240,7 +242,7 @@ function emptyMembers(object: u32, p: usize, members: Members): usize {
   return p + 1;
 }
 
-/** Writes the canonical form; returns its end. Up to 15 bytes behind that are spoiled. */
+/** Writes the canonical form; returns its end. Up to COPY_SPILL bytes behind that are spoiled. */
 export function putMembers(to: usize, members: Members): usize {
   if (members.plain) {
     const length = members.end - members.at;
@@ -251,10 +253,21 @@ export function putMembers(to: usize, members: Members): usize {
   const order = orderOf(members.node);
   for (let i: u32 = 0; i < members.count; i++) {
     const member = members.list + <usize>load<u16>(order + (<usize>i << 1)) * MEMBER;
-    to = putValue(putKey(to, load<usize>(member)), load<usize>(member, 4), load<usize>(member, 8));
+    to = putMember(to, member);
   }
   store<u8>(to - 1, <u8>CLOSE_BRACE);
   return to;
+}
+
+/** Key, value and a comma. */
+// @ts-ignore: decorator
+@inline
+export function putMember(to: usize, member: usize): usize {
+  const length = load<usize>(member, 8);
+  to = putKey(to, load<usize>(member));
+  copy(to, load<usize>(member, 4), length);
+  store<u8>(to + length, <u8>COMMA);
+  return to + length + 1;
 }
 
 // @ts-ignore: decorator
@@ -263,14 +276,5 @@ export function putKey(to: usize, node: usize): usize {
   const length = keyLength(node);
   copy(to, keyAt(node), length);
   store<u8>(to + length, 0x3a);
-  return to + length + 1;
-}
-
-/** The value and a comma. */
-// @ts-ignore: decorator
-@inline
-export function putValue(to: usize, at: usize, length: usize): usize {
-  copy(to, at, length);
-  store<u8>(to + length, <u8>COMMA);
   return to + length + 1;
 }

@@ -4,10 +4,10 @@ import { intern, NO_ID } from '../simd-json-wasm/assembly/intern';
 import { skipWord } from '../simd-json-wasm/assembly/skip';
 import { TEXT_ESCAPED, textEnd, textKind } from '../simd-json-wasm/assembly/text';
 import { hostReached, LIMIT_MEMORY, LIMIT_MODELS } from './host';
-import { NO_INSTANT, readInstant } from './instant';
+import { isSoon, NO_INSTANT, readInstant, soon } from './instant';
 import {
-  beginMembers, createMembers, MEMBER, Members, numberRead, putKey, putMembers, putValue, readCanonicalNumber, readCanonicalText, readMembers,
-  startMembers, takePiece, valueAt, valueLength,
+  beginMembers, createMembers, MEMBER, MEMBER_NUMBER, Members, noteMember, numberRead, putKey, putMember, putMembers, readCanonicalNumber, readCanonicalText, readMembers,
+  startMembers, takePiece,
 } from './members';
 import { nameEnd } from './name-text';
 import { instants, metricStride, models, present, presentWords, quantised, suitesOf, values, weights } from './rows';
@@ -81,9 +81,7 @@ function readTop(p: usize): usize {
     p = readMember(role, blanks(p + literalLength(node)));
     if (p == 0) return 0;
     seen |= 1 << role;
-    store<usize>(member, node);
-    store<usize>(member, valueAt, 4);
-    store<usize>(member, valueLength, 8);
+    noteMember(member, node);
     member += MEMBER;
     p = blanks(p);
     more = byte(p) == COMMA;
@@ -111,6 +109,11 @@ function readMember(role: u32, p: usize): usize {
 }
 
 function readVersion(p: usize): usize {
+  // `1,`
+  if (load<u16>(p) == 0x2c31) {
+    takePiece(p, 1);
+    return p + 1;
+  }
   if (byte(p) - ZERO > 9) return refuse();
   const end = readCanonicalNumber(p);
   return numberRead == 1 || end == 0 ? end : refuse();
@@ -126,6 +129,11 @@ function readWeight(p: usize): usize {
 }
 
 function readObservedAt(p: usize): usize {
+  if (isSoon(p + 1)) {
+    instant = soon(p + 1);
+    takePiece(p, 26);
+    return p + 26;
+  }
   const end = textEnd(p + 1);
   if (end == 0 || textKind != 0) return unusualName(p);
   const length = end - p - 1;
@@ -198,7 +206,7 @@ function fillValues(row: u32, suite: i32): bool {
   const end = member + <usize>metrics.count * MEMBER;
   while (member < end) {
     const metric = metricOf(suite, roleOf(load<usize>(member)));
-    if (metric != NO_METRIC && !fillValue(row, suite, metric, load<f64>(member, 16))) return false;
+    if (metric != NO_METRIC && !fillValue(row, suite, metric, load<f64>(member, MEMBER_NUMBER))) return false;
     member += MEMBER;
   }
   return true;
@@ -228,7 +236,7 @@ export function fillValue(row: u32, suite: i32, metric: u32, x: f64): bool {
   return true;
 }
 
-/** Writes the RFC 8785 form of the line read last; returns its end. Up to 15 bytes behind that are spoiled. */
+/** Writes the RFC 8785 form of the line read last; returns its end. Up to COPY_SPILL bytes behind that are spoiled. */
 export function putReport(to: usize): usize {
   store<u8>(to++, <u8>OPEN_BRACE);
   const order = orderOf(top.node);
@@ -236,12 +244,11 @@ export function putReport(to: usize): usize {
     const member = top.list + <usize>load<u16>(order + (<usize>i << 1)) * MEMBER;
     const node = load<usize>(member);
     const role = roleOf(node);
-    to = putKey(to, node);
     if (role == METRICS_MEMBER || role == LABELS_MEMBER) {
-      to = putMembers(to, role == METRICS_MEMBER ? metrics : labels);
+      to = putMembers(putKey(to, node), role == METRICS_MEMBER ? metrics : labels);
       store<u8>(to++, <u8>COMMA);
     } else {
-      to = putValue(to, load<usize>(member, 4), load<usize>(member, 8));
+      to = putMember(to, member);
     }
   }
   store<u8>(to - 1, <u8>CLOSE_BRACE);

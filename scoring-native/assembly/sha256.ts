@@ -144,11 +144,10 @@ function loadWords(a: usize, b: usize, c: usize, d: usize, offset: usize): void 
 /** h + Σ1(e) + Ch(e, f, g) + K + W */
 // @ts-ignore: decorator
 @inline
-function one(e: v128, f: v128, g: v128, h: v128, k: usize, i: usize): v128 {
+function one(e: v128, f: v128, g: v128, h: v128, k: v128, w: v128): v128 {
   const sigma = v128.xor(v128.xor(right(e, 6), right(e, 11)), right(e, 25));
   const choice = v128.xor(g, v128.and(e, v128.xor(f, g)));
-  const key = i32x4.add(v128.load_splat<u32>(k + (i << 2)), v128.load(WORDS + (i << 4)));
-  return i32x4.add(i32x4.add(h, key), i32x4.add(sigma, choice));
+  return i32x4.add(i32x4.add(h, i32x4.add(k, w)), i32x4.add(sigma, choice));
 }
 
 /** Σ0(a) + Maj(a, b, c) */
@@ -190,22 +189,22 @@ function compress(p: usize, q: usize, r: usize, s: usize): void {
   const last = K + 192;
   let more = true;
   while (more) {
-    h = one(e, f, g, h, k, 0); d = i32x4.add(d, h); h = i32x4.add(h, two(a, b, c));
-    g = one(d, e, f, g, k, 1); c = i32x4.add(c, g); g = i32x4.add(g, two(h, a, b));
-    f = one(c, d, e, f, k, 2); b = i32x4.add(b, f); f = i32x4.add(f, two(g, h, a));
-    e = one(b, c, d, e, k, 3); a = i32x4.add(a, e); e = i32x4.add(e, two(f, g, h));
-    d = one(a, b, c, d, k, 4); h = i32x4.add(h, d); d = i32x4.add(d, two(e, f, g));
-    c = one(h, a, b, c, k, 5); g = i32x4.add(g, c); c = i32x4.add(c, two(d, e, f));
-    b = one(g, h, a, b, k, 6); f = i32x4.add(f, b); b = i32x4.add(b, two(c, d, e));
-    a = one(f, g, h, a, k, 7); e = i32x4.add(e, a); a = i32x4.add(a, two(b, c, d));
-    h = one(e, f, g, h, k, 8); d = i32x4.add(d, h); h = i32x4.add(h, two(a, b, c));
-    g = one(d, e, f, g, k, 9); c = i32x4.add(c, g); g = i32x4.add(g, two(h, a, b));
-    f = one(c, d, e, f, k, 10); b = i32x4.add(b, f); f = i32x4.add(f, two(g, h, a));
-    e = one(b, c, d, e, k, 11); a = i32x4.add(a, e); e = i32x4.add(e, two(f, g, h));
-    d = one(a, b, c, d, k, 12); h = i32x4.add(h, d); d = i32x4.add(d, two(e, f, g));
-    c = one(h, a, b, c, k, 13); g = i32x4.add(g, c); c = i32x4.add(c, two(d, e, f));
-    b = one(g, h, a, b, k, 14); f = i32x4.add(f, b); b = i32x4.add(b, two(c, d, e));
-    a = one(f, g, h, a, k, 15); e = i32x4.add(e, a); a = i32x4.add(a, two(b, c, d));
+    h = one(e, f, g, h, v128.load_splat<u32>(k, 0), v128.load(WORDS, 0)); d = i32x4.add(d, h); h = i32x4.add(h, two(a, b, c));
+    g = one(d, e, f, g, v128.load_splat<u32>(k, 4), v128.load(WORDS, 16)); c = i32x4.add(c, g); g = i32x4.add(g, two(h, a, b));
+    f = one(c, d, e, f, v128.load_splat<u32>(k, 8), v128.load(WORDS, 32)); b = i32x4.add(b, f); f = i32x4.add(f, two(g, h, a));
+    e = one(b, c, d, e, v128.load_splat<u32>(k, 12), v128.load(WORDS, 48)); a = i32x4.add(a, e); e = i32x4.add(e, two(f, g, h));
+    d = one(a, b, c, d, v128.load_splat<u32>(k, 16), v128.load(WORDS, 64)); h = i32x4.add(h, d); d = i32x4.add(d, two(e, f, g));
+    c = one(h, a, b, c, v128.load_splat<u32>(k, 20), v128.load(WORDS, 80)); g = i32x4.add(g, c); c = i32x4.add(c, two(d, e, f));
+    b = one(g, h, a, b, v128.load_splat<u32>(k, 24), v128.load(WORDS, 96)); f = i32x4.add(f, b); b = i32x4.add(b, two(c, d, e));
+    a = one(f, g, h, a, v128.load_splat<u32>(k, 28), v128.load(WORDS, 112)); e = i32x4.add(e, a); a = i32x4.add(a, two(b, c, d));
+    h = one(e, f, g, h, v128.load_splat<u32>(k, 32), v128.load(WORDS, 128)); d = i32x4.add(d, h); h = i32x4.add(h, two(a, b, c));
+    g = one(d, e, f, g, v128.load_splat<u32>(k, 36), v128.load(WORDS, 144)); c = i32x4.add(c, g); g = i32x4.add(g, two(h, a, b));
+    f = one(c, d, e, f, v128.load_splat<u32>(k, 40), v128.load(WORDS, 160)); b = i32x4.add(b, f); f = i32x4.add(f, two(g, h, a));
+    e = one(b, c, d, e, v128.load_splat<u32>(k, 44), v128.load(WORDS, 176)); a = i32x4.add(a, e); e = i32x4.add(e, two(f, g, h));
+    d = one(a, b, c, d, v128.load_splat<u32>(k, 48), v128.load(WORDS, 192)); h = i32x4.add(h, d); d = i32x4.add(d, two(e, f, g));
+    c = one(h, a, b, c, v128.load_splat<u32>(k, 52), v128.load(WORDS, 208)); g = i32x4.add(g, c); c = i32x4.add(c, two(d, e, f));
+    b = one(g, h, a, b, v128.load_splat<u32>(k, 56), v128.load(WORDS, 224)); f = i32x4.add(f, b); b = i32x4.add(b, two(c, d, e));
+    a = one(f, g, h, a, v128.load_splat<u32>(k, 60), v128.load(WORDS, 240)); e = i32x4.add(e, a); a = i32x4.add(a, two(b, c, d));
     more = k != last;
     if (more) {
       extend(0); extend(1); extend(2); extend(3); extend(4); extend(5); extend(6); extend(7);

@@ -58,7 +58,7 @@ const ORDER: usize = 40;
 /** Do the members stand in that order already? */
 const SORTED: usize = 44;
 const LITERAL: usize = 48;
-const NODE: usize = LITERAL + MAX_LITERAL + 16;
+const NODE: usize = LITERAL + MAX_LITERAL + 64;
 
 let nodes: usize = 0;
 let used: usize = 0;

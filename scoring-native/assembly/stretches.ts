@@ -1,6 +1,6 @@
 /** How event time is cut: into minutes for panes, or by the bounds of fixed windows. */
 
-const MINUTE_MS: i64 = 60000;
+const MINUTE_MS: f64 = 60000;
 /** Windows of one T. */
 export const MAX_WINDOWS: u32 = 8;
 
@@ -39,11 +39,14 @@ function insert(bound: i64): void {
   boundCount++;
 }
 
-/** The stretch of an instant. */
+/**
+ * The stretch of an instant. The quotient of instants of four-digit years is below 2^33, a whole number or 1/60000 from one at least, which is
+ * far more than it is rounded by: the floor is exact.
+ */
 // @ts-ignore: decorator
 @inline
-export function stretchOf(ms: i64): i64 {
-  return windowCount == 0 ? floorDiv(ms, MINUTE_MS) : boundsUpTo(ms);
+export function stretchOf(ms: f64): i64 {
+  return windowCount == 0 ? <i64>floor(ms / MINUTE_MS) : boundsUpTo(<i64>ms);
 }
 
 function boundsUpTo(ms: i64): i64 {

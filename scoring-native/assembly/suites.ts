@@ -35,7 +35,7 @@ export function startSuites(): void {
   suites = allocate(<usize>capacity * SUITE);
   suiteNames = createInterner(MAX_SUITES);
   metricNames = createInterner(MAX_METRIC_NAMES);
-  tenant = allocate(MAX_TENANT + 128);
+  tenant = allocate(MAX_TENANT + 256);
   store<u8>(tenant, 0x0a);
   tenantLength = 1;
 }
