@@ -49,7 +49,8 @@ export function first(n: usize): v128 {
 @inline
 export function same(a: usize, b: usize, length: usize): bool {
   const differ = i8x16.bitmask(i8x16.ne(v128.load(a), v128.load(b)));
-  return length <= 16 ? (differ & ((1 << <i32>length) - 1)) == 0 : differ == 0 && sameLong(a + 16, b + 16, length - 16);
+  if (length <= 16) return (differ & ((1 << <i32>length) - 1)) == 0;
+  return differ == 0 && sameLong(a + 16, b + 16, length - 16);
 }
 
 function sameLong(a: usize, b: usize, length: usize): bool {

@@ -141,7 +141,10 @@ export function setRange(column: usize, min: f64, max: f64): void {
   store<f64>(column, max, MAX);
 }
 
-/** Limits of a text, or of a dictionary's keys, in bytes; `characters` is 0 for any, or a set as characters.ts reads it, `plain` always one. */
+/**
+ * Limits of a text, or of a dictionary's keys, in bytes; `characters` is 0 for any, or a set as characters.ts reads it, `plain` always a
+ * set.
+ */
 export function setTexts(column: usize, min: u32, max: u32, characters: usize, plain: usize): void {
   store<usize>(column, plain, PLAIN);
   store<u32>(column, min, MIN_LENGTH);

@@ -138,9 +138,10 @@ function put(table: usize, hash: u32, id: u32): void {
 function grow(table: usize): bool {
   const count = load<u32>(table, COUNT);
   const capacity = load<u32>(table, CAPACITY);
-  const records = take(<usize>capacity * 2 * RECORD_BYTES);
-  const slots = take(<usize>capacity * 4 << 3);
-  if (records == 0 || slots == 0) return false;
+  // Both or none: half of it would be lost.
+  const records = take(<usize>capacity * (2 * RECORD_BYTES + (4 << 3)));
+  if (records == 0) return false;
+  const slots = records + <usize>capacity * 2 * RECORD_BYTES;
   memory.copy(records, load<usize>(table, RECORDS), <usize>capacity * RECORD_BYTES);
   store<usize>(table, records, RECORDS);
   store<usize>(table, slots, SLOTS);

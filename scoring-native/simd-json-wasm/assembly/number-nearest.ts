@@ -1,6 +1,9 @@
 import { MAX_POWER, MIN_POWER, POWERS_OF_FIVE } from './powers-of-five';
 
-/** Source: Lemire, "Number Parsing at a Gigabyte per Second" (2021); that no case is left over: Mushtak and Lemire, "Fast Number Parsing Without Fallback" (2022). */
+/**
+ * Source: Lemire, "Number Parsing at a Gigabyte per Second" (2021); that no case is left over: Mushtak and Lemire, "Fast Number Parsing
+ * Without Fallback" (2022).
+ */
 
 let low: u64 = 0;
 

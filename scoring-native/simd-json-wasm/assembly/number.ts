@@ -132,7 +132,10 @@ function readLong(start: usize, whole: usize): usize {
   return readRest(start, whole, p, m, decimals, count);
 }
 
-/** Reads an exponent at `end`, the place behind the digits, if there is one, and rounds. `mantissa` has wrapped where `count` digits are too many for it. */
+/**
+ * Reads an exponent at `end`, the place behind the digits, if there is one, and rounds. `mantissa` has wrapped where `count` digits are too
+ * many for it.
+ */
 function readRest(start: usize, whole: usize, end: usize, mantissa: u64, decimals: usize, count: usize): usize {
   let p = end;
   numberIsWhole = decimals == 0;

@@ -70,7 +70,7 @@ export function nextStamp(): void {
   requiredSeen = 0;
 }
 
-/** The member whose key atKey read, 0 for one that the schema does not know. */
+/** The member whose key otherKey read, 0 for one that the schema does not know. */
 let keyMember: usize = 0;
 /** Is that one `constructor`? */
 let keyIsConstructor: bool = false;
@@ -190,83 +190,86 @@ function noObject(node: usize, p: usize, depth: u32): usize {
   return skipValue(p, depth, false);
 }
 
+/** Is the key at p, quotes and colon included, the one with that id? */
+// @ts-ignore: decorator
+@inline
+function isEntry(table: usize, id: u32, p: usize): bool {
+  if (id >= internedCount(table)) return false;
+  const record = internedRecord(table, id);
+  return same(p, load<usize>(record) - 1, load<usize>(record, 4) + 3);
+}
+
 /** Reads the dictionary of numbers at p, which is at `depth`. */
 function numbersInto(column: usize, p: usize, depth: u32, underConstructor: bool): usize {
   if (depth > depthLimit) return fault(DEPTH, p);
   const at = p;
   const table = load<usize>(column, IDS_TABLE);
   const limit = load<u32>(column, MAX_ENTRIES);
+  const keys = load<usize>(column, ENTRY_KEYS) + (<usize>load<u32>(column, ENTRIES) << 2);
+  const values = load<usize>(column, VALUES) + (<usize>load<u32>(column, ENTRIES) << 3);
   const base = keyCount;
-  const from = <usize>load<u32>(column, ENTRIES);
-  const keys = load<usize>(column, ENTRY_KEYS) + (from << 2);
-  const values = load<usize>(column, VALUES) + (from << 3);
   let count: u32 = 0;
   openNumber = 0;
-  // Where the id + 1 of the next key was kept when the dictionary was last seen.
+  // Where the id + 1 of the next key was kept when the dictionary was last seen. Once its table has moved it is an old place: no matter.
   let link = column + FIRST_KEY;
   p = blanks(p + 1);
   let more = byte(p) != CLOSE_BRACE;
   while (more) {
     const keyAt = p;
+    // A branch and no selection: what follows goes on with the expected id while the comparison is still under way.
     let id = load<u32>(link) - 1;
-    let record: usize = 0;
-    if (id < internedCount(table)) {
-      record = internedRecord(table, id);
-      const length = load<usize>(record, 4) + 3;
-      if (same(p, load<usize>(record) - 1, length)) {
-        p += length;
-        if (byte(p) <= 0x20) p = blanks(p);
-      } else record = 0;
-    }
-    if (record == 0) {
+    if (isEntry(table, id, p)) {
+      p = blanks(p + load<usize>(internedRecord(table, id), 4) + 3);
+    } else {
       p = otherEntry(column, p, base, underConstructor);
       if (p == 0) return 0;
       id = entryId;
-      if (id != NO_ID) {
-        // The table may have moved.
-        if (link != column + FIRST_KEY) link = internedRecord(table, linkId) + OWN_WORD;
-        store<u32>(link, id + 1);
-        record = internedRecord(table, id);
-      }
+      if (id != NO_ID) store<u32>(link, id + 1);
     }
-    if (record != 0) {
+    if (id != NO_ID) {
+      const record = internedRecord(table, id);
       if (load<u64>(record, OWN_LONG) == stamp) return fault(DUPLICATE_KEY, keyAt);
       store<u64>(record, stamp, OWN_LONG);
       link = record + OWN_WORD;
-      linkId = id;
     }
-    if (isNumber(p)) {
-      p = readNumber(p);
-      if (count < limit) {
-        store<u32>(keys + (<usize>count << 2), id);
-        store<f64>(values + (<usize>count << 3), numberValue);
-      }
-      count++;
-    } else {
-      misfit(load<u32>(column, INDEX), TYPE_MISMATCH, p);
-      p = skipValue(p, depth, record == 0 ? keyIsConstructor : isConstructorText(load<usize>(record), load<usize>(record, 4)));
-    }
+    p = isNumber(p) ? readNumber(p) : otherEntryType(column, id, p, depth);
     if (p == 0) return 0;
+    // What is beyond the most that a row may have is read only.
+    if (count < limit) {
+      store<u32>(keys + (<usize>count << 2), id);
+      store<f64>(values + (<usize>count << 3), numberValue);
+    }
+    count++;
     if (byte(p) <= 0x20) p = blanks(p);
     more = byte(p) == COMMA;
-    if (more) {
-      p++;
-      if (byte(p) <= 0x20) p = blanks(p);
-      // A comma must be followed by a key, which otherEntry sees to.
-    }
+    if (more) p = blanks(p + 1);
   }
   if (byte(p) != CLOSE_BRACE) return fault(JSON_SYNTAX, p);
   closeObject(base);
-  if (count < load<u32>(column, MIN_ENTRIES) || count > limit) misfit(load<u32>(column, INDEX), ENTRY_COUNT, at);
-  store<u32>(column, <u32>from + min(count, limit), ENTRIES);
-  store<u8>(load<usize>(column, PRESENT) + row, 1);
+  endEntries(column, count, at);
   return p + 1;
+}
+
+/** An entry that is no number. */
+function otherEntryType(column: usize, id: u32, p: usize, depth: u32): usize {
+  misfit(load<u32>(column, INDEX), TYPE_MISMATCH, p);
+  if (id == NO_ID) return skipValue(p, depth, keyIsConstructor);
+  const record = internedRecord(load<usize>(column, IDS_TABLE), id);
+  return skipValue(p, depth, isConstructorText(load<usize>(record), load<usize>(record, 4)));
+}
+
+/** Counts the entries of the dictionary that began at `at`. */
+// @ts-ignore: decorator
+@inline
+function endEntries(column: usize, count: u32, at: usize): void {
+  const limit = load<u32>(column, MAX_ENTRIES);
+  if (count < load<u32>(column, MIN_ENTRIES) || count > limit) misfit(load<u32>(column, INDEX), ENTRY_COUNT, at);
+  store<u32>(column, load<u32>(column, ENTRIES) + min(count, limit), ENTRIES);
+  store<u8>(load<usize>(column, PRESENT) + row, 1);
 }
 
 /** The id of the key that otherEntry read; NO_ID where it has none. */
 let entryId: u32 = 0;
-/** The id of the key before. */
-let linkId: u32 = 0;
 
 /** Reads a key of a dictionary that is not the expected one, and the colon behind it. */
 function otherEntry(column: usize, at: usize, base: u32, underConstructor: bool): usize {

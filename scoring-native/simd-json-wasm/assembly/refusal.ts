@@ -8,7 +8,9 @@ import { NODE_AT, NODE_LINE, PARENT, REQUIRED, SEEN } from './schema';
 /** For what concerns the whole line. */
 export const NO_COLUMN: u32 = 0xffffffff;
 
-/** What does not fit the schema in the line being read: of several columns at fault the first of the schema counts, there its first fault. */
+/**
+ * What does not fit the schema in the line being read: of several columns at fault the first of the schema counts, there its first fault.
+ */
 export let misfitColumn: u32 = NO_COLUMN;
 export let misfitCode: u32 = 0;
 export let misfitAt: usize = 0;

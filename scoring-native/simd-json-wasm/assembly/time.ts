@@ -49,7 +49,10 @@ function daysFromCivil(year: u32, month: u32, day: u32): i64 {
   return <i64>era * 146097 + <i64>dayOfEra - 719468 - 146097;
 }
 
-/** Reads an RFC 3339 date-time with a zone of exactly `length` bytes at p, behind which no digit stands (a quote does). Second 60 is refused. */
+/**
+ * Reads an RFC 3339 date-time with a zone of exactly `length` bytes at p, behind which no digit stands (a quote does). Second 60 is
+ * refused.
+ */
 export function readTime(p: usize, length: usize): bool {
   return length >= MIN_TEXT && timeEnd(p) == p + length;
 }

@@ -59,8 +59,9 @@ export function numberInto(column: usize, p: usize, whole: bool): usize {
   const value = numberValue;
   store<f64>(load<usize>(column, VALUES) + (<usize>row << 3), value);
   present(column);
+  const within = value >= load<f64>(column, MIN) && value <= load<f64>(column, MAX);
   if (whole && nearest(value) != value) misfit(load<u32>(column, INDEX), NOT_WHOLE, p);
-  else if (!(value >= load<f64>(column, MIN) && value <= load<f64>(column, MAX))) misfit(load<u32>(column, INDEX), RANGE, p);
+  else if (!within) misfit(load<u32>(column, INDEX), RANGE, p);
   return end;
 }
 
@@ -139,7 +140,8 @@ function newId(column: usize, id: u32, p: usize): void {
 export function textInto(column: usize, p: usize): usize {
   const end = endOfSet(load<usize>(column, PLAIN), p + 1);
   const length = end - p - 1;
-  if (byte(end) != QUOTE || length < load<u32>(column, MIN_LENGTH) || length > load<u32>(column, MAX_LENGTH)) return otherTextInto(column, p);
+  const fits = length >= load<u32>(column, MIN_LENGTH) && length <= load<u32>(column, MAX_LENGTH);
+  if (byte(end) != QUOTE || !fits) return otherTextInto(column, p);
   storeText(column, p + 1, end, 0);
   return end + 1;
 }

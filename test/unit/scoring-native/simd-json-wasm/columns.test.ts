@@ -1,4 +1,4 @@
-import type { Schema } from 'simd-json-wasm';
+import { ColumnReader, type Schema } from 'simd-json-wasm';
 import { describe, expect, test } from 'vitest';
 import { readColumns } from './read-columns.ts';
 
@@ -57,6 +57,54 @@ test('what is optional may be absent, and then its value is 0 and not that of an
   const { sampleSize: _s, commit, dirty, share, ...cells } = CELLS;
   expect(kept.map((row) => row.cells)).toEqual([CELLS, cells, cells]);
   expect([sampleSize, labels.commit, commit, dirty, share]).toEqual([512, 'abc', 'abc', false, 0.5]);
+});
+
+test('in the arrays themselves what is absent is 0, whatever stood in that row before', () => {
+  const schema = {
+    t: { type: 'text', optional: true },
+    i: { type: 'id', optional: true },
+    b: { type: 'boolean', optional: true },
+    n: { type: 'number', optional: true },
+    at: { type: 'time', optional: true },
+    d: { type: 'numbers', optional: true },
+    always: { type: 'number' },
+  } as const satisfies Schema;
+  const seen: unknown[] = [];
+  const reader = new ColumnReader(schema, ({ columns: { t, i, b, n, at, d, always } }) => {
+    const all = [t.starts, t.ends, t.escaped, t.present, i.values, i.present, b.values, b.present, n.values, n.present];
+    const more = [at.values, at.present, d.offsets, d.keys, d.values, d.present, always.values, always.present];
+    seen.push([...all, ...more].map((array) => [...array]));
+  });
+  const full = '{"t":"\\n","i":"x","b":true,"n":7,"at":"2026-11-23T10:11:12Z","d":{"k":1},"always":2}\n';
+  reader.push(Buffer.from(`{"i":"first","always":0}\n${full}`));
+  // The same rows again, after a line that filled the first of them and was refused.
+  reader.push(Buffer.from(`${full.replace('2}', '"x"}')}{"always":3}\n`));
+  const at = Date.UTC(2026, 10, 23, 10, 11, 12);
+  const text = [
+    [0, 31],
+    [0, 33],
+    [0, 1],
+    [0, 1],
+  ];
+  const first = [
+    ...text,
+    [0, 1],
+    [1, 1],
+    [0, 1],
+    [0, 1],
+    [0, 7],
+    [0, 1],
+    [0, at],
+    [0, 1],
+    [0, 0, 1],
+    [0],
+    [1],
+    [0, 1],
+    [0, 2],
+    [1, 1],
+  ];
+  const empty = [...Array.from({ length: 12 }, () => [0]), [0, 0], [], [], [0], [3], [1]];
+  expect(seen).toEqual([first, empty]);
 });
 
 describe('a line that does not fit the schema is refused, with the column, the reason and the place of the value', () => {

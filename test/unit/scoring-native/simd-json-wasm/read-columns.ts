@@ -26,6 +26,7 @@ export class Gatherer<Of extends Schema> {
   #refused: Refusal[] = [];
   /** The input as it was given, to hold the spans of batches against. */
   #input: Uint8Array = new Uint8Array(0);
+  #lineStarts: number[] = [];
 
   constructor(schema: Of, options: ReaderOptions = {}) {
     this.#schema = schema;
@@ -38,6 +39,8 @@ export class Gatherer<Of extends Schema> {
     this.#refused = [];
     const bytes = bytesOf(input);
     this.#input = bytes;
+    this.#lineStarts = [0];
+    for (const [i, byte] of bytes.entries()) if (byte === 0x0a) this.#lineStarts.push(i + 1);
     const places = cuts.map((cut) => cut % (bytes.length + 1)).sort((a, b) => a - b);
     let from = 0;
     for (const cut of [...places, bytes.length]) {
@@ -53,12 +56,29 @@ export class Gatherer<Of extends Schema> {
 
   #gather(batch: Batch<Of>): void {
     for (let row = 0; row < batch.rows; row++) {
-      const [start, end] = [batch.starts[row]!, batch.ends[row]!];
-      const inInput = this.#input.subarray(batch.offset + start, batch.offset + end);
-      if (Buffer.compare(batch.bytes.subarray(start, end), inInput) !== 0) throw new Error('a span is not the line');
+      this.#checkSpan(batch, batch.lines[row]!, batch.starts[row]!, batch.ends[row]!);
       this.#kept.push({ line: batch.lines[row]!, cells: this.#cells(batch, row) });
     }
-    for (let i = 0; i < batch.refused.count; i++) this.#refused.push(this.reader.refusal(batch, i));
+    for (let i = 0; i < batch.refused.count; i++) {
+      const refusal = this.reader.refusal(batch, i);
+      this.#refused.push(refusal);
+      const tooLarge = refusal.reason === 'too_large';
+      this.#checkSpan(batch, tooLarge ? undefined : refusal.line, batch.refused.starts[i]!, batch.refused.ends[i]!);
+    }
+  }
+
+  /** The span must be that line of the input; an empty one where there is none. */
+  #checkSpan(batch: Batch<Of>, line: number | undefined, start: number, end: number): void {
+    if (line === undefined) {
+      if (start !== end) throw new Error('a line that is not kept has a span');
+      return;
+    }
+    const from = batch.offset + start;
+    const isLine =
+      (this.#lineStarts[line - 1] ?? -1) === from && [undefined, 0x0a].includes(this.#input[from + end - start]);
+    const isInput =
+      Buffer.compare(batch.bytes.subarray(start, end), this.#input.subarray(from, from + end - start)) === 0;
+    if (!isLine || !isInput) throw new Error(`the span of line ${line} is not the line`);
   }
 
   #cells(batch: Batch<Of>, row: number): Cells {
