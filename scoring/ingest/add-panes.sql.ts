@@ -1,7 +1,7 @@
 import type { Tx } from '../../platform/postgres.ts';
 import { RESOLUTION_MS, RESOLUTIONS } from '../rules/pane.ts';
 import type { PaneDeltas } from './pane-deltas.ts';
-import { type ElementType, FieldWriter } from './pg-binary.ts';
+import { binaryArray, type ElementType, type FieldWriter } from './pg-binary.ts';
 import { mergeSketches, type StoredSketch } from './stored-sketch.ts';
 
 const MINUTE_MS = 60_000;
@@ -24,7 +24,7 @@ export async function addPaneDeltas(tx: Tx, tenant: string, suite: string, delta
 
 async function addSums(tx: Tx, tenant: string, deltas: PaneDeltas, ids: Float64Array): Promise<void> {
   const { rows, seriesOf, resolution } = deltas;
-  const column = (type: ElementType, put: (writer: FieldWriter, row: number) => void) => arrayOf(type, rows, put);
+  const column = (type: ElementType, put: (writer: FieldWriter, row: number) => void) => binaryArray(type, rows, put);
   await tx.execute(
     `insert into panes (series_id, tenant, resolution, start_ms, n, weight, sum_wq, sum_wq2, q_min, q_max)
      select a.series_id, $1, a.resolution, a.start_ms, a.n, a.weight, a.sum_wq, a.sum_wq2, a.q_min, a.q_max
@@ -58,9 +58,9 @@ async function addSketches(tx: Tx, tenant: string, deltas: PaneDeltas, ids: Floa
   const rows = Uint32Array.from({ length: deltas.rows }, (_, row) => row).filter((row) => deltas.buckets[row]! > 0);
   if (rows.length === 0) return;
   const keys = [
-    arrayOf('int8', rows.length, (writer, i) => writer.int8(ids[seriesOf[rows[i]!]!]!)),
-    arrayOf('int2', rows.length, (writer, i) => writer.int2(RESOLUTION_MINUTES[resolution[rows[i]!]!]!)),
-    arrayOf('int8', rows.length, (writer, i) => writer.int8(deltas.startMs[rows[i]!]!)),
+    binaryArray('int8', rows.length, (writer, i) => writer.int8(ids[seriesOf[rows[i]!]!]!)),
+    binaryArray('int2', rows.length, (writer, i) => writer.int2(RESOLUTION_MINUTES[resolution[rows[i]!]!]!)),
+    binaryArray('int8', rows.length, (writer, i) => writer.int8(deltas.startMs[rows[i]!]!)),
   ];
   const stored = await tx.query<StoredSketch & { place: number }>(
     `select a.place::integer - 1 as place, s.buckets::text, s.counts::text
@@ -79,20 +79,12 @@ async function addSketches(tx: Tx, tenant: string, deltas: PaneDeltas, ids: Floa
     [
       tenant,
       ...keys,
-      arrayOf('int4', rows.length, (writer, i) => writer.int4(end[i]!)),
-      arrayOf('int4', index.length, (writer, i) => writer.int4(index[i]!)),
-      arrayOf('int8', count.length, (writer, i) => writer.int8(count[i]!)),
-      arrayOf('int4', rows.length, (writer, i) => writer.int4(i === 0 ? 1 : end[i - 1]! + 1)),
+      binaryArray('int4', rows.length, (writer, i) => writer.int4(end[i]!)),
+      binaryArray('int4', index.length, (writer, i) => writer.int4(index[i]!)),
+      binaryArray('int8', count.length, (writer, i) => writer.int8(count[i]!)),
+      binaryArray('int4', rows.length, (writer, i) => writer.int4(i === 0 ? 1 : end[i - 1]! + 1)),
     ],
   );
-}
-
-/** A binary array; pg sends a Buffer as it is. */
-function arrayOf(type: ElementType, elements: number, put: (writer: FieldWriter, i: number) => void): Buffer {
-  const writer = new FieldWriter();
-  writer.arrayOf(type, elements);
-  for (let i = 0; i < elements; i++) put(writer, i);
-  return writer.take();
 }
 
 /** The ids of deltas.series, in their order; new series get one. */

@@ -7,6 +7,7 @@ import { addPaneDeltas } from './add-panes.sql.ts';
 import type { Counters, TickReports } from './batch.ts';
 import { DEDUP_HORIZON_MS, type DedupBlock } from './dedup-index.ts';
 import { deltasOfPanes } from './pane-deltas.ts';
+import { binaryArray } from './pg-binary.ts';
 import type { SetAside } from './set-aside.ts';
 
 /** The rows a flush writes; each function is one or two statements whatever the number of rows, sorted by key. */
@@ -214,7 +215,7 @@ export async function addDedupBlocks(
       blocks.map((block) => block.suite),
       blocks.map((block) => block.newestObservedMs),
       blocks.map((block) => block.entries),
-      blocks.map((block) => Buffer.from(block.block)),
+      binaryArray('bytea', blocks.length, (writer, i) => writer.bytea(blocks[i]!.block)),
     ],
   );
 }

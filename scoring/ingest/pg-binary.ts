@@ -3,9 +3,9 @@
  * src/backend/utils/adt (array_recv, numeric_recv, int8recv).
  */
 
-const OID = { int2: 21, int4: 23, int8: 20, numeric: 1700 } as const;
+const OID = { bytea: 17, int2: 21, int4: 23, int8: 20, numeric: 1700 } as const;
 
-export type ElementType = 'int2' | 'int4' | 'int8' | 'numeric';
+export type ElementType = 'bytea' | 'int2' | 'int4' | 'int8' | 'numeric';
 
 const FIRST_BYTES = 4096;
 /** Dimensions, null flag, element type, length and lower bound. */
@@ -16,6 +16,18 @@ const NUMERIC_BASE = 10_000;
 const MAX_NUMERIC_DIGITS = 10;
 const WORD = 4294967296;
 
+/** A whole array, to be bound as one parameter: pg sends a Buffer as it is, as binary. */
+export function binaryArray(
+  type: ElementType,
+  elements: number,
+  put: (writer: FieldWriter, i: number) => void,
+): Buffer {
+  const writer = new FieldWriter();
+  writer.arrayOf(type, elements);
+  for (let i = 0; i < elements; i++) put(writer, i);
+  return writer.take();
+}
+
 /** Fields one after another in a buffer that grows; `take` gives what was written and starts again. */
 export class FieldWriter {
   #bytes: Buffer;
@@ -25,6 +37,13 @@ export class FieldWriter {
 
   constructor(bytes = FIRST_BYTES) {
     this.#bytes = Buffer.allocUnsafe(bytes);
+  }
+
+  bytea(bytes: Uint8Array): void {
+    this.#need(4 + bytes.length);
+    this.#put32(bytes.length);
+    this.#bytes.set(bytes, this.#at);
+    this.#at += bytes.length;
   }
 
   int2(value: number): void {

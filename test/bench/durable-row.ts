@@ -2,11 +2,17 @@ import { createHash } from 'node:crypto';
 import { systemClock } from '../../platform/clock.ts';
 import { openPostgresEventLog } from '../../platform/event-log-postgres.ts';
 import { NO_METRICS, type ScoringContext } from '../../scoring/context.ts';
+import { addPaneDeltas } from '../../scoring/ingest/add-panes.sql.ts';
 import { Consumer } from '../../scoring/ingest/consumer.ts';
+import { type DedupEntry, packBlocks } from '../../scoring/ingest/dedup-index.ts';
+import { addDedupBlocks } from '../../scoring/ingest/effects.sql.ts';
 import { appendReports } from '../../scoring/ingest/pack-reports.ts';
+import { deltasOfColumns } from '../../scoring/ingest/pane-deltas.ts';
+import { advancePosition } from '../../scoring/ingest/positions.sql.ts';
 import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { createReportKernel } from '../../scoring/report-kernel.ts';
+import { ROW_DIGEST_BYTES, ROW_KEY_BYTES, ROW_STATUS, type RowBlock } from '../../scoring-native/row-block.ts';
 import { CORPUS_REPORTS, CORPUS_SPAN_MS, corpusSuite, makeCorpus } from './corpus.ts';
 import { type BenchDatabase, type BenchPostgres, startBenchPostgres, TENANT } from './database.ts';
 import { each, median, type Row, ratioOf, row, takeTurns } from './harness.ts';
@@ -14,7 +20,10 @@ import { ROW_TABLES, RowEncoder, RowWriter, rowTables } from './peers/row-copy.t
 
 /**
  * Bytes → durable: the report log read to its end, each report in Postgres when it is done and no report twice. Ours is the consumer as it
- * runs in a server, watermarks, ticks and scores included; CPU of this process with its threads, and of every process of Postgres.
+ * runs in a server, watermarks, ticks and scores included. CPU of this process with its threads, and of every process of Postgres.
+ *
+ * Beside it, from bytes in memory: kernel and store alone, one transaction a flush with pane deltas and dedup blocks, and nothing of what
+ * the consumer does for its log and its ticks.
  */
 
 const FLOOR = 5;
@@ -23,11 +32,14 @@ const ROUNDS = 7;
 const REPORTS = 50_000;
 /** The peer's transactions: the larger, the better for it. */
 const ROWS_A_FLUSH = 10_000;
+/** Lines of a transaction of kernel and store alone. */
+const STORE_LINES = 20_000;
 const SINGLE_INSERTS = 2_000;
 const READ_MESSAGES = 64;
 const READ_BYTES = 4 * 1024 * 1024;
 const COMMAND = 'npm run bench -- durable';
 const TRACEPARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+const suite = corpusSuite();
 /** All that the consumer writes. */
 const CONSUMED = [
   'consumer_offsets',
@@ -68,6 +80,8 @@ async function measured(world: World): Promise<readonly Row[]> {
       { name: 'ours', pass: () => world.cpu(() => world.consume()) },
       { name: 'rows', pass: () => world.cpu(() => world.copyRows('unique')) },
       { name: 'heap', pass: () => world.cpu(() => world.copyRows('heap')) },
+      { name: 'store', pass: () => world.cpu(() => world.storeFromMemory()) },
+      { name: 'rows from memory', pass: () => world.cpu(() => world.copyRowsFromMemory()) },
       { name: 'single', pass: () => world.cpu(() => world.insertSingly()) },
     ],
     ROUNDS,
@@ -84,6 +98,14 @@ async function measured(world: World): Promise<readonly Row[]> {
       detail: `the consumer ${figure('ours')} a report; our kernel and COPY BINARY into a keyed table ${figure('rows')}`,
       limit:
         'reading the log through SQL, an object a line between kernel and consumer, and a round trip for each of the effects of a flush of at most 2,000 lines',
+      command: COMMAND,
+    }),
+    row({
+      what: 'bytes in memory → durable, kernel and store alone, against a row a report by COPY',
+      value: ratioOf(times, 'store', 'rows from memory'),
+      floor: null,
+      aim: null,
+      detail: `flushes of ${STORE_LINES} lines ${figure('store')} a report; our kernel and COPY BINARY into a keyed table ${figure('rows from memory')}`,
       command: COMMAND,
     }),
     row({
@@ -105,6 +127,40 @@ async function measured(world: World): Promise<readonly Row[]> {
   ];
 }
 
+/** Reads bytes by our kernel and writes a row a report. */
+class RowFlusher {
+  readonly #kernel = createReportKernel([suite], { digests: true });
+  readonly #encoder = new RowEncoder();
+  readonly #writer: RowWriter;
+  readonly #into: 'unique' | 'heap';
+
+  constructor(writer: RowWriter, into: 'unique' | 'heap') {
+    this.#writer = writer;
+    this.#into = into;
+  }
+
+  async read(bytes: Uint8Array): Promise<void> {
+    for (const block of this.#kernel.read(bytes)) this.#add(block);
+    if (this.#encoder.rows >= ROWS_A_FLUSH) await this.#flush();
+  }
+
+  async end(): Promise<void> {
+    for (const block of this.#kernel.endFile()) this.#add(block);
+    if (this.#encoder.rows > 0) await this.#flush();
+  }
+
+  #add(block: RowBlock): void {
+    // The keyed table finds duplicates itself.
+    if (this.#into === 'heap') this.#kernel.offer(0, block.rows);
+    this.#encoder.add(block, { accepted: this.#into === 'heap' });
+  }
+
+  async #flush(): Promise<void> {
+    const rows = this.#encoder.take();
+    await (this.#into === 'unique' ? this.#writer.flushUnique(rows) : this.#writer.flushHeap(rows));
+  }
+}
+
 class World {
   readonly reports: number;
   readonly #postgres: BenchPostgres;
@@ -112,10 +168,12 @@ class World {
   readonly #writer: RowWriter;
   readonly #reader = new ReaderThread();
   readonly #log: ReturnType<typeof openPostgresEventLog>;
+  readonly #batches: readonly Buffer[];
   #accepted: number | undefined;
 
   private constructor(postgres: BenchPostgres, base: BenchDatabase, writer: RowWriter, reports: number) {
     this.reports = reports;
+    this.#batches = makeCorpus({ reports, spanMs: (CORPUS_SPAN_MS * reports) / CORPUS_REPORTS }).batches;
     this.#postgres = postgres;
     this.#base = base;
     this.#writer = writer;
@@ -125,9 +183,7 @@ class World {
   /** With the corpus in the log. */
   static async open(postgres: BenchPostgres, base: BenchDatabase, reports: number): Promise<World> {
     const world = new World(postgres, base, await RowWriter.open(base.urls.engine), reports);
-    const spanMs = (CORPUS_SPAN_MS * reports) / CORPUS_REPORTS;
-    const { batches } = makeCorpus({ reports, spanMs });
-    await appendReports(world.#log, batches, { tenant: TENANT, producer: undefined, traceparent: TRACEPARENT });
+    await appendReports(world.#log, world.#batches, { tenant: TENANT, producer: undefined, traceparent: TRACEPARENT });
     return world;
   }
 
@@ -166,26 +222,71 @@ class World {
   }
 
   async copyRows(into: 'unique' | 'heap'): Promise<void> {
-    const kernel = createReportKernel([corpusSuite()], { digests: true });
-    const encoder = new RowEncoder();
-    const flush = () =>
-      into === 'unique' ? this.#writer.flushUnique(encoder.take()) : this.#writer.flushHeap(encoder.take());
+    const rows = new RowFlusher(this.#writer, into);
     for (let offset = 0n; ; ) {
       const messages = await this.#log.read(REPORTS_TOPIC, 0, offset, READ_MESSAGES, READ_BYTES);
       if (messages.length === 0) break;
-      for (const { value } of messages) {
-        for (const block of kernel.read(value!)) {
-          if (into === 'heap') kernel.offer(0, block.rows);
-          encoder.add(block, { accepted: into === 'heap' });
-        }
-        if (encoder.rows >= ROWS_A_FLUSH) await flush();
-      }
+      for (const { value } of messages) await rows.read(value!);
       offset = messages.at(-1)!.offset + 1n;
     }
-    for (const block of kernel.endFile()) encoder.add(block, { accepted: false });
-    if (encoder.rows > 0) await flush();
+    await rows.end();
+    await this.#checkRows(into);
+  }
+
+  async copyRowsFromMemory(): Promise<void> {
+    const rows = new RowFlusher(this.#writer, 'unique');
+    for (const batch of this.#batches) await rows.read(batch);
+    await rows.end();
+    await this.#checkRows('unique');
+  }
+
+  async #checkRows(into: 'unique' | 'heap'): Promise<void> {
     const rows = await this.#base.db.asEngine((tx) =>
       tx.query<{ n: bigint }>(`select count(*) as n from rows_${into}`),
+    );
+    this.#check(Number(rows[0]!.n));
+  }
+
+  async storeFromMemory(): Promise<void> {
+    const { db, epoch } = this.#base;
+    const kernel = createReportKernel([suite], { digests: true });
+    let entries: (DedupEntry & { tenant: string; suite: string })[] = [];
+    let position = { offset: 0n, line: 0 };
+    const flush = async () => {
+      const deltas = deltasOfColumns(kernel.takePanes(), 0, suite);
+      const blocks = packBlocks(entries);
+      const next = { offset: position.offset + 1n, line: 0, appendedAtMs: 0 };
+      await db.asLeader(epoch, async (tx) => {
+        await advancePosition(tx, REPORTS_TOPIC, 0, position, next);
+        await addDedupBlocks(tx, REPORTS_TOPIC, 0, blocks);
+        if (deltas !== undefined) await addPaneDeltas(tx, TENANT, suite.name, deltas);
+      });
+      position = next;
+      entries = [];
+    };
+    const take = ({ columns, rows }: RowBlock) => {
+      const { digest, key, observedAtMs, status } = columns;
+      for (let row = 0; row < rows; row++) {
+        if (status[row] !== ROW_STATUS.accepted) continue;
+        entries.push({
+          key: Buffer.from(key.subarray(row * ROW_KEY_BYTES, (row + 1) * ROW_KEY_BYTES)),
+          digest: Buffer.from(digest.subarray(row * ROW_DIGEST_BYTES, (row + 1) * ROW_DIGEST_BYTES)),
+          observedAtMs: observedAtMs[row]!,
+          tenant: TENANT,
+          suite: suite.name,
+        });
+      }
+    };
+    for (const batch of this.#batches) {
+      for (const block of kernel.run(batch)) take(block);
+      if (entries.length >= STORE_LINES) await flush();
+    }
+    for (const block of kernel.runEnd()) take(block);
+    if (entries.length > 0) await flush();
+    const rows = await db.asEngine((tx) =>
+      tx.query<{ n: bigint }>(
+        `select sum(n)::bigint as n from panes join series using (series_id) where resolution = 60 and metric = ''`,
+      ),
     );
     this.#check(Number(rows[0]!.n));
   }

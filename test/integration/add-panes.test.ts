@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { MIGRATIONS_DIR, migrate } from '../../platform/migrate.ts';
 import { addPaneDeltas } from '../../scoring/ingest/add-panes.sql.ts';
 import { deltasOfPanes } from '../../scoring/ingest/pane-deltas.ts';
-import { FieldWriter } from '../../scoring/ingest/pg-binary.ts';
+import { binaryArray, FieldWriter } from '../../scoring/ingest/pg-binary.ts';
 import { ANY_METRIC, type Pane } from '../../scoring/rules/pane.ts';
 import { PaneTable } from '../../scoring/rules/pane-table.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
@@ -78,6 +78,16 @@ describe('binary values', () => {
         }
         expect(await echo('numeric', numeric.take())).toEqual(values.map(String));
         expect(await echo('bigint', int8.take())).toEqual(values.map((value) => String(BigInt.asIntN(64, value))));
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  test('bytes are themselves, empty ones too', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 5000 }), { maxLength: 5 }), async (values) => {
+        const bytes = binaryArray('bytea', values.length, (writer, i) => writer.bytea(values[i]!));
+        expect(await echo('bytea', bytes)).toEqual(values.map((value) => `\\x${Buffer.from(value).toString('hex')}`));
       }),
       { numRuns: 10 },
     );
