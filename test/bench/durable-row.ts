@@ -16,6 +16,8 @@ import { ROW_DIGEST_BYTES, ROW_KEY_BYTES, ROW_STATUS, type RowBlock } from '../.
 import { CORPUS_REPORTS, CORPUS_SPAN_MS, corpusSuite, makeCorpus } from './corpus.ts';
 import { type BenchDatabase, type BenchPostgres, startBenchPostgres, TENANT } from './database.ts';
 import { each, median, type Row, ratioOf, row, takeTurns } from './harness.ts';
+import { ReportChecker } from './peers/checked-report.ts';
+import { Canonicaliser, sha256 } from './peers/content.ts';
 import { ROW_TABLES, RowEncoder, RowWriter, rowTables } from './peers/row-copy.ts';
 
 /**
@@ -82,6 +84,8 @@ async function measured(world: World): Promise<readonly Row[]> {
       { name: 'heap', pass: () => world.cpu(() => world.copyRows('heap')) },
       { name: 'store', pass: () => world.cpu(() => world.storeFromMemory()) },
       { name: 'rows from memory', pass: () => world.cpu(() => world.copyRowsFromMemory()) },
+      { name: 'parsed rows', pass: () => world.cpu(() => world.copyParsedRows()) },
+      { name: 'kernel', pass: () => world.cpu(() => world.readOnly()) },
       { name: 'single', pass: () => world.cpu(() => world.insertSingly()) },
     ],
     ROUNDS,
@@ -109,6 +113,14 @@ async function measured(world: World): Promise<readonly Row[]> {
       command: COMMAND,
     }),
     row({
+      what: 'bytes in memory → durable, kernel and store alone, against JSON.parse and a row a report by COPY',
+      value: ratioOf(times, 'store', 'parsed rows'),
+      floor: null,
+      aim: null,
+      detail: `JSON.parse, checks, OpenSSL and COPY BINARY into a keyed table ${figure('parsed rows')} a report; our kernel alone ${figure('kernel')}`,
+      command: COMMAND,
+    }),
+    row({
       what: 'bytes → durable against COPY into a heap, dedup in memory only',
       value: ratioOf(times, 'ours', 'heap'),
       floor: null,
@@ -125,6 +137,28 @@ async function measured(world: World): Promise<readonly Row[]> {
       command: COMMAND,
     }),
   ];
+}
+
+/** The same by JSON.parse and Node's crypto: what one builds who has no kernel. */
+async function copyParsedRows(writer: RowWriter, batches: readonly Buffer[]): Promise<void> {
+  const checker = new ReportChecker(suite);
+  const canonical = new Canonicaliser();
+  const encoder = new RowEncoder();
+  for (const batch of batches) {
+    const text = batch.toString('utf8');
+    for (let from = 0; from < text.length; ) {
+      const end = text.indexOf('\n', from);
+      if (checker.read(text.slice(from, end))) {
+        const { report } = checker;
+        const key = sha256(`\n${report.producer}\n${report.reportId}`);
+        const { model, observedAtMs, q, weight } = checker;
+        encoder.addOne(key, sha256(canonical.text(report)), { model, observedAtMs, weight, x: q });
+      }
+      from = end + 1;
+    }
+    if (encoder.rows >= ROWS_A_FLUSH) await writer.flushUnique(encoder.take());
+  }
+  if (encoder.rows > 0) await writer.flushUnique(encoder.take());
 }
 
 /** Reads bytes by our kernel and writes a row a report. */
@@ -245,6 +279,19 @@ class World {
       tx.query<{ n: bigint }>(`select count(*) as n from rows_${into}`),
     );
     this.#check(Number(rows[0]!.n));
+  }
+
+  async copyParsedRows(): Promise<void> {
+    await copyParsedRows(this.#writer, this.#batches);
+    await this.#checkRows('unique');
+  }
+
+  /** Kernel only: what no store can save. */
+  async readOnly(): Promise<void> {
+    const kernel = createReportKernel([suite], { digests: true });
+    for (const batch of this.#batches) for (const _ of kernel.run(batch));
+    for (const _ of kernel.runEnd());
+    this.#check(kernel.reports);
   }
 
   async storeFromMemory(): Promise<void> {

@@ -91,23 +91,45 @@ export class RowEncoder {
   /** `accepted`: only rows that the kernel was offered and took; else all that were read. */
   add(block: RowBlock, options: { readonly accepted: boolean }): void {
     const wanted = options.accepted ? ROW_STATUS.accepted : ROW_STATUS.checked;
-    const { columns } = block;
-    const { digest, key, model, observedAtMs, metricStride, status, weight, x } = columns;
+    const { digest, key, model, observedAtMs, metricStride, status, weight, x } = block.columns;
     for (let row = 0; row < block.rows; row++) {
       if (status[row] !== wanted) continue;
-      if (this.#at + MAX_ROW_BYTES > this.#bytes.length) this.#grow();
-      this.#int16(FIELDS);
-      this.#raw(key, row * ROW_KEY_BYTES, ROW_KEY_BYTES);
-      this.#raw(digest, row * ROW_DIGEST_BYTES, ROW_DIGEST_BYTES);
-      this.#int32(4);
-      this.#int32(model[row]!);
-      this.#int32(8);
-      this.#at = this.#bytes.writeBigInt64BE(BigInt(observedAtMs[row]!), this.#at);
-      this.#int32(4);
-      this.#int32(weight[row]!);
-      this.#doubles(x, row * metricStride, metricStride);
-      this.rows++;
+      this.#begin(key, row * ROW_KEY_BYTES, digest, row * ROW_DIGEST_BYTES);
+      this.#end(model[row]!, observedAtMs[row]!, weight[row]!, x, row * metricStride, metricStride);
     }
+  }
+
+  /** A row read by other means: 16 bytes of key, 32 of digest. */
+  addOne(
+    key: Uint8Array,
+    digest: Uint8Array,
+    report: {
+      readonly model: number;
+      readonly observedAtMs: number;
+      readonly weight: number;
+      readonly x: Float64Array;
+    },
+  ): void {
+    this.#begin(key, 0, digest, 0);
+    this.#end(report.model, report.observedAtMs, report.weight, report.x, 0, report.x.length);
+  }
+
+  #begin(key: Uint8Array, keyAt: number, digest: Uint8Array, digestAt: number): void {
+    if (this.#at + MAX_ROW_BYTES > this.#bytes.length) this.#grow();
+    this.#int16(FIELDS);
+    this.#raw(key, keyAt, ROW_KEY_BYTES);
+    this.#raw(digest, digestAt, ROW_DIGEST_BYTES);
+  }
+
+  #end(model: number, observedAtMs: number, weight: number, x: Float64Array, from: number, count: number): void {
+    this.#int32(4);
+    this.#int32(model);
+    this.#int32(8);
+    this.#at = this.#bytes.writeBigInt64BE(BigInt(observedAtMs), this.#at);
+    this.#int32(4);
+    this.#int32(weight);
+    this.#doubles(x, from, count);
+    this.rows++;
   }
 
   take(): Buffer {
