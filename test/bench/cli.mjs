@@ -1,4 +1,4 @@
-// `npm run bench`: how long the `merit` launcher takes to answer, as a ratio to the Node that starts it doing nothing. Interleaved, one
+// `npm run bench -- launcher`: how long the `merit` launcher takes to answer, as a ratio to the Node that starts it doing nothing. Interleaved, one
 // process after another; plain JavaScript, so that the starting Node can be any from 20 on.
 import { spawnSync } from 'node:child_process';
 import { loadavg } from 'node:os';
@@ -30,9 +30,19 @@ for (let round = 0; round <= ROUNDS; round++) {
   }
 }
 const base = median(times['node -e 0']);
-for (const [name, values] of Object.entries(times)) {
-  console.log(`${name.padEnd(16)} ${median(values).toFixed(1).padStart(7)} ms  ${(median(values) / base).toFixed(2)}×`);
-}
+const figures = Object.entries(times).map(([name, values]) => ({
+  name,
+  ms: median(values),
+  ratio: median(values) / base,
+}));
 const ratio = median(times['merit --help']) / base;
-console.log(`floor ${FLOOR}×, aim ${AIM}×; load ${loadavg()[0].toFixed(2)}; ${ROUNDS} rounds, medians`);
-process.exitCode = ratio <= FLOOR ? 0 : 1;
+if (process.argv.includes('--json')) {
+  const detail = figures.map(({ name, ms }) => `${name} ${ms.toFixed(1)} ms`).join(', ');
+  console.log(JSON.stringify({ ratio, floor: FLOOR, aim: AIM, detail: `${detail}; ${ROUNDS} rounds` }));
+} else {
+  for (const one of figures) {
+    console.log(`${one.name.padEnd(16)} ${one.ms.toFixed(1).padStart(7)} ms  ${one.ratio.toFixed(2)}×`);
+  }
+  console.log(`floor ${FLOOR}×, aim ${AIM}×; load ${loadavg()[0].toFixed(2)}; ${ROUNDS} rounds, medians`);
+  process.exitCode = ratio <= FLOOR ? 0 : 1;
+}

@@ -8,6 +8,7 @@ import { openDatabase } from '../../platform/postgres.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { NO_METRICS, type ScoringContext } from '../../scoring/context.ts';
 import { runConsumer } from '../../scoring/ingest/consumer.ts';
+import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
 import { fakeServices } from '../unit/api/http/fake-services.ts';
 import { TENANT } from './database.ts';
@@ -34,12 +35,14 @@ const app = buildHttpServer({
 });
 const url = await app.listen({ host: '127.0.0.1', port: 0 });
 const stop = new AbortController();
+const reader = new ReaderThread();
 const consuming = runConsumer(
   {
     db,
     epoch: BigInt(epoch!),
     clock: systemClock,
     eventLog: openPostgresEventLog({ db, listenUrl: engineUrl!, appendAs: 'engine' }),
+    reader,
     metrics: NO_METRICS,
     log: services.log,
   } as ScoringContext,
@@ -48,6 +51,7 @@ const consuming = runConsumer(
 process.once('message', async () => {
   stop.abort();
   await Promise.all([consuming, app.close()]);
+  await reader.close();
   await db.close();
   process.exit(0);
 });

@@ -1,11 +1,13 @@
 import { fails, type Row, tableOf } from './harness.ts';
 
-/** `npm run bench -- NAME…`: the rows of scoring that are named, all of them where none is. Exit 1 where one falls below its floor. */
+/** `npm run bench -- NAME…`: the rows that are named, all of them where none is. Exit 1 where one is below its floor by more than the slack. */
 const ROWS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  launcher: async () => (await import('./launcher-row.ts')).launcherRows(),
   columns: async () => (await import('./columns-row.ts')).columnsRows(),
   panes: async () => (await import('./panes-row.ts')).panesRows(),
   recompute: async () => (await import('./recompute-row.ts')).recomputeRows(),
   durable: async () => (await import('./durable-row.ts')).durableRows(),
+  latency: async () => (await import('./latency-row.ts')).latencyRows(),
 };
 
 const asked = process.argv.slice(2);
