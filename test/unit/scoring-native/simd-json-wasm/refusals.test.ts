@@ -181,10 +181,11 @@ describe('an object of any number of keys has none twice', () => {
   test('whichever of them it is', () => {
     const list = keys(3000);
     const schema = { d: { type: 'numbers', maxIds: 1, maxEntries: 1, optional: true } } as const;
-    for (let i = 0; i < 60; i++) {
+    const gatherer = new Gatherer(schema);
+    for (let i = 0; i < 20; i++) {
       const again = list[(i * 1009) % list.length]!;
       for (const line of [`{${list},${again}}`, `{"x":{${list},${again}}}`, `{"d":{${list},${again}}}`]) {
-        expect(readColumns(schema, line).refused).toMatchObject([
+        expect(gatherer.read(line).refused).toMatchObject([
           { reason: 'duplicate_key', offset: line.lastIndexOf(again) },
         ]);
       }
