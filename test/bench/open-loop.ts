@@ -7,9 +7,11 @@ const MAX_SOCKETS = 256;
 /** Calls on their way at once; one more, and the door is not keeping up: the run fails rather than flood it. */
 const MAX_IN_FLIGHT = 4_096;
 const ANSWER_LIMIT_MS = 30_000;
+/** A connection that is idle for longer is not used again: before the door closes it, which a call on its way would take for a hang-up. */
+const IDLE_LIMIT_MS = 1_000;
 
 export class Caller {
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS });
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS, timeout: IDLE_LIMIT_MS, scheduling: 'lifo' });
   readonly #url: URL;
 
   constructor(url: string) {
