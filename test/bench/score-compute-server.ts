@@ -55,4 +55,6 @@ process.once('message', async () => {
   await db.close();
   process.exit(0);
 });
+// Whoever started it is gone.
+process.once('disconnect', () => process.exit(1));
 process.send?.(url);
