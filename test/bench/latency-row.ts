@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { openPostgresEventLog } from '../../platform/event-log-postgres.ts';
@@ -38,7 +39,10 @@ export async function latencyRows(): Promise<readonly Row[]> {
     const log = openPostgresEventLog({ db: base.db, appendAs: 'engine' });
     const server = startServer(base);
     try {
-      return await measured(base, log, server);
+      return await measured(base, log, server, () => ({
+        server: cpuSecondsOf(server),
+        postgres: postgres.cpuSeconds(),
+      }));
     } finally {
       await stopServer(server);
       await log.close();
@@ -50,8 +54,10 @@ export async function latencyRows(): Promise<readonly Row[]> {
 }
 
 type Log = ReturnType<typeof openPostgresEventLog>;
+/** CPU seconds so far of the server and of Postgres. */
+type Spent = () => { readonly server: number; readonly postgres: number };
 
-async function measured(base: BenchDatabase, log: Log, server: ChildProcess): Promise<readonly Row[]> {
+async function measured(base: BenchDatabase, log: Log, server: ChildProcess, spent: Spent): Promise<readonly Row[]> {
   const [url] = (await once(server, 'message')) as [string];
   await appendReports(log, makeCorpus({ reports: REPORTS, spanMs: SPAN_MS }).batches, SOURCE);
   await consumed(base, log);
@@ -60,10 +66,10 @@ async function measured(base: BenchDatabase, log: Log, server: ChildProcess): Pr
   const call = () => caller.post(reports.next());
   try {
     await saturation(call, CALLERS, WARM_UP_MS);
-    const atRest = await rowOf('windows at rest', call);
+    const atRest = await rowOf('windows at rest', call, spent);
     const stop = new AbortController();
     const committing = commitAll(log, reports, stop.signal);
-    const moving = await rowOf(`${REPORTS_A_COMMIT} reports committed every ${COMMIT_EVERY_MS} ms`, call);
+    const moving = await rowOf(`${REPORTS_A_COMMIT} reports committed every ${COMMIT_EVERY_MS} ms`, call, spent);
     stop.abort();
     await committing;
     return [atRest, moving];
@@ -72,9 +78,12 @@ async function measured(base: BenchDatabase, log: Log, server: ChildProcess): Pr
   }
 }
 
-async function rowOf(state: string, call: () => Promise<void>): Promise<Row> {
+async function rowOf(state: string, call: () => Promise<void>, spent: Spent): Promise<Row> {
   const most = await saturation(call, CALLERS, SATURATE_MS);
+  const before = spent();
   const latencies = await openLoop(call, most / 2, OPEN_MS);
+  const after = spent();
+  const cost = (part: 'server' | 'postgres') => ((after[part] - before[part]) * 1000) / latencies.length;
   const [p50, p95, p99] = [0.5, 0.95, 0.99].map((share) => quantile(latencies, share)) as [number, number, number];
   return row({
     what: `scores:compute p95 at half of saturation, ${state}`,
@@ -83,11 +92,22 @@ async function rowOf(state: string, call: () => Promise<void>): Promise<Row> {
     sense: 'at most',
     floor: FLOOR_MS,
     aim: AIM_MS,
-    detail: `saturation ${most.toFixed(0)}/s; ${latencies.length} calls at a constant ${(most / 2).toFixed(0)}/s: p50 ${p50.toFixed(1)} ms, p95 ${p95.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms`,
+    detail: `saturation ${most.toFixed(0)}/s; ${latencies.length} calls at a constant ${(most / 2).toFixed(0)}/s: p50 ${p50.toFixed(1)} ms, p95 ${p95.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms; CPU a call: server ${cost('server').toFixed(2)} ms, Postgres ${cost('postgres').toFixed(2)} ms`,
     limit: 'generator, server and Postgres share the cores, and what else runs on them waits in the same queue',
     command: COMMAND,
   });
 }
+
+function cpuSecondsOf({ pid }: ChildProcess): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[USER_TICKS]) + Number(fields[SYSTEM_TICKS])) * TICK_SECONDS;
+}
+
+/** Of /proc/PID/stat behind the command's name, and the unit in which it counts. */
+const USER_TICKS = 11;
+const SYSTEM_TICKS = 12;
+const TICK_SECONDS = 0.01;
 
 /** Reports of the latest moment that was sent, each with an id of its own. */
 class Reports {

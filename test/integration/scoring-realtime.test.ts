@@ -332,9 +332,9 @@ describe('windows in memory', () => {
     await tenantWith('pieces', past(now));
     const next = random(11);
     let atMs = now;
-    for (let i = 0; i < 7; i++) {
+    for (let i = 0; i < 6; i++) {
       atMs += Math.floor(next() * 20) * MINUTE_MS;
-      const lateMs = next() < 0.5 ? 0 : Math.floor(next() * 30 * HOUR_MS);
+      const lateMs = next() < 0.5 ? 0 : Math.floor(next() * 3 * HOUR_MS);
       await send('pieces', [report(atMs), report(atMs - lateMs)]);
       // Now and then an older T: panes that were let go are wanted again.
       const one = report(next() < 0.3 ? atMs + 3 * HOUR_MS : atMs - Math.floor(next() * HOUR_MS));
