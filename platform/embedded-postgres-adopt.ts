@@ -15,6 +15,8 @@ export interface Running {
 /** Crash recovery reads back the log before it lets anyone in. */
 export const START_LIMIT_MS = 120_000;
 export const POLL_MS = 15;
+/** Backends of a Postgres that was killed see that and end by themselves; on a busy machine that takes a while. */
+const ORPHANS_LIMIT_MS = 5_000;
 
 export interface LockFile {
   readonly pid: number;
@@ -62,7 +64,8 @@ function commandOf(pid: number): string {
  * ends. A lock file that a reboot or a crash left is taken away where that is safe.
  */
 export async function runningServer(dataDir: string, log: (line: string) => void): Promise<Running | undefined> {
-  const deadline = performance.now() + START_LIMIT_MS;
+  const startedAt = performance.now();
+  const deadline = startedAt + START_LIMIT_MS;
   for (;;) {
     const lock = readLockFile(dataDir);
     if (lock === undefined) return undefined;
@@ -70,6 +73,11 @@ export async function runningServer(dataDir: string, log: (line: string) => void
     // Postgres itself takes over a lock whose process is gone: it looks whether orphans of it still hold shared memory.
     if (startTime === undefined) return undefined;
     if (!servesFolder(lock.pid, dataDir)) {
+      // One that was just killed loses its command line before its number.
+      if (performance.now() < startedAt + ORPHANS_LIMIT_MS && (await someoneWorksIn(dataDir))) {
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+        continue;
+      }
       await removeStaleLock(dataDir, lock, log);
       return undefined;
     }
