@@ -73,8 +73,11 @@ class Line {
   }
 
   async #connect(forget: () => void): Promise<pg.Client> {
+    const config = clientConfig(this.#url, 'merit reads');
     const client = new pg.Client({
-      ...clientConfig(this.#url, 'merit reads'),
+      ...config,
+      // Planned once, whatever the values: Postgres by itself goes on planning where it hopes for a little from it.
+      options: `${config.options} -c plan_cache_mode=force_generic_plan`,
       pipeline: true,
       statement_timeout: READ_TIMEOUT_MS,
       // The connection breaks with it: what waits behind a statement that does not answer fails, and is asked anew.

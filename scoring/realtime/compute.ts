@@ -4,7 +4,7 @@ import { formatRfc3339 } from '../../core/rfc3339.ts';
 import { parseSuite, type Suite } from '../../core/suite.ts';
 import type { TenantReads } from '../../platform/postgres-reads.ts';
 import { type Contribution, contribute, isContributionFault } from '../rules/contribution.ts';
-import { type Explanation, explain } from '../rules/explain.ts';
+import { type BriefExplanation, briefly, explain } from '../rules/explain.ts';
 import { liveInstant, liveWindows, withReport } from '../rules/live.ts';
 import type { PublishedModel, WindowName } from '../rules/published.ts';
 import { isClockSkewed } from '../rules/watermark.ts';
@@ -39,7 +39,7 @@ export interface ComputedScore {
   /** The same without the report. */
   readonly before: PublishedModel;
   /** Of `model`: contributions that add up to its composite. */
-  readonly explanation: Explanation;
+  readonly explanation: BriefExplanation;
 }
 
 /** Versions of suites kept parsed; a hash never means another document. */
@@ -137,7 +137,7 @@ function scored(
     },
     model,
     before: entry.before,
-    explanation: explain(suite, model),
+    explanation: briefly(explain(suite, model)),
   };
 }
 

@@ -104,6 +104,32 @@ export interface Explanation {
   readonly windows: readonly WindowExplanation[];
 }
 
+/** An explanation beside the published score itself: what that does not say already. */
+export interface BriefExplanation
+  extends Pick<Explanation, 'tolerance' | 'sum' | 'fromData' | 'fromPrior' | 'missing'> {
+  /** One a metric of each window. */
+  readonly contributions: readonly (Pick<
+    MetricExplanation,
+    'metric' | 'share' | 'contribution' | 'fromData' | 'fromPrior' | 'reason'
+  > & { readonly window: WindowName; readonly windowShare: number })[];
+}
+
+export function briefly({ tolerance, sum, fromData, fromPrior, missing, windows }: Explanation): BriefExplanation {
+  const contributions = windows.flatMap(({ window, share: windowShare, metrics }) =>
+    metrics.map(({ metric, share, contribution, fromData, fromPrior, reason }) => ({
+      window,
+      metric,
+      windowShare,
+      share,
+      contribution,
+      fromData,
+      fromPrior,
+      reason,
+    })),
+  );
+  return { tolerance, sum, fromData, fromPrior, missing, contributions };
+}
+
 /** Takes a published score apart. `suite` is the version that it was scored by. */
 export function explain(suite: Suite, model: PublishedModel): Explanation {
   const there = suite.windows.filter(({ name }) => isScored(model.windows[name]));

@@ -132,7 +132,13 @@ describe('a score computed in the last minute of an hour', () => {
       rank: computed.before.rank,
     });
     expect(computed.model.composite).not.toBe(computed.before.composite);
-    expect(Math.abs(computed.explanation.sum - published.composite!)).toBeLessThanOrEqual(1e-12);
+    const { sum, contributions } = computed.explanation;
+    expect(Math.abs(sum - published.composite!)).toBeLessThanOrEqual(1e-12);
+    expect(contributions.map(({ window, metric }) => `${window} ${metric}`)).toEqual(
+      ['1h', '24h', '7d'].flatMap((window) => suite.metrics.map(({ name }) => `${window} ${name}`)),
+    );
+    const added = contributions.reduce((all, { contribution }) => all + contribution, 0);
+    expect(Math.abs(added - published.composite!)).toBeLessThanOrEqual(1e-12);
   });
 
   test('says where it stands: instant, version, last published tick, watermark and the offsets that were read', async () => {

@@ -147,7 +147,7 @@ function computeRoute({ app, services }: RouteContext): void {
           'falls into: each ends at the next multiple of its own step after T (1h: 1 min, 24h: 15 min, 7d: 1 h), and the tick at ' +
           'that end publishes the same bits if no other report comes. They hold all that the consumer has committed when the ' +
           'call comes, and the report; `before` is the same without it, ranks are among the last published board (`basis.tick`), ' +
-          'and `explanation` adds up to the composite. The report is checked as a sent one is, but taken as new: whether its ' +
+          'and the contributions of `explanation` add up to the composite. The report is checked as a sent one is, but taken as new: whether its ' +
           'id was used before is not looked up. Needs no Idempotency-Key.',
         tags,
         body: ReportDocument,
