@@ -11,27 +11,31 @@ const sketch = fc
   });
 
 describe('a book of sketches', () => {
-  test('adds a window up from the last sketch read of each pane, whatever was read how often', () => {
+  test('adds a window up from the last sketch read of each pane, whatever was read how often and looked at between', () => {
+    const step = fc.tuple(fc.array(sketch), fc.nat(4), fc.nat(10));
     fc.assert(
-      fc.property(fc.array(fc.array(sketch), { maxLength: 6 }), fc.nat(4), fc.nat(10), (reads, from, length) => {
+      fc.property(fc.array(step, { minLength: 1, maxLength: 8 }), (steps) => {
         const book = new SketchBook();
         const last = new Map<number, StoredSketch>();
-        reads.forEach((list, i) => {
+        let at = [0, 0];
+        for (const [i, [list, from, length]] of steps.entries()) {
           book.take([[0, 'a', list]], String(i));
           for (const one of list) last.set(one[0], one);
-        });
-        const [startMs, endMs] = [from * 60, (from + length) * 60];
-        const truth = new Map<number, number>();
-        for (const [paneMs, buckets, counts] of last.values()) {
-          if (paneMs < startMs || paneMs >= endMs) continue;
-          for (const [i, bucket] of buckets.entries()) truth.set(bucket, (truth.get(bucket) ?? 0) + counts[i]!);
+          const [startMs, endMs] = [from * 60, (from + length) * 60];
+          // What lies before a window is let go when it moves.
+          const moved = startMs !== at[0] || endMs !== at[1];
+          for (const paneMs of last.keys()) if (moved && paneMs < startMs) last.delete(paneMs);
+          at = [startMs, endMs];
+          const truth = new Map<number, number>();
+          for (const [paneMs, buckets, counts] of last.values()) {
+            if (paneMs < startMs || paneMs >= endMs) continue;
+            for (const [k, bucket] of buckets.entries()) truth.set(bucket, (truth.get(bucket) ?? 0) + counts[k]!);
+          }
+          const { buckets, n } = book.window(0, 'a', startMs, endMs);
+          expect(buckets).toEqual([...truth].sort((a, b) => a[0] - b[0]));
+          expect(n).toBe([...truth.values()].reduce((sum, count) => sum + count, 0));
+          expect(book.cells).toBe([...last.values()].reduce((sum, [, list]) => sum + 10 + 2 * list.length, 0));
         }
-        const { buckets, n } = book.window(0, 'a', startMs, endMs);
-        expect(buckets).toEqual([...truth].sort((a, b) => a[0] - b[0]));
-        expect(n).toBe([...truth.values()].reduce((sum, count) => sum + count, 0));
-        // What lies before the window is let go, and counted no more.
-        const kept = [...last.values()].filter(([paneMs]) => paneMs >= startMs);
-        expect(book.cells).toBe(kept.reduce((sum, [, list]) => sum + 10 + 2 * list.length, 0));
         expect(book.window(1, 'a', 0, 600)).toEqual({ buckets: [], n: 0 });
       }),
     );
