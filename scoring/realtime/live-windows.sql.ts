@@ -68,25 +68,28 @@ const HEAD_SQL = `
 /**
  * $5 the suite's version; $6 to $9 its windows: place, resolution, start and end; $10 the horizon since which sketches are wanted, or
  * null. Everything in one statement, so in one snapshot: watermark, sums, sketches and board belong together whatever is committed
- * meanwhile. The tenant is named at panes and sketches, although their series are its own: row-level security then compares texts,
- * where it would ask for the setting at each of some thousand rows.
+ * meanwhile. A pane's sketch is written with the pane, so only the panes are looked through. The tenant is named at panes and
+ * sketches, although their series are its own: row-level security then compares texts, where it would ask for the setting at each of
+ * some thousand rows.
  */
 const LIVE_SQL = `
   with w as (select * from unnest($6::integer[], $7::smallint[], $8::bigint[], $9::bigint[]) as w (place, resolution, from_ms, to_ms)),
        s as (select series_id, metric from series where tenant = $1 and suite_hash = $5 and model = $3),
-       h as (select h.*, case when h.next_hash = $5 then h.next_scored_ms else h.scored_tick_ms end as tick_ms from (${HEAD_SQL}) h)
+       h as (select h.*, case when h.next_hash = $5 then h.next_scored_ms else h.scored_tick_ms end as tick_ms from (${HEAD_SQL}) h),
+       p as (select w.place, w.resolution, s.series_id, s.metric, a.*
+             from w cross join s cross join lateral (
+               select sum(n)::bigint as n, sum(weight) as weight, sum(sum_wq) as wq, sum(sum_wq2) as wq2, min(q_min) as q_min, max(q_max) as q_max,
+                      array_agg(start_ms) filter (where $10::xid is null or age(xmin) <= age($10::xid)) as changed
+               from panes where tenant = $1 and series_id = s.series_id and resolution = w.resolution
+                 and start_ms >= w.from_ms and start_ms < w.to_ms) a
+             where a.n > 0)
   select h.*, pg_snapshot_xmin(pg_current_snapshot())::xid::text as horizon,
-    (select json_agg(json_build_array(w.place, s.metric, p.n, p.weight::text, p.wq::text, p.wq2::text, p.q_min, p.q_max))
-     from w cross join s cross join lateral (
-       select sum(n)::bigint as n, sum(weight) as weight, sum(sum_wq) as wq, sum(sum_wq2) as wq2, min(q_min) as q_min, max(q_max) as q_max
-       from panes where tenant = $1 and series_id = s.series_id and resolution = w.resolution and start_ms >= w.from_ms and start_ms < w.to_ms) p
-     where p.n > 0) as sums,
-    (select json_agg(json_build_array(w.place, s.metric, k.list))
-     from w cross join s cross join lateral (
+    (select json_agg(json_build_array(place, metric, n, weight::text, wq::text, wq2::text, q_min, q_max)) from p) as sums,
+    (select json_agg(json_build_array(p.place, p.metric, k.list))
+     from p cross join lateral (
        select json_agg(json_build_array(start_ms, buckets, counts)) as list from pane_sketches
-       where tenant = $1 and series_id = s.series_id and resolution = w.resolution and start_ms >= w.from_ms and start_ms < w.to_ms
-         and ($10::xid is null or age(xmin) <= age($10::xid))) k
-     where s.metric <> '' and k.list is not null) as sketches,
+       where tenant = $1 and series_id = p.series_id and resolution = p.resolution and start_ms = any(p.changed)) k
+     where p.metric <> '' and k.list is not null) as sketches,
     (select array_agg(c.lower order by c.lower) from scores c
      where c.tenant = $1 and c.suite = $2 and c.suite_hash = $5 and c.tick_ms = h.tick_ms and c.lower is not null) as lowers,
     (select c.lower from scores c
