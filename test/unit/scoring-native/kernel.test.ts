@@ -13,8 +13,8 @@ import { ROW_STATUS, type RowBlock } from '../../../scoring-native/row-block.ts'
 import { MILL_AT_MS, MILL_SUITES, ReportMill } from '../../support/report-mill.ts';
 import { bytesOf, seededRandom } from '../../support/scoring-reports.ts';
 
-/** `npm run test:fuzz` gives it minutes. */
-const FUZZ_MS = Number(process.env.MERIT_FUZZ_SECONDS ?? '4') * 1000;
+/** A few seconds in `npm test`; `npm run test:fuzz` goes on for MERIT_FUZZ_SECONDS seconds. */
+const FUZZ_MS = 1000 * Number(process.env.MERIT_FUZZ_SECONDS ?? (process.env.MERIT_FUZZ === 'whole' ? 300 : 4));
 
 interface Outcome {
   readonly counts: { accepted: number; quarantined: number; duplicates: number; conflicts: number };
@@ -112,58 +112,70 @@ const fuzz = (share: number) => ({
 });
 
 describe('the kernel against the reference', () => {
-  test('gives the same outcome of every line, the same digests and the same panes, wherever chunks are cut', () => {
-    // One kernel for all runs, so that what it learned from earlier lines is put to the test too.
-    const kernel = kernelOf({ blockRows: 7 });
-    fc.assert(
-      fc.property(recipes, (recipe) => {
-        const { bytes, chunks } = feedOf(recipe);
-        const { outcome, panes } = referencePanes(bytes);
-        kernel.forgetReports();
-        kernel.dropPanes();
-        expect(byKernel(kernel, chunks)).toEqual(outcome);
-        expect(panesOf(kernel.takePanes(), MILL_SUITES)).toEqual(panes);
-      }),
-      fuzz(0.5),
-    );
-  });
+  test(
+    'gives the same outcome of every line, the same digests and the same panes, wherever chunks are cut',
+    () => {
+      // One kernel for all runs, so that what it learned from earlier lines is put to the test too.
+      const kernel = kernelOf({ blockRows: 7 });
+      fc.assert(
+        fc.property(recipes, (recipe) => {
+          const { bytes, chunks } = feedOf(recipe);
+          const { outcome, panes } = referencePanes(bytes);
+          kernel.forgetReports();
+          kernel.dropPanes();
+          expect(byKernel(kernel, chunks)).toEqual(outcome);
+          expect(panesOf(kernel.takePanes(), MILL_SUITES)).toEqual(panes);
+        }),
+        fuzz(0.5),
+      );
+    },
+    FUZZ_MS + 60_000,
+  );
 
-  test('counts and sums are the same by fingerprints instead of digests', () => {
-    const kernel = kernelOf({ digests: false });
-    fc.assert(
-      fc.property(recipes, (recipe) => {
-        const { bytes, chunks } = feedOf(recipe);
-        const { outcome, panes } = referencePanes(bytes);
-        kernel.forgetReports();
-        kernel.dropPanes();
-        const { counts, aside } = byKernel(kernel, chunks);
-        expect({ counts, aside }).toEqual({ counts: outcome.counts, aside: outcome.aside });
-        expect(panesOf(kernel.takePanes(), MILL_SUITES)).toEqual(panes);
-      }),
-      fuzz(0.25),
-    );
-  });
+  test(
+    'counts and sums are the same by fingerprints instead of digests',
+    () => {
+      const kernel = kernelOf({ digests: false });
+      fc.assert(
+        fc.property(recipes, (recipe) => {
+          const { bytes, chunks } = feedOf(recipe);
+          const { outcome, panes } = referencePanes(bytes);
+          kernel.forgetReports();
+          kernel.dropPanes();
+          const { counts, aside } = byKernel(kernel, chunks);
+          expect({ counts, aside }).toEqual({ counts: outcome.counts, aside: outcome.aside });
+          expect(panesOf(kernel.takePanes(), MILL_SUITES)).toEqual(panes);
+        }),
+        fuzz(0.25),
+      );
+    },
+    FUZZ_MS + 60_000,
+  );
 
-  test('sums straight into the windows of one T as WindowsAt does', () => {
-    const [suite] = MILL_SUITES;
-    const windows = suite!.windows.map(({ name }) => windowAt(windowSpec(name), MILL_AT_MS));
-    const kernel = createReportKernel([suite!], { digests: true, windows });
-    fc.assert(
-      fc.property(recipes, (recipe) => {
-        const { bytes, chunks } = feedOf(recipe);
-        const expected = new WindowsAt(suite!, MILL_AT_MS);
-        const pipeline = referencePipeline([suite!], {
-          take: ({ contribution }) => contribution !== null && expected.add(contribution),
-          setAside: () => {},
-        });
-        pipeline.push(bytes);
-        pipeline.endFile();
-        kernel.forgetReports();
-        kernel.dropPanes();
-        byKernel(kernel, chunks);
-        expect([...windowSumsOf(kernel.takePanes(), suite!)]).toEqual(byModel(expected.sums()));
-      }),
-      fuzz(0.25),
-    );
-  });
+  test(
+    'sums straight into the windows of one T as WindowsAt does',
+    () => {
+      const [suite] = MILL_SUITES;
+      const windows = suite!.windows.map(({ name }) => windowAt(windowSpec(name), MILL_AT_MS));
+      const kernel = createReportKernel([suite!], { digests: true, windows });
+      fc.assert(
+        fc.property(recipes, (recipe) => {
+          const { bytes, chunks } = feedOf(recipe);
+          const expected = new WindowsAt(suite!, MILL_AT_MS);
+          const pipeline = referencePipeline([suite!], {
+            take: ({ contribution }) => contribution !== null && expected.add(contribution),
+            setAside: () => {},
+          });
+          pipeline.push(bytes);
+          pipeline.endFile();
+          kernel.forgetReports();
+          kernel.dropPanes();
+          byKernel(kernel, chunks);
+          expect([...windowSumsOf(kernel.takePanes(), suite!)]).toEqual(byModel(expected.sums()));
+        }),
+        fuzz(0.25),
+      );
+    },
+    FUZZ_MS + 60_000,
+  );
 });
