@@ -43,8 +43,8 @@ export function inputAt(): usize {
 /** Where up to chunkLimit bytes of the next chunk are to be put; what the last block's rows point to is gone then. */
 export function room(): usize {
   const left = end - cursor;
-  if (dropping || left > lineLimit) {
-    // Dropping goes on only where no line feed came: all of it belongs to the line.
+  if (left > lineLimit) {
+    // No line feed came: all of it belongs to one line.
     dropping = true;
     end = input;
   } else {

@@ -105,6 +105,25 @@ describe('lines', () => {
     }
   });
 
+  test('a line of many chunks is one line that is too long', () => {
+    const kernel = kernelOf();
+    const text = bytesOf(`${'x'.repeat(5 * MAX_LINE_BYTES)}\n${reportLine(GOOD)}\n`);
+    const seen: number[][] = [];
+    for (let at = 0; at < text.length; at += 250_000) {
+      for (const block of kernel.read(text.subarray(at, at + 250_000))) seen.push(statuses(block));
+    }
+    expect(seen.flat()).toEqual([ROW_STATUS.tooLong, ROW_STATUS.checked]);
+  });
+
+  test('a second that no minute has is refused, also in the minute of the line before', () => {
+    const at = (second: string) =>
+      reportLine({ ...GOOD, reportId: second, observedAt: `2026-11-23T11:00:${second}.000Z` });
+    const block = blockOf(kernelOf(), ['59', '60', '61', '99', '00'].map(at).join('\n'));
+    const { checked, quarantined } = ROW_STATUS;
+    expect(statuses(block)).toEqual([checked, quarantined, quarantined, quarantined, checked]);
+    expect(block.faultOf(1)?.code).toBe('time_format');
+  });
+
   test('are counted anew in the next file, and reports are remembered', () => {
     const kernel = kernelOf();
     const run = (text: string) =>
@@ -195,6 +214,27 @@ describe('the memory of reports', () => {
     block.columns.status[2] = ROW_STATUS.held;
     expect([kernel.reports, kernel.aggregate(0, 3)]).toEqual([2, 3]);
     expect(kernel.takePanes().sumsOf(0).n).toBe(1);
+  });
+});
+
+describe('sums', () => {
+  test.each([0.999999, -2.097151, 1.5e6, -1_099_511_627.776])(
+    'of %d by the greatest weight carry into the upper 64 bits',
+    (ms) => {
+      const text = lines(40, () => ({ sampleSize: 2 ** 20, metrics: { ms } }));
+      const kernel = kernelOf();
+      for (const _ of kernel.run(bytesOf(`${text}\n`)));
+      expect(panesOf(kernel.takePanes(), [suite])).toEqual(oracle([suite], [bytesOf(text)]).panes);
+    },
+  );
+
+  test('of products just below 2^62 carry too', () => {
+    const text = lines(40, () => ({ sampleSize: 2 ** 20, metrics: { ms: 2097.151 } }));
+    const kernel = kernelOf();
+    for (const _ of kernel.run(bytesOf(`${text}\n`)));
+    const panes = panesOf(kernel.takePanes(), [suite]);
+    expect(panes.some(({ sums }) => sums.sumWq2 > 2n ** 64n)).toBe(true);
+    expect(panes).toEqual(oracle([suite], [bytesOf(text)]).panes);
   });
 });
 
