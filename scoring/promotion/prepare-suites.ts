@@ -112,15 +112,13 @@ async function takeUpRollout(
     if (open !== null) await endNext(tx, active, nextLane(active, open));
     return { next: null, leftovers: open !== null };
   }
-  if (open !== null && open.wantedState !== 'running') {
-    await endNext(tx, active, nextLane(active, open));
-    // A rollout that was started since waits until the rows of this one are gone, at the latest where it is the same version.
-    return { next: null, leftovers: true };
-  }
-  if (open !== null) return { next: await takeUpShare(tx, active, open), leftovers: false };
-  if (wanted === null) return { next: null, leftovers: false };
+  const isOver = open !== null && open.wantedState !== 'running';
+  if (open !== null && !isOver) return { next: await takeUpShare(tx, active, open), leftovers: false };
+  if (open !== null) await endNext(tx, active, nextLane(active, open));
+  if (wanted === null) return { next: null, leftovers: isOver };
+  // The same version again waits until its rows are gone.
   const next = (await startNext(tx, ctx.clock, active, wanted, read)) ?? null;
-  return { next, leftovers: next === null };
+  return { next, leftovers: isOver || next === null };
 }
 
 /** A share holds as soon as the new version's windows are full, or at once where it is forced. */

@@ -13,13 +13,14 @@ import type { Feature } from '../../platform/features.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 import { fakeServices, TOKEN } from '../unit/api/http/fake-services.ts';
 import { type Harness, harness, lineOf, newTenant } from './scoring-online-support.ts';
-import { boardReports, boardSuite, OLD, registerBoard, STRICT } from './scoring-rollout-support.ts';
+import { boardReports, boardSuite, livingConsumer, OLD, registerBoard, STRICT } from './scoring-rollout-support.ts';
 
 const MAIN = fileURLToPath(new URL('../../api/cli/main.ts', import.meta.url));
 const LEVELS = { good: 0.93, poor: 0.4 };
 
 let base: TestDatabase;
 let h: Harness;
+let drain: ReturnType<typeof livingConsumer>;
 let app: FastifyInstance;
 let home: string;
 
@@ -31,6 +32,7 @@ function serverWith(features: readonly Feature[]): FastifyInstance {
 beforeAll(async () => {
   base = await testDatabase();
   h = await harness(base);
+  drain = livingConsumer(h);
   await registerBoard(base.db, await newTenant(base, 'acme'), OLD, Object.keys(LEVELS));
   app = serverWith(['suite-rollouts']);
   await app.listen({ host: '127.0.0.1', port: 0 });
@@ -82,7 +84,7 @@ function call(on: FastifyInstance, method: Method, path: string, body?: object, 
 const PATH = '/v1/suites/board/rollout';
 const read = async (count: number, from: number) => {
   await h.send('acme', boardReports(LEVELS, count, from).map(lineOf).join(''));
-  await h.drain();
+  await drain();
 };
 
 describe('without the feature', () => {
@@ -127,7 +129,7 @@ describe('with it', () => {
   });
 
   test('a rollback that is repeated with its key happens once', async () => {
-    await h.drain();
+    await drain();
     const first = await call(app, 'POST', `${PATH}:rollback`);
     expect(first.json()).toMatchObject({ state: 'rolled_back' });
     const again = await call(app, 'POST', `${PATH}:rollback`);
@@ -181,7 +183,7 @@ describe('merit suites', () => {
     expect(canary.code).toBe(0);
     expect(canary.out).toMatch(/mode +canary\n/);
     expect(canary.out).toMatch(/share +25 %, in force 0 %\n/);
-    await h.drain();
+    await drain();
     expect((await merit('suites', 'rollout', 'board')).out).toMatch(/share +25 %\n/);
     const refused = await merit('suites', 'apply', '-f', 'strict.json', '--canary', '0%');
     expect(refused.code).toBe(3);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Suite } from '../../core/suite.ts';
-import type { PromotionPolicy, PromotionQuestion } from '../../scoring/context.ts';
+import type { PromotionPolicy, PromotionQuestion, ScoringContext } from '../../scoring/context.ts';
 import { suiteChecksum } from '../../scoring/read/checksum.ts';
 import { listDecisions } from '../../scoring/read/promotions.ts';
 import { leaderboard, scoresOfModel } from '../../scoring/read/scores.ts';
@@ -24,6 +24,8 @@ import {
   beside,
   boardReports,
   boardSuite,
+  evidenceUnder,
+  livingConsumer,
   OLD,
   registerBoard,
   STRICT,
@@ -42,10 +44,12 @@ const MODELS = [IN, IN_TOO, LATER, OUT];
 
 let base: TestDatabase;
 let h: Harness;
+let drain: ReturnType<typeof livingConsumer>;
 
 beforeAll(async () => {
   base = await testDatabase();
   h = await harness(base);
+  drain = livingConsumer(h);
 });
 afterAll(async () => {
   await h.log.close();
@@ -58,9 +62,9 @@ async function tenantWith(name: string, suite = OLD): Promise<Requester> {
   return by;
 }
 
-async function read(tenant: string, some: readonly TestReport[], ctx = h.context()): Promise<void> {
+async function read(tenant: string, some: readonly TestReport[], ctx?: ScoringContext): Promise<void> {
   await h.send(tenant, some.map(lineOf).join(''));
-  await h.drain(ctx);
+  await drain(ctx);
 }
 
 const board = async (tenant: string) => (await base.db.asTenant(tenant, (tx) => leaderboard(tx, tenant, 'board')))!;
@@ -186,6 +190,33 @@ describe('a contest', () => {
     expect(record.evidence.composite).toBe(await compositeUnder(OLD, OUT, record.tick));
   });
 
+  test('that moves to another version counts its ticks anew, for SentinelNet was not asked; what it has seen stays', async () => {
+    const slow = boardSuite({ promotion: { promoteTicks: 20 } });
+    const eager = boardSuite({ metric: { floor: 0.5 }, promotion: { promoteTicks: 20 } });
+    const by = await tenantWith('moving', slow);
+    await beside(base.db, by, eager, 40);
+    await read('moving', boardReports({ [IN]: 0.97, [OUT]: 0.97 }, 50));
+    const runs = async () => {
+      const rows = await base.db.asTenant('moving', (tx) =>
+        tx.query<{ model: string; suite_hash: string; run: number }>(
+          'select model, suite_hash, run from watches where closed_tick_ms is null and model = any($1::text[])',
+          [[IN, OUT]],
+        ),
+      );
+      return Object.fromEntries(
+        rows.map((row) => [`${row.model} ${row.suite_hash === slow.hash ? 'old' : 'new'}`, row.run]),
+      );
+    };
+    const before = await runs();
+    expect(Object.values(before).every((run) => run >= 2)).toBe(true);
+    await beside(base.db, by, eager, 100);
+    const seen = await evidenceUnder(base.db, 'moving', eager);
+    await drain();
+    expect(await runs()).toEqual({ ...before, [`${OUT} old`]: 0, [`${OUT} new`]: 0 });
+    const sums = (rows: readonly object[]) => rows.map((row) => ({ ...row, run: 0 }));
+    expect(sums(await evidenceUnder(base.db, 'moving', eager))).toEqual(sums(seen));
+  });
+
   test('over the seat: an incumbent is demoted by the version of its share', async () => {
     const falling = [...boardReports({ [IN]: 0.9 }, 40), ...boardReports({ [IN]: 0.7 }, 40, 40)];
     for (const [tenant, share] of [
@@ -226,7 +257,7 @@ describe('promoting a version', () => {
       );
     const before = await watches();
     await base.db.asTenant('promoted', (tx) => promoteRollout(tx, by, 'board', false));
-    await h.drain();
+    await drain();
     const after = await watches();
     // What the old version decided for counted under an assumed allow: those runs begin anew, the evidence stays.
     expect(after).toEqual(before.map((watch) => (inShare('board', watch.model, 40) ? watch : { ...watch, run: 0 })));
@@ -283,7 +314,7 @@ describe('promoting a version', () => {
   });
 
   test('by consumers that die on either side of their commits comes to the same', async () => {
-    const ran = async (tenant: string, drain: (on: Harness) => Promise<void>) => {
+    const ran = async (tenant: string, drained: (on: Harness) => Promise<void>) => {
       const own = await testDatabase();
       try {
         const on = await harness(own);
@@ -291,10 +322,10 @@ describe('promoting a version', () => {
         await registerBoard(own.db, by, OLD, MODELS);
         await beside(own.db, by, STRICT, 40);
         await on.send(tenant, first.map(lineOf).join(''));
-        await drain(on);
+        await drained(on);
         await own.db.asTenant(tenant, (tx) => promoteRollout(tx, by, 'board', false));
         await on.send(tenant, second.map(lineOf).join(''));
-        await drain(on);
+        await drained(on);
         await on.log.close();
         return await own.db.asTenant(tenant, (tx) => suiteChecksum(tx, tenant, 'board'));
       } finally {
@@ -337,7 +368,7 @@ describe('what is refused', () => {
     expect(await codes(beside(base.db, by, boardSuite({ minN: 7 })))).toBe('rollout_runs');
     expect(await codes(asBy((tx) => applySuite(tx, by, boardSuite({ minN: 7 }))))).toBe('rollout_runs');
     expect(await codes(asBy((tx) => promoteRollout(tx, by, 'board', true)))).toBe('not_started');
-    await h.drain();
+    await drain();
     expect(await codes(asBy((tx) => promoteRollout(tx, by, 'board', false)))).toBe('incomplete');
     expect(await codes(asBy((tx) => promoteRollout(tx, by, 'board', true)))).toBe('taken');
     expect(await codes(asBy((tx) => rollBack(tx, by, 'board')))).toBe('taken');

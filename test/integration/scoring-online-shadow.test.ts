@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Suite } from '../../core/suite.ts';
+import { NO_METRICS } from '../../scoring/context.ts';
 import { suiteChecksum } from '../../scoring/read/checksum.ts';
 import { listDecisions } from '../../scoring/read/promotions.ts';
 import { listQuarantine } from '../../scoring/read/quarantine.ts';
@@ -24,6 +25,8 @@ import {
   boardReports,
   boardSuite,
   checksumUnder,
+  evidenceUnder,
+  livingConsumer,
   OLD,
   panesUnder,
   registerBoard,
@@ -43,10 +46,12 @@ const CUT = 30;
 
 let base: TestDatabase;
 let h: Harness;
+let drain: ReturnType<typeof livingConsumer>;
 
 beforeAll(async () => {
   base = await testDatabase();
   h = await harness(base);
+  drain = livingConsumer(h);
 });
 afterAll(async () => {
   await h.log.close();
@@ -61,7 +66,7 @@ async function tenantWith(name: string, suite: Suite): Promise<Requester> {
 
 async function read(tenant: string, some: readonly TestReport[]): Promise<void> {
   await h.send(tenant, some.map(lineOf).join(''));
-  await h.drain();
+  await drain();
 }
 
 const checksum = (tenant: string) => base.db.asTenant(tenant, (tx) => suiteChecksum(tx, tenant, 'board'));
@@ -93,6 +98,7 @@ describe('a shadow', () => {
     expect(await scoresUnder(base.db, 'shadow', OLD)).toEqual(await scoresUnder(base.db, 'plain', OLD));
     expect(await decisions('shadow')).toEqual(await decisions('plain'));
     expect(await decisions('plain')).not.toEqual([]);
+    expect(await evidenceUnder(base.db, 'shadow', OLD)).toEqual(await evidenceUnder(base.db, 'plain', OLD));
     const board = (tenant: string) => base.db.asTenant(tenant, (tx) => leaderboard(tx, tenant, 'board'));
     expect(await board('shadow')).toEqual(await board('plain'));
   });
@@ -191,10 +197,19 @@ describe('a report that the versions judge differently', () => {
 
   test('counts for the active version, is set aside for nobody, and is counted as refused by the new one', async () => {
     await beside(base.db, await tenantWith('refusing', OLD), narrow);
-    await read('refusing', inOrder);
+    const told: Record<string, number> = {};
+    const metrics = {
+      ...NO_METRICS,
+      beside: (result: string, count: number) => {
+        told[result] = (told[result] ?? 0) + count;
+      },
+    };
+    await h.send('refusing', inOrder.map(lineOf).join(''));
+    await drain(h.context({ metrics }));
     expect(await checksum('refusing')).toBe(referenceChecksum(OLD, inOrder));
     expect(await base.db.asTenant('refusing', (tx) => listQuarantine(tx, 'refusing'))).toEqual([]);
     expect(await rollout('refusing')).toMatchObject({ refused: inOrder.length - taken.length, missed: 0 });
+    expect(told).toEqual({ counted: taken.length, refused: inOrder.length - taken.length });
     expect(taken.length).toBeLessThan(inOrder.length);
     await tenantWith('narrow', narrow);
     await read('narrow', taken);
@@ -277,7 +292,7 @@ describe('a version that was rolled back', () => {
     await read('again', reports.slice(0, CUT));
     expect(await panesUnder(base.db, 'again', STRICT)).not.toEqual([]);
     await base.db.asTenant('again', (tx) => rollBack(tx, by, 'board'));
-    await h.drain();
+    await drain();
     expect(await panesUnder(base.db, 'again', STRICT)).toEqual([]);
     expect(await scoresUnder(base.db, 'again', STRICT)).toEqual([]);
     expect(await base.db.asTenant('again', (tx) => suiteDiff(tx, 'again', 'board'))).toBeUndefined();
@@ -294,7 +309,7 @@ describe('a server without the feature', () => {
     await beside(base.db, await tenantWith('off', OLD), STRICT);
     await read('off', reports.slice(0, 90));
     await h.send('off', reports.slice(90).map(lineOf).join(''));
-    await h.drain(h.context({ rollouts: false }));
+    await drain(h.context({ rollouts: false }));
     expect(await rollout('off')).toMatchObject({ state: 'rolled_back', failure: 'this server runs no rollouts' });
     expect(await checksum('off')).toBe(await checksum('plain'));
     expect(await scoresUnder(base.db, 'off', STRICT)).toEqual([]);

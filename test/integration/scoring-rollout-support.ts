@@ -1,12 +1,14 @@
 import type { Suite } from '../../core/suite.ts';
 import type { Database } from '../../platform/postgres.ts';
+import type { ScoringContext } from '../../scoring/context.ts';
+import { Consumer } from '../../scoring/ingest/consumer.ts';
 import { parseModel } from '../../scoring/registry/model-document.ts';
 import { addVersion, registerModel } from '../../scoring/registry/models.ts';
 import { putRollout } from '../../scoring/registry/rollouts.ts';
 import { applySuite, type Requester } from '../../scoring/registry/suites.ts';
 import { checksumOf, checksumRows } from '../../scoring/rules/checksum.ts';
 import type { PublishedModel } from '../../scoring/rules/published.ts';
-import { EPOCH_MS, parseSuite, random, type TestReport } from './scoring-online-support.ts';
+import { EPOCH_MS, type Harness, parseSuite, random, type TestReport } from './scoring-online-support.ts';
 
 export const TICK_MS = 15 * 60_000;
 /** Five reports of each model a tick. */
@@ -81,6 +83,19 @@ export function beside(db: Database, by: Requester, suite: Suite, share = 0, for
   return db.asTenant(by.tenant, (tx) => putRollout(tx, by, suite.name, suite, { share, forced }));
 }
 
+/** One consumer that lives on from drain to drain, as a server's does; another context takes its place. */
+export function livingConsumer(h: Harness): (ctx?: ScoringContext) => Promise<void> {
+  let consumer: Consumer | undefined;
+  const { signal } = new AbortController();
+  return async (ctx) => {
+    if (ctx !== undefined) consumer = undefined;
+    const running = consumer ?? (await Consumer.start(ctx ?? h.context()));
+    // What a round takes up at its end is done in the next one.
+    while ((await running.step(signal)) || (await running.step(signal)));
+    consumer = ctx === undefined ? running : undefined;
+  };
+}
+
 /** Everything scored under a version, published or not, without what tells when it was done. */
 export function scoresUnder(db: Database, tenant: string, suite: Suite, fromMs = 0) {
   return db.asTenant(tenant, (tx) =>
@@ -96,6 +111,18 @@ export function scoresUnder(db: Database, tenant: string, suite: Suite, fromMs =
 export async function checksumUnder(db: Database, tenant: string, suite: Suite): Promise<string> {
   const rows = await scoresUnder(db, tenant, suite);
   return checksumOf(rows.flatMap((row) => checksumRows(suite, Number(row.tick_ms), row.body)));
+}
+
+/** What the watches of a version have counted, by when they began. */
+export function evidenceUnder(db: Database, tenant: string, suite: Suite) {
+  return db.asTenant(tenant, (tx) =>
+    tx.query(
+      `select w.model as watched, w.role, w.start_ms, w.run, w.closed_tick_ms, e.model, e.metric, e.tick_ms, e.n, e.weight, e.sum_ws, e.sum_ws2, e.beyond
+       from watches w left join evidence_sums e using (watch_id) where w.suite_hash = $1
+       order by w.start_ms nulls first, w.model, w.role, e.model, e.metric, e.tick_ms`,
+      [suite.hash],
+    ),
+  );
 }
 
 /** Every pane of a version. */
