@@ -1,57 +1,9 @@
 import { contentHash } from './canonical.ts';
 import { durationMs } from './duration.ts';
+import { JobFile } from './job-file.ts';
 import { type Refusal, RefusedInput, refuse } from './refusal.ts';
-import { check, type Static, Type } from './schema.ts';
-
-/**
- * The job file: SkyPilot's field names where they exist. What is accepted is what is carried out; a field of a later
- * issue (gangs, arrays, schedules) is refused as unknown until then, never ignored.
- */
-const Name = Type.String({ maxLength: 64, pattern: '^[A-Za-z0-9._-]+$' });
-const Slug = Type.String({ maxLength: 63, pattern: '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$' });
-
-export const JobFile = Type.Object(
-  {
-    name: Name,
-    division: Slug,
-    model: Type.Optional(Name),
-    workdir: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })),
-    resources: Type.Object(
-      {
-        /** Whole GPUs of any type; the flavour says which. */
-        gpus: Type.Optional(Type.Integer({ minimum: 0, maximum: 1024 })),
-        cpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 4096 })),
-        /** GiB. */
-        memory: Type.Optional(Type.Integer({ minimum: 1, maximum: 65536 })),
-      },
-      { additionalProperties: false },
-    ),
-    /** In the order to try. */
-    pools: Type.Array(Slug, { minItems: 1, maxItems: 16 }),
-    /** Max run time: `30m`, `2h`, `1d`. The booking's money is held for all of it. */
-    lease: Type.Optional(Type.String({ maxLength: 16 })),
-    priority: Type.Optional(Type.Integer({ minimum: -1000, maximum: 1000 })),
-    budget: Type.Optional(
-      Type.Object(
-        { max_cost: Type.String({ maxLength: 24, pattern: '^(0|[1-9][0-9]*)(\\.[0-9]+)?$' }) },
-        { additionalProperties: false },
-      ),
-    ),
-    max_restarts: Type.Optional(Type.Integer({ minimum: 0, maximum: 100 })),
-    envs: Type.Optional(
-      Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,127}$' }), Type.String({ maxLength: 32768 })),
-    ),
-    /** Handed to the job as JSON in MERIT_PARAMETERS. */
-    parameters: Type.Optional(Type.Record(Type.String({ maxLength: 64 }), Type.Unknown())),
-    /** A command line for a shell; parameters are never spliced into it. */
-    run: Type.String({ minLength: 1, maxLength: 4096 }),
-    /** Where the job writes its files: `file:///…` or `s3://…`. Absent: a folder of Merit's own for this attempt. */
-    outputs: Type.Optional(Type.String({ maxLength: 1024, pattern: '^(file:///|s3://)' })),
-  },
-  { additionalProperties: false, $id: 'https://merit.local/schemas/job.json', title: 'Merit job' },
-);
-
-export type JobFile = Static<typeof JobFile>;
+import { parseRfc3339 } from './rfc3339.ts';
+import { check } from './schema.ts';
 
 /** A job as booked: defaults filled in, quantities as integers. This is what is hashed, asked about, and shown in the receipt. */
 export interface JobSpec {
@@ -72,11 +24,40 @@ export interface JobSpec {
   readonly parameters: Readonly<Record<string, unknown>>;
   readonly run: string;
   readonly outputs: string | null;
+  // What follows exists only where the file says it, so that a spec keeps its hash.
+  readonly gpuType?: string;
+  readonly useSpot?: boolean;
+  /** `gpuMilli`, `cpuMilli` and `memoryMib` are of one node. Absent: 1. */
+  readonly nodes?: number;
+  readonly minNodes?: number;
+  /** The class that gave `priority` its number. */
+  readonly priorityClass?: string;
+  readonly dependsOn?: readonly string[];
+  readonly array?: ArrayTask;
+  readonly user?: string;
+  readonly offPeak?: true;
+  readonly deadlineMs?: number;
+  readonly maxPreemptions?: number;
+  readonly checkpoint?: string;
+  readonly graceMs?: number;
+  readonly backoffMs?: number;
+  readonly maxBackoffMs?: number;
+}
+
+/** One job of an array. `id` is the booking of its first. */
+export interface ArrayTask {
+  readonly count: number;
+  readonly maxParallel?: number;
+  readonly index?: number;
+  readonly id?: string;
 }
 
 export const DEFAULT_LEASE_MS = 3_600_000;
 export const MAX_LEASE_MS = 30 * 86_400_000;
 const MIN_LEASE_MS = 10_000;
+/** Longest notice that a job may ask for. */
+const MAX_GRACE_MS = 10 * 60_000;
+const MAX_BACKOFF_MS = 86_400_000;
 
 /** Reserved for Merit in a job's environment. */
 const RESERVED_ENV = /^MERIT_/;
@@ -100,32 +81,102 @@ export function jobSpec(file: unknown): JobSpec {
   if (maxCostCents === 'scale')
     refusals.push(refuse('scale', 'budget.max_cost', 'has more than 2 decimals', 'write 12.50'));
   if (maxCostCents === 'range') refusals.push(refuse('range', 'budget.max_cost', 'is past 2^53 cents', 'write less'));
-  if (job.resources.gpus === 0 && job.resources.cpus === undefined) {
-    refusals.push(
-      refuse('range', 'resources.gpus', 'is 0, and no cpus are asked for', 'write gpus: 1, or add cpus: 1'),
-    );
-  } else if (job.resources.gpus === undefined && job.resources.cpus === undefined) {
-    refusals.push(refuse('required', 'resources', 'asks for neither gpus nor cpus', 'add gpus: 1 or cpus: 1'));
-  }
+  const gpus = gpusOf(job, refusals);
+  const further = furtherSpec(job, refusals);
   if (refusals.length > 0) throw new RefusedInput(refusals);
   return {
     name: job.name,
     division: job.division,
     model: job.model ?? null,
     workdir: job.workdir ?? null,
-    gpuMilli: (job.resources.gpus ?? 0) * 1000,
+    gpuMilli: gpus.count * 1000,
     cpuMilli: (job.resources.cpus ?? 1) * 1000,
     memoryMib: (job.resources.memory ?? 0) * 1024,
     pools: job.pools,
     leaseMs: leaseMs as number,
-    priority: job.priority ?? 0,
+    priority: typeof job.priority === 'number' ? job.priority : 0,
     maxCostCents: maxCostCents as number | null,
     maxRestarts: job.max_restarts ?? 0,
     envs: job.envs ?? {},
     parameters: job.parameters ?? {},
     run: job.run,
     outputs: job.outputs ?? null,
+    ...(gpus.type === undefined ? {} : { gpuType: gpus.type }),
+    ...(typeof job.priority === 'string' ? { priorityClass: job.priority } : {}),
+    ...further,
   };
+}
+
+function gpusOf(job: JobFile, refusals: Refusal[]): { readonly count: number; readonly type?: string } {
+  const { gpus, accelerators, cpus } = job.resources;
+  if (accelerators !== undefined) {
+    const [type = '', count = '1'] = accelerators.split(':');
+    if (gpus !== undefined)
+      refusals.push(refuse('conflict', 'resources.gpus', 'stands beside accelerators', 'keep one of them'));
+    if (Number(count) > 1024)
+      refusals.push(refuse('range', 'resources.accelerators', 'is more than 1024', 'write less'));
+    return { count: Number(count), type };
+  }
+  if (gpus === 0 && cpus === undefined) {
+    const mend = 'write gpus: 1, or add cpus: 1';
+    refusals.push(refuse('range', 'resources.gpus', 'is 0, and no cpus are asked for', mend));
+  } else if (gpus === undefined && cpus === undefined) {
+    refusals.push(refuse('required', 'resources', 'asks for neither gpus nor cpus', 'add gpus: 1 or cpus: 1'));
+  }
+  return { count: gpus ?? 0 };
+}
+
+/** The members that a spec has only where its file gives them. */
+function furtherSpec(job: JobFile, refusals: Refusal[]): Partial<JobSpec> {
+  const nodes = job.num_nodes ?? 1;
+  if (job.min_nodes !== undefined && job.min_nodes > nodes)
+    refusals.push(refuse('range', 'min_nodes', `is more than num_nodes, ${nodes}`, 'lower it, or raise num_nodes'));
+  if (job.depends_on !== undefined && new Set(job.depends_on).size !== job.depends_on.length)
+    refusals.push(refuse('duplicate', 'depends_on', 'names a job twice', 'remove one'));
+  const deadline = job.schedule?.deadline;
+  const deadlineMs = deadline === undefined ? undefined : parseRfc3339(deadline);
+  if (deadline !== undefined && deadlineMs === undefined)
+    refusals.push(
+      refuse('time_format', 'schedule.deadline', 'is no RFC 3339 time with a zone', 'write 2026-12-01T06:00:00Z'),
+    );
+  const graceMs = bounded(refusals, 'recovery.grace', job.recovery?.grace, 0, MAX_GRACE_MS, '10m');
+  const backoffMs = bounded(refusals, 'retry.backoff', job.retry?.backoff, 100, MAX_BACKOFF_MS, '1d');
+  const maxBackoffMs = bounded(refusals, 'retry.max_backoff', job.retry?.max_backoff, 100, MAX_BACKOFF_MS, '1d');
+  return {
+    ...(job.resources.use_spot === undefined ? {} : { useSpot: job.resources.use_spot }),
+    ...(nodes === 1 ? {} : { nodes }),
+    ...(job.min_nodes === undefined || job.min_nodes === nodes ? {} : { minNodes: job.min_nodes }),
+    ...(job.depends_on === undefined || job.depends_on.length === 0 ? {} : { dependsOn: job.depends_on }),
+    ...(job.array === undefined ? {} : { array: arrayOf(job.array) }),
+    ...(job.user === undefined ? {} : { user: job.user }),
+    ...(job.schedule?.window === undefined ? {} : { offPeak: true }),
+    ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    ...(job.recovery?.max_preemptions === undefined ? {} : { maxPreemptions: job.recovery.max_preemptions }),
+    ...(job.recovery?.checkpoint === undefined ? {} : { checkpoint: job.recovery.checkpoint }),
+    ...(graceMs === undefined ? {} : { graceMs }),
+    ...(backoffMs === undefined ? {} : { backoffMs }),
+    ...(maxBackoffMs === undefined ? {} : { maxBackoffMs }),
+  };
+}
+
+function arrayOf(array: NonNullable<JobFile['array']>): ArrayTask {
+  return { count: array.count, ...(array.max_parallel === undefined ? {} : { maxParallel: array.max_parallel }) };
+}
+
+/** A duration of a job file in milliseconds; undefined where it is absent, or refused. */
+function bounded(
+  refusals: Refusal[],
+  field: string,
+  text: string | undefined,
+  leastMs: number,
+  mostMs: number,
+  most: string,
+): number | undefined {
+  if (text === undefined) return undefined;
+  const ms = durationMs(text);
+  if (ms === undefined) refusals.push(refuse('duration', field, 'is not a duration', 'write 30s, 5m or 1h'));
+  else if (ms < leastMs || ms > mostMs) refusals.push(refuse('range', field, `must be at most ${most}`, 'change it'));
+  return ms;
 }
 
 /** An amount that is no plain decimal has a code of its own: `1,000.00`, `0x10`, `1e3`, `-0`. */

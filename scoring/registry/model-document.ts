@@ -1,4 +1,5 @@
-import { JobFile, jobSpec } from '../../core/job.ts';
+import { jobSpec } from '../../core/job.ts';
+import { JobFile } from '../../core/job-file.ts';
 import { type Refusal, RefusedInput, refuse } from '../../core/refusal.ts';
 import { check, type Static, Type } from '../../core/schema.ts';
 import { MAX_RETRAINABLE_NAME } from '../retrain/raise-retrain.ts';
@@ -43,6 +44,12 @@ function retrainRefusals(model: ModelDocument): readonly Refusal[] {
     refusals.push(
       refuse('division', 'retrain.division', 'is not the division of the model', `write ${model.division}`),
     );
+  }
+  for (const field of ['array', 'depends_on'] as const) {
+    if (model.retrain?.[field] !== undefined)
+      refusals.push(
+        refuse('unsupported', `retrain.${field}`, 'has no meaning for a retrain, which is one job', 'remove it'),
+      );
   }
   try {
     jobSpec(model.retrain);

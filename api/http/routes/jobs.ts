@@ -1,5 +1,6 @@
 import { isBookingId } from '../../../core/ids.ts';
-import { JobFile, jobSpec } from '../../../core/job.ts';
+import { jobSpec } from '../../../core/job.ts';
+import { JobFile } from '../../../core/job-file.ts';
 import { Type } from '../../../core/schema.ts';
 import { filterOf, found, mutate, page, read } from '../answer.ts';
 import type { RouteContext } from '../context.ts';

@@ -40,6 +40,49 @@ describe('a job file', () => {
     });
   });
 
+  test('keeps what it does not say out of its spec, so that an old spec keeps its hash', () => {
+    expect(Object.keys(jobSpec(JOB))).toEqual([
+      ...['name', 'division', 'model', 'workdir', 'gpuMilli', 'cpuMilli', 'memoryMib', 'pools', 'leaseMs', 'priority'],
+      ...['maxCostCents', 'maxRestarts', 'envs', 'parameters', 'run', 'outputs'],
+    ]);
+    expect(jobSpec({ ...JOB, num_nodes: 1, depends_on: [] })).toEqual(jobSpec(JOB));
+  });
+
+  test('of a gang, an array, a schedule and a recovery has them in integers', () => {
+    const file = {
+      ...JOB,
+      resources: { accelerators: 'H100:2', use_spot: true },
+      num_nodes: 4,
+      min_nodes: 2,
+      priority: 'urgent',
+      user: 'ada',
+      array: { count: 10, max_parallel: 3 },
+      depends_on: ['01hzy3v7m8q9r0s1t2v3w4x5y6'],
+      schedule: { window: 'off-peak', deadline: '2026-12-01T06:00:00+01:00' },
+      recovery: { max_preemptions: 3, checkpoint: 'state/latest', grace: '2m' },
+      retry: { backoff: '5s', max_backoff: '10m' },
+    };
+    expect(jobSpec(file)).toMatchObject({
+      gpuMilli: 2000,
+      gpuType: 'H100',
+      useSpot: true,
+      nodes: 4,
+      minNodes: 2,
+      priority: 0,
+      priorityClass: 'urgent',
+      user: 'ada',
+      array: { count: 10, maxParallel: 3 },
+      dependsOn: ['01hzy3v7m8q9r0s1t2v3w4x5y6'],
+      offPeak: true,
+      deadlineMs: Date.UTC(2026, 11, 1, 5),
+      maxPreemptions: 3,
+      checkpoint: 'state/latest',
+      graceMs: 120_000,
+      backoffMs: 5_000,
+      maxBackoffMs: 600_000,
+    });
+  });
+
   test('with equal content has one hash whatever the order of its members', () => {
     const turned = Object.fromEntries(Object.entries(JOB).reverse());
     expect(specHash(jobSpec(turned))).toBe(specHash(jobSpec(JOB)));
@@ -64,6 +107,26 @@ describe('a job file', () => {
     ['money below zero', { ...JOB, budget: { max_cost: '-0' } }, ['budget.max_cost decimal_format']],
     ['an environment name of ours', { ...JOB, envs: { MERIT_PARAMETERS: '{}' } }, ['envs.MERIT_PARAMETERS reserved']],
     ['outputs over http', { ...JOB, outputs: 'http://x/y' }, ['outputs charset']],
+    ['GPUs said twice', { ...JOB, resources: { gpus: 1, accelerators: 'H100' } }, ['resources.gpus conflict']],
+    ['no GPU of a type', { ...JOB, resources: { accelerators: 'H100:0' } }, ['resources.accelerators charset']],
+    [
+      'GPUs of a type past any node',
+      { ...JOB, resources: { accelerators: 'H100:9999' } },
+      ['resources.accelerators range'],
+    ],
+    ['fewest nodes above the most', { ...JOB, num_nodes: 2, min_nodes: 3 }, ['min_nodes range']],
+    ['a dependency that is no id', { ...JOB, depends_on: ['train'] }, ['depends_on.0 charset']],
+    [
+      'a deadline without a zone',
+      { ...JOB, schedule: { deadline: '2026-12-01T06:00:00' } },
+      ['schedule.deadline time_format'],
+    ],
+    [
+      'a checkpoint outside of its outputs',
+      { ...JOB, recovery: { checkpoint: '../x' } },
+      ['recovery.checkpoint charset'],
+    ],
+    ['a grace of a day', { ...JOB, recovery: { grace: '1d' } }, ['recovery.grace range']],
     [
       'two mistakes, told together',
       { ...JOB, lease: 'soon', pools: ['b', 'b'] },
