@@ -16,14 +16,38 @@ export interface SealedContent {
  * content twice is one row.
  */
 export async function putEvidence(tx: Tx, tenant: string, content: object): Promise<string> {
-  const bytes = isSealed(content) ? content.bytes : canonicalBytes(content);
-  const hash = sha256Hex(bytes);
-  assert(!isSealed(content) || content.hash === hash, 'sealed evidence has the hash of its bytes');
-  await tx.execute(
-    'insert into evidence (tenant, hash, body) values ($1, $2, $3) on conflict (tenant, hash) do nothing',
-    [tenant, hash, bytes],
-  );
+  const [hash] = await putEvidences(tx, [{ tenant, content }]);
+  assert(hash !== undefined, 'one content has one hash');
   return hash;
+}
+
+/** Many of them in one statement; their hashes, in the order given. */
+export async function putEvidences(
+  tx: Tx,
+  contents: readonly { readonly tenant: string; readonly content: object }[],
+): Promise<readonly string[]> {
+  if (contents.length === 0) return [];
+  const rows = contents.map(({ tenant, content }) => {
+    const bytes = isSealed(content) ? content.bytes : canonicalBytes(content);
+    const hash = sha256Hex(bytes);
+    assert(!isSealed(content) || content.hash === hash, 'sealed evidence has the hash of its bytes');
+    return { tenant, hash, bytes };
+  });
+  // In key order, so that two callers never wait for each other.
+  const sorted = [...rows].sort((a, b) =>
+    a.tenant === b.tenant ? compare(a.hash, b.hash) : compare(a.tenant, b.tenant),
+  );
+  await tx.execute(
+    `insert into evidence (tenant, hash, body) select * from unnest($1::text[], $2::text[], $3::bytea[])
+     on conflict (tenant, hash) do nothing`,
+    [sorted.map((row) => row.tenant), sorted.map((row) => row.hash), sorted.map((row) => row.bytes)],
+  );
+  return rows.map((row) => row.hash);
+}
+
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
 }
 
 function isSealed(content: object): content is SealedContent {

@@ -1,14 +1,13 @@
 import { advance, type BookingState, type Outcome, type PolicyAnswer, type Reason } from '../../core/booking.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { OperatingError } from '../../core/operating-error.ts';
-import { putEvidence } from '../../ledger/audit/evidence.ts';
-import { trailAgeMs } from '../../ledger/audit/sequencer.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import { attemptSpec } from './attempt-spec.ts';
-import { type Booking, note, transition } from './booking-store.ts';
-import type { SagaContext } from './context.ts';
-import { APPLY_DEADLINE_MS, MAX_UNSEALED_MS, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
-import { billingEnd, holdId, postAll } from './money.ts';
+import { type Booking, note } from './booking-store.ts';
+import type { StepContext } from './context.ts';
+import { TrailNotSealed } from './group-commit.ts';
+import { APPLY_DEADLINE_MS, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
+import { billingEnd, holdId, postTransfers } from './money.ts';
 import { allocationRequest, deniedReason, policyAnswer } from './reserve.ts';
 
 /**
@@ -32,7 +31,7 @@ export const ACTOR = 'merit/allocator';
 type In<S extends BookingState['state']> = Extract<BookingState, { state: S }>;
 
 /** `reserved`: asks Finance to hold the whole lease's price. A refusal ends the booking; silence is asked again by the same id. */
-export async function holdMoney(ctx: SagaContext, booking: Booking, state: In<'reserved'>): Promise<StepResult> {
+export async function holdMoney(ctx: StepContext, booking: Booking, state: In<'reserved'>): Promise<StepResult> {
   if (isPastDeadline(ctx, booking)) return undo(ctx, booking, 'retry', gaveUp('Finance did not answer'));
   const id = holdId(booking.bookingId, state.attempt);
   const answer = await ctx.finance.hold(
@@ -65,28 +64,20 @@ export async function holdMoney(ctx: SagaContext, booking: Booking, state: In<'r
     case 'invalid':
       return undo(ctx, booking, 'rejected', financeReason(answer.reason), [answer.evidence]);
   }
-  const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
-    transition(
-      tx,
-      booking,
-      { type: 'hold_granted', holdId: id },
-      {
-        actor: ACTOR,
-        nowMs: ctx.clock.now(),
-        work: async () => ({
-          key: attemptKey(booking.bookingId, state.attempt),
-          holdId: id,
-          evidence: [await putEvidence(tx, booking.tenant, answer.evidence)],
-        }),
-      },
-    ),
-  );
+  const moved = await ctx.commit({
+    booking,
+    event: { type: 'hold_granted', holdId: id },
+    actor: ACTOR,
+    nowMs: ctx.clock.now(),
+    evidence: [answer.evidence],
+    data: { key: attemptKey(booking.bookingId, state.attempt), holdId: id },
+  });
   return { kind: 'moved', booking: moved };
 }
 
 /** `requesting`: looks for the attempt's key, then submits it. Time-outs are unknown, never failed. */
 export async function requestProvider(
-  ctx: SagaContext,
+  ctx: StepContext,
   booking: Booking,
   state: In<'requesting'>,
 ): Promise<StepResult> {
@@ -110,25 +101,14 @@ export async function requestProvider(
       id: handle.id,
       ...(handle.uid === undefined ? {} : { uid: handle.uid }),
     };
-    const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
-      transition(
-        tx,
-        booking,
-        { type: 'accepted', handle: stored },
-        {
-          actor: ACTOR,
-          nowMs,
-          work: async () => {
-            const values = [booking.bookingId, state.attempt, JSON.stringify(stored), new Date(nowMs)];
-            await tx.execute(
-              'update attempts set handle = $3, started_at = $4 where booking_id = $1 and attempt = $2',
-              values,
-            );
-            return { handle: stored };
-          },
-        },
-      ),
-    );
+    const moved = await ctx.commit({
+      booking,
+      event: { type: 'accepted', handle: stored },
+      actor: ACTOR,
+      nowMs,
+      attempt: { kind: 'started', handle: stored },
+      data: { handle: stored },
+    });
     ctx.metrics.requestLatency('submitted', (nowMs - booking.createdAtMs) / 1000);
     return { kind: 'moved', booking: moved };
   } catch (error) {
@@ -137,7 +117,7 @@ export async function requestProvider(
 }
 
 async function requestFailed(
-  ctx: SagaContext,
+  ctx: StepContext,
   booking: Booking,
   state: In<'requesting'>,
   error: unknown,
@@ -194,7 +174,7 @@ async function requestFailed(
 
 /** `confirming`: Finance confirms, SentinelNet's version is looked at again, and one transaction makes it `applied`. */
 export async function confirmAndApply(
-  ctx: SagaContext,
+  ctx: StepContext,
   booking: Booking,
   state: In<'confirming'>,
 ): Promise<StepResult> {
@@ -213,27 +193,22 @@ export async function confirmAndApply(
   const recheck = await recheckPolicy(ctx, booking, state);
   if (recheck.kind === 'deny') return undo(ctx, booking, 'rejected', recheck.reason, [recheck.evidence]);
   const nowMs = ctx.clock.now();
-  const moved = await ctx.db.asLeader(ctx.epoch, async (tx) => {
-    if ((await trailAgeMs(tx, nowMs)) >= MAX_UNSEALED_MS) return undefined;
-    const event = {
-      type: 'apply',
-      atMs: nowMs,
-      leaseEndsAtMs: nowMs + booking.spec.leaseMs,
-      policy: recheck.policy,
-    } as const;
-    return transition(tx, booking, event, {
+  let moved: Booking;
+  try {
+    moved = await ctx.commit({
+      booking,
+      event: { type: 'apply', atMs: nowMs, leaseEndsAtMs: nowMs + booking.spec.leaseMs, policy: recheck.policy },
       actor: ACTOR,
       nowMs,
-      work: async () => {
-        const evidence = [await putEvidence(tx, booking.tenant, confirmed.evidence)];
-        if (recheck.evidence !== undefined) evidence.push(await putEvidence(tx, booking.tenant, recheck.evidence));
-        const transfers = await postAll(tx, booking, state.attempt, nowMs);
-        return { policyVersion: recheck.policy.policyVersion, evidence, transfers };
-      },
+      needsSealedTrail: true,
+      evidence: [confirmed.evidence, ...(recheck.evidence === undefined ? [] : [recheck.evidence])],
+      transfers: postTransfers(booking, state.attempt),
+      data: { policyVersion: recheck.policy.policyVersion },
     });
-  });
-  if (moved === undefined)
+  } catch (error) {
+    if (!(error instanceof TrailNotSealed)) throw error;
     return { kind: 'retry', why: 'the audit trail is not sealed: its signer or sequencer is behind' };
+  }
   ctx.metrics.requestLatency('applied', (nowMs - booking.createdAtMs) / 1000);
   ctx.metrics.applied('applied');
   return { kind: 'moved', booking: moved };
@@ -244,7 +219,7 @@ type Recheck =
   | { readonly kind: 'deny'; readonly reason: Reason; readonly evidence: object };
 
 /** The version in force must be the one that allowed it; a newer one is asked the same question again. */
-async function recheckPolicy(ctx: SagaContext, booking: Booking, state: In<'confirming'>): Promise<Recheck> {
+async function recheckPolicy(ctx: StepContext, booking: Booking, state: In<'confirming'>): Promise<Recheck> {
   const version = await ctx.sentinelNet.currentPolicyVersion(AbortSignal.timeout(PEER_TIMEOUT_MS));
   if (version === state.policy.policyVersion) return { kind: 'allow', policy: state.policy, evidence: undefined };
   const verdict = await ctx.sentinelNet.decide(
@@ -270,7 +245,7 @@ async function recheckPolicy(ctx: SagaContext, booking: Booking, state: In<'conf
  * To `releasing`, which undoes what was done. `endedAtMs`: when the provider says the run ended.
  */
 export async function undo(
-  ctx: SagaContext,
+  ctx: StepContext,
   booking: Booking,
   outcome: Outcome,
   reason: Reason,
@@ -280,22 +255,13 @@ export async function undo(
   const nowMs = ctx.clock.now();
   const atMs =
     'appliedAtMs' in booking.state ? billingEnd(booking.state.appliedAtMs ?? nowMs, endedAtMs, nowMs) : nowMs;
-  const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
-    transition(
-      tx,
-      booking,
-      { type: 'release', outcome, reason, atMs },
-      {
-        actor: ACTOR,
-        nowMs,
-        work: async () => {
-          const hashes: string[] = [];
-          for (const body of evidence) hashes.push(await putEvidence(tx, booking.tenant, body));
-          return hashes.length === 0 ? {} : { evidence: hashes };
-        },
-      },
-    ),
-  );
+  const moved = await ctx.commit({
+    booking,
+    event: { type: 'release', outcome, reason, atMs },
+    actor: ACTOR,
+    nowMs,
+    evidence,
+  });
   if (booking.state.state !== 'applied' && booking.state.state !== 'draining') ctx.metrics.applied('undone');
   return { kind: 'moved', booking: moved };
 }
@@ -308,7 +274,7 @@ function financeReason(reason: Reason): Reason {
   };
 }
 
-function isPastDeadline(ctx: SagaContext, booking: Booking): boolean {
+function isPastDeadline(ctx: StepContext, booking: Booking): boolean {
   return ctx.clock.now() - booking.updatedAtMs > APPLY_DEADLINE_MS;
 }
 

@@ -1,11 +1,10 @@
-import { advance, type BookingEvent, type BookingState, isEnded } from '../../core/booking.ts';
-import { canonicalText, type Json } from '../../core/canonical.ts';
+import type { BookingState } from '../../core/booking.ts';
+import { canonicalText } from '../../core/canonical.ts';
 import type { BookingId } from '../../core/ids.ts';
 import type { JobSpec } from '../../core/job.ts';
-import { appendAudit } from '../../ledger/audit/append.ts';
 import type { Tx } from '../../platform/postgres.ts';
 
-/** A booking as stored: its spec never changes, its state only through `transition`. */
+/** A booking as stored: its spec never changes, its state only by a move (moves.ts). */
 export interface Booking {
   readonly bookingId: BookingId;
   readonly tenant: string;
@@ -84,50 +83,6 @@ export async function loadBooking(
     [bookingId],
   );
   return rows[0] === undefined ? undefined : bookingOf(rows[0]);
-}
-
-export interface Change {
-  readonly actor: string;
-  readonly nowMs: number;
-  /**
-   * What else changes in this transaction, run once the booking's row is ours (rows are always locked booking first, accounts
-   * after); what it returns is told by the audit event beside the state: evidence hashes, transfers, handle.
-   */
-  readonly work?: (tx: Tx) => Promise<{ readonly [key: string]: Json }>;
-}
-
-/**
- * Moves a booking and writes its one audit event, in the caller's transaction. Throws StaleBooking where the event is not
- * legal now or the stored version is not the one given.
- */
-export async function transition(tx: Tx, booking: Booking, event: BookingEvent, change: Change): Promise<Booking> {
-  const next = advance(booking.state, event);
-  if (next === undefined)
-    throw new StaleBooking(`${event.type} is not legal in ${booking.state.state} (booking ${booking.bookingId})`);
-  const version = booking.version + 1n;
-  const touched = await tx.execute(
-    'update bookings set state = $3, data = $4, version = $5, updated_at = $6 where booking_id = $1 and version = $2',
-    [booking.bookingId, booking.version, next.state, canonicalText(next), version, new Date(change.nowMs)],
-  );
-  if (touched === 0) throw new StaleBooking(`booking ${booking.bookingId} is no longer at version ${booking.version}`);
-  const data = await change.work?.(tx);
-  await appendAudit(tx, {
-    tenant: booking.tenant,
-    subject: `booking/${booking.bookingId}`,
-    type: `booking.${next.state}`,
-    at: new Date(change.nowMs).toISOString(),
-    actor: change.actor,
-    trace: booking.traceId,
-    data: { attempt: next.attempt, ...reasonData(next), ...data },
-  });
-  return { ...booking, state: next, version, updatedAtMs: change.nowMs };
-}
-
-function reasonData(state: BookingState): { readonly [key: string]: Json } {
-  if (state.state === 'releasing' || state.state === 'draining')
-    return { outcome: state.outcome, reason: { ...state.reason } };
-  if (isEnded(state.state) && 'reason' in state) return { reason: { ...state.reason } };
-  return {};
 }
 
 /** Notes a flag or the reasons for waiting: no transition, no audit event, the version stays. */

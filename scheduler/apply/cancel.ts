@@ -1,8 +1,10 @@
+import { assert } from '../../core/assert.ts';
 import type { BookingEvent, Reason } from '../../core/booking.ts';
 import { isEnded } from '../../core/booking.ts';
 import type { Tx } from '../../platform/postgres.ts';
-import { type Booking, loadBooking, transition } from './booking-store.ts';
+import { type Booking, loadBooking } from './booking-store.ts';
 import { DRAIN_GRACE_MS } from './limits.ts';
+import { commitMoves } from './moves.ts';
 import { notifyBookings } from './wake.ts';
 
 export type Cancelled = { readonly kind: 'asked' | 'ended'; readonly booking: Booking };
@@ -21,9 +23,10 @@ export async function cancelBooking(
   if (booking === undefined) return undefined;
   const event = cancelEvent(booking, actor, nowMs);
   if (event === undefined) return { kind: isEnded(booking.state.state) ? 'ended' : 'asked', booking };
-  const moved = await transition(tx, booking, event, { actor, nowMs });
+  const [result] = await commitMoves(tx, [{ booking, event, actor, nowMs }]);
+  assert(result?.kind === 'moved', 'a locked booking takes a legal event');
   await notifyBookings(tx);
-  return { kind: 'asked', booking: moved };
+  return { kind: 'asked', booking: result.booking };
 }
 
 function cancelEvent(booking: Booking, actor: string, nowMs: number): BookingEvent | undefined {

@@ -4,6 +4,8 @@ import type { Clock } from '../../platform/clock.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import type { Database } from '../../platform/postgres.ts';
 import type { Provider } from '../../providers/provider.ts';
+import type { Booking } from './booking-store.ts';
+import type { Move } from './moves.ts';
 
 export interface ProviderSource {
   /** The opened provider of a pool; throws OperatingError where it cannot be opened. */
@@ -53,4 +55,10 @@ export interface SagaContext {
   readonly tag: string;
   readonly log: Log;
   readonly metrics: SagaMetrics;
+}
+
+/** What a step of the saga works with. */
+export interface StepContext extends SagaContext {
+  /** Commits a move, together with those of other bookings; see GroupCommit for what it throws. */
+  readonly commit: (move: Move) => Promise<Booking>;
 }

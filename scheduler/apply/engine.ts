@@ -6,8 +6,9 @@ import { loadSnapshot } from '../../pools/load-snapshot.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import { admit, type Waiting } from '../admission/admit.ts';
 import { ACTOR, confirmAndApply, holdMoney, requestProvider, type StepResult } from './apply.saga.ts';
-import { type Booking, liveBookings, StaleBooking, transition } from './booking-store.ts';
-import type { SagaContext } from './context.ts';
+import { type Booking, liveBookings, StaleBooking } from './booking-store.ts';
+import type { SagaContext, StepContext } from './context.ts';
+import { GroupCommit } from './group-commit.ts';
 import { MAX_STEPS_IN_FLIGHT, RETRY_MAX_MS, RETRY_MIN_MS } from './limits.ts';
 import { releaseAll } from './release.saga.ts';
 import { keepReasons, reserve } from './reserve.ts';
@@ -24,14 +25,15 @@ interface Pause {
  * different bookings run side by side, at most MAX_STEPS_IN_FLIGHT.
  */
 export class Allocator {
-  readonly #ctx: SagaContext;
+  readonly #ctx: StepContext;
   readonly #inFlight = new Map<string, Promise<void>>();
   readonly #paused = new Map<string, Pause>();
   #wakeUp: (() => void) | undefined;
   #woken = false;
 
   constructor(ctx: SagaContext) {
-    this.#ctx = ctx;
+    const moves = new GroupCommit(ctx.db, ctx.epoch);
+    this.#ctx = { ...ctx, commit: (move) => moves.commit(move) };
   }
 
   /** Something may have changed: look now. */
@@ -86,9 +88,7 @@ export class Allocator {
       else if (decision.kind === 'wait') await this.#unlessStale(() => keepReasons(ctx, booking, decision.reasons));
       else {
         const event = { type: 'declare_infeasible', reason: decision.reason } as const;
-        await this.#unlessStale(() =>
-          ctx.db.asLeader(ctx.epoch, (tx) => transition(tx, booking, event, { actor: ACTOR, nowMs: ctx.clock.now() })),
-        );
+        await this.#unlessStale(() => ctx.commit({ booking, event, actor: ACTOR, nowMs: ctx.clock.now() }));
         ctx.metrics.transition('infeasible');
       }
     }

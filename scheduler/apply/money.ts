@@ -1,9 +1,6 @@
 import type { Placement } from '../../core/booking.ts';
-import type { Json } from '../../core/canonical.ts';
 import { budgetAccount, capacityAccount, quotaAccount, spendAccount } from '../../ledger/quota/account.ts';
-import { executeLinked } from '../../ledger/quota/execute.sql.ts';
 import type { Failure, TransferRequest } from '../../ledger/quota/transfer.ts';
-import type { Tx } from '../../platform/postgres.ts';
 import { costCents } from '../../pools/snapshot.ts';
 import type { Booking } from './booking-store.ts';
 import { PENDING_TIMEOUT_MS } from './limits.ts';
@@ -45,36 +42,19 @@ function accounts(booking: Booking, placement: Placement) {
   };
 }
 
-async function run(
-  tx: Tx,
-  booking: Booking,
-  attempt: number,
-  nowMs: number,
-  transfers: readonly TransferRequest[],
-): Promise<readonly Json[]> {
-  const result = await executeLinked(
-    tx,
-    { tenant: booking.tenant, bookingId: booking.bookingId, attempt, nowMs },
-    transfers,
-  );
-  if (!result.ok) throw new LedgerRefusal(result.outcome);
-  return result.records.map((record) => ({ ...record }));
-}
-
 const quotaId = (booking: Booking, attempt: number) => `${booking.bookingId}-${attempt}-quota`;
 const moneyId = (booking: Booking, attempt: number) => `${booking.bookingId}-${attempt}-money`;
 
-/** Pending quota and money. Throws LedgerRefusal where a limit stands in the way: the caller's transaction is undone. */
-export async function reserveAll(
-  tx: Tx,
+/** Pending quota and money. */
+export function reserveTransfers(
   booking: Booking,
   attempt: number,
   placement: Placement,
   nowMs: number,
-): Promise<readonly Json[]> {
+): readonly TransferRequest[] {
   const account = accounts(booking, placement);
   const expiresAtMs = nowMs + PENDING_TIMEOUT_MS;
-  return run(tx, booking, attempt, nowMs, [
+  return [
     {
       id: quotaId(booking, attempt),
       kind: 'pending',
@@ -91,24 +71,16 @@ export async function reserveAll(
       amount: BigInt(placement.holdCents),
       expiresAtMs,
     },
-  ]);
+  ];
 }
 
-export async function postAll(tx: Tx, booking: Booking, attempt: number, nowMs: number): Promise<readonly Json[]> {
-  return run(tx, booking, attempt, nowMs, [
-    { id: `${quotaId(booking, attempt)}-post`, kind: 'post', pendingId: quotaId(booking, attempt) },
-    { id: `${moneyId(booking, attempt)}-post`, kind: 'post', pendingId: moneyId(booking, attempt) },
-  ]);
+export function postTransfers(booking: Booking, attempt: number): readonly TransferRequest[] {
+  return pendingIds(booking, attempt).map((pendingId) => ({ id: `${pendingId}-post`, kind: 'post', pendingId }));
 }
 
-/** Undo before apply. A pending transfer that expired meanwhile is already undone. */
-export async function voidAll(tx: Tx, booking: Booking, attempt: number, nowMs: number): Promise<readonly Json[]> {
-  const transfers: TransferRequest[] = [];
-  for (const pendingId of [quotaId(booking, attempt), moneyId(booking, attempt)]) {
-    const resolved = await tx.query('select 1 from transfers where pending_id = $1', [pendingId]);
-    if (resolved.length === 0) transfers.push({ id: `${pendingId}-void`, kind: 'void', pendingId });
-  }
-  return run(tx, booking, attempt, nowMs, transfers);
+/** What an attempt holds before it is applied. */
+export function pendingIds(booking: Booking, attempt: number): readonly string[] {
+  return [quotaId(booking, attempt), moneyId(booking, attempt)];
 }
 
 export interface Cost {
@@ -143,16 +115,14 @@ export function costOf(placement: Placement, appliedAtMs: number, endedAtMs: num
 }
 
 /** End after apply: quota back whole, unused money back. */
-export async function returnAll(
-  tx: Tx,
+export function returnTransfers(
   booking: Booking,
   attempt: number,
   placement: Placement,
   cost: Cost,
-  nowMs: number,
-): Promise<readonly Json[]> {
+): readonly TransferRequest[] {
   const account = accounts(booking, placement);
-  return run(tx, booking, attempt, nowMs, [
+  return [
     {
       id: `${quotaId(booking, attempt)}-return`,
       kind: 'direct',
@@ -167,5 +137,5 @@ export async function returnAll(
       credit: account.budget,
       amount: BigInt(placement.holdCents) - cost.cents,
     },
-  ]);
+  ];
 }

@@ -1,13 +1,12 @@
 import type { BookingState } from '../../core/booking.ts';
 import type { Json } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
-import { putEvidence } from '../../ledger/audit/evidence.ts';
 import type { StepOutcome } from '../../peers/finance/client.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
-import { type Booking, transition } from './booking-store.ts';
-import type { SagaContext } from './context.ts';
+import type { Booking } from './booking-store.ts';
+import type { StepContext } from './context.ts';
 import { ATTEMPT_BACKOFF_MAX_MS, ATTEMPT_BACKOFF_MIN_MS, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
-import { type Cost, costOf, holdId, returnAll, voidAll } from './money.ts';
+import { type Cost, costOf, holdId, pendingIds, returnTransfers } from './money.ts';
 
 /**
  * `releasing`: undoes in reverse. The provider first (until nothing of the attempt runs, its quota stays taken), then Finance
@@ -15,7 +14,7 @@ import { type Cost, costOf, holdId, returnAll, voidAll } from './money.ts';
  * the attempt's own ids, so that a repeat after a crash changes nothing.
  */
 export async function releaseAll(
-  ctx: SagaContext,
+  ctx: StepContext,
   booking: Booking,
   state: Extract<BookingState, { state: 'releasing' }>,
 ): Promise<StepResult> {
@@ -33,36 +32,31 @@ export async function releaseAll(
     };
   const nowMs = ctx.clock.now();
   const event = { type: 'released', notBeforeMs: nowMs + attemptBackoffMs(state.attempt) } as const;
-  const moved = await ctx.db.asLeader(ctx.epoch, (tx) =>
-    transition(tx, booking, event, {
-      actor: ACTOR,
-      nowMs,
-      work: async () => {
-        const transfers =
-          cost === undefined
-            ? await voidAll(tx, booking, state.attempt, nowMs)
-            : await returnAll(tx, booking, state.attempt, state.placement, cost, nowMs);
-        await tx.execute(
-          'update attempts set ended_at = $3, outcome = $4, message = $5 where booking_id = $1 and attempt = $2',
-          [booking.bookingId, state.attempt, new Date(state.endedAtMs), state.outcome, state.reason.text],
-        );
-        const evidence = [await putEvidence(tx, booking.tenant, money.evidence)];
-        // An attempt that ends in another one keeps its own number here; the next one is the state's.
-        return {
-          attempt: state.attempt,
-          reason: { ...state.reason },
-          transfers,
-          evidence,
-          ...(cost === undefined ? {} : { cost: costJson(cost) }),
-        };
-      },
-    }),
-  );
+  const { attempt, placement, reason } = state;
+  const moved = await ctx.commit({
+    booking,
+    event,
+    actor: ACTOR,
+    nowMs,
+    evidence: [money.evidence],
+    ...(cost === undefined
+      ? { voids: pendingIds(booking, attempt) }
+      : { transfers: returnTransfers(booking, attempt, placement, cost) }),
+    attempt: {
+      kind: 'ended',
+      endedAtMs: state.endedAtMs,
+      outcome: state.outcome,
+      code: reason.code,
+      message: reason.text,
+    },
+    // An attempt that ends in another one keeps its own number here; the next one is the state's.
+    data: { attempt, reason: { ...reason }, ...(cost === undefined ? {} : { cost: costJson(cost) }) },
+  });
   return { kind: 'moved', booking: moved };
 }
 
 function settleMoney(
-  ctx: SagaContext,
+  ctx: StepContext,
   booking: Booking,
   state: Extract<BookingState, { state: 'releasing' }>,
   cost: Cost | undefined,

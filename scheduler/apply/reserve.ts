@@ -1,17 +1,16 @@
 import { outputsRefusal } from '../../artifacts/source.ts';
-import type { Placement, PolicyAnswer, Reason } from '../../core/booking.ts';
+import type { BookingEvent, Placement, PolicyAnswer, Reason } from '../../core/booking.ts';
 import { contentHash } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
-import { putEvidence } from '../../ledger/audit/evidence.ts';
 import { moneyOf } from '../../peers/money.ts';
 import type { PolicyVerdict } from '../../peers/sentinelnet/client.ts';
 import type { AllocationRequest } from '../../peers/sentinelnet/wire.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
 import { outputsBounds } from './attempt-spec.ts';
-import { type Booking, note, transition } from './booking-store.ts';
-import type { SagaContext } from './context.ts';
+import { type Booking, note } from './booking-store.ts';
+import type { StepContext } from './context.ts';
 import { PEER_TIMEOUT_MS } from './limits.ts';
-import { LedgerRefusal, reserveAll } from './money.ts';
+import { LedgerRefusal, reserveTransfers } from './money.ts';
 
 /**
  * From `waiting`, for a booking the planner admitted: SentinelNet is asked first, holding nothing; then signatures, where it
@@ -52,17 +51,17 @@ export function deniedReason(verdict: Extract<PolicyVerdict, { kind: 'deny' }>):
   };
 }
 
-export async function reserve(ctx: SagaContext, booking: Booking, placement: Placement): Promise<StepResult> {
+export async function reserve(ctx: StepContext, booking: Booking, placement: Placement): Promise<StepResult> {
   const { state } = booking;
   if (state.state !== 'waiting') return { kind: 'idle', againInMs: 0 };
   const outputs = booking.spec.outputs === null ? undefined : outputsRefusal(booking.spec.outputs, outputsBounds(ctx));
   if (outputs !== undefined) {
     const reason = { code: outputs.code, text: `outputs ${outputs.problem}`, mend: outputs.mend };
     const nowMs = ctx.clock.now();
-    const next = await ctx.db.asLeader(ctx.epoch, (tx) =>
-      transition(tx, booking, { type: 'reject', reason }, { actor: ACTOR, nowMs }),
-    );
-    return { kind: 'moved', booking: next };
+    return {
+      kind: 'moved',
+      booking: await ctx.commit({ booking, event: { type: 'reject', reason }, actor: ACTOR, nowMs }),
+    };
   }
   const request = allocationRequest(booking, state.attempt, placement);
   const signed = state.policy;
@@ -97,24 +96,20 @@ export async function reserve(ctx: SagaContext, booking: Booking, placement: Pla
 }
 
 async function moved(
-  ctx: SagaContext,
+  ctx: StepContext,
   booking: Booking,
-  event: Parameters<typeof transition>[2],
+  event: BookingEvent,
   evidence: object,
   nowMs: number,
 ): Promise<StepResult> {
-  const next = await ctx.db.asLeader(ctx.epoch, (tx) =>
-    transition(tx, booking, event, {
-      actor: ACTOR,
-      nowMs,
-      work: async () => ({ evidence: [await putEvidence(tx, booking.tenant, evidence)] }),
-    }),
-  );
-  return { kind: 'moved', booking: next };
+  return {
+    kind: 'moved',
+    booking: await ctx.commit({ booking, event, actor: ACTOR, nowMs, evidence: [evidence] }),
+  };
 }
 
 function reserveInLedger(
-  ctx: SagaContext,
+  ctx: StepContext,
   booking: Booking,
   attempt: number,
   placement: Placement,
@@ -122,38 +117,21 @@ function reserveInLedger(
   answer: object,
   nowMs: number,
 ): Promise<Booking> {
-  return ctx.db.asLeader(ctx.epoch, (tx) =>
-    transition(
-      tx,
-      booking,
-      { type: 'reserve', placement, policy },
-      {
-        actor: ACTOR,
-        nowMs,
-        work: async () => {
-          const evidence = [await putEvidence(tx, booking.tenant, answer)];
-          const transfers = await reserveAll(tx, booking, attempt, placement, nowMs);
-          await tx.execute(
-            'insert into attempts (booking_id, attempt, tenant, pool, flavour, provider, key) values ($1, $2, $3, $4, $5, $6, $7)',
-            [
-              booking.bookingId,
-              attempt,
-              booking.tenant,
-              placement.pool,
-              placement.flavour,
-              placement.provider,
-              attemptKey(booking.bookingId, attempt),
-            ],
-          );
-          return { placement: { ...placement }, policyVersion: policy.policyVersion, evidence, transfers };
-        },
-      },
-    ),
-  );
+  const { pool, flavour, provider } = placement;
+  return ctx.commit({
+    booking,
+    event: { type: 'reserve', placement, policy },
+    actor: ACTOR,
+    nowMs,
+    evidence: [answer],
+    transfers: reserveTransfers(booking, attempt, placement, nowMs),
+    attempt: { kind: 'begin', pool, flavour, provider },
+    data: { placement: { ...placement }, policyVersion: policy.policyVersion },
+  });
 }
 
 /** What `merit why` says of a waiting booking; written only when it changed. */
-export async function keepReasons(ctx: SagaContext, booking: Booking, reasons: readonly Reason[]): Promise<void> {
+export async function keepReasons(ctx: StepContext, booking: Booking, reasons: readonly Reason[]): Promise<void> {
   const { state } = booking;
   if (state.state !== 'waiting' || contentHash(state.reasons) === contentHash(reasons)) return;
   await ctx.db.asLeader(ctx.epoch, (tx) => note(tx, booking, { ...state, reasons }, ctx.clock.now()));

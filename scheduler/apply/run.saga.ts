@@ -2,8 +2,8 @@ import type { BookingState, Outcome, Reason } from '../../core/booking.ts';
 import { attemptKey } from '../../core/ids.ts';
 import type { Observation, Provider } from '../../providers/provider.ts';
 import { ACTOR, type StepResult, undo } from './apply.saga.ts';
-import { type Booking, transition } from './booking-store.ts';
-import type { SagaContext } from './context.ts';
+import type { Booking } from './booking-store.ts';
+import type { StepContext } from './context.ts';
 import { keepArtifacts } from './keep-artifacts.ts';
 import { keepLog } from './keep-log.ts';
 import { DRAIN_GRACE_MS, OBSERVE_EVERY_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
@@ -13,7 +13,7 @@ import { DRAIN_GRACE_MS, OBSERVE_EVERY_MS, PROVIDER_TIMEOUT_MS } from './limits.
  * before it is released; one that failed goes to its next attempt or ends; one past its lease is drained.
  */
 export async function watchRun(
-  ctx: SagaContext,
+  ctx: StepContext,
   booking: Booking,
   state: Extract<BookingState, { state: 'applied' | 'draining' }>,
 ): Promise<StepResult> {
@@ -45,7 +45,7 @@ export async function watchRun(
 
 /** Past the notice it goes to its release; past the lease it gets its notice. undefined: neither. */
 async function timeIsUp(
-  ctx: SagaContext,
+  ctx: StepContext,
   booking: Booking,
   state: Extract<BookingState, { state: 'applied' | 'draining' }>,
 ): Promise<StepResult | undefined> {
@@ -61,12 +61,12 @@ async function timeIsUp(
     outcome: 'expired',
     reason: { code: 'lease_expired', text, mend: 'book a longer lease' },
   } as const;
-  const moved = await ctx.db.asLeader(ctx.epoch, (tx) => transition(tx, booking, event, { actor: ACTOR, nowMs }));
+  const moved = await ctx.commit({ booking, event, actor: ACTOR, nowMs });
   return { kind: 'moved', booking: moved };
 }
 
 async function runEnded(
-  ctx: SagaContext,
+  ctx: StepContext,
   booking: Booking,
   state: Extract<BookingState, { state: 'applied' | 'draining' }>,
   provider: Provider,
@@ -117,7 +117,7 @@ function failure(seen: Extract<Observation, { state: 'ended' | 'absent' }>): Rea
   }
 }
 
-async function failedAttempts(ctx: SagaContext, booking: Booking): Promise<number> {
+async function failedAttempts(ctx: StepContext, booking: Booking): Promise<number> {
   return ctx.db.asEngine(async (tx) => {
     const rows = await tx.query<{ n: bigint }>(
       "select count(*) as n from attempts where booking_id = $1 and started_at is not null and outcome = 'retry'",
@@ -128,6 +128,6 @@ async function failedAttempts(ctx: SagaContext, booking: Booking): Promise<numbe
 }
 
 /** A job that the cluster lost or gave away is not its own failure: it may go on while restarts remain, and once in any case. */
-async function mayRestart(ctx: SagaContext, booking: Booking): Promise<boolean> {
+async function mayRestart(ctx: StepContext, booking: Booking): Promise<boolean> {
   return (await failedAttempts(ctx, booking)) < Math.max(1, booking.spec.maxRestarts);
 }
