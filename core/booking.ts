@@ -50,6 +50,8 @@ export type BookingState =
       readonly reasons: readonly Reason[];
       readonly notBeforeMs: number;
       readonly policy?: PolicyAnswer;
+      /** Somebody keeps it back: it is not planned until they let it go. */
+      readonly held?: Hold;
     })
   | (Live & { readonly state: 'awaiting_signatures'; readonly policy: PolicyAnswer })
   | (Placed & { readonly state: 'reserved' })
@@ -86,6 +88,11 @@ export type BookingState =
       readonly reason: Reason;
     });
 
+export interface Hold {
+  readonly by: string;
+  readonly atMs: number;
+}
+
 export type StateName = BookingState['state'];
 
 export interface HandleRecord {
@@ -97,6 +104,8 @@ export interface HandleRecord {
 export type BookingEvent =
   | { readonly type: 'signatures_required'; readonly policy: PolicyAnswer }
   | { readonly type: 'quorum_met' }
+  | { readonly type: 'hold'; readonly hold: Hold }
+  | { readonly type: 'let_go' }
   | { readonly type: 'reserve'; readonly placement: Placement; readonly policy: PolicyAnswer }
   | { readonly type: 'hold_granted'; readonly holdId: string }
   | { readonly type: 'request_unknown' }
@@ -160,7 +169,7 @@ export function newBooking(): BookingState {
 
 /**
  * The next state, or undefined where the event is not legal in this state: the caller's knowledge is stale, and it looks
- * again. `request_unknown` sets a flag and is no transition.
+ * again. `request_unknown`, `hold` and `let_go` set a flag and are no transitions.
  */
 export function advance(current: BookingState, event: BookingEvent): BookingState | undefined {
   const next = step(current, event);
@@ -229,6 +238,13 @@ function fromWaiting(
   current: Extract<BookingState, { state: 'waiting' }>,
   event: BookingEvent,
 ): BookingState | undefined {
+  if (event.type === 'hold') return { ...current, held: current.held ?? event.hold };
+  if (event.type === 'let_go') {
+    const { held: _, ...rest } = current;
+    return rest;
+  }
+  const isPlanned = event.type === 'reserve' || event.type === 'signatures_required';
+  if (isPlanned && current.held !== undefined) return undefined;
   if (event.type === 'reserve')
     return { state: 'reserved', attempt: current.attempt, placement: event.placement, policy: event.policy };
   if (event.type === 'signatures_required')

@@ -3,9 +3,9 @@ import type { BookingEvent, Reason } from '../../core/booking.ts';
 import { isEnded } from '../../core/booking.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { type Booking, loadBooking } from './booking-store.ts';
-import { DRAIN_GRACE_MS } from './limits.ts';
+import { graceMs } from './limits.ts';
 import { commitMoves } from './moves.ts';
-import { notifyBookings } from './wake.ts';
+import { notifyBooking } from './wake.ts';
 
 export type Cancelled = { readonly kind: 'asked' | 'ended'; readonly booking: Booking };
 
@@ -25,7 +25,7 @@ export async function cancelBooking(
   if (event === undefined) return { kind: isEnded(booking.state.state) ? 'ended' : 'asked', booking };
   const [result] = await commitMoves(tx, [{ booking, event, actor, nowMs }]);
   assert(result?.kind === 'moved', 'a locked booking takes a legal event');
-  await notifyBookings(tx);
+  await notifyBooking(tx, bookingId);
   return { kind: 'asked', booking: result.booking };
 }
 
@@ -40,7 +40,7 @@ function cancelEvent(booking: Booking, actor: string, nowMs: number): BookingEve
     case 'confirming':
       return { type: 'release', outcome: 'cancelled', reason, atMs: nowMs };
     case 'applied':
-      return { type: 'drain', deadlineMs: nowMs + DRAIN_GRACE_MS, outcome: 'cancelled', reason };
+      return { type: 'drain', deadlineMs: nowMs + graceMs(booking.spec), outcome: 'cancelled', reason };
     case 'draining':
     case 'releasing':
     case 'released':

@@ -1,9 +1,10 @@
+import { assert } from '../../core/assert.ts';
 import { newBooking } from '../../core/booking.ts';
 import { canonicalText, type Json } from '../../core/canonical.ts';
 import type { BookingId } from '../../core/ids.ts';
 import { type JobSpec, specHash } from '../../core/job.ts';
-import { RefusedInput, refuse } from '../../core/refusal.ts';
-import { appendAudit } from '../../ledger/audit/append.ts';
+import { type Refusal, RefusedInput, refuse } from '../../core/refusal.ts';
+import { appendAudits } from '../../ledger/audit/append.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { notifyBookings } from './wake.ts';
 
@@ -29,67 +30,129 @@ export function codeHash(spec: JobSpec): string | null {
 
 const CODE_REFERENCE = /^code:[0-9a-f]{64}$/;
 
-/** A new booking in `waiting` with its audit event, in the caller's transaction. Throws RefusedInput where the division or the code is unknown. */
-export async function createBooking(tx: Tx, input: NewBooking): Promise<void> {
-  const { spec } = input;
-  if (spec.workdir !== null && !CODE_REFERENCE.test(spec.workdir)) {
-    throw new RefusedInput([
-      refuse(
-        'workdir',
-        'workdir',
-        'is not a stored working directory',
-        'upload it first: `merit submit` does, or PUT /v1/code',
-      ),
-    ]);
-  }
-  const known = await tx.query('select 1 from divisions where tenant = $1 and division = $2', [
-    input.tenant,
-    input.division,
-  ]);
-  if (known.length === 0) {
-    throw new RefusedInput([
-      refuse(
-        'unknown_division',
-        'division',
-        `${input.division} does not exist`,
-        'name a division that a pool grants a quota to',
-      ),
-    ]);
-  }
-  const hash = specHash(spec);
-  const at = new Date(input.nowMs);
+/** As `createBookings`, of one. */
+export function createBooking(tx: Tx, input: NewBooking): Promise<void> {
+  return createBookings(tx, [input]);
+}
+
+/**
+ * The bookings of an array: one a task, told apart by their index, the first one's id naming the array. A spec without an array is
+ * one booking.
+ */
+export function arrayTasks(input: NewBooking, newId: () => BookingId): readonly NewBooking[] {
+  const { array } = input.spec;
+  if (array === undefined) return [input];
+  return Array.from({ length: array.count }, (_, index) => ({
+    ...input,
+    bookingId: index === 0 ? input.bookingId : newId(),
+    spec: { ...input.spec, array: { ...array, index, id: input.bookingId } },
+  }));
+}
+
+/**
+ * New bookings of one tenant in `waiting` with an audit event each, in the caller's transaction. Throws RefusedInput where a
+ * division, a job that one depends on, or the form of its code is not known.
+ */
+export async function createBookings(tx: Tx, inputs: readonly NewBooking[]): Promise<void> {
+  const [first] = inputs;
+  assert(first !== undefined, 'at least one booking is made');
+  const refusals = [
+    ...codeRefusals(inputs),
+    ...(await divisionRefusals(tx, first.tenant, inputs)),
+    ...(await dependencyRefusals(tx, first.tenant, inputs)),
+  ];
+  if (refusals.length > 0) throw new RefusedInput(refusals);
+  const hashes = inputs.map(({ spec }) => specHash(spec));
   await tx.execute(
     `insert into bookings (booking_id, tenant, division, job_name, requester, trace_id, spec, spec_hash, state, data, version, created_at, updated_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, 1, $10, $10)`,
+     select id, $2, division, name, requester, trace, spec::jsonb, hash, 'waiting', $9::jsonb, 1, at, at
+     from unnest($1::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $10::timestamptz[])
+       as b (id, division, name, requester, trace, spec, hash, at)`,
     [
-      input.bookingId,
-      input.tenant,
-      input.division,
-      spec.name,
-      input.requester,
-      input.traceId,
-      canonicalText(spec),
-      hash,
+      inputs.map((input) => input.bookingId),
+      first.tenant,
+      inputs.map((input) => input.division),
+      inputs.map((input) => input.spec.name),
+      inputs.map((input) => input.requester),
+      inputs.map((input) => input.traceId),
+      inputs.map((input) => canonicalText(input.spec)),
+      hashes,
       canonicalText(newBooking()),
-      at,
+      inputs.map((input) => new Date(input.nowMs)),
     ],
   );
-  await appendAudit(tx, {
+  await storeDependencies(tx, inputs);
+  await appendAudits(
+    tx,
+    inputs.map((input, i) => createdEvent(input, hashes[i] as string)),
+  );
+  await notifyBookings(
+    tx,
+    inputs.map((input) => input.bookingId),
+  );
+}
+
+function createdEvent(input: NewBooking, hash: string) {
+  return {
     tenant: input.tenant,
     subject: `booking/${input.bookingId}`,
     type: 'booking.created',
-    at: at.toISOString(),
+    at: new Date(input.nowMs).toISOString(),
     actor: input.actor,
     trace: input.traceId,
     data: {
-      spec: spec as unknown as Json,
+      spec: input.spec as unknown as Json,
       specHash: hash,
-      codeHash: codeHash(spec),
+      codeHash: codeHash(input.spec),
       requester: input.requester,
       division: input.division,
       ...(input.causes === undefined ? {} : { causes: input.causes }),
       ...(input.evidence === undefined ? {} : { evidence: input.evidence }),
     },
-  });
-  await notifyBookings(tx);
+  };
+}
+
+function codeRefusals(inputs: readonly NewBooking[]): readonly Refusal[] {
+  const bad = inputs.some(({ spec }) => spec.workdir !== null && !CODE_REFERENCE.test(spec.workdir));
+  if (!bad) return [];
+  const mend = 'upload it first: `merit submit` does, or PUT /v1/code';
+  return [refuse('workdir', 'workdir', 'is not a stored working directory', mend)];
+}
+
+async function divisionRefusals(tx: Tx, tenant: string, inputs: readonly NewBooking[]): Promise<readonly Refusal[]> {
+  const asked = [...new Set(inputs.map((input) => input.division))];
+  const known = await tx.query<{ division: string }>(
+    'select division from divisions where tenant = $1 and division = any($2::text[])',
+    [tenant, asked],
+  );
+  const names = new Set(known.map((row) => row.division));
+  const mend = 'name a division that a pool grants a quota to';
+  return asked
+    .filter((division) => !names.has(division))
+    .map((division) => refuse('unknown_division', 'division', `${division} does not exist`, mend));
+}
+
+/** A job can name only what was there before it, so there is no circle. */
+async function dependencyRefusals(tx: Tx, tenant: string, inputs: readonly NewBooking[]): Promise<readonly Refusal[]> {
+  const asked = [...new Set(inputs.flatMap(({ spec }) => spec.dependsOn ?? []))];
+  if (asked.length === 0) return [];
+  const known = await tx.query<{ booking_id: string }>(
+    'select booking_id from bookings where tenant = $1 and booking_id = any($2::text[])',
+    [tenant, asked],
+  );
+  const ids = new Set(known.map((row) => row.booking_id));
+  return asked
+    .filter((id) => !ids.has(id))
+    .map((id) => refuse('unknown_job', 'depends_on', `names ${id}, which does not exist`, 'see `merit jobs ls`'));
+}
+
+async function storeDependencies(tx: Tx, inputs: readonly NewBooking[]): Promise<void> {
+  const pairs = inputs.flatMap(({ bookingId, tenant, spec }) =>
+    (spec.dependsOn ?? []).map((needs) => ({ bookingId, tenant, needs })),
+  );
+  if (pairs.length === 0) return;
+  await tx.execute(
+    'insert into booking_dependencies (booking_id, tenant, needs) select * from unnest($1::text[], $2::text[], $3::text[])',
+    [pairs.map((pair) => pair.bookingId), pairs.map((pair) => pair.tenant), pairs.map((pair) => pair.needs)],
+  );
 }

@@ -1,3 +1,5 @@
+import type { JobSpec } from '../../core/job.ts';
+
 /** A call to a peer or provider is given up after this; its effect is then unknown until looked up. */
 export const PEER_TIMEOUT_MS = 10_000;
 export const PROVIDER_TIMEOUT_MS = 30_000;
@@ -8,13 +10,24 @@ export const PENDING_TIMEOUT_MS = 2 * APPLY_DEADLINE_MS;
 /** Between two tries of the same step: doubles from the first to the second. */
 export const RETRY_MIN_MS = 200;
 export const RETRY_MAX_MS = 15_000;
-/** Between two attempts of a booking whose job failed or whose provider was away. */
-export const ATTEMPT_BACKOFF_MIN_MS = 1_000;
-export const ATTEMPT_BACKOFF_MAX_MS = 5 * 60_000;
+/** Between two attempts of a booking whose job failed or whose provider was away, where the job says nothing else. */
+const ATTEMPT_BACKOFF_MIN_MS = 1_000;
+const ATTEMPT_BACKOFF_MAX_MS = 5 * 60_000;
+
+/** Doubles from attempt to attempt. */
+export function attemptBackoffMs(spec: JobSpec, attempt: number): number {
+  const first = spec.backoffMs ?? ATTEMPT_BACKOFF_MIN_MS;
+  const most = spec.maxBackoffMs ?? Math.max(first, ATTEMPT_BACKOFF_MAX_MS);
+  return Math.min(most, first * 2 ** Math.min(attempt - 1, 20));
+}
 /** `applied` needs every older audit event under a signed checkpoint that is not older than this. */
 export const MAX_UNSEALED_MS = 5_000;
-/** A draining job has this long to checkpoint and end by itself. */
-export const DRAIN_GRACE_MS = 30_000;
+/** A draining job has this long to checkpoint and end by itself, where it does not say how long it needs. */
+const DRAIN_GRACE_MS = 30_000;
+
+export function graceMs(spec: JobSpec): number {
+  return spec.graceMs ?? DRAIN_GRACE_MS;
+}
 /** How often a running job is looked at. */
 export const OBSERVE_EVERY_MS = 1_000;
 /** A job's log is kept up to this size; what is beyond stays at the provider. */

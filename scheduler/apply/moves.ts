@@ -1,5 +1,5 @@
 import { assert } from '../../core/assert.ts';
-import { advance, type BookingEvent, type BookingState, isEnded } from '../../core/booking.ts';
+import { advance, type BookingEvent, type BookingState, type Hold, isEnded } from '../../core/booking.ts';
 import { canonicalText, type Json } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { appendAudits, type NewAuditEvent } from '../../ledger/audit/append.ts';
@@ -94,11 +94,11 @@ export async function commitMoves(tx: Tx, moves: readonly Move[]): Promise<reado
 }
 
 async function lockAndAdvance(tx: Tx, moves: readonly Move[], results: MoveResult[]): Promise<readonly Going[]> {
-  const locked = await tx.query<{ booking_id: string; version: bigint }>(
-    'select booking_id, version from bookings where booking_id = any($1::text[]) order by booking_id for update',
+  const locked = await tx.query<{ booking_id: string; version: bigint; held: Hold | null }>(
+    "select booking_id, version, data->'held' as held from bookings where booking_id = any($1::text[]) order by booking_id for update",
     [moves.map((move) => move.booking.bookingId)],
   );
-  const versions = new Map(locked.map((row) => [row.booking_id, row.version]));
+  const rows = new Map(locked.map((row) => [row.booking_id, row]));
   const unsealed =
     moves.some((move) => move.needsSealedTrail === true) &&
     (await trailAgeMs(tx, Math.max(...moves.map((move) => move.nowMs)))) >= MAX_UNSEALED_MS;
@@ -115,8 +115,12 @@ async function lockAndAdvance(tx: Tx, moves: readonly Move[], results: MoveResul
   );
   return moves.flatMap((move, index): readonly Going[] => {
     const { booking, event } = move;
-    const next = advance(booking.state, event);
-    if (next === undefined || versions.get(booking.bookingId) !== booking.version) return [];
+    const row = rows.get(booking.bookingId);
+    if (row === undefined || row.version !== booking.version) return [];
+    // A hold is a flag that leaves the version as it is: what is stored decides, not what this writer knew.
+    const { state } = booking;
+    const next = advance(state.state === 'waiting' && row.held !== null ? { ...state, held: row.held } : state, event);
+    if (next === undefined) return [];
     if (unsealed && move.needsSealedTrail === true) {
       results[index] = { kind: 'trail_not_sealed' };
       return [];

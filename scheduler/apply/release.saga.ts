@@ -5,7 +5,7 @@ import type { StepOutcome } from '../../peers/finance/client.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
 import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
-import { ATTEMPT_BACKOFF_MAX_MS, ATTEMPT_BACKOFF_MIN_MS, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
+import { attemptBackoffMs, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
 import { type Cost, costOf, holdId, pendingIds, returnTransfers } from './money.ts';
 
 /**
@@ -31,7 +31,7 @@ export async function releaseAll(
       why: `Finance did not take the end of hold ${holdId(booking.bookingId, state.attempt)}: ${money.reason.text}`,
     };
   const nowMs = ctx.clock.now();
-  const event = { type: 'released', notBeforeMs: nowMs + attemptBackoffMs(state.attempt) } as const;
+  const event = { type: 'released', notBeforeMs: nowMs + backoffOf(booking, state) } as const;
   const { attempt, placement, reason } = state;
   const moved = await ctx.commit({
     booking,
@@ -78,7 +78,7 @@ export function costJson(cost: Cost): Json {
   };
 }
 
-/** Doubles from attempt to attempt. */
-export function attemptBackoffMs(attempt: number): number {
-  return Math.min(ATTEMPT_BACKOFF_MAX_MS, ATTEMPT_BACKOFF_MIN_MS * 2 ** Math.min(attempt - 1, 20));
+/** Work that had to make room may be planned again at once: it did nothing wrong. */
+function backoffOf(booking: Booking, { reason, attempt }: Extract<BookingState, { state: 'releasing' }>): number {
+  return reason.code === 'preempted' ? 0 : attemptBackoffMs(booking.spec, attempt);
 }

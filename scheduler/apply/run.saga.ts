@@ -6,7 +6,7 @@ import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { keepArtifacts } from './keep-artifacts.ts';
 import { keepLog } from './keep-log.ts';
-import { DRAIN_GRACE_MS, OBSERVE_EVERY_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
+import { graceMs, OBSERVE_EVERY_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
 
 /**
  * `applied` and `draining`: looks at the running job. A job that ended well has its artifacts kept and its reports published
@@ -57,7 +57,7 @@ async function timeIsUp(
   const text = `its lease of ${Math.round(booking.spec.leaseMs / 1000)} s ran out`;
   const event = {
     type: 'drain',
-    deadlineMs: nowMs + DRAIN_GRACE_MS,
+    deadlineMs: nowMs + graceMs(booking.spec),
     outcome: 'expired',
     reason: { code: 'lease_expired', text, mend: 'book a longer lease' },
   } as const;
