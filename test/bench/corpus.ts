@@ -1,4 +1,5 @@
 import { parseSuite, type Suite } from '../../core/suite.ts';
+import { seeded } from './random.ts';
 
 /**
  * The corpus of every scoring row: 200,000 report lines of 587 B on average over one hour of event time, 16 models, 8 metrics that the
@@ -151,15 +152,4 @@ function hex(random: () => number, digits: number): string {
       .toString(16)
       .padStart(6, '0');
   return text.slice(0, digits);
-}
-
-/** mulberry32 */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
 }

@@ -52,7 +52,7 @@ export interface Row {
   readonly what: string;
   /** `null`: not measured here; `detail` says why and what would. */
   readonly value: number | null;
-  readonly unit: '×' | 'ms';
+  readonly unit: '×' | 'ms' | '/s';
   /** `at least`: more is better. */
   readonly sense: 'at least' | 'at most';
   /** null: shown for scale only. */
@@ -64,6 +64,8 @@ export interface Row {
   readonly limit?: string;
   readonly command: string;
   readonly load: number;
+  /** Counted, not timed: the machine has no part in it, and it gets no slack. */
+  readonly counted?: boolean;
 }
 
 export type RowParts = Omit<Row, 'load' | 'unit' | 'sense'> & Partial<Pick<Row, 'unit' | 'sense'>>;
@@ -81,13 +83,14 @@ export type Verdict =
   | 'skipped'
   | 'for scale';
 
-export function verdictOf({ value, floor, aim, sense }: Row): Verdict {
+export function verdictOf({ value, floor, aim, sense, counted }: Row): Verdict {
   if (value === null) return 'skipped';
   if (floor === null) return 'for scale';
   const reaches = (mark: number) => (sense === 'at least' ? value >= mark : value <= mark);
   if (aim !== null && reaches(aim)) return 'meets its aim';
   if (reaches(floor)) return 'above its floor';
-  return reaches(sense === 'at least' ? floor * (1 - SLACK) : floor * (1 + SLACK))
+  const slack = counted === true ? 0 : SLACK;
+  return reaches(sense === 'at least' ? floor * (1 - slack) : floor * (1 + slack))
     ? 'within slack of its floor'
     : 'BELOW ITS FLOOR';
 }
@@ -97,11 +100,13 @@ export function fails(rows: readonly Row[]): boolean {
   return rows.some((one) => one.unit === '×' && verdictOf(one) === 'BELOW ITS FLOOR');
 }
 
+const UNITS = { '×': '×', ms: ' ms', '/s': '/s' } as const;
+
 /** The rows as a table for a person. */
 export function tableOf(rows: readonly Row[]): string {
   const cells = rows.map((one) => [
     one.what,
-    one.value === null ? '–' : `${one.value.toFixed(2)}${one.unit === '×' ? '×' : ' ms'}`,
+    one.value === null ? '–' : `${one.value.toFixed(one.unit === '/s' ? 0 : 2)}${UNITS[one.unit]}`,
     markOf(one, one.floor),
     markOf(one, one.aim),
     verdictOf(one),
@@ -123,7 +128,7 @@ export function tableOf(rows: readonly Row[]): string {
 }
 
 function markOf({ unit, sense }: Row, mark: number | null): string {
-  return mark === null ? '' : `${sense === 'at least' ? '≥' : '≤'} ${mark}${unit === '×' ? '×' : ' ms'}`;
+  return mark === null ? '' : `${sense === 'at least' ? '≥' : '≤'} ${mark}${UNITS[unit]}`;
 }
 
 /** `1.23 µs` of something done `count` times. */

@@ -25,6 +25,12 @@ describe('a row of the benchmark', () => {
     expect(verdicts).toEqual(['meets its aim', 'above its floor', 'within slack of its floor', 'BELOW ITS FLOOR']);
   });
 
+  test('that is counted and not timed gets no slack', () => {
+    const counted = ratio(1.11, { sense: 'at most', floor: 1.1, aim: null, counted: true });
+    expect(verdictOf(counted)).toBe('BELOW ITS FLOOR');
+    expect(verdictOf({ ...counted, counted: false })).toBe('within slack of its floor');
+  });
+
   test('fails the run by a ratio only, never by time, by what was skipped or by what is for scale', () => {
     expect(fails([ratio(2.9)])).toBe(true);
     const late = ratio(500, { unit: 'ms', sense: 'at most', floor: 20, aim: 5 });
