@@ -86,6 +86,7 @@ export function queuesOf(generator: Generator): readonly Queue[] {
 
 /** The one flavour of both generators. */
 export const KUEUE_FLAVOUR = 'rf';
+export const KUEUE_RESOURCE = 'cpu';
 
 /**
  * Every workload in order of creation. Kueue's generator waits out the interval before each one, so that the first of a class comes one

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { assert } from '../../../core/assert.ts';
 import { seeded } from '../random.ts';
 import type { GpuTrace, TraceNode, TracePod } from './gpu-trace.ts';
@@ -37,24 +38,50 @@ export function gpusOf(nodes: readonly TraceNode[]): number {
 /** What is left of a node. */
 export interface Free {
   readonly node: TraceNode;
-  gpuMilli: number;
+  /** Of each GPU. */
+  readonly devicesMilli: number[];
   cpuMilli: number;
   memoryMib: number;
 }
 
+const DEVICE_MILLI = 1000;
+
 export function freeOf(nodes: readonly TraceNode[]): readonly Free[] {
-  return nodes.map((node) => ({ node, gpuMilli: node.gpuMilli, cpuMilli: node.cpuMilli, memoryMib: node.memoryMib }));
+  return nodes.map((node) => ({
+    node,
+    devicesMilli: Array.from({ length: node.gpuMilli / DEVICE_MILLI }, () => DEVICE_MILLI),
+    cpuMilli: node.cpuMilli,
+    memoryMib: node.memoryMib,
+  }));
 }
 
+/** A share has to find room on one GPU; several GPUs have to be wholly free. */
 export function fits(free: Free, pod: TracePod): boolean {
-  if (free.gpuMilli < pod.gpuMilli || free.cpuMilli < pod.cpuMilli || free.memoryMib < pod.memoryMib) return false;
-  return pod.models.length === 0 || pod.models.includes(free.node.model);
+  if (free.cpuMilli < pod.cpuMilli || free.memoryMib < pod.memoryMib) return false;
+  if (pod.models.length > 0 && !pod.models.includes(free.node.model)) return false;
+  if (pod.gpuMilli < DEVICE_MILLI) return free.devicesMilli.some((milli) => milli >= pod.gpuMilli);
+  const wanted = pod.gpuMilli / DEVICE_MILLI;
+  return free.devicesMilli.filter((milli) => milli === DEVICE_MILLI).length >= wanted;
 }
 
+/** A share goes to the GPU that has the least left of those with room. */
 export function take(free: Free, pod: TracePod): void {
-  free.gpuMilli -= pod.gpuMilli;
   free.cpuMilli -= pod.cpuMilli;
   free.memoryMib -= pod.memoryMib;
+  const { devicesMilli } = free;
+  if (pod.gpuMilli >= DEVICE_MILLI) {
+    for (let wanted = pod.gpuMilli / DEVICE_MILLI; wanted > 0; wanted--)
+      devicesMilli[devicesMilli.indexOf(DEVICE_MILLI)] = 0;
+    return;
+  }
+  let best = -1;
+  for (const [at, milli] of devicesMilli.entries())
+    if (milli >= pod.gpuMilli && (best < 0 || milli < devicesMilli[best]!)) best = at;
+  devicesMilli[best]! -= pod.gpuMilli;
+}
+
+export function gpuFree({ devicesMilli }: Free): number {
+  return devicesMilli.reduce((sum, milli) => sum + milli, 0);
 }
 
 /** The first node in the list's order that has room. */
@@ -84,7 +111,8 @@ export function bestFit(nodes: readonly TraceNode[]): Packer {
 }
 
 function tighter(a: Free, b: Free): boolean {
-  return a.gpuMilli !== b.gpuMilli ? a.gpuMilli < b.gpuMilli : a.cpuMilli < b.cpuMilli;
+  const [ofA, ofB] = [gpuFree(a), gpuFree(b)];
+  return ofA !== ofB ? ofA < ofB : a.cpuMilli < b.cpuMilli;
 }
 
 function taken(free: Free | undefined, pod: TracePod): string | undefined {
@@ -102,11 +130,23 @@ export interface Packed {
   readonly refused: number;
 }
 
+/** Pods between two looks at the signal. */
+const PODS_A_BREATH = 200;
+
 /** Lets the pods arrive; throws where a packer gives what a node does not have. */
-export function pack(nodes: readonly TraceNode[], arrivals: readonly TracePod[], packer: Packer): Packed {
+export async function pack(
+  nodes: readonly TraceNode[],
+  arrivals: readonly TracePod[],
+  packer: Packer,
+  signal?: AbortSignal,
+): Promise<Packed> {
   const frees = new Map(freeOf(nodes).map((free) => [free.node.name, free]));
   let refused = 0;
-  for (const pod of arrivals) {
+  for (const [at, pod] of arrivals.entries()) {
+    if (at % PODS_A_BREATH === 0) {
+      await setImmediate();
+      signal?.throwIfAborted();
+    }
     const name = packer.place(pod);
     if (name === undefined) {
       refused++;
@@ -122,22 +162,31 @@ export function pack(nodes: readonly TraceNode[], arrivals: readonly TracePod[],
   const left = [...frees.values()];
   return {
     gpus: gpusOf(nodes) / 1000,
-    unallocated: left.reduce((sum, { gpuMilli }) => sum + gpuMilli, 0) / 1000,
+    unallocated: left.reduce((sum, free) => sum + gpuFree(free), 0) / 1000,
     fragmented: fragmentationOf(left, arrivals),
     placed: arrivals.length - refused,
     refused,
   };
 }
 
-/** F = Σ_n Σ_m p_m F_n(m), where F_n(m) is all that is free on node n where a pod of shape m does not fit, else 0; quantities, not devices. */
+/**
+ * The paper's F = Σ_n Σ_m p_m F_n(m). F_n(m) is all that is free on node n where a pod of shape m cannot run; where it can, what is free on
+ * GPUs that have less than it asks of one.
+ */
 export function fragmentationOf(frees: readonly Free[], mix: readonly TracePod[]): number {
   const shapes = [...Map.groupBy(mix, shapeOf).values()];
   let milli = 0;
   for (const free of frees) {
-    if (free.gpuMilli === 0) continue;
-    let fitting = 0;
-    for (const pods of shapes) if (fits(free, pods[0]!)) fitting += pods.length;
-    milli += free.gpuMilli * (1 - fitting / mix.length);
+    const all = gpuFree(free);
+    if (all === 0) continue;
+    for (const pods of shapes) {
+      const pod = pods[0]!;
+      const ofOne = Math.min(pod.gpuMilli, DEVICE_MILLI);
+      const lost = fits(free, pod)
+        ? free.devicesMilli.reduce((sum, device) => (device < ofOne ? sum + device : sum), 0)
+        : all;
+      milli += (lost * pods.length) / mix.length;
+    }
   }
   return milli / 1000;
 }

@@ -26,8 +26,8 @@ export interface QueueingCase {
   readonly tooLarge: number;
 }
 
-/** The root that all queues of the trace hang on. */
-export const TRACE_ROOT = 'trace';
+/** All pods are of one queue: what is compared is queueing alone. */
+export const TRACE_QUEUE = 'trace';
 const MINUTE_MS = 60_000;
 
 /**
@@ -60,8 +60,8 @@ function workOf(pod: TracePod, scheduledS: number, flavours: readonly string[]):
   const runtimeMs = (pod.deletedS - scheduledS) * 1000;
   return {
     id: pod.name,
-    queue: pod.qos,
-    root: TRACE_ROOT,
+    queue: TRACE_QUEUE,
+    root: TRACE_QUEUE,
     className: `${sizeOf(pod.gpuMilli)}, ${pod.qos === 'BE' ? 'best effort' : 'guaranteed or burst'}`,
     priority: 0,
     askMilli: pod.gpuMilli,

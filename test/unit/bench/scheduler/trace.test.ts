@@ -4,6 +4,7 @@ import {
   arrivalsOf,
   bestFit,
   firstFit,
+  fits,
   fragmentationOf,
   freeOf,
   gpusOf,
@@ -57,27 +58,42 @@ describe('packing', () => {
     expect(asked - drawn.at(-1)!.gpuMilli).toBeLessThan(1.3 * gpusOf(trace.nodes));
   });
 
-  test('by best fit keeps the wide node for what needs all of it, by first fit does not', () => {
+  test('by best fit keeps the wide node for what needs all of it, by first fit does not', async () => {
     const uneven = [aNode('wide', { gpuMilli: 2000 }), aNode('tight', { gpuMilli: 1000 })];
-    expect(pack(uneven, [aPod(1000), aPod(2000)], bestFit(uneven))).toMatchObject({ unallocated: 0, refused: 0 });
-    expect(pack(uneven, [aPod(1000), aPod(2000)], firstFit(uneven))).toMatchObject({ unallocated: 2, refused: 1 });
+    expect(await pack(uneven, [aPod(1000), aPod(2000)], bestFit(uneven))).toMatchObject({ unallocated: 0, refused: 0 });
+    expect(await pack(uneven, [aPod(1000), aPod(2000)], firstFit(uneven))).toMatchObject({
+      unallocated: 2,
+      refused: 1,
+    });
   });
 
-  test('looks at types, CPUs and memory too, and finds out a packer that does not', () => {
+  test('looks at types, CPUs and memory too, and finds out a packer that does not', async () => {
     const nodes = [aNode('t4', { model: 'T4' }), aNode('poor', { cpuMilli: 999 })];
     const packer = firstFit(nodes);
     expect(packer.place(aPod(1000, { models: ['T4'] }))).toBe('t4');
     expect(packer.place(aPod(1000, { models: ['G2'], cpuMilli: 1000 }))).toBeUndefined();
     const blind = { name: 'blind', place: () => 'poor' };
-    expect(() => pack(nodes, [aPod(1000, { cpuMilli: 1000 })], blind)).toThrow(/blind puts p1000 on poor/);
+    await expect(pack(nodes, [aPod(1000, { cpuMilli: 1000 })], blind)).rejects.toThrow(/blind puts p1000 on poor/);
+  });
+
+  test('knows GPUs from shares of them: two halves on two GPUs are no whole one', () => {
+    const [node] = freeOf([aNode('a')]);
+    const half = aPod(500);
+    take(node!, half);
+    expect(node!.devicesMilli).toEqual([500, 1000]);
+    expect([aPod(600), aPod(1000), aPod(2000)].map((pod) => fits(node!, pod))).toEqual([true, true, false]);
+    take(node!, aPod(300));
+    expect(node!.devicesMilli).toEqual([200, 1000]);
+    take(node!, aPod(1000));
+    expect(node!.devicesMilli).toEqual([200, 0]);
   });
 
   test('counts as fragmented what a pod of the mix could not take, by its weight in the mix', () => {
     const frees = freeOf([aNode('a'), aNode('b')]);
     take(frees[0]!, aPod(500));
-    // 1500 free on a, 2000 on b: the half of the pods that ask for 2000 cannot take a's.
-    expect(fragmentationOf(frees, [aPod(2000), aPod(1000)])).toBe(0.75);
-    expect(fragmentationOf(frees, [aPod(1000)])).toBe(0);
+    // Two GPUs cannot take the 1.5 that are free on a; one GPU can run there, but not on the half.
+    expect(fragmentationOf(frees, [aPod(2000), aPod(1000)])).toBe((1.5 + 0.5) / 2);
+    expect(fragmentationOf(frees, [aPod(200)])).toBe(0);
   });
 });
 
