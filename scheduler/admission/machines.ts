@@ -1,0 +1,271 @@
+import type { Amounts, NodeInput, NodeShare } from '../../pools/planner-input.ts';
+import type { TypicalAsk } from './typical-asks.ts';
+
+/** The resource that is counted in devices: a part of one is a part of the same one. */
+const DEVICES = 'gpu';
+const DEVICE = 1000;
+
+interface Machine {
+  readonly name: string;
+  readonly cordoned: boolean;
+  readonly firstDevice: number;
+  readonly devices: number;
+}
+
+/** A replica on a machine: what it takes of which device, and of the other resources. */
+interface Replica {
+  readonly machine: number;
+  readonly devices: readonly (readonly [device: number, amount: number])[];
+  readonly others: Amounts;
+}
+
+/** Where pod sets are; what gives the room back. */
+export type Placement = readonly Replica[];
+
+/**
+ * Free room of the machines of all flavours that have any. A whole replica goes to one machine: to the one where it strands the least, that is,
+ * after which the fewest free GPUs are out of reach of the asks that are typical here (Weng et al., "Beware of Fragmentation",
+ * ATC '23); of equal ones to the fullest, then by name.
+ */
+export class Machines {
+  readonly #machines: readonly Machine[];
+  readonly #resources: readonly string[];
+  readonly #ofFlavour = new Map<string, number[]>();
+  readonly #byName = new Map<string, number>();
+  /** By device. */
+  readonly #devices: Float64Array;
+  /** machine × resources; of DEVICES the sum over its devices. */
+  readonly #free: Float64Array;
+
+  constructor(nodes: readonly NodeInput[]) {
+    const ordered = [...nodes].sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.#resources = [...new Set(nodes.flatMap((node) => Object.keys(node.capacity)))].sort();
+    let devices = 0;
+    this.#machines = ordered.map((node, index) => {
+      const own = Math.ceil((node.capacity[DEVICES] ?? 0) / DEVICE);
+      const machine = { name: node.name, cordoned: node.cordoned, firstDevice: devices, devices: own };
+      devices += own;
+      this.#byName.set(`${node.flavour}\n${node.name}`, index);
+      const list = this.#ofFlavour.get(node.flavour);
+      if (list === undefined) this.#ofFlavour.set(node.flavour, [index]);
+      else list.push(index);
+      return machine;
+    });
+    this.#devices = new Float64Array(devices).fill(DEVICE);
+    this.#free = new Float64Array(ordered.length * this.#resources.length);
+    for (const [index, node] of ordered.entries()) {
+      for (const [at, resource] of this.#resources.entries())
+        this.#free[index * this.#resources.length + at] = node.capacity[resource] ?? 0;
+      const last = this.#machines[index]!.firstDevice + this.#machines[index]!.devices - 1;
+      const rest = (node.capacity[DEVICES] ?? 0) % DEVICE;
+      if (rest > 0) this.#devices[last] = rest;
+    }
+  }
+
+  copyFrom(other: Machines): void {
+    this.#devices.set(other.#devices);
+    this.#free.set(other.#free);
+  }
+
+  has(flavour: string): boolean {
+    return this.#ofFlavour.has(flavour);
+  }
+
+  /** How many replicas find room, `enough` at most. */
+  room(flavour: string, ask: Amounts, enough: number): number {
+    let room = 0;
+    for (const machine of this.#ofFlavour.get(flavour) ?? []) {
+      if (this.#machines[machine]!.cordoned) continue;
+      room += this.#roomOn(machine, ask, enough - room);
+      if (room >= enough) return enough;
+    }
+    return room;
+  }
+
+  /** Takes room for all replicas, or for none. */
+  place(flavour: string, ask: Amounts, count: number, typical: readonly TypicalAsk[]): Placement | undefined {
+    const placed: Replica[] = [];
+    for (let i = 0; i < count; i++) {
+      const replica = this.#placeOne(flavour, ask, typical);
+      if (replica === undefined) {
+        this.release(placed);
+        return undefined;
+      }
+      placed.push(replica);
+    }
+    return placed;
+  }
+
+  /** What already runs somewhere takes its room there, as far as there is any. */
+  occupy(flavour: string, ask: Amounts, shares: readonly NodeShare[]): Placement {
+    const placed: Replica[] = [];
+    for (const { node, replicas } of shares) {
+      const machine = this.#byName.get(`${flavour}\n${node}`);
+      if (machine === undefined) continue;
+      for (let i = 0; i < replicas; i++) placed.push(this.#take(machine, ask));
+    }
+    return placed;
+  }
+
+  release(placement: Placement): void {
+    for (const replica of placement) this.#move(replica, 1);
+  }
+
+  /** Takes again what `release` gave back. */
+  restore(placement: Placement): void {
+    for (const replica of placement) this.#move(replica, -1);
+  }
+
+  shares(placement: Placement): readonly NodeShare[] {
+    const byNode = new Map<string, number>();
+    for (const { machine } of placement) {
+      const { name } = this.#machines[machine]!;
+      byNode.set(name, (byNode.get(name) ?? 0) + 1);
+    }
+    return [...byNode].sort(([a], [b]) => (a < b ? -1 : 1)).map(([node, replicas]) => ({ node, replicas }));
+  }
+
+  #move({ machine, devices, others }: Replica, sign: 1 | -1): void {
+    for (const [device, amount] of devices) this.#devices[device] = this.#devices[device]! + sign * amount;
+    for (const [resource, amount] of Object.entries(others)) {
+      const at = machine * this.#resources.length + this.#resources.indexOf(resource);
+      this.#free[at] = this.#free[at]! + sign * amount;
+    }
+  }
+
+  #freeOf(machine: number, resource: string): number {
+    const at = this.#resources.indexOf(resource);
+    // A machine that says nothing of a resource has enough of it.
+    return at < 0 ? Number.POSITIVE_INFINITY : this.#free[machine * this.#resources.length + at]!;
+  }
+
+  #roomOn(machine: number, ask: Amounts, enough: number): number {
+    let room = enough;
+    for (const [resource, amount] of Object.entries(ask)) {
+      if (amount <= 0) continue;
+      const fit =
+        resource === DEVICES ? this.#devicesFor(machine, amount) : Math.floor(this.#freeOf(machine, resource) / amount);
+      room = Math.min(room, Math.max(0, fit));
+      if (room === 0) return 0;
+    }
+    return room;
+  }
+
+  /** How often `amount` of GPU fits: whole devices, and one part of a device. */
+  #devicesFor(machine: number, amount: number): number {
+    const { firstDevice, devices } = this.#machines[machine]!;
+    const whole = Math.floor(amount / DEVICE);
+    const part = amount % DEVICE;
+    let empty = 0;
+    let parts = 0;
+    for (let device = firstDevice; device < firstDevice + devices; device++) {
+      const free = this.#devices[device]!;
+      if (free === DEVICE) empty++;
+      else if (part > 0) parts += Math.floor(free / part);
+    }
+    if (part === 0) return Math.floor(empty / whole);
+    if (whole === 0) return parts + empty * Math.floor(DEVICE / part);
+    // Rare: 1.5 GPUs. Each takes its whole ones; parts come from shared devices, else from empty ones.
+    const perDevice = Math.floor(DEVICE / part);
+    let fit = 0;
+    while (empty >= whole) {
+      if (parts === 0) {
+        if (empty < whole + 1) break;
+        empty--;
+        parts += perDevice;
+      }
+      parts--;
+      empty -= whole;
+      fit++;
+    }
+    return fit;
+  }
+
+  #placeOne(flavour: string, ask: Amounts, typical: readonly TypicalAsk[]): Replica | undefined {
+    let best: number | undefined;
+    let bestStrands = 0;
+    let bestFree = 0;
+    for (const machine of this.#ofFlavour.get(flavour) ?? []) {
+      if (this.#machines[machine]!.cordoned || this.#roomOn(machine, ask, 1) === 0) continue;
+      const before = this.#stranded(machine, typical);
+      const replica = this.#take(machine, ask);
+      const strands = this.#stranded(machine, typical) - before;
+      const free = this.#fullness(machine);
+      this.#move(replica, 1);
+      if (best !== undefined && (strands > bestStrands || (strands === bestStrands && free >= bestFree))) continue;
+      best = machine;
+      bestStrands = strands;
+      bestFree = free;
+    }
+    return best === undefined ? undefined : this.#take(best, ask);
+  }
+
+  #fullness(machine: number): number {
+    const of = this.#resources.includes(DEVICES) ? DEVICES : this.#resources[0]!;
+    return this.#freeOf(machine, of);
+  }
+
+  /** Free GPU that a typical ask cannot reach here, weighted by how many ask so. */
+  #stranded(machine: number, typical: readonly TypicalAsk[]): number {
+    const { firstDevice, devices } = this.#machines[machine]!;
+    let free = 0;
+    let empty = 0;
+    for (let device = firstDevice; device < firstDevice + devices; device++) {
+      const left = this.#devices[device]!;
+      free += left;
+      if (left === DEVICE) empty++;
+    }
+    if (free === 0) return 0;
+    let stranded = 0;
+    for (const { amounts, weight } of typical) {
+      const gpu = amounts[DEVICES] ?? 0;
+      if (gpu === 0) continue;
+      stranded += weight * this.#beyondReach(machine, amounts, gpu, free, empty);
+    }
+    return stranded;
+  }
+
+  #beyondReach(machine: number, amounts: Amounts, gpu: number, free: number, empty: number): number {
+    for (const [resource, amount] of Object.entries(amounts))
+      if (resource !== DEVICES && amount > this.#freeOf(machine, resource)) return free;
+    if (gpu >= DEVICE) return empty >= Math.ceil(gpu / DEVICE) ? free - empty * DEVICE : free;
+    const { firstDevice, devices } = this.#machines[machine]!;
+    let lost = 0;
+    for (let device = firstDevice; device < firstDevice + devices; device++) {
+      const left = this.#devices[device]!;
+      if (left < gpu) lost += left;
+    }
+    return lost;
+  }
+
+  /** Takes it from the fullest devices that have room; beyond what is there it goes below zero on the last one. */
+  #take(machine: number, ask: Amounts): Replica {
+    const { firstDevice, devices } = this.#machines[machine]!;
+    const taken: [number, number][] = [];
+    let more = ask[DEVICES] ?? 0;
+    for (let device = firstDevice; device < firstDevice + devices && more >= DEVICE; device++) {
+      if (this.#devices[device] !== DEVICE) continue;
+      taken.push([device, DEVICE]);
+      this.#devices[device] = 0;
+      more -= DEVICE;
+    }
+    if (more > 0 && devices > 0) {
+      let best = -1;
+      for (let device = firstDevice; device < firstDevice + devices; device++) {
+        const left = this.#devices[device]!;
+        if (left >= more && (best < 0 || left < this.#devices[best]!)) best = device;
+      }
+      if (best < 0) best = firstDevice + devices - 1;
+      taken.push([best, more]);
+      this.#devices[best] = this.#devices[best]! - more;
+    }
+    const replica: Replica = { machine, devices: taken, others: ask };
+    for (const [resource, amount] of Object.entries(ask)) {
+      const index = this.#resources.indexOf(resource);
+      if (index < 0) continue;
+      const at = machine * this.#resources.length + index;
+      this.#free[at] = this.#free[at]! - amount;
+    }
+    return replica;
+  }
+}

@@ -1,0 +1,96 @@
+import type { PreemptionPolicy } from '../../pools/planner-input.ts';
+import { type Option, usesAny, type Work, type World } from '../admission/world.ts';
+import type { Guards } from './guards.ts';
+
+/** Who asks, and with what. */
+export interface Asker {
+  readonly division: number;
+  readonly policy: PreemptionPolicy;
+  readonly priority: number;
+  readonly createdAtMs: number;
+  readonly option: Option;
+}
+
+/** A victim and how many of its replicas it keeps. */
+export interface Victim {
+  readonly work: Work;
+  readonly kept: number;
+}
+
+/** What a search looks at. It leaves `world` as it found it. */
+export interface Search {
+  readonly world: World;
+  readonly asker: Asker;
+  /** Cells of which there is too little. */
+  readonly short: readonly number[];
+  /** Of a division; draining work is not among it. */
+  readonly works: (division: number) => Iterable<Work>;
+  readonly guards: Guards;
+  readonly nowMs: number;
+  readonly notes: SearchNotes;
+}
+
+/** What searches find out on their way. */
+export interface SearchNotes {
+  /** The earliest time at which a candidate that is guarded no longer is; null: none is. */
+  guardedUntilMs: number | null;
+  /** A candidate was refused by the rule of fair shares. */
+  refused: boolean;
+  candidates: number;
+}
+
+export interface Candidates {
+  readonly own: readonly Work[];
+  /** Of other divisions of the same root, those above nominal. */
+  readonly others: readonly Work[];
+}
+
+/** Lower priority, newest, id. */
+export function byCandidateOrder(a: Work, b: Work): number {
+  const x = a.input;
+  const y = b.input;
+  return x.priority - y.priority || y.startedAtMs - x.startedAtMs || (x.id < y.id ? -1 : x.id > y.id ? 1 : 0);
+}
+
+/** All that the asker's policies allow it to look at, in candidate order. */
+export function candidatesOf(search: Search): Candidates {
+  const { world, asker, short } = search;
+  const { tree } = world;
+  const { root, parent } = tree.nodes[asker.division]!;
+  const own: Work[] = [];
+  const others: Work[] = [];
+  if (asker.policy.own !== 'never') collect(search, asker.division, own, ownAllows);
+  if (asker.policy.reclaim !== 'never' && parent >= 0) {
+    for (const node of tree.nodes) {
+      if (!node.isDivision || node.index === asker.division || node.root !== root) continue;
+      if (isAbove(world, node.index, short)) collect(search, node.index, others, reclaimAllows);
+    }
+  }
+  search.notes.candidates += own.length + others.length;
+  return { own: own.sort(byCandidateOrder), others: others.sort(byCandidateOrder) };
+}
+
+function collect(search: Search, division: number, into: Work[], allows: (asker: Asker, work: Work) => boolean): void {
+  const { asker, short, guards, nowMs, notes } = search;
+  for (const work of search.works(division)) {
+    if (!allows(asker, work) || !usesAny(work.demand, short)) continue;
+    const fromMs = guards.victimFromMs(work, nowMs);
+    if (fromMs > nowMs) notes.guardedUntilMs = Math.min(notes.guardedUntilMs ?? fromMs, fromMs);
+    else into.push(work);
+  }
+}
+
+function ownAllows({ policy, priority, createdAtMs }: Asker, { input }: Work): boolean {
+  if (input.priority < priority) return true;
+  return policy.own === 'lower-or-newer' && input.priority === priority && input.createdAtMs > createdAtMs;
+}
+
+function reclaimAllows({ policy, priority }: Asker, { input }: Work): boolean {
+  return policy.reclaim === 'any' || input.priority < priority;
+}
+
+/** Is the node above its quota in any of the cells? */
+export function isAbove(world: World, node: number, cells: readonly number[]): boolean {
+  for (const cell of cells) if (world.usage.isAboveNominal(node, cell)) return true;
+  return false;
+}
