@@ -19,9 +19,14 @@ export interface Attempt {
   readonly attempt: number;
 }
 
+export interface Released extends Attempt {
+  /** It waits again. */
+  readonly evicted: boolean;
+}
+
 /** What became true since the last commit, in the order in which it has to be taken. */
 export interface CycleChanges {
-  readonly released: readonly Attempt[];
+  readonly released: readonly Released[];
   readonly booked: readonly Attempt[];
 }
 
@@ -41,7 +46,7 @@ export function ledgerCommit({ db, epoch }: BenchDatabase): CommitCycle {
     for (const one of booked) batches.push(batchOf(one, nowMs, 'pending'));
     const results = await db.asLeader(epoch, (tx) => executeMany(tx, batches));
     for (const [at, result] of results.entries())
-      assert(result.ok, `the ledger took ${batches[at]!.transfers[0]!.id}: ${JSON.stringify(result)}`);
+      assert(result.ok, `the ledger takes ${batches[at]!.transfers[0]!.id}`);
   };
 }
 

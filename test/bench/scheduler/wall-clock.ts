@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { assert } from '../../../core/assert.ts';
-import type { Attempt, CommitCycle } from './commit-cycle.ts';
+import type { Attempt, CommitCycle, Released } from './commit-cycle.ts';
 import { Heap } from './heap.ts';
 import type { Judge, Scheduler, Start } from './simulate.ts';
 import type { Run, Work } from './work.ts';
@@ -90,13 +90,13 @@ class WallClock {
   /** Takes what is due, decides and commits. How long nothing will be due; 0: go on at once. */
   async turn(): Promise<number> {
     const nowMs = this.#nowMs();
-    const released: Attempt[] = [];
+    const released: Released[] = [];
     this.#arrive(nowMs);
     while ((this.#ends.peekKey() ?? Number.POSITIVE_INFINITY) <= nowMs) {
       const running = this.#ends.pop()!;
       if (this.#running.get(running.work) !== running) continue;
       this.#stop(running, nowMs, true);
-      released.push(running);
+      released.push({ ...running, evicted: false });
     }
     const booked = this.#decide(nowMs, released);
     if (released.length === 0 && booked.length === 0) return this.#untilDue(nowMs);
@@ -113,7 +113,7 @@ class WallClock {
       this.#scheduler.wait(this.#works[this.#arrived++]!, nowMs);
   }
 
-  #decide(nowMs: number, released: Attempt[]): readonly Start[] {
+  #decide(nowMs: number, released: Released[]): readonly Start[] {
     const beganMs = performance.now();
     const booked: Start[] = [];
     while (booked.length + released.length < MAX_CHANGES_A_COMMIT) {
@@ -124,7 +124,7 @@ class WallClock {
         if (running === undefined) this.#takeBack(booked, work, nowMs);
         else {
           this.#stop(running, nowMs, false);
-          released.push(running);
+          released.push({ ...running, evicted: true });
         }
         this.#scheduler.wait(work, nowMs);
       }
@@ -145,7 +145,7 @@ class WallClock {
   }
 
   /** What ended first: it makes the room. More than one commit's worth is committed in pieces, and runs as its piece is durable. */
-  async #makeDurable(released: readonly Attempt[], booked: readonly Start[]): Promise<void> {
+  async #makeDurable(released: readonly Released[], booked: readonly Start[]): Promise<void> {
     if (released.length + booked.length <= MAX_CHANGES_A_COMMIT) return this.#commitPiece(released, booked);
     for (let from = 0; from < released.length; from += MAX_CHANGES_A_COMMIT)
       await this.#commitPiece(released.slice(from, from + MAX_CHANGES_A_COMMIT), []);
@@ -153,7 +153,7 @@ class WallClock {
       await this.#commitPiece([], booked.slice(from, from + MAX_CHANGES_A_COMMIT));
   }
 
-  async #commitPiece(released: readonly Attempt[], booked: readonly Start[]): Promise<void> {
+  async #commitPiece(released: readonly Released[], booked: readonly Start[]): Promise<void> {
     const attempts = booked.map(({ work }) => {
       const attempt = (this.#attempts.get(work) ?? 0) + 1;
       this.#attempts.set(work, attempt);
