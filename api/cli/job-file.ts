@@ -13,13 +13,17 @@ export async function jobFile(invocation: Invocation): Promise<Readonly<Record<s
   const command = args.length === 0 ? undefined : args.map(shellWord).join(' ');
   if (command !== undefined && typeof file.run === 'string')
     throw usage('the command stands in the file and after --', 'keep one of them');
-  const resources = { ...(file.resources as object | undefined), ...taken(options, ['gpus', 'cpus', 'memory']) };
+  const resources = { ...(file.resources as object | undefined), ...resourcesOf(options) };
   const job: Record<string, unknown> = {
     ...file,
-    ...taken(options, ['name', 'division', 'model', 'lease', 'priority']),
+    ...taken(options, ['name', 'division', 'model', 'lease', 'priority', 'array', 'user']),
     ...(options.pool === undefined ? {} : { pools: options.pool }),
     ...(Object.keys(resources).length === 0 ? {} : { resources }),
     ...(options.maxCost === undefined ? {} : { budget: { max_cost: options.maxCost } }),
+    ...(options.nodes === undefined ? {} : { num_nodes: options.nodes }),
+    ...(options.minNodes === undefined ? {} : { min_nodes: options.minNodes }),
+    ...(options.dependsOn === undefined ? {} : { depends_on: options.dependsOn }),
+    ...scheduleOf(options, file),
     ...(options.maxRestarts === undefined ? {} : { max_restarts: options.maxRestarts }),
     ...(options.env === undefined
       ? {}
@@ -61,6 +65,29 @@ export async function withDivision(
       mend: able.size === 0 ? 'see "merit pools ls" and "merit quotas ls"' : 'add --division, or set MERIT_DIVISION',
     },
   );
+}
+
+function resourcesOf(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const typed = typeof options.gpus === 'string';
+  return {
+    ...(options.gpus === undefined ? {} : { [typed ? 'accelerators' : 'gpus']: options.gpus }),
+    ...taken(options, ['cpus', 'memory']),
+    ...(options.spot === undefined ? {} : { use_spot: options.spot }),
+  };
+}
+
+function scheduleOf(
+  options: Readonly<Record<string, unknown>>,
+  file: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  if (options.offPeak !== true && options.deadline === undefined) return {};
+  return {
+    schedule: {
+      ...(file.schedule as object | undefined),
+      ...(options.offPeak === true ? { window: 'off-peak' } : {}),
+      ...taken(options, ['deadline']),
+    },
+  };
 }
 
 function taken(options: Readonly<Record<string, unknown>>, names: readonly string[]): Record<string, unknown> {

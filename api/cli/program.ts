@@ -90,7 +90,7 @@ function jobCommands(program: Command, define: Define): void {
       .option('-n, --name <name>', 'name of the job', values.name)
       .option('--division <division>', 'who pays (default: MERIT_DIVISION, else the only one)', values.slug)
       .option('--pool <pool>', 'pool to try; several in order', values.slugs)
-      .option('--gpus <n>', 'whole GPUs', values.gpus)
+      .option('--gpus <n>', 'whole GPUs a node, or of one type: H100:2', values.gpus)
       .option('--cpus <n>', 'whole CPUs', values.integer(1, 4096))
       .option('--memory <gib>', 'GiB of memory', values.integer(1, 65_536))
       .option('--lease <duration>', 'longest run time, such as 2h; its money is held', values.duration)
@@ -98,7 +98,16 @@ function jobCommands(program: Command, define: Define): void {
       .option('--working-dir, --workdir <dir>', 'folder that the job finds its code in', values.path)
       .option('--env <name=value>', 'environment of the job; several', values.environment)
       .option('--max-cost <amount>', 'refuse to cost more than this', values.money)
-      .option('--priority <n>', 'higher goes first', values.integer(0, 1000))
+      .option('--priority <n>', 'higher goes first; a number, or a class by name', values.priority)
+      .option('--nodes <n>', 'nodes that start together', values.integer(1, 1024))
+      .option('--min-nodes <n>', 'start with as few as this', values.integer(1, 1024))
+      .option('--spot', 'spot flavours only (--no-spot: none)')
+      .addOption(new Option('--no-spot').hideHelp())
+      .option('--array <n[%m]>', 'n jobs, told apart by MERIT_ARRAY_INDEX; at most m at once', values.array)
+      .option('--depends-on <jobs>', 'ids of jobs that must have ended well', values.list)
+      .option('--off-peak', 'start only in an off-peak window of the pool')
+      .option('--deadline <time>', 'expire if it has not started by then (RFC 3339)')
+      .option('--user <name>', 'whose job it is within the division', values.name)
       .option('--max-restarts <n>', 'tries after a failure', values.integer(0, 100))
       .option('-y, --yes', 'do not ask')
       .option('-d, --detach', 'do not follow')
@@ -139,7 +148,19 @@ function jobCommands(program: Command, define: Define): void {
       .option('-y, --yes', 'do not ask'),
     () => import('./commands/cancel.ts'),
   );
-  const jobs = program.command('jobs').description('jobs: ls, get, events, artifacts, cost, verify');
+  const jobs = program.command('jobs').description('jobs: ls, get, hold, release, events, artifacts, cost, verify');
+  for (const [verb, text] of [
+    ['hold', 'keep a waiting job back'],
+    ['release', 'let a job that was held go on'],
+  ] as const) {
+    define(
+      jobs
+        .command(verb)
+        .description(text)
+        .argument(...JOB),
+      async () => (await import('./commands/jobs-hold.ts'))[verb],
+    );
+  }
   define(
     jobs
       .command('ls')

@@ -40,6 +40,12 @@ export function name(text: string): string {
   return text;
 }
 
+/** A number from -1000 to 1000, or the name of a priority class. */
+export function priority(text: string): number | string {
+  if (/^-?[0-9]/.test(text)) return text.startsWith('-') ? -integer(1, 1000)(text.slice(1)) : integer(0, 1000)(text);
+  return slug(text);
+}
+
 export function slugs(text: string, before: readonly string[] = []): readonly string[] {
   return [...before, ...text.split(',').map(slug)];
 }
@@ -68,9 +74,20 @@ export function environment(
   return { ...before, [match[1]!]: match[2]! };
 }
 
-/** `H100:2` or `2`, Ray's and SkyPilot's way of saying GPUs: the flavour decides the type, so only the count is kept. */
-export function gpus(text: string): number {
-  return integer(0, 1024)(text.replace(/^[A-Za-z][A-Za-z0-9-]*:/, ''));
+/** `2`, or `H100:2`, Ray's and SkyPilot's way of saying GPUs of one type. */
+export function gpus(text: string): number | string {
+  if (!text.includes(':')) return integer(0, 1024)(text);
+  const match = /^([A-Za-z][A-Za-z0-9._-]{0,62}):(.*)$/.exec(text);
+  if (match === null) throw bad(text, 'write a number such as 2, or a type and a number such as H100:2');
+  return `${match[1]}:${integer(1, 1024)(match[2]!)}`;
+}
+
+/** `10`, or `10%3`, Slurm's way of saying ten tasks of which at most three run at once. */
+export function array(text: string): { readonly count: number; readonly max_parallel?: number } {
+  const [count = '', most, ...rest] = text.split('%');
+  if (rest.length > 0) throw bad(text, 'write a number of tasks such as 10, or 10%3 for three at a time');
+  const tasks = { count: integer(1, 1000)(count) };
+  return most === undefined ? tasks : { ...tasks, max_parallel: integer(1, 1000)(most) };
 }
 
 const FORMATS = ['table', 'wide', 'json', 'yaml', 'name'] as const;

@@ -90,7 +90,7 @@ export interface JobFilter {
 export interface JobsService {
   /** What must be known before the transaction: that the code is stored. Throws RefusedInput. */
   prepare(caller: Caller, spec: JobSpec): Promise<void>;
-  /** Books the job; returns its view. */
+  /** Books the job; returns its view. An array is booked as its tasks: the view is of the first, with the ids of all as `tasks`. */
   submit(tx: Tx, caller: Caller, spec: JobSpec): Promise<View>;
   /** Asks for its end; safe to repeat. undefined: no such job of this tenant. `ended`: it had ended before. */
   cancel(
@@ -98,6 +98,13 @@ export interface JobsService {
     caller: Caller,
     jobId: string,
   ): Promise<{ readonly kind: 'asked' | 'ended'; readonly view: View } | undefined>;
+  /** Keeps a waiting job back from the planner, or lets it go; safe to repeat. undefined: no such job of this tenant. */
+  hold(
+    tx: Tx,
+    caller: Caller,
+    jobId: string,
+    wanted: 'hold' | 'let_go',
+  ): Promise<{ readonly kind: 'done' | 'not_waiting'; readonly view: View } | undefined>;
   /** What would happen if it were submitted now: offers with price, most it can cost, what is free, and every reason that stands against it. Outside any transaction. */
   plan(caller: Caller, spec: JobSpec): Promise<View>;
   list(tx: Tx, caller: Caller, filter: JobFilter, page: Page): Promise<Rows>;

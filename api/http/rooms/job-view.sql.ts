@@ -1,4 +1,4 @@
-import type { BookingState, Reason } from '../../../core/booking.ts';
+import type { BookingState, Hold, Reason } from '../../../core/booking.ts';
 import type { Json } from '../../../core/canonical.ts';
 import type { Tx } from '../../../platform/postgres.ts';
 import { BOOKING_COLUMNS, type Booking, bookingOf } from '../../../scheduler/apply/booking-store.ts';
@@ -88,11 +88,16 @@ export function viewOf(
   };
 }
 
+function heldReason({ by, atMs }: Hold): Reason {
+  const text = `held by ${by} since ${new Date(atMs).toISOString()}`;
+  return { code: 'held', text, mend: '`merit jobs release` lets it go on' };
+}
+
 /** Everything that stands between a booking and its next state, or what ended it. */
 export function reasonsOf(state: BookingState): readonly Reason[] {
   switch (state.state) {
     case 'waiting':
-      return state.reasons;
+      return state.held === undefined ? state.reasons : [heldReason(state.held), ...state.reasons];
     case 'awaiting_signatures':
       return [
         {

@@ -12,7 +12,8 @@ import { buildReceipt } from '../../../ledger/audit/receipt.ts';
 import type { Tx } from '../../../platform/postgres.ts';
 import { type Booking, loadBooking } from '../../../scheduler/apply/booking-store.ts';
 import { cancelBooking } from '../../../scheduler/apply/cancel.ts';
-import { codeHash, createBooking } from '../../../scheduler/apply/create-booking.ts';
+import { arrayTasks, codeHash, createBookings } from '../../../scheduler/apply/create-booking.ts';
+import { setHold } from '../../../scheduler/apply/hold.ts';
 import { logKey } from '../../../scheduler/apply/keep-log.ts';
 import type { Caller, JobsService, View } from '../services.ts';
 import { subjectEvents } from './audit-view.sql.ts';
@@ -26,6 +27,7 @@ export function jobsOf(ports: RoomPorts): JobsService {
     prepare: (_caller, spec) => requireCode(ports, spec),
     submit: (tx, caller, spec) => submit(tx, caller, spec),
     cancel: (tx, caller, jobId) => cancel(tx, caller, jobId),
+    hold: (tx, caller, jobId, wanted) => hold(tx, caller, jobId, wanted),
     plan: (caller, spec) => planView(ports, caller, spec),
     list: (tx, caller, filter, page) => jobRows(tx, caller.identity.tenant, filter, page),
     get: (tx, caller, jobId) => jobView(tx, caller.identity.tenant, jobId),
@@ -58,9 +60,9 @@ async function requireCode(ports: RoomPorts, spec: JobSpec): Promise<void> {
 
 async function submit(tx: Tx, caller: Caller, spec: JobSpec): Promise<View> {
   const { tenant, principal } = caller.identity;
-  const bookingId = ulid(caller.nowMs, randomBytes(10));
-  await createBooking(tx, {
-    bookingId,
+  const newId = () => ulid(caller.nowMs, randomBytes(10));
+  const booking = {
+    bookingId: newId(),
     tenant,
     division: spec.division,
     requester: principal,
@@ -68,8 +70,18 @@ async function submit(tx: Tx, caller: Caller, spec: JobSpec): Promise<View> {
     traceId: caller.traceId,
     spec,
     nowMs: caller.nowMs,
-  });
-  return (await jobView(tx, tenant, bookingId)) as View;
+  };
+  const tasks = arrayTasks(booking, newId);
+  await createBookings(tx, tasks);
+  const view = (await jobView(tx, tenant, booking.bookingId)) as View;
+  return spec.array === undefined ? view : { ...view, tasks: tasks.map((task) => task.bookingId) };
+}
+
+async function hold(tx: Tx, caller: Caller, jobId: string, wanted: 'hold' | 'let_go'): ReturnType<JobsService['hold']> {
+  const { tenant, principal } = caller.identity;
+  const outcome = await setHold(tx, jobId, wanted, principal, caller.nowMs);
+  if (outcome === undefined) return undefined;
+  return { kind: outcome.kind, view: (await jobView(tx, tenant, jobId)) as View };
 }
 
 async function cancel(tx: Tx, caller: Caller, jobId: string): ReturnType<JobsService['cancel']> {

@@ -20,6 +20,7 @@ function jobId(params: unknown): string {
 
 export function jobRoutes(context: RouteContext): void {
   submitRoutes(context);
+  holdRoutes(context);
   readRoutes(context);
   logRoutes(context);
   proofRoutes(context);
@@ -79,6 +80,35 @@ function submitRoutes(context: RouteContext): void {
       });
     },
   );
+}
+
+function holdRoutes(context: RouteContext): void {
+  const verbs = {
+    hold: ['hold', 'Keep a waiting job back'],
+    release: ['let_go', 'Let a job that was held go on'],
+  } as const;
+  for (const [verb, [wanted, summary]] of Object.entries(verbs)) {
+    context.app.post(
+      `/v1/jobs/:id(^[^:/]+)::${verb}`,
+      {
+        config: { needs: 'submit', keyed: true },
+        schema: { summary, tags, params: IdParams, response: replies({ 200: JobView }) },
+      },
+      (request, reply) => {
+        const id = jobId(request.params);
+        return mutate(context, request, reply, async (tx, caller) => {
+          const outcome = found(await context.services.jobs.hold(tx, caller, id, wanted), 'job');
+          if (outcome.kind === 'not_waiting')
+            throw new HttpProblem(
+              409,
+              'not_waiting',
+              `the job is ${String(outcome.view.state)}: only what waits can be held`,
+            );
+          return { status: 200, body: outcome.view };
+        });
+      },
+    );
+  }
 }
 
 const JobQuery = Type.Object(

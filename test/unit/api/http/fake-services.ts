@@ -106,6 +106,7 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
         return { ...job, serial: fake.submitted };
       },
       cancel: async (_tx, _caller, id) => (id === JOB_ID ? { kind: 'asked', view: job } : undefined),
+      hold: async (_tx, _caller, id) => (id === JOB_ID ? { kind: 'done', view: job } : undefined),
       plan: async () => ({ offers: [] }),
       list: async (_tx, _caller, _filter, page) => ({
         items: [job],
