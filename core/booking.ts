@@ -13,6 +13,8 @@ export interface Reason {
   readonly code: string;
   readonly text: string;
   readonly mend: string;
+  /** The booking that it has to make room for. */
+  readonly for?: string;
 }
 
 /** Where an admitted attempt goes. */
@@ -20,8 +22,11 @@ export interface Placement {
   readonly pool: string;
   readonly flavour: string;
   readonly provider: string;
+  /** Of all its nodes together. */
   readonly gpuMilli: string;
   readonly cpuMilli: string;
+  /** Absent: one. */
+  readonly nodes?: number;
   /** Held for the whole lease at the flavour's price. */
   readonly holdCents: string;
   readonly currency: string;

@@ -5,15 +5,15 @@ import { clientConfig } from './pg-client.ts';
 const RECONNECT_MS = 1_000;
 
 /**
- * Calls `onNotify` for each NOTIFY on `channel`, and once after every (re)connect, since notifications may have been missed
- * meanwhile. It is a hint only: whoever uses it polls as well.
+ * Calls `onNotify` with the payload of each NOTIFY on `channel`, and with none after every (re)connect, since notifications may have been
+ * missed meanwhile. It is a hint only: whoever uses it polls as well.
  */
 export async function listen(
   url: string,
   channel: string,
   clock: Clock,
   signal: AbortSignal,
-  onNotify: () => void,
+  onNotify: (payload?: string) => void,
 ): Promise<void> {
   while (!signal.aborted) {
     const client = new pg.Client({ ...clientConfig(url, 'merit listen'), keepAlive: true });
@@ -22,7 +22,7 @@ export async function listen(
       client.on('end', () => resolve());
       signal.addEventListener('abort', () => resolve(), { once: true });
     });
-    client.on('notification', onNotify);
+    client.on('notification', (told) => onNotify(told.payload));
     try {
       await client.connect();
       await client.query(`listen ${pg.escapeIdentifier(channel)}`);

@@ -78,7 +78,7 @@ export function allocatorLoop(context: Omit<SagaContext, 'epoch'>, engineUrl: st
     name: 'allocator',
     run: async (epoch, signal) => {
       const allocator = new Allocator({ ...context, epoch });
-      const ears = listen(engineUrl, BOOKINGS_CHANNEL, context.clock, signal, () => allocator.wake());
+      const ears = listen(engineUrl, BOOKINGS_CHANNEL, context.clock, signal, (bookingId) => allocator.wake(bookingId));
       await allocator.run(signal);
       await ears;
     },

@@ -79,10 +79,22 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
     'Reservations that came to be applied, or were undone before',
     { outcome: ['applied', 'undone'] },
   );
+  const preemptions = metrics.counter(
+    'merit_preemptions_total',
+    'Bookings that had to make room, by what became of them',
+    {
+      how: ['drained', 'undone'],
+    },
+  );
+  const pass = metrics.histogram('merit_planner_pass_seconds', 'One look of the planner at a tenant’s queue', {});
+  const queue = metrics.gauge('merit_bookings_waiting', 'Bookings that wait', {});
   return {
     transition: (state) => transitions({ state }),
     requestLatency: (stage, seconds) => latency({ stage }, seconds),
     applied: (outcome) => applies({ outcome }),
+    preempted: (how) => preemptions({ how }),
+    planned: (seconds) => pass({}, seconds),
+    waiting: (count) => queue({}, count),
   };
 }
 

@@ -1,4 +1,4 @@
-import type { BookingState } from '../../core/booking.ts';
+import type { BookingState, StateName } from '../../core/booking.ts';
 import { canonicalText } from '../../core/canonical.ts';
 import type { BookingId } from '../../core/ids.ts';
 import type { JobSpec } from '../../core/job.ts';
@@ -61,16 +61,50 @@ export function bookingOf(row: object): Booking {
   };
 }
 
-/** The engine looks at no more than this many live bookings at once; the rest wait their turn in order of age. */
-export const MAX_LIVE_BOOKINGS = 10_000;
+/** The engine holds no more than this many live bookings; younger ones wait unseen until others ended. */
+export const MAX_LIVE_BOOKINGS = 200_000;
 
-export async function liveBookings(tx: Tx): Promise<readonly Booking[]> {
+const ENDED = "('released', 'rejected', 'infeasible', 'failed', 'expired', 'cancelled', 'revoked')";
+
+/** All that live, oldest first; of one tenant, where one is named. */
+export async function liveBookings(tx: Tx, tenant?: string): Promise<readonly Booking[]> {
   const rows = await tx.query(
-    `select ${BOOKING_COLUMNS} from bookings
-     where state not in ('released', 'rejected', 'infeasible', 'failed', 'expired', 'cancelled', 'revoked')
+    `select ${BOOKING_COLUMNS} from bookings where state not in ${ENDED} and ($1::text is null or tenant = $1)
      order by created_at, booking_id limit ${MAX_LIVE_BOOKINGS}`,
+    [tenant ?? null],
   );
   return rows.map(bookingOf);
+}
+
+/** Id and version of all that live: what a reader that followed changes compares itself with. */
+export async function liveVersions(tx: Tx): Promise<ReadonlyMap<string, bigint>> {
+  const rows = await tx.query<{ booking_id: string; version: bigint }>(
+    `select booking_id, version from bookings where state not in ${ENDED} order by created_at, booking_id limit ${MAX_LIVE_BOOKINGS}`,
+  );
+  return new Map(rows.map((row) => [row.booking_id, row.version]));
+}
+
+export async function bookingsById(tx: Tx, ids: readonly string[]): Promise<readonly Booking[]> {
+  if (ids.length === 0) return [];
+  const rows = await tx.query(`select ${BOOKING_COLUMNS} from bookings where booking_id = any($1::text[])`, [ids]);
+  return rows.map(bookingOf);
+}
+
+/** Booking → the state of each job it depends on. */
+export async function dependencyStates(
+  tx: Tx,
+  bookings: readonly Booking[],
+): Promise<ReadonlyMap<string, ReadonlyMap<string, StateName>>> {
+  const ids = bookings.filter(({ spec }) => spec.dependsOn !== undefined).map((booking) => booking.bookingId);
+  if (ids.length === 0) return new Map();
+  const rows = await tx.query<{ booking_id: string; needs: string; state: StateName }>(
+    `select d.booking_id, d.needs, b.state from booking_dependencies d join bookings b on b.booking_id = d.needs
+     where d.booking_id = any($1::text[])`,
+    [ids],
+  );
+  const found = new Map<string, Map<string, StateName>>();
+  for (const row of rows) found.set(row.booking_id, (found.get(row.booking_id) ?? new Map()).set(row.needs, row.state));
+  return found;
 }
 
 export async function loadBooking(
@@ -93,4 +127,26 @@ export async function note(tx: Tx, booking: Booking, state: BookingState, nowMs:
   );
   if (touched === 0) throw new StaleBooking(`booking ${booking.bookingId} is no longer at version ${booking.version}`);
   return { ...booking, state, updatedAtMs: nowMs };
+}
+
+/** Notes the reasons of many waiting bookings; the version stays, and whoever moved on meanwhile is left alone. The bookings as they are now. */
+export async function noteReasons(
+  tx: Tx,
+  changed: readonly { readonly booking: Booking; readonly state: BookingState }[],
+  nowMs: number,
+): Promise<readonly Booking[]> {
+  const rows = await tx.query<{ booking_id: string }>(
+    `update bookings b set data = jsonb_set(b.data, '{reasons}', n.reasons::jsonb)
+     from unnest($1::text[], $2::bigint[], $3::text[]) as n (id, version, reasons)
+     where b.booking_id = n.id and b.version = n.version and b.state = 'waiting' returning b.booking_id`,
+    [
+      changed.map(({ booking }) => booking.bookingId),
+      changed.map(({ booking }) => booking.version),
+      changed.map(({ state }) => canonicalText('reasons' in state ? state.reasons : [])),
+    ],
+  );
+  const noted = new Set(rows.map((row) => row.booking_id));
+  return changed
+    .filter(({ booking }) => noted.has(booking.bookingId))
+    .map(({ booking, state }) => ({ ...booking, state, updatedAtMs: nowMs }));
 }

@@ -26,6 +26,11 @@ export interface SagaMetrics {
   /** From accepted request to applied, and from accepted request to the provider's acceptance. */
   requestLatency(stage: 'submitted' | 'applied', seconds: number): void;
   applied(outcome: 'applied' | 'undone'): void;
+  /** A victim had its notice (drained), or was undone on its way. */
+  preempted(how: 'drained' | 'undone'): void;
+  /** One look of the planner at a tenant's queue. */
+  planned(seconds: number): void;
+  waiting(count: number): void;
 }
 
 export interface SagaContext {

@@ -1,43 +1,51 @@
-import type { Placement } from '../../core/booking.ts';
+import { type BookingState, isEnded, type Placement } from '../../core/booking.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { isDatabaseAway, StaleLeader } from '../../platform/postgres.ts';
 import { runInTraceId, withSpan } from '../../platform/trace.ts';
-import { loadSnapshot } from '../../pools/load-snapshot.ts';
 import { ProviderError } from '../../providers/provider.ts';
-import { admit, type Waiting } from '../admission/admit.ts';
 import { ACTOR, confirmAndApply, holdMoney, requestProvider, type StepResult } from './apply.saga.ts';
-import { type Booking, liveBookings, StaleBooking } from './booking-store.ts';
+import { type Booking, StaleBooking } from './booking-store.ts';
 import type { SagaContext, StepContext } from './context.ts';
+import { DueQueue } from './due-queue.ts';
 import { GroupCommit } from './group-commit.ts';
 import { MAX_STEPS_IN_FLIGHT, RETRY_MAX_MS, RETRY_MIN_MS } from './limits.ts';
+import { LiveBookings } from './live-bookings.ts';
+import { preempt } from './preempt.ts';
 import { releaseAll } from './release.saga.ts';
 import { keepReasons, reserve } from './reserve.ts';
 import { watchRun } from './run.saga.ts';
-
-interface Pause {
-  readonly untilMs: number;
-  readonly tries: number;
-}
+import type { TenantDecisions, TenantPlan } from './tenant-plan.ts';
+import { reasonsOf } from './wait-reasons.ts';
 
 /**
  * The allocator: plans the waiting bookings, and carries every other live booking to its next state. One leader runs it; all
  * it knows is in Postgres, so that a restart, on this machine or another, goes on where it was. One step of a booking runs at a time;
- * different bookings run side by side, at most MAX_STEPS_IN_FLIGHT.
+ * different bookings run side by side, at most MAX_STEPS_IN_FLIGHT, and commit together.
  */
 export class Allocator {
   readonly #ctx: StepContext;
+  readonly #live: LiveBookings;
   readonly #inFlight = new Map<string, Promise<void>>();
-  readonly #paused = new Map<string, Pause>();
+  /** Admitted, and waiting for one of the steps in flight to end. */
+  readonly #admitted = new Map<string, Placement>();
+  readonly #due = new DueQueue();
+  readonly #tries = new Map<string, number>();
   #wakeUp: (() => void) | undefined;
   #woken = false;
 
   constructor(ctx: SagaContext) {
     const moves = new GroupCommit(ctx.db, ctx.epoch);
     this.#ctx = { ...ctx, commit: (move) => moves.commit(move) };
+    this.#live = new LiveBookings(ctx);
   }
 
-  /** Something may have changed: look now. */
-  wake(): void {
+  /** Something may have changed: look now. `bookingId` empty or undefined: anything may have. */
+  wake(bookingId?: string): void {
+    this.#live.tell(bookingId);
+    this.#wake();
+  }
+
+  #wake(): void {
     this.#woken = true;
     this.#wakeUp?.();
   }
@@ -61,59 +69,93 @@ export class Allocator {
     if (stale !== undefined) throw stale;
   }
 
-  /** One look at everything that is live. Resolves once each due step was started, not once it ended. */
+  /** One look at what changed and what is due. Resolves once each due step was started, not once it ended. */
   async #pass(): Promise<void> {
-    const bookings = await this.#ctx.db.asEngine(liveBookings);
-    const live = new Set(bookings.map((booking) => booking.bookingId as string));
-    for (const id of this.#paused.keys()) if (!live.has(id)) this.#paused.delete(id);
-    const due = bookings.filter((booking) => this.#isDue(booking));
-    await this.#plan(due.filter((booking) => booking.state.state === 'waiting'));
-    for (const booking of due) if (booking.state.state !== 'waiting') this.#start(booking, undefined);
+    const nowMs = this.#ctx.clock.now();
+    for (const booking of await this.#live.follow((id) => this.#inFlight.has(id))) this.#took(booking);
+    for (const plan of await this.#live.plans()) {
+      const startedAt = performance.now();
+      const decisions = plan.decide(nowMs);
+      this.#ctx.metrics.planned((performance.now() - startedAt) / 1000);
+      await this.#carryOut(plan, decisions);
+    }
+    this.#ctx.metrics.waiting(this.#live.waiting());
+    for (const id of this.#due.take(nowMs)) {
+      const booking = this.#live.get(id);
+      if (booking === undefined || booking.state.state === 'waiting') continue;
+      if (!this.#start(booking, undefined)) this.#due.set(id, nowMs);
+    }
+    this.#startAdmitted();
   }
 
-  async #plan(waiting: readonly Booking[]): Promise<void> {
-    if (waiting.length === 0) return;
+  /** A booking as it now stands, from Postgres or from a step of ours. */
+  #took(booking: Booking): void {
+    const id = booking.bookingId;
+    if (isEnded(booking.state.state)) this.#tries.delete(id);
+    if (booking.state.state !== 'waiting') this.#admitted.delete(id);
+    if (isEnded(booking.state.state) || booking.state.state === 'waiting') this.#due.delete(id);
+    else this.#due.set(id, this.#ctx.clock.now());
+  }
+
+  async #carryOut(plan: TenantPlan, decisions: TenantDecisions): Promise<void> {
     const ctx = this.#ctx;
-    const snapshot = await loadSnapshot(ctx.db, waiting, (tenant, pool) => ctx.providers.away(tenant, pool));
-    const queue: Waiting[] = [];
-    for (const { bookingId, tenant, spec, createdAtMs, state } of waiting) {
-      if (state.state === 'waiting')
-        queue.push({ bookingId, tenant, spec, createdAtMs, notBeforeMs: state.notBeforeMs });
-    }
-    const byId = new Map(waiting.map((booking) => [booking.bookingId as string, booking]));
-    for (const decision of admit(snapshot, queue, ctx.clock.now())) {
-      const booking = byId.get(decision.bookingId);
-      if (booking === undefined) continue;
-      if (decision.kind === 'admit') this.#start(booking, decision.placement);
-      else if (decision.kind === 'wait') await this.#unlessStale(() => keepReasons(ctx, booking, decision.reasons));
-      else {
-        const event = { type: 'declare_infeasible', reason: decision.reason } as const;
-        await this.#unlessStale(() => ctx.commit({ booking, event, actor: ACTOR, nowMs: ctx.clock.now() }));
-        ctx.metrics.transition('infeasible');
-      }
-    }
+    for (const { booking, placement } of decisions.admitted) this.#admitted.set(booking.bookingId, placement);
+    for (const preemption of decisions.preempted) plan.owe(preemption);
+    const refusals = decisions.refused
+      .filter(({ booking }) => !this.#inFlight.has(booking.bookingId))
+      .map(async ({ booking, type, reason }) => {
+        this.#admitted.delete(booking.bookingId);
+        await this.#moved(
+          ctx.commit({ booking, event: { type, reason }, actor: ACTOR, nowMs: ctx.clock.now() }),
+          booking,
+        );
+      });
+    const owed = plan.owed().filter(({ victim }) => !this.#inFlight.has(victim.bookingId));
+    const preemptions = owed.map(({ victim, decision }) =>
+      this.#moved(preempt(ctx, victim, decision, plan.booking(decision.for)), victim),
+    );
+    const reasons = keepReasons(
+      ctx,
+      decisions.waiting.map(({ booking, waiting }) => ({ booking, reasons: reasonsOf(waiting) })),
+    );
+    const [noted] = await Promise.all([reasons, ...refusals, ...preemptions]);
+    for (const booking of noted) this.#live.noted(booking);
   }
 
-  async #unlessStale(work: () => Promise<unknown>): Promise<void> {
+  /** Takes up where a move led; what somebody else moved first is read again. */
+  async #moved(move: Promise<Booking | undefined>, before: Booking): Promise<void> {
     try {
-      await work();
+      const booking = await move;
+      if (booking === undefined) return;
+      this.#ctx.metrics.transition(booking.state.state);
+      this.#live.put(booking);
+      this.#took(booking);
     } catch (error) {
       if (!(error instanceof StaleBooking)) throw error;
+      this.#live.tell(before.bookingId);
+      this.#woken = true;
     }
   }
 
-  #isDue(booking: Booking): boolean {
-    if (this.#inFlight.has(booking.bookingId)) return false;
-    return (this.#paused.get(booking.bookingId)?.untilMs ?? 0) <= this.#ctx.clock.now();
+  #startAdmitted(): void {
+    for (const [id, placement] of this.#admitted) {
+      const booking = this.#live.get(id);
+      if (booking?.state.state !== 'waiting') this.#admitted.delete(id);
+      else if (this.#start(booking, placement)) this.#admitted.delete(id);
+      else if (this.#inFlight.size >= MAX_STEPS_IN_FLIGHT) return;
+    }
   }
 
-  #start(booking: Booking, placement: Placement | undefined): void {
-    if (this.#inFlight.size >= MAX_STEPS_IN_FLIGHT || this.#inFlight.has(booking.bookingId)) return;
+  /** False: it has to wait for another step to end. */
+  #start(booking: Booking, placement: Placement | undefined): boolean {
+    const id = booking.bookingId;
+    if (this.#inFlight.size >= MAX_STEPS_IN_FLIGHT || this.#inFlight.has(id)) return false;
     const running = this.#drive(booking, placement).finally(() => {
-      this.#inFlight.delete(booking.bookingId);
-      this.wake();
+      this.#inFlight.delete(id);
+      this.#wake();
     });
-    this.#inFlight.set(booking.bookingId, running);
+    this.#inFlight.set(id, running);
+    return true;
   }
 
   /** Steps one booking as far as it goes without waiting. */
@@ -122,19 +164,29 @@ export class Allocator {
     for (;;) {
       const before = booking.state.state;
       const result = await this.#step(booking, before === 'waiting' ? placement : undefined);
-      if (result.kind === 'moved') {
-        this.#paused.delete(booking.bookingId);
-        this.#ctx.metrics.transition(result.booking.state.state);
-        booking = result.booking;
-        if (booking.state.state === 'waiting') return;
-        continue;
+      if (result.kind !== 'moved') {
+        this.#pause(booking, result);
+        return;
       }
-      const tries = result.kind === 'retry' ? (this.#paused.get(booking.bookingId)?.tries ?? 0) + 1 : 0;
-      const waitMs =
-        result.kind === 'idle' ? result.againInMs : Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(tries - 1, 16));
-      this.#paused.set(booking.bookingId, { untilMs: this.#ctx.clock.now() + waitMs, tries });
-      return;
+      booking = result.booking;
+      this.#tries.delete(booking.bookingId);
+      this.#ctx.metrics.transition(booking.state.state);
+      this.#live.put(booking);
+      this.#took(booking);
+      if (booking.state.state === 'waiting' || isEnded(booking.state.state)) return;
     }
+  }
+
+  #pause(booking: Booking, result: Exclude<StepResult, { kind: 'moved' }>): void {
+    const id = booking.bookingId;
+    const tries = result.kind === 'retry' ? (this.#tries.get(id) ?? 0) + 1 : 0;
+    this.#tries.set(id, tries);
+    const waitMs =
+      result.kind === 'idle' ? result.againInMs : Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(tries - 1, 16));
+    const atMs = this.#ctx.clock.now() + waitMs;
+    // What could not be reserved goes back to the planner, which offers it again then.
+    if (booking.state.state === 'waiting') this.#live.back(id, atMs);
+    else this.#due.set(id, atMs);
   }
 
   async #step(booking: Booking, placement: Placement | undefined): Promise<StepResult> {
@@ -143,7 +195,10 @@ export class Allocator {
         withSpan('booking.step', { 'merit.state': booking.state.state }, () => this.#action(booking, placement));
       return await runInTraceId(booking.traceId, span);
     } catch (error) {
-      if (error instanceof StaleBooking) return { kind: 'idle', againInMs: 0 };
+      if (error instanceof StaleBooking) {
+        this.#live.tell(booking.bookingId);
+        return { kind: 'idle', againInMs: 0 };
+      }
       if (error instanceof StaleLeader) return { kind: 'idle', againInMs: this.#ctx.planEveryMs };
       const why = error instanceof Error ? error.message : String(error);
       const expected = error instanceof OperatingError || error instanceof ProviderError || isDatabaseAway(error);
@@ -159,18 +214,14 @@ export class Allocator {
   /** A booking that waits for a peer says so in `merit why`. */
   async #tellWhy(booking: Booking, error: unknown, why: string): Promise<void> {
     if (booking.state.state !== 'waiting' || !(error instanceof OperatingError)) return;
-    await keepReasons(this.#ctx, booking, [
-      {
-        code: 'policy_unavailable',
-        text: why,
-        mend: error.mend ?? 'start or mend SentinelNet; the booking goes on by itself',
-      },
-    ]);
+    const mend = error.mend ?? 'start or mend SentinelNet; the booking goes on by itself';
+    const reasons = [{ code: 'policy_unavailable', text: why, mend }];
+    for (const noted of await keepReasons(this.#ctx, [{ booking, reasons }])) this.#live.noted(noted);
   }
 
   #action(booking: Booking, placement: Placement | undefined): Promise<StepResult> {
     const ctx = this.#ctx;
-    const { state } = booking;
+    const state: BookingState = booking.state;
     switch (state.state) {
       case 'waiting':
         return placement === undefined
@@ -201,10 +252,8 @@ export class Allocator {
 
   #nextPauseMs(): number {
     const nowMs = this.#ctx.clock.now();
-    let next = this.#ctx.planEveryMs;
-    for (const [id, { untilMs }] of this.#paused)
-      if (!this.#inFlight.has(id)) next = Math.min(next, Math.max(20, untilMs - nowMs));
-    return next;
+    const next = Math.min(this.#due.nextMs() ?? Number.POSITIVE_INFINITY, this.#live.nextWakeMs(nowMs));
+    return Math.min(this.#ctx.planEveryMs, Math.max(MIN_PAUSE_MS, next - nowMs));
   }
 
   async #sleep(ms: number, signal: AbortSignal): Promise<void> {
@@ -214,3 +263,5 @@ export class Allocator {
     this.#wakeUp = undefined;
   }
 }
+
+const MIN_PAUSE_MS = 20;

@@ -7,7 +7,7 @@ import type { PolicyVerdict } from '../../peers/sentinelnet/client.ts';
 import type { AllocationRequest } from '../../peers/sentinelnet/wire.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
 import { outputsBounds } from './attempt-spec.ts';
-import { type Booking, note } from './booking-store.ts';
+import { type Booking, noteReasons } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { PEER_TIMEOUT_MS } from './limits.ts';
 import { LedgerRefusal, reserveTransfers } from './money.ts';
@@ -90,7 +90,7 @@ export async function reserve(ctx: StepContext, booking: Booking, placement: Pla
       text: 'the capacity was taken between planning and booking',
       mend: 'it is planned again by itself',
     };
-    await keepReasons(ctx, booking, [reason]);
+    await keepReasons(ctx, [{ booking, reasons: [reason] }]);
     return { kind: 'retry', why: reason.text };
   }
 }
@@ -130,9 +130,18 @@ function reserveInLedger(
   });
 }
 
-/** What `merit why` says of a waiting booking; written only when it changed. */
-export async function keepReasons(ctx: StepContext, booking: Booking, reasons: readonly Reason[]): Promise<void> {
-  const { state } = booking;
-  if (state.state !== 'waiting' || contentHash(state.reasons) === contentHash(reasons)) return;
-  await ctx.db.asLeader(ctx.epoch, (tx) => note(tx, booking, { ...state, reasons }, ctx.clock.now()));
+export interface NewReasons {
+  readonly booking: Booking;
+  readonly reasons: readonly Reason[];
+}
+
+/** What a list of waiting bookings says of each; written only where it changed. The bookings that it was written of, as they are now. */
+export async function keepReasons(ctx: StepContext, all: readonly NewReasons[]): Promise<readonly Booking[]> {
+  const changed = all.flatMap(({ booking, reasons }) =>
+    booking.state.state === 'waiting' && contentHash(booking.state.reasons) !== contentHash(reasons)
+      ? [{ booking, state: { ...booking.state, reasons } }]
+      : [],
+  );
+  if (changed.length === 0) return [];
+  return ctx.db.asLeader(ctx.epoch, (tx) => noteReasons(tx, changed, ctx.clock.now()));
 }

@@ -2,6 +2,7 @@ import type { BookingState, Outcome, Reason } from '../../core/booking.ts';
 import { attemptKey } from '../../core/ids.ts';
 import type { Observation, Provider } from '../../providers/provider.ts';
 import { ACTOR, type StepResult, undo } from './apply.saga.ts';
+import { endedAttempts } from './attempts.sql.ts';
 import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { keepArtifacts } from './keep-artifacts.ts';
@@ -82,10 +83,7 @@ async function runEnded(
   }
   if (state.state === 'draining') return end(state.outcome, state.reason);
   const reason = failure(seen);
-  const again =
-    seen.state === 'ended' && seen.outcome === 'failed'
-      ? (await failedAttempts(ctx, booking)) < booking.spec.maxRestarts
-      : await mayRestart(ctx, booking);
+  const again = await goesOn(ctx, booking, seen);
   return end(again ? 'retry' : 'failed', reason);
 }
 
@@ -117,17 +115,19 @@ function failure(seen: Extract<Observation, { state: 'ended' | 'absent' }>): Rea
   }
 }
 
-async function failedAttempts(ctx: StepContext, booking: Booking): Promise<number> {
-  return ctx.db.asEngine(async (tx) => {
-    const rows = await tx.query<{ n: bigint }>(
-      "select count(*) as n from attempts where booking_id = $1 and started_at is not null and outcome = 'retry'",
-      [booking.bookingId],
-    );
-    return Number(rows[0]?.n ?? 0n);
-  });
-}
-
-/** A job that the cluster lost or gave away is not its own failure: it may go on while restarts remain, and once in any case. */
-async function mayRestart(ctx: StepContext, booking: Booking): Promise<boolean> {
-  return (await failedAttempts(ctx, booking)) < Math.max(1, booking.spec.maxRestarts);
+/**
+ * Another attempt? A job that failed has its restarts. One that the provider took the capacity of goes on as often as it may be
+ * preempted. One that the cluster lost did not fail by itself: it goes on while restarts remain, and once in any case.
+ */
+async function goesOn(
+  ctx: StepContext,
+  booking: Booking,
+  seen: Extract<Observation, { state: 'ended' | 'absent' }>,
+): Promise<boolean> {
+  const { maxRestarts, maxPreemptions } = booking.spec;
+  const before = await endedAttempts(ctx, booking);
+  if (seen.state === 'ended' && seen.outcome === 'preempted')
+    return maxPreemptions === undefined || before.preempted < maxPreemptions;
+  if (seen.state === 'ended' && seen.outcome === 'failed') return before.failed < maxRestarts;
+  return before.failed < Math.max(1, maxRestarts);
 }

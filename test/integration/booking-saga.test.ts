@@ -226,7 +226,7 @@ describe('a booking', () => {
       (booking) => booking.state.state === 'waiting' && booking.state.reasons.length > 0,
     );
     expect(held.state).toMatchObject({
-      reasons: [{ code: 'capacity', text: expect.stringContaining('3 cpu short') }, { code: 'quota' }],
+      reasons: [{ code: 'quota', text: expect.stringContaining('3 cpu short') }],
     });
     world.provider.end(attemptKey(first, 1), 'succeeded');
     await world.until(second, (booking) => booking.state.state === 'applied');

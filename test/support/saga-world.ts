@@ -106,7 +106,14 @@ export async function sagaWorld(): Promise<SagaWorld> {
     idempotencyRetentionMs: 86_400_000,
     tag: 'merit-test',
     log: silent,
-    metrics: { transition: () => {}, requestLatency: () => {}, applied: () => {} },
+    metrics: {
+      transition: () => {},
+      requestLatency: () => {},
+      applied: () => {},
+      preempted: () => {},
+      planned: () => {},
+      waiting: () => {},
+    },
   };
   const get = async (id: string): Promise<Booking> => {
     const booking = await db.asTenant(TENANT, (tx) => loadBooking(tx, id));

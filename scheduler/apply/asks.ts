@@ -1,0 +1,135 @@
+import type { Placement } from '../../core/booking.ts';
+import type { JobSpec } from '../../core/job.ts';
+import type {
+  Amounts,
+  FlavourInput,
+  Interval,
+  PendingInput,
+  PlannerConfig,
+  RunningInput,
+} from '../../pools/planner-input.ts';
+import type { Booking } from './booking-store.ts';
+
+/** What of a tenant's pools a job's file may name, beside what the planner itself is given. */
+export interface PoolFacts {
+  readonly config: PlannerConfig;
+  /** Flavour id → its GPU type, where its pool names one. */
+  readonly gpuTypes: ReadonlyMap<string, string>;
+  /** Pool → its off-peak windows, from a while ago to a while ahead. */
+  readonly offPeak: ReadonlyMap<string, readonly Interval[]>;
+}
+
+/** The planner's name of a pool's flavour. */
+export function flavourId(pool: string, flavour: string): string {
+  return `${pool}/${flavour}`;
+}
+
+/** What a flavour counts of a job: GPUs where it asks for any, else CPUs; of one node. */
+export function resourceOf(spec: Pick<JobSpec, 'gpuMilli'>): 'gpu' | 'cpu' {
+  return spec.gpuMilli > 0 ? 'gpu' : 'cpu';
+}
+
+function amountsOf(spec: Pick<JobSpec, 'gpuMilli' | 'cpuMilli'>): Amounts {
+  return spec.gpuMilli > 0 ? { gpu: spec.gpuMilli } : { cpu: spec.cpuMilli };
+}
+
+/** The flavours that a job may run on, in the order of its pools and of each pool's own. */
+export function flavoursFor(spec: JobSpec, { config, gpuTypes }: PoolFacts): readonly FlavourInput[] {
+  const resource = resourceOf(spec);
+  const fits = (flavour: FlavourInput) =>
+    flavour.capacity[resource] !== undefined &&
+    (spec.gpuType === undefined ||
+      sameType(spec.gpuType, gpuTypes.get(flavour.id) ?? flavour.id.split('/')[1] ?? '')) &&
+    (spec.useSpot === undefined || flavour.spot === spec.useSpot);
+  return spec.pools.flatMap((pool) => config.flavours.filter((flavour) => flavour.pool === pool && fits(flavour)));
+}
+
+function sameType(asked: string, has: string): boolean {
+  return asked.toLowerCase() === has.toLowerCase();
+}
+
+/** A waiting booking as the planner is given it. */
+export function pendingOf(booking: Booking, facts: PoolFacts, notBeforeMs: number): PendingInput {
+  const { spec } = booking;
+  return {
+    id: booking.bookingId,
+    division: booking.division,
+    user: userOf(booking),
+    podSets: [{ count: spec.nodes ?? 1, resources: amountsOf(spec) }],
+    minReplicas: spec.minNodes ?? null,
+    flavours: flavoursFor(spec, facts).map((flavour) => flavour.id),
+    priority: spec.priority,
+    createdAtMs: booking.createdAtMs,
+    notBeforeMs,
+    leaseMs: spec.leaseMs,
+    maxCostMinor: spec.maxCostCents === null ? null : BigInt(spec.maxCostCents),
+    preferPrice: false,
+    startWithin: spec.offPeak === true ? windowsOf(spec, facts) : null,
+  };
+}
+
+function windowsOf(spec: JobSpec, { offPeak }: PoolFacts): readonly Interval[] {
+  return spec.pools.flatMap((pool) => offPeak.get(pool) ?? []).sort((a, b) => a.fromMs - b.fromMs);
+}
+
+export function userOf(booking: Pick<Booking, 'spec' | 'requester'>): string {
+  return booking.spec.user ?? booking.requester;
+}
+
+/** A booking that holds capacity as the planner is given it; undefined: it holds none. */
+export function runningOf(booking: Booking): RunningInput | undefined {
+  const { state, spec } = booking;
+  if (!('placement' in state)) return undefined;
+  const { placement } = state;
+  const appliedAtMs = 'appliedAtMs' in state ? state.appliedAtMs : null;
+  const startedAtMs = appliedAtMs ?? booking.updatedAtMs;
+  return {
+    id: booking.bookingId,
+    division: booking.division,
+    user: userOf(booking),
+    podSets: [
+      {
+        flavour: flavourId(placement.pool, placement.flavour),
+        count: placement.nodes ?? 1,
+        resources: amountsOf(spec),
+        nodes: null,
+      },
+    ],
+    // No provider can take nodes away from a job that runs.
+    minReplicas: null,
+    priority: spec.priority,
+    createdAtMs: booking.createdAtMs,
+    startedAtMs,
+    leaseEndsAtMs: state.state === 'applied' ? state.leaseEndsAtMs : startedAtMs + spec.leaseMs,
+    checkpointedAtMs: null,
+    draining: drainingOf(booking),
+    held: { currency: placement.currency, minor: BigInt(placement.holdCents) },
+  };
+}
+
+function drainingOf({ state }: Booking): RunningInput['draining'] {
+  if (state.state === 'draining') return { for: state.reason.for ?? null, untilMs: state.deadlineMs };
+  if (state.state === 'releasing') return { for: state.reason.for ?? null, untilMs: null };
+  return null;
+}
+
+/** Where an admitted booking goes, with the price of its whole lease. */
+export function placementOf(
+  booking: Booking,
+  flavour: FlavourInput,
+  nodes: number,
+  held: { readonly currency: string; readonly minor: bigint },
+): Placement {
+  const { spec } = booking;
+  return {
+    pool: flavour.pool,
+    flavour: flavour.id.slice(flavour.pool.length + 1),
+    provider: flavour.provider,
+    gpuMilli: String(spec.gpuMilli * nodes),
+    cpuMilli: String(spec.cpuMilli * nodes),
+    ...(nodes === 1 ? {} : { nodes }),
+    holdCents: String(held.minor),
+    currency: held.currency,
+    centsPerUnitHour: String(flavour.price?.minorPerUnitHour[resourceOf(spec)] ?? 0n),
+  };
+}

@@ -1,0 +1,141 @@
+import { assert } from '../../core/assert.ts';
+import type { Tx } from '../../platform/postgres.ts';
+import { Planner } from '../admission/planner.ts';
+import { type Booking, bookingsById, dependencyStates, liveBookings, liveVersions } from './booking-store.ts';
+import type { SagaContext } from './context.ts';
+import { loadFacts } from './load-facts.ts';
+import { TenantPlan } from './tenant-plan.ts';
+
+/** Notifications can be lost; this often everything that lives is compared by its version. */
+const RESCAN_MS = 30_000;
+
+interface Tenant {
+  readonly plan: TenantPlan;
+  factsAtMs: number;
+}
+
+/**
+ * Every live booking as Postgres has it, each tenant's under its planner: read once, then followed by what the engine itself commits and by
+ * what others are heard to have changed.
+ */
+export class LiveBookings {
+  readonly #ctx: SagaContext;
+  readonly #tenants = new Map<string, Tenant>();
+  readonly #tenantOf = new Map<string, string>();
+  readonly #told = new Set<string>();
+  #scannedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(ctx: SagaContext) {
+    this.#ctx = ctx;
+  }
+
+  get(id: string): Booking | undefined {
+    return this.#planOf(id)?.booking(id);
+  }
+
+  /** This booking changed; without an id, anything may have. */
+  tell(id?: string): void {
+    if (id === undefined || id === '') this.#scannedAtMs = Number.NEGATIVE_INFINITY;
+    else this.#told.add(id);
+  }
+
+  /** What our own move led to. */
+  put(booking: Booking): void {
+    this.#planOf(booking.bookingId)?.put({ booking, needs: new Map() });
+  }
+
+  /** Only a flag or its reasons changed: nothing for the planner. */
+  noted(booking: Booking): void {
+    this.#planOf(booking.bookingId)?.noted(booking);
+  }
+
+  /** A booking that could not be reserved is offered again from `atMs` on. */
+  back(id: string, atMs: number): void {
+    const plan = this.#planOf(id);
+    const booking = plan?.booking(id);
+    if (booking !== undefined) plan?.put({ booking, needs: new Map() }, atMs);
+  }
+
+  /** Reads what changed; the bookings that did, with those that ended. Of those that are busy nothing is read: their own step tells. */
+  async follow(isBusy: (id: string) => boolean): Promise<readonly Booking[]> {
+    const nowMs = this.#ctx.clock.now();
+    const changed = await this.#ctx.db.asEngine(async (tx) => {
+      const bookings = await this.#changed(tx, nowMs, isBusy);
+      return { bookings, needs: await dependencyStates(tx, bookings) };
+    });
+    for (const booking of changed.bookings) {
+      const { plan } = await this.#tenant(booking.tenant, nowMs);
+      this.#tenantOf.set(booking.bookingId, booking.tenant);
+      plan.put({ booking, needs: changed.needs.get(booking.bookingId) ?? new Map() });
+    }
+    return changed.bookings;
+  }
+
+  async #changed(tx: Tx, nowMs: number, isBusy: (id: string) => boolean): Promise<readonly Booking[]> {
+    const first = this.#tenants.size === 0 && this.#tenantOf.size === 0;
+    if (nowMs - this.#scannedAtMs < RESCAN_MS) {
+      const ids = [...this.#told].filter((id) => !isBusy(id));
+      for (const id of ids) this.#told.delete(id);
+      return bookingsById(tx, ids);
+    }
+    this.#scannedAtMs = nowMs;
+    if (first) return liveBookings(tx);
+    const versions = await liveVersions(tx);
+    const ids = new Set(this.#told);
+    for (const [id, version] of versions) if (this.get(id)?.version !== version) ids.add(id);
+    for (const id of this.#tenantOf.keys()) if (!versions.has(id)) ids.add(id);
+    for (const id of this.#tenantOf.keys()) if (this.get(id) === undefined) this.#tenantOf.delete(id);
+    for (const id of ids) if (isBusy(id)) this.#told.add(id);
+    const free = [...ids].filter((id) => !isBusy(id));
+    for (const id of free) this.#told.delete(id);
+    return bookingsById(tx, free);
+  }
+
+  /** The planners that have something waiting, reckoning with the pools as they are now. */
+  async plans(): Promise<readonly TenantPlan[]> {
+    const nowMs = this.#ctx.clock.now();
+    const plans: TenantPlan[] = [];
+    for (const [name, tenant] of this.#tenants) {
+      if (tenant.plan.waiting === 0) continue;
+      if (nowMs - tenant.factsAtMs >= this.#ctx.planEveryMs) {
+        tenant.plan.setFacts(await this.#loadFacts(name));
+        tenant.factsAtMs = nowMs;
+      }
+      plans.push(tenant.plan);
+    }
+    return plans;
+  }
+
+  waiting(): number {
+    let count = 0;
+    for (const { plan } of this.#tenants.values()) count += plan.waiting;
+    return count;
+  }
+
+  nextWakeMs(nowMs: number): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const { plan } of this.#tenants.values())
+      if (plan.waiting > 0) next = Math.min(next, plan.nextWakeMs(nowMs) ?? next);
+    return next;
+  }
+
+  #planOf(id: string): TenantPlan | undefined {
+    const tenant = this.#tenantOf.get(id);
+    return tenant === undefined ? undefined : this.#tenants.get(tenant)?.plan;
+  }
+
+  async #tenant(name: string, nowMs: number): Promise<Tenant> {
+    const known = this.#tenants.get(name);
+    if (known !== undefined) return known;
+    const facts = await this.#loadFacts(name);
+    const tenant = { plan: new TenantPlan(facts, new Planner(facts.config)), factsAtMs: nowMs };
+    assert(!this.#tenants.has(name), 'one reader follows the bookings');
+    this.#tenants.set(name, tenant);
+    return tenant;
+  }
+
+  #loadFacts(tenant: string) {
+    const { db, providers } = this.#ctx;
+    return loadFacts(db, tenant, (of, pool) => providers.away(of, pool));
+  }
+}

@@ -1,0 +1,347 @@
+import { assert } from '../../core/assert.ts';
+import { isEnded, type Placement, type Reason, type StateName } from '../../core/booking.ts';
+import type { PendingInput, RunningInput } from '../../pools/planner-input.ts';
+import type { Admission, Explanation, Preempted, Waiting } from '../admission/decision.ts';
+import type { PlannerPort } from '../admission/planner-port.ts';
+import { type PoolFacts, pendingOf, placementOf, runningOf } from './asks.ts';
+import type { Booking } from './booking-store.ts';
+import { infeasibleReason } from './wait-reasons.ts';
+
+/** A booking with what it depends on, as it stands. */
+export interface LiveBooking {
+  readonly booking: Booking;
+  readonly needs: ReadonlyMap<string, StateName>;
+}
+
+/** What the engine has to carry out of one look at a tenant's queue. */
+export interface TenantDecisions {
+  readonly admitted: readonly { readonly booking: Booking; readonly placement: Placement }[];
+  readonly preempted: readonly { readonly victim: Booking; readonly decision: Preempted }[];
+  readonly refused: readonly {
+    readonly booking: Booking;
+    readonly type: 'declare_infeasible' | 'reject' | 'expire';
+    readonly reason: Reason;
+  }[];
+  readonly waiting: readonly { readonly booking: Booking; readonly waiting: Waiting }[];
+}
+
+/** Cycles in one look; each admits at most one head a division, and the next look goes on. */
+const MAX_CYCLES = 1_000;
+
+/**
+ * The planner of one tenant with all its live bookings: who is offered to the planner, and who is kept from it by a hold, a job
+ * it depends on, or the width of its array. No I/O; the same is built by the engine, which follows every change, and by `merit why`, which
+ * builds it anew.
+ */
+export class TenantPlan {
+  readonly #planner: PlannerPort;
+  readonly #live = new Map<string, LiveBooking>();
+  readonly #notBefore = new Map<string, number>();
+  readonly #waiting = new Set<string>();
+  readonly #offered = new Set<string>();
+  readonly #placed = new Set<string>();
+  readonly #dependents = new Map<string, Set<string>>();
+  /** Those with a deadline or a dependency, which end without a planner. */
+  readonly #ruled = new Set<string>();
+  /** Array id → tasks that are offered or placed, and those that wait for a place among them. */
+  readonly #arrays = new Map<string, { readonly under: Set<string>; readonly behind: Set<string> }>();
+  readonly #owed = new Map<string, Preempted>();
+  #facts: PoolFacts;
+
+  constructor(facts: PoolFacts, planner: PlannerPort) {
+    this.#facts = facts;
+    this.#planner = planner;
+  }
+
+  get facts(): PoolFacts {
+    return this.#facts;
+  }
+
+  /** Bookings that wait, offered or not. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  booking(id: string): Booking | undefined {
+    return this.#live.get(id)?.booking;
+  }
+
+  /** Pools as they are now: where more than money changed, every waiting booking is offered anew. */
+  setFacts(facts: PoolFacts): void {
+    const before = this.#facts;
+    this.#facts = facts;
+    if (withoutMoney(before) === withoutMoney(facts)) {
+      for (const division of facts.config.divisions) {
+        const old = before.config.divisions.find((one) => one.name === division.name)?.budgets;
+        if (jsonOf(old) === jsonOf(division.budgets)) continue;
+        for (const budget of division.budgets) this.#planner.setBudget(division.name, budget);
+      }
+      return;
+    }
+    this.#planner.setConfig(facts.config);
+    for (const id of [...this.#offered]) this.#withdraw(id);
+    for (const live of this.#live.values()) this.#offer(live);
+  }
+
+  /** A booking as it stands now; an ended one is forgotten. `notBeforeMs`: it is not tried again before then. */
+  put(live: LiveBooking, notBeforeMs = 0): void {
+    const { booking } = live;
+    const id = booking.bookingId;
+    if (isEnded(booking.state.state)) {
+      this.#forget(id, booking.state.state);
+      return;
+    }
+    if (notBeforeMs > 0) this.#notBefore.set(id, notBeforeMs);
+    else this.#notBefore.delete(id);
+    const before = this.#live.get(id);
+    const needs = before === undefined ? live.needs : new Map([...live.needs, ...before.needs]);
+    const now = { booking, needs };
+    this.#live.set(id, now);
+    if (booking.state.state === 'waiting') this.#waiting.add(id);
+    else this.#waiting.delete(id);
+    if (needs.size > 0 || booking.spec.deadlineMs !== undefined) this.#ruled.add(id);
+    for (const need of needs.keys()) this.#dependentsOf(need).add(id);
+    const running = this.#leaving(runningOf(booking));
+    this.#withdraw(id);
+    if (running === undefined) {
+      if (this.#placed.delete(id)) this.#planner.removeRunning(id);
+      this.#offer(now);
+    } else {
+      if (this.#placed.has(id)) this.#planner.updateRunning(running);
+      else this.#planner.addRunning(running);
+      this.#placed.add(id);
+      this.#arrayOf(booking)?.under.add(id);
+    }
+  }
+
+  /** Flags or reasons of a booking changed, and nothing else of it. */
+  noted(booking: Booking): void {
+    const live = this.#live.get(booking.bookingId);
+    if (live?.booking.version === booking.version) this.#live.set(booking.bookingId, { ...live, booking });
+  }
+
+  /** A victim whose notice is still to be committed; it is owed until the victim is seen to leave. */
+  owe(preemption: TenantDecisions['preempted'][number]): void {
+    this.#owed.set(preemption.victim.bookingId, preemption.decision);
+  }
+
+  owed(): TenantDecisions['preempted'] {
+    return [...this.#owed].flatMap(([id, decision]) => {
+      const victim = this.#live.get(id)?.booking;
+      return victim === undefined ? [] : [{ victim, decision }];
+    });
+  }
+
+  /** What to do now. What it admits is charged at once; the caller puts each booking again as it then stands. */
+  decide(nowMs: number): TenantDecisions {
+    const admitted: { booking: Booking; placement: Placement }[] = [];
+    const preempted: { victim: Booking; decision: Preempted }[] = [];
+    const waiting = new Map<string, { booking: Booking; waiting: Waiting }>();
+    const refused = [...this.#refuseByRule(nowMs)];
+    for (let i = 0; i < MAX_CYCLES; i++) {
+      const result = this.#planner.cycle(nowMs);
+      for (const admission of result.admitted) {
+        waiting.delete(admission.id);
+        admitted.push(this.#admitted(admission));
+      }
+      for (const decision of result.preempted) {
+        const victim = this.#live.get(decision.id)?.booking;
+        if (victim !== undefined) preempted.push({ victim, decision });
+      }
+      for (const one of result.infeasible) {
+        this.#offered.delete(one.id);
+        const { booking } = this.#get(one.id);
+        refused.push({ booking, type: 'declare_infeasible', reason: infeasibleReason(one) });
+      }
+      for (const one of result.waiting) waiting.set(one.id, { booking: this.#get(one.id).booking, waiting: one });
+      if (!result.again) break;
+    }
+    return { admitted, preempted, refused, waiting: [...waiting.values()] };
+  }
+
+  /** All that a waiting booking waits for: what keeps it from the planner, or what the planner says. */
+  explain(id: string, nowMs: number): { readonly gates: readonly Reason[]; readonly planned: Explanation | undefined } {
+    const live = this.#live.get(id);
+    if (live === undefined) return { gates: [], planned: undefined };
+    const gates = this.#gates(live);
+    return {
+      gates,
+      planned: this.#offered.has(id) || this.#placed.has(id) ? this.#planner.explain(id, nowMs) : undefined,
+    };
+  }
+
+  /** When something may be decided though nobody told anything; undefined: only after a change. */
+  nextWakeMs(nowMs: number): number | undefined {
+    let next = this.#planner.nextWakeMs(nowMs) ?? undefined;
+    for (const id of this.#ruled) {
+      const { spec, state } = this.#get(id).booking;
+      if (spec.deadlineMs !== undefined && state.state === 'waiting')
+        next = Math.min(next ?? spec.deadlineMs, spec.deadlineMs);
+    }
+    return next;
+  }
+
+  /** A victim whose notice is not committed yet is leaving all the same. */
+  #leaving(running: RunningInput | undefined): RunningInput | undefined {
+    const decision = running === undefined ? undefined : this.#owed.get(running.id);
+    if (running === undefined || decision === undefined) return running;
+    if (running.draining !== null) {
+      this.#owed.delete(running.id);
+      return running;
+    }
+    return { ...running, draining: { for: decision.for, untilMs: null } };
+  }
+
+  #get(id: string): LiveBooking {
+    const live = this.#live.get(id);
+    assert(live !== undefined, `the planner names ${id}, which it was given`);
+    return live;
+  }
+
+  #admitted({ id, podSets, replicas, held }: Admission): { booking: Booking; placement: Placement } {
+    const { booking } = this.#get(id);
+    const flavour = this.#facts.config.flavours.find((one) => one.id === podSets[0]?.flavour);
+    assert(flavour !== undefined, 'an admission names a flavour of the configuration');
+    this.#offered.delete(id);
+    this.#placed.add(id);
+    const money = held ?? { currency: flavour.price?.currency ?? 'USD', minor: 0n };
+    return { booking, placement: placementOf(booking, flavour, replicas, money) };
+  }
+
+  /** Bookings that can no longer start whatever the planner thinks. */
+  *#refuseByRule(nowMs: number): Iterable<TenantDecisions['refused'][number]> {
+    for (const id of this.#ruled) {
+      const { booking, needs } = this.#get(id);
+      if (booking.state.state !== 'waiting') continue;
+      const failed = [...needs].find(([, state]) => isEnded(state) && state !== 'released');
+      if (failed !== undefined) {
+        const text = `job ${failed[0]}, which it depends on, ended ${failed[1]}`;
+        yield { booking, type: 'reject', reason: { code: 'dependency_failed', text, mend: 'submit both again' } };
+      } else if (booking.spec.deadlineMs !== undefined && nowMs >= booking.spec.deadlineMs) {
+        const text = `it had not started by its deadline, ${new Date(booking.spec.deadlineMs).toISOString()}`;
+        yield {
+          booking,
+          type: 'expire',
+          reason: { code: 'deadline_passed', text, mend: 'submit it with a later one' },
+        };
+      }
+    }
+  }
+
+  #offer({ booking, needs }: LiveBooking): void {
+    const id = booking.bookingId;
+    // One that was admitted is on its way to be reserved, whatever its stored state still says.
+    if (booking.state.state !== 'waiting' || this.#placed.has(id) || this.#gates({ booking, needs }).length > 0) return;
+    this.#planner.addPending(this.#pendingOf(booking));
+    this.#offered.add(id);
+    this.#arrayOf(booking)?.under.add(id);
+  }
+
+  #pendingOf(booking: Booking): PendingInput {
+    const { state } = booking;
+    const own = state.state === 'waiting' ? state.notBeforeMs : 0;
+    return pendingOf(booking, this.#facts, Math.max(own, this.#notBefore.get(booking.bookingId) ?? 0));
+  }
+
+  #withdraw(id: string): void {
+    if (!this.#offered.delete(id)) return;
+    this.#planner.removePending(id);
+    const live = this.#live.get(id);
+    if (live !== undefined) this.#arrayOf(live.booking)?.under.delete(id);
+  }
+
+  /** What keeps a waiting booking from being offered. Puts it behind its array where that is full. */
+  #gates({ booking, needs }: LiveBooking): readonly Reason[] {
+    const { state } = booking;
+    if (state.state !== 'waiting') return [];
+    const reasons: Reason[] = [];
+    if (state.held !== undefined) {
+      const text = `held by ${state.held.by} since ${new Date(state.held.atMs).toISOString()}`;
+      reasons.push({ code: 'held', text, mend: '`merit jobs release` lets it go on' });
+    }
+    const open = [...needs].filter(([, needed]) => needed !== 'released');
+    if (open.length > 0) {
+      const text = `waits for ${open.map(([need, needed]) => `${need} (${needed})`).join(', ')}`;
+      reasons.push({ code: 'dependency', text, mend: 'wait for the jobs it depends on, or cancel it' });
+    }
+    const array = this.#arrayOf(booking);
+    const { maxParallel } = booking.spec.array ?? {};
+    const isFull = array !== undefined && maxParallel !== undefined && array.under.size >= maxParallel;
+    if (isFull && !array.under.has(booking.bookingId)) {
+      array.behind.add(booking.bookingId);
+      const text = `${maxParallel} tasks of its array are under way, as many as may be`;
+      reasons.push({ code: 'array_full', text, mend: 'wait for one of them to end' });
+    }
+    return reasons;
+  }
+
+  #arrayOf(booking: Booking): { readonly under: Set<string>; readonly behind: Set<string> } | undefined {
+    const id = booking.spec.array?.id;
+    if (id === undefined) return undefined;
+    let array = this.#arrays.get(id);
+    if (array === undefined) {
+      array = { under: new Set(), behind: new Set() };
+      this.#arrays.set(id, array);
+    }
+    return array;
+  }
+
+  #dependentsOf(id: string): Set<string> {
+    let dependents = this.#dependents.get(id);
+    if (dependents === undefined) {
+      dependents = new Set();
+      this.#dependents.set(id, dependents);
+    }
+    return dependents;
+  }
+
+  #forget(id: string, end: StateName): void {
+    const live = this.#live.get(id);
+    this.#withdraw(id);
+    if (this.#placed.delete(id)) this.#planner.removeRunning(id);
+    this.#live.delete(id);
+    this.#waiting.delete(id);
+    this.#owed.delete(id);
+    this.#ruled.delete(id);
+    this.#notBefore.delete(id);
+    for (const dependent of this.#dependents.get(id) ?? []) {
+      const waits = this.#live.get(dependent);
+      if (waits === undefined) continue;
+      const told = { booking: waits.booking, needs: new Map([...waits.needs, [id, end]]) };
+      this.#live.set(dependent, told);
+      if (!this.#offered.has(dependent)) this.#offer(told);
+    }
+    this.#dependents.delete(id);
+    if (live !== undefined) this.#leaveArray(live.booking);
+  }
+
+  /** A place in its array is free: the next task behind is offered. */
+  #leaveArray(booking: Booking): void {
+    const array = this.#arrayOf(booking);
+    if (array === undefined) return;
+    array.under.delete(booking.bookingId);
+    array.behind.delete(booking.bookingId);
+    for (const next of [...array.behind]) {
+      const live = this.#live.get(next);
+      array.behind.delete(next);
+      if (live !== undefined && !this.#offered.has(next)) this.#offer(live);
+      if (this.#offered.has(next)) break;
+    }
+    if (array.under.size === 0 && array.behind.size === 0) this.#arrays.delete(booking.spec.array?.id ?? '');
+  }
+}
+
+function jsonOf(value: unknown): string {
+  return JSON.stringify(value, (_key, member: unknown) => {
+    if (typeof member === 'bigint') return String(member);
+    return member instanceof Map ? [...member] : member;
+  });
+}
+
+function withoutMoney({ config, gpuTypes, offPeak }: PoolFacts): string {
+  const divisions = config.divisions.map((division) => ({
+    ...division,
+    budgets: division.budgets.map((one) => one.currency),
+  }));
+  return jsonOf([{ ...config, divisions }, gpuTypes, offPeak]);
+}

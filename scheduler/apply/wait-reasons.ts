@@ -1,0 +1,49 @@
+import type { Reason } from '../../core/booking.ts';
+import type { ReasonCode, Waiting, WaitReason } from '../admission/decision.ts';
+
+/** What a person can do about each thing that a booking waits for. */
+const MENDS: Readonly<Record<ReasonCode, string>> = {
+  infeasible: 'ask for less, or name another pool',
+  awaiting_drain: 'wait: what makes room for it has had its notice',
+  backing_off: 'wait, or cancel it',
+  not_head: 'wait: others of its division go first; a higher priority goes before them',
+  window_closed: 'wait for the window, or drop the schedule',
+  provider_unreachable: 'start or mend the provider; the booking goes on by itself',
+  cordoned: 'wait until it is uncordoned, or name another pool',
+  max_cost: 'shorten the lease or raise budget.max_cost',
+  budget: 'shorten the lease or have the budget raised',
+  user_limit: 'wait for your other jobs, or have the limit raised',
+  capacity: 'wait, ask for less, or name another pool',
+  quota: 'wait, ask for less, or have the quota raised',
+  borrow_limit: 'wait, ask for less, or have the borrowing limit raised',
+  no_node: 'wait, or ask for less on each node',
+  kept_for_head: 'wait: the capacity is kept for who is before it',
+  backfill: 'shorten the lease, so that it ends before the next one’s turn',
+  outrun: 'wait: it is planned again by itself',
+  no_victims: 'wait, or raise its priority',
+  guarded: 'wait: what runs is still protected',
+  rate_limited: 'wait: the pool preempts no faster',
+};
+
+/** A wait reason as bookings keep it. */
+export function reasonOf({ code, text }: WaitReason): Reason {
+  return { code, text, mend: MENDS[code] };
+}
+
+/** Reasons that are kept with a booking; the rest is told by `merit why`, which asks the planner anew. */
+const MAX_KEPT = 16;
+
+export function reasonsOf(waiting: Waiting): readonly Reason[] {
+  return waiting.reasons.slice(0, MAX_KEPT).map(reasonOf);
+}
+
+/** All of it as one reason of a booking that can never start. */
+export function infeasibleReason(waiting: Waiting): Reason {
+  const [first] = waiting.reasons;
+  const said = waiting.reasons.map((reason) => reason.text).join('; ');
+  return {
+    code: first?.code ?? 'infeasible',
+    text: `can never start: ${said === '' ? 'no pool fits' : said}`,
+    mend: first === undefined ? MENDS.infeasible : MENDS[first.code].replace(/^wait, /, ''),
+  };
+}

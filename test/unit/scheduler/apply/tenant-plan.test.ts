@@ -1,0 +1,281 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { type BookingState, newBooking } from '../../../../core/booking.ts';
+import type { BookingId } from '../../../../core/ids.ts';
+import { type JobSpec, jobSpec, specHash } from '../../../../core/job.ts';
+import type { DivisionInput, PlannerConfig } from '../../../../pools/planner-input.ts';
+import { Planner } from '../../../../scheduler/admission/planner.ts';
+import type { PoolFacts } from '../../../../scheduler/apply/asks.ts';
+import type { Booking } from '../../../../scheduler/apply/booking-store.ts';
+import { TenantPlan } from '../../../../scheduler/apply/tenant-plan.ts';
+
+const NOW = Date.UTC(2026, 10, 26);
+const HOUR = 3_600_000;
+
+const division = (over: Partial<DivisionInput> = {}): DivisionInput => ({
+  name: 'vision',
+  group: null,
+  weightMilli: 1000,
+  quota: [
+    { flavour: 'east/h100', resource: 'gpu', nominalMilli: 4000, borrowMilli: 0, lendMilli: 0 },
+    { flavour: 'east/spot', resource: 'gpu', nominalMilli: 4000, borrowMilli: 0, lendMilli: 0 },
+  ],
+  flavours: ['east/h100', 'east/spot'],
+  preemption: { own: 'lower', reclaim: 'never', borrow: null },
+  fallback: { whenFull: 'next', prefer: 'borrow' },
+  queueing: 'best-effort',
+  userLimits: [],
+  budgets: [{ currency: 'USD', limitMinor: 1_000_000n, spentMinor: 0n }],
+  ...over,
+});
+
+const flavour = (name: string, spot: boolean) => ({
+  id: `east/${name}`,
+  pool: 'east',
+  provider: 'ray',
+  spot,
+  price: { currency: 'USD', minorPerUnitHour: { gpu: spot ? 100n : 300n } },
+  capacity: { gpu: 4000 },
+  away: null,
+  cordoned: false,
+  open: null,
+});
+
+const config = (over: Partial<DivisionInput> = {}): PlannerConfig => ({
+  fairSharing: { enabled: false, strategies: ['final', 'initial'] },
+  flavours: [flavour('h100', false), flavour('spot', true)],
+  nodes: [],
+  groups: [],
+  divisions: [division(over)],
+  guards: [],
+  reservations: [],
+});
+
+const facts = (over: Partial<DivisionInput> = {}): PoolFacts => ({
+  config: config(over),
+  gpuTypes: new Map([['east/h100', 'H100']]),
+  offPeak: new Map(),
+});
+
+let plan: TenantPlan;
+let made = 0;
+beforeEach(() => {
+  plan = new TenantPlan(facts(), new Planner(config()));
+  made = 0;
+});
+
+function booking(file: object = {}, state: BookingState = newBooking(), over: Partial<JobSpec> = {}): Booking {
+  made++;
+  const spec = {
+    ...jobSpec({
+      name: 'train',
+      division: 'vision',
+      resources: { gpus: 4 },
+      pools: ['east'],
+      run: 'x',
+      lease: '1h',
+      ...file,
+    }),
+    ...over,
+  };
+  return {
+    bookingId: `b${made}` as BookingId,
+    tenant: 'acme',
+    division: spec.division,
+    jobName: spec.name,
+    requester: 'ada',
+    traceId: '0af7651916cd43dd8448eb211c80319c',
+    spec,
+    specHash: specHash(spec),
+    state,
+    version: 1n,
+    createdAtMs: NOW + made,
+    updatedAtMs: NOW + made,
+  };
+}
+
+const put = (one: Booking, needs: Readonly<Record<string, BookingState['state']>> = {}) => {
+  plan.put({ booking: one, needs: new Map(Object.entries(needs)) });
+  return one;
+};
+const withState = (one: Booking, state: object): Booking => ({
+  ...one,
+  state: { attempt: 1, ...state } as BookingState,
+  version: one.version + 1n,
+});
+const admitted = () => plan.decide(NOW + 100).admitted.map(({ booking: { bookingId } }) => bookingId);
+const gatesOf = (id: string) => plan.explain(id, NOW + 100).gates.map((reason) => reason.code);
+const released = { state: 'released', reason: { code: 'succeeded', text: 'it ended well', mend: 'nothing' } };
+const failed = { state: 'failed', reason: { code: 'job_failed', text: 'it failed', mend: 'mend it' } };
+
+/** As it stands once it runs on a flavour. */
+function running(one: Booking, on = 'h100', over: object = {}): Booking {
+  const placement = {
+    pool: 'east',
+    flavour: on,
+    provider: 'ray',
+    gpuMilli: String(one.spec.gpuMilli),
+    cpuMilli: '1000',
+    holdCents: '300',
+    currency: 'USD',
+    centsPerUnitHour: '300',
+  };
+  const state = {
+    state: 'applied',
+    placement,
+    holdId: 'h',
+    handle: { provider: 'ray', id: 'x' },
+    appliedAtMs: NOW,
+    leaseEndsAtMs: NOW + HOUR,
+  };
+  return withState(one, { ...state, ...over });
+}
+
+describe('an admission', () => {
+  test('names pool, flavour, nodes and the price of the whole lease', () => {
+    put(booking({ resources: { gpus: 1 }, num_nodes: 3, lease: '2h' }));
+    const [only] = plan.decide(NOW + 100).admitted;
+    expect(only?.placement).toMatchObject({
+      pool: 'east',
+      flavour: 'h100',
+      gpuMilli: '3000',
+      nodes: 3,
+      holdCents: '1800',
+      centsPerUnitHour: '300',
+    });
+  });
+
+  test.each([
+    ['spot flavours only, where it says so', { resources: { gpus: 1, use_spot: true } }, 'spot'],
+    ['none, where it says so', { resources: { gpus: 1, use_spot: false } }, 'h100'],
+    ['the GPU type that it asks for', { resources: { accelerators: 'h100:1' } }, 'h100'],
+  ])('is of %s', (_what, file, expected) => {
+    put(booking(file));
+    expect(plan.decide(NOW + 100).admitted[0]?.placement.flavour).toBe(expected);
+  });
+
+  test('of a GPU type that no pool has can never be', () => {
+    put(booking({ resources: { accelerators: 'B200:1' } }));
+    const { refused } = plan.decide(NOW + 100);
+    expect(refused.map(({ type }) => type)).toEqual(['declare_infeasible']);
+  });
+
+  test('holds what it was given until it is put back, and is then planned again', () => {
+    const first = put(booking());
+    put(booking({ resources: { gpus: 4, use_spot: false } }));
+    expect(admitted()).toEqual(['b1']);
+    expect(admitted()).toEqual([]);
+    put(withState(first, failed));
+    expect(admitted()).toEqual(['b2']);
+  });
+
+  test('that could not be reserved is tried again at its time', () => {
+    const first = put(booking());
+    expect(admitted()).toEqual(['b1']);
+    plan.put({ booking: first, needs: new Map() }, NOW + 5_000);
+    expect(admitted()).toEqual([]);
+    expect(plan.nextWakeMs(NOW + 100)).toBe(NOW + 5_000);
+    expect(plan.decide(NOW + 5_000).admitted).toHaveLength(1);
+  });
+});
+
+describe('a waiting booking is kept from the planner', () => {
+  test('by a hold, until it is let go', () => {
+    const one = booking({}, { ...newBooking(), held: { by: 'ada', atMs: NOW } } as BookingState);
+    put(one);
+    expect(admitted()).toEqual([]);
+    expect(gatesOf('b1')).toEqual(['held']);
+    put(withState(one, { ...newBooking() }));
+    expect(admitted()).toEqual(['b1']);
+  });
+
+  test('by a job it depends on, until that has ended well', () => {
+    const first = put(booking({ resources: { gpus: 1 } }));
+    put(booking({ resources: { gpus: 1 } }), { b1: 'waiting' });
+    expect(admitted()).toEqual(['b1']);
+    expect(gatesOf('b2')).toEqual(['dependency']);
+    put(withState(first, released));
+    expect(admitted()).toEqual(['b2']);
+  });
+
+  test('by a job that ended badly it is rejected, at once or as soon as that is known', () => {
+    put(booking({ resources: { gpus: 1 } }), { gone: 'failed' });
+    const second = put(booking({ resources: { gpus: 1 } }));
+    put(booking({ resources: { gpus: 1 } }), { b2: 'waiting' });
+    expect(
+      plan.decide(NOW + 100).refused.map(({ booking: { bookingId }, reason }) => [bookingId, reason.code]),
+    ).toEqual([['b1', 'dependency_failed']]);
+    put(withState(second, failed));
+    expect(plan.decide(NOW + 100).refused.map(({ booking: { bookingId } }) => bookingId)).toEqual(['b1', 'b3']);
+  });
+
+  test('by the width of its array, task after task', () => {
+    const task = (index: number) =>
+      booking({ resources: { gpus: 1 } }, newBooking(), { array: { count: 3, maxParallel: 1, index, id: 'b1' } });
+    const tasks = [put(task(0)), put(task(1)), put(task(2))];
+    expect(admitted()).toEqual(['b1']);
+    expect(gatesOf('b2')).toEqual(['array_full']);
+    put(running(tasks[0]!));
+    expect(admitted()).toEqual([]);
+    put(withState(tasks[0]!, released));
+    expect(admitted()).toEqual(['b2']);
+    put(withState(tasks[1]!, failed));
+    expect(admitted()).toEqual(['b3']);
+  });
+
+  test('by nothing once its deadline has passed: it has expired', () => {
+    put(booking({ resources: { gpus: 4, use_spot: true } }));
+    put(
+      booking({
+        resources: { gpus: 4, use_spot: true },
+        schedule: { deadline: new Date(NOW + HOUR / 2).toISOString() },
+      }),
+    );
+    expect(admitted()).toEqual(['b1']);
+    expect(plan.nextWakeMs(NOW + 100)).toBeLessThanOrEqual(NOW + HOUR / 2);
+    expect(plan.decide(NOW + HOUR / 2).refused.map(({ type, reason }) => [type, reason.code])).toEqual([
+      ['expire', 'deadline_passed'],
+    ]);
+  });
+});
+
+describe('a victim', () => {
+  const urgent = { resources: { gpus: 4, use_spot: false }, priority: 10 };
+
+  test('is owed its notice until it is seen to leave, and is not taken twice', () => {
+    const low = put(booking({ resources: { gpus: 4, use_spot: false } }));
+    expect(admitted()).toEqual(['b1']);
+    put(running(low));
+    put(booking(urgent));
+    const { preempted } = plan.decide(NOW + 100);
+    expect(preempted.map(({ decision }) => decision)).toMatchObject([{ id: 'b1', for: 'b2', how: 'evict' }]);
+    for (const one of preempted) plan.owe(one);
+    expect(plan.decide(NOW + 200).preempted).toEqual([]);
+    expect(plan.owed()).toHaveLength(1);
+    // Its own step moved it meanwhile: it is still owed.
+    put({ ...running(low), version: 5n });
+    expect(plan.owed()).toHaveLength(1);
+    expect(plan.decide(NOW + 300).preempted).toEqual([]);
+    const reason = { code: 'preempted', text: 'makes room', mend: 'nothing', for: 'b2' };
+    put(running(low, 'h100', { state: 'draining', deadlineMs: NOW + 500, outcome: 'retry', reason }));
+    expect(plan.owed()).toEqual([]);
+    put(withState(low, { ...newBooking(), attempt: 2 }));
+    expect(admitted()).toEqual(['b2']);
+  });
+});
+
+test('pools that change are reckoned with, and money that changes disturbs nobody', () => {
+  put(booking({ resources: { gpus: 4 } }));
+  put(booking({ resources: { gpus: 4 } }));
+  plan.setFacts(facts({ budgets: [{ currency: 'USD', limitMinor: 1n, spentMinor: 0n }] }));
+  expect(admitted()).toEqual([]);
+  plan.setFacts(facts());
+  expect(admitted()).toEqual(['b1', 'b2']);
+  put(booking({ resources: { gpus: 6 } }));
+  const raised = division().quota.map((quota) => ({ ...quota, nominalMilli: 16_000 }));
+  const grown = facts({ quota: raised });
+  plan.setFacts({
+    ...grown,
+    config: { ...grown.config, flavours: grown.config.flavours.map((one) => ({ ...one, capacity: { gpu: 16_000 } })) },
+  });
+  expect(admitted()).toEqual(['b3']);
+});
