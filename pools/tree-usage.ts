@@ -31,6 +31,12 @@ export class TreeUsage {
     this.#used = new Float64Array(tree.cells.length);
   }
 
+  clone(): TreeUsage {
+    const copy = new TreeUsage(this.tree);
+    copy.copyFrom(this);
+    return copy;
+  }
+
   copyFrom(other: TreeUsage): void {
     this.#usage.set(other.#usage);
     this.#used.set(other.#used);

@@ -125,6 +125,14 @@ function jobCommands(program: Command, define: Define): void {
   );
   define(
     program
+      .command('plan')
+      .description('what the planner would do with a scenario, offline')
+      .requiredOption('-f, --file <file>', 'kind: Scenario (YAML or JSON), - for stdin', values.path)
+      .option('--until-stable', 'cycles until nothing changes, preempted work leaving in between'),
+    () => import('./commands/plan.ts'),
+  );
+  define(
+    program
       .command('why')
       .description('why a job is where it is: every reason and its mend')
       .argument(...JOB),

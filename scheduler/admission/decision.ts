@@ -31,7 +31,6 @@ export interface Preempted {
 export const REASON_CODES = [
   'infeasible',
   'awaiting_drain',
-  'awaiting_shrink',
   'backing_off',
   'not_head',
   'window_closed',

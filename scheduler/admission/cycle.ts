@@ -1,0 +1,351 @@
+import { assert } from '../../core/assert.ts';
+import type { Victim } from '../preemption/candidates.ts';
+import { Removals } from '../preemption/removals.ts';
+import { costOf } from './accounts.ts';
+import type { Admission, Preempted } from './decision.ts';
+import type { Placement } from './machines.ts';
+import { judge, type Nomination, nominate, type Verdict } from './nominate.ts';
+import { type Entry, Order } from './order.ts';
+import type { Scene } from './scene.ts';
+import type { Member } from './shape.ts';
+import { keepFor, type Stage, setStage } from './stage.ts';
+import type { Holder, State } from './state.ts';
+import type { Option, Work } from './world.ts';
+
+/** What became of a head. */
+export type Fate =
+  /** Its victims, or others', still have to leave. */
+  | { readonly kind: 'awaiting'; readonly option: Option }
+  | { readonly kind: 'blocked'; readonly nomination: Nomination }
+  /** It would have been let in, but for somebody before it in this cycle. */
+  | { readonly kind: 'outrun'; readonly nomination: Nomination };
+
+export interface CycleOutcome {
+  readonly admitted: readonly Admission[];
+  readonly preempted: readonly Preempted[];
+  readonly waiting: ReadonlyMap<Member, Fate>;
+  readonly again: boolean;
+}
+
+/** One admission cycle: heads, nominate, order, admit, requeue. Changes the state by what it decides. */
+export function runCycle(state: State, nowMs: number): CycleOutcome {
+  state.release(nowMs);
+  for (const shape of state.parking.woken(state.present.usage, nowMs)) state.wake(shape);
+  return new Cycle(state, setStage(state, nowMs)).run();
+}
+
+class Cycle {
+  readonly #state: State;
+  readonly #stage: Stage;
+  readonly #scene: Scene;
+  readonly #admitted: Admission[] = [];
+  readonly #preempted: Preempted[] = [];
+  readonly #waiting = new Map<Member, Fate>();
+  readonly #taken = new Set<Work>();
+  #order: Order | undefined;
+  #parked = false;
+
+  constructor(state: State, stage: Stage) {
+    this.#state = state;
+    this.#stage = stage;
+    this.#scene = stage.scene;
+  }
+
+  run(): CycleOutcome {
+    const { tree, coming, strategies } = this.#scene;
+    // Holders go first. What each may have is charged already.
+    for (const { holder, nomination } of this.#stage.holders) this.#actHolder(holder, nomination);
+    const entries = this.#heads().map((member): Entry => ({ member, nomination: nominate(this.#scene, member) }));
+    this.#order = new Order(tree, coming.usage, strategies !== null, entries);
+    for (let entry = this.#order.next(); entry !== undefined; entry = this.#order.next()) this.#act(entry);
+    const moved = this.#admitted.length > 0 || this.#preempted.length > 0 || this.#parked;
+    return {
+      admitted: this.#admitted,
+      preempted: this.#preempted,
+      waiting: this.#waiting,
+      again: moved && this.#heads().length > 0,
+    };
+  }
+
+  /** One a division. A strict queue waits behind its holder. */
+  #heads(): Member[] {
+    const holding = new Set([...this.#state.holders.values()].map(({ member }) => member.shape.division));
+    const heads: Member[] = [];
+    for (const [division, queue] of this.#state.queues) {
+      const head = queue.strict && holding.has(division) ? undefined : queue.head();
+      if (head !== undefined) heads.push(head);
+    }
+    return heads;
+  }
+
+  #actHolder(holder: Holder, nomination: Nomination): void {
+    const { member } = holder;
+    const { rank, option } = nomination.verdict;
+    const { holders, drains } = this.#state;
+    if (rank === 'nominal' || rank === 'borrow') {
+      // Its charge in what is coming becomes that of running work.
+      this.#admit(member, option, false);
+      return;
+    }
+    if (rank === 'drain') {
+      holders.set(member.input.id, { member, option });
+      this.#waiting.set(member, { kind: 'awaiting', option });
+      return;
+    }
+    if (rank !== 'blocked') {
+      this.#preempt({ member, nomination });
+      return;
+    }
+    this.#waiting.set(member, { kind: 'blocked', nomination });
+    const isAwaited = [...drains.values()].some((drain) => drain.for === member.input.id);
+    if (isAwaited) {
+      holders.set(member.input.id, { member, option: null });
+      return;
+    }
+    // Nothing is leaving for it any more, and it does not fit: it waits like everybody.
+    holders.delete(member.input.id);
+    this.#state.enqueue(member);
+    this.#block(member, nomination);
+  }
+
+  #act(entry: Entry): void {
+    const { member, nomination } = entry;
+    const { verdict } = nomination;
+    switch (verdict.rank) {
+      case 'nominal':
+      case 'borrow':
+      case 'drain':
+        this.#take(entry);
+        return;
+      case 'reclaim':
+      case 'preempt':
+        this.#preempt(entry);
+        return;
+      case 'blocked':
+        this.#waiting.set(member, { kind: 'blocked', nomination });
+        this.#block(member, nomination);
+    }
+  }
+
+  /** It was nominated to start without a preemption: is there still room? */
+  #take(entry: Entry): void {
+    const { member, nomination } = entry;
+    const { option, level } = nomination.verdict;
+    const { shape } = member;
+    const { coming, present, keeps, backfill } = this.#scene;
+    const pin = keeps.without(shape.division, () => {
+      if (!coming.fits(shape.division, option)) return null;
+      return backfill.delayed(member, option, level) ?? undefined;
+    });
+    if (pin === null) this.#outrun(entry);
+    else if (pin !== undefined) {
+      const now = nominate(this.#scene, member);
+      if (now.verdict.rank === 'blocked') {
+        this.#waiting.set(member, { kind: 'blocked', nomination: now });
+        this.#block(member, now);
+      } else this.#outrun(entry);
+    } else if (present.fits(shape.division, option)) this.#admit(member, option, true);
+    else this.#defer(member, option);
+  }
+
+  /** It fits once others' victims have left. */
+  #defer(member: Member, option: Option): void {
+    const { shape } = member;
+    this.#charge(shape.division, option);
+    this.#waiting.set(member, { kind: 'awaiting', option });
+    if (member.place === 'holder') return;
+    this.#state.parking.parkBehind(shape);
+    this.#parked = true;
+  }
+
+  /** Whoever is outrun keeps what is its own, and is looked at again in the next cycle. */
+  #outrun({ member, nomination }: Entry): void {
+    this.#waiting.set(member, { kind: 'outrun', nomination });
+    const { division, config } = member.shape;
+    const { keeps } = this.#scene;
+    if (config.preemption.reclaim === 'any' || keeps.has(division)) return;
+    keeps.keep(division, nomination.verdict.option.demand);
+    this.#order?.touch(division);
+  }
+
+  #preempt(entry: Entry): void {
+    const { member, nomination } = entry;
+    const verdict = nomination.verdict.victims.some(({ work }) => this.#taken.has(work))
+      ? this.#again(member, nomination.verdict.option)
+      : nomination.verdict;
+    if (verdict.rank === 'blocked') this.#outrun(entry);
+    else if (verdict.victims.length === 0) this.#defer(member, verdict.option);
+    else {
+      const { shape } = member;
+      const found = this.#scene.keeps.without(shape.division, () => this.#remove(shape.division, verdict));
+      if (found === undefined) this.#outrun(entry);
+      else if (found.length === 0) this.#defer(member, verdict.option);
+      else this.#start(member, verdict.option, found);
+    }
+  }
+
+  /** Its victims were taken by somebody before it: the same option, in what is coming now. */
+  #again(member: Member, option: Option): Verdict {
+    return this.#scene.keeps.without(member.shape.division, () => judge(this.#scene, member, option));
+  }
+
+  /** The victims that are still needed, gone from what is coming; undefined: even all of them do not help any more. */
+  #remove(division: number, { option, victims }: Verdict): readonly Victim[] | undefined {
+    const { coming, guards, nowMs } = this.#scene;
+    const removals = new Removals(coming);
+    for (const { work, kept } of victims) while (removals.keptOf(work) > kept) removals.step(work);
+    const fits = () => coming.fits(division, option);
+    if (fits()) {
+      removals.minimal(fits);
+      const needed = removals.victims();
+      if (
+        guards.allowedFromMs(
+          needed.map(({ work }) => work),
+          nowMs,
+        ) <= nowMs
+      )
+        return needed;
+    }
+    removals.undo();
+    return undefined;
+  }
+
+  /** The victims are gone from what is coming; now they are told to go. */
+  #start(member: Member, option: Option, victims: readonly Victim[]): void {
+    const { guards, nowMs } = this.#scene;
+    const { input, shape } = member;
+    guards.take(
+      victims.map(({ work }) => work),
+      nowMs,
+    );
+    for (const { work, kept } of victims) {
+      const untilMs = nowMs + guards.graceMs(work);
+      this.#state.drain({ work, kept, for: input.id, untilMs });
+      this.#taken.add(work);
+      this.#order?.touch(work.division);
+      const how = kept === 0 ? 'evict' : 'shrink';
+      this.#preempted.push({ id: work.input.id, for: input.id, how, keptReplicas: kept });
+    }
+    this.#charge(shape.division, option);
+    this.#waiting.set(member, { kind: 'awaiting', option });
+    this.#state.leaveQueue(member, 'holder');
+    this.#state.holders.set(input.id, { member, option });
+    this.#state.queues.get(shape.division)?.refresh(shape);
+  }
+
+  #block(member: Member, nomination: Nomination): void {
+    const { shape } = member;
+    shape.blocked = blockedAs(nomination);
+    this.#state.parking.park(shape, nomination);
+    this.#parked = true;
+    const front = this.#state.queues.get(shape.division)?.front();
+    if (front !== member) return;
+    keepFor(this.#scene, member, shape.division);
+    this.#order?.touch(shape.division);
+  }
+
+  #charge(division: number, option: Option): Placement {
+    const { coming, keeps, typical } = this.#scene;
+    const placement = keeps.without(division, () => coming.charge(division, option, typical));
+    this.#order?.touch(division);
+    return placement;
+  }
+
+  #admit(member: Member, option: Option, isNew: boolean): void {
+    const { input, shape } = member;
+    const { nowMs, flavours, backfill, typical } = this.#scene;
+    const { division } = shape;
+    if (isNew) this.#charge(division, option);
+    const above = nodesAbove(this.#scene, division, option);
+    const borrowedMilli = borrowed(this.#scene, division, option);
+    const placement = placeIn(this.#scene, option, typical);
+    const leaseEndsAtMs = input.leaseMs === null ? null : nowMs + input.leaseMs;
+    const held = costOf(option, input.leaseMs, flavours);
+    const podSets = withNodes(this.#scene, option, placement);
+    this.#state.removePending(input.id);
+    this.#state.addRunning(
+      {
+        id: input.id,
+        division: input.division,
+        user: input.user,
+        podSets: podSets.map((podSet, i) => ({ ...podSet, resources: option.podSets[i]!.resources })),
+        minReplicas: input.minReplicas,
+        priority: input.priority,
+        createdAtMs: input.createdAtMs,
+        startedAtMs: nowMs,
+        leaseEndsAtMs,
+        checkpointedAtMs: null,
+        draining: null,
+        held,
+      },
+      placement,
+    );
+    backfill.started(division, option, leaseEndsAtMs);
+    const crossed = nodesAbove(this.#scene, division, option) > above;
+    for (const other of this.#state.parking.stirred(division, !crossed)) this.#state.wake(other);
+    const replicas = option.podSets.reduce((sum, { count }) => sum + count, 0);
+    this.#admitted.push({
+      id: input.id,
+      division: input.division,
+      podSets,
+      replicas,
+      borrowedMilli,
+      leaseEndsAtMs,
+      held,
+    });
+  }
+}
+
+/** What a blocked shape waits for: of the options that only lack room the first. */
+function blockedAs({ verdict, tried }: Nomination) {
+  const room = tried.find(
+    ({ block, option }) =>
+      block !== null &&
+      !block.never &&
+      block.gates.length === 0 &&
+      option.podSets.length === verdict.option.podSets.length,
+  );
+  return { option: room?.option ?? verdict.option, byRoom: room !== undefined };
+}
+
+/** How many nodes above it are above their quota in what it asks for. */
+function nodesAbove({ tree, present }: Scene, division: number, { demand }: Option): number {
+  let above = 0;
+  for (let node = division; node >= 0; node = tree.nodes[node]!.parent)
+    for (const cell of demand.cells) if (present.usage.isAboveNominal(node, cell)) above++;
+  return above;
+}
+
+/** The part of the ask that lies above the division's nominal, by resource. */
+function borrowed({ tree, present }: Scene, division: number, { demand }: Option): Readonly<Record<string, number>> {
+  const byResource: Record<string, number> = {};
+  for (const [i, cell] of demand.cells.entries()) {
+    const ask = demand.amounts[i]!;
+    const beyond = present.usage.usage(division, cell) + ask - tree.subtree[tree.at(division, cell)]!;
+    const { resource } = tree.cells[cell]!;
+    byResource[resource] = (byResource[resource] ?? 0) + Math.max(0, Math.min(ask, beyond));
+  }
+  return byResource;
+}
+
+function placeIn({ present }: Scene, { flavours, podSets }: Option, typical: Scene['typical']): Placement {
+  const { machines } = present;
+  if (machines === null) return [];
+  return podSets.flatMap(({ resources, count }, i) => {
+    if (!machines.has(flavours[i]!)) return [];
+    const placement = machines.place(flavours[i]!, resources, count, typical);
+    assert(placement !== undefined, 'what fits finds its machines');
+    return placement;
+  });
+}
+
+function withNodes({ present }: Scene, { flavours, podSets }: Option, placement: Placement) {
+  let at = 0;
+  return podSets.map(({ count }, i) => {
+    const flavour = flavours[i]!;
+    if (present.machines?.has(flavour) !== true) return { flavour, count, nodes: null };
+    const nodes = present.machines.shares(placement.slice(at, at + count));
+    at += count;
+    return { flavour, count, nodes };
+  });
+}

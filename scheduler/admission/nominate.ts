@@ -1,0 +1,249 @@
+import type { FlavourInput, PodSet } from '../../pools/planner-input.ts';
+import type { Search, SearchNotes, Victim } from '../preemption/candidates.ts';
+import { searchClassic } from '../preemption/search-classic.ts';
+import { searchFair } from '../preemption/search-fair.ts';
+import { costOf } from './accounts.ts';
+import type { Pin } from './backfill.ts';
+import { type Gate, gatesOf } from './gates.ts';
+import type { Scene } from './scene.ts';
+import type { Member, Shape } from './shape.ts';
+import { demandOf, type Option } from './world.ts';
+
+/** How an option could start, the best first. */
+export type Rank =
+  | 'nominal'
+  | 'borrow'
+  /** It fits once what is leaving has left. */
+  | 'drain'
+  /** All victims are other divisions'. */
+  | 'reclaim'
+  /** A victim is its own division's. */
+  | 'preempt'
+  | 'blocked';
+
+const PREFER_BORROW: Readonly<Record<Rank, number>> = {
+  nominal: 0,
+  borrow: 1,
+  drain: 2,
+  reclaim: 3,
+  preempt: 4,
+  blocked: 5,
+};
+const PREFER_PREEMPT: Readonly<Record<Rank, number>> = {
+  nominal: 0,
+  drain: 1,
+  reclaim: 2,
+  preempt: 3,
+  borrow: 4,
+  blocked: 5,
+};
+
+/** What was found out about one option. */
+export interface Verdict {
+  readonly option: Option;
+  readonly rank: Rank;
+  readonly victims: readonly Victim[];
+  /** The height of the lowest ancestor whose quota holds it, victims gone. */
+  readonly level: number;
+  /** Only of a blocked one. */
+  readonly block: Block | null;
+}
+
+export interface Block {
+  readonly gates: readonly Gate[];
+  /** More than its division could have of an empty tree. */
+  readonly never: boolean;
+  /** Cells of which there is too little. */
+  readonly short: readonly number[];
+  /** There is quota, but no machine. */
+  readonly noRoom: boolean;
+  /** There is room now, but it is kept for somebody. */
+  readonly kept: boolean;
+  /** The head whose slot it would delay. */
+  readonly pin: Pin | null;
+  readonly notes: SearchNotes | null;
+  /** Its victims are more than the pool's rate allows; when it does (Infinity: never). */
+  readonly rateFromMs: number | null;
+}
+
+export interface Nomination {
+  /** What the member would do, blocked where nothing helps. */
+  readonly verdict: Verdict;
+  /** The full size on each flavour that was looked at. */
+  readonly tried: readonly Verdict[];
+}
+
+const OPEN: Block = {
+  gates: [],
+  never: false,
+  short: [],
+  noRoom: false,
+  kept: false,
+  pin: null,
+  notes: null,
+  rateFromMs: null,
+};
+
+/** The best option of a booking in the scene as it is. */
+export function nominate(scene: Scene, member: Member): Nomination {
+  return scene.keeps.without(member.shape.division, () => {
+    const { shape } = member;
+    const tried: Verdict[] = [];
+    const full = bestAt(scene, member, shape.replicas, tried);
+    if (full.rank !== 'blocked' || shape.minReplicas === shape.replicas) return { verdict: full, tried };
+    return { verdict: fewer(scene, member) ?? full, tried };
+  });
+}
+
+/** The largest count that fits or can be preempted for: what works for a count works for fewer. */
+function fewer(scene: Scene, member: Member): Verdict | undefined {
+  const { shape } = member;
+  let best: Verdict | undefined;
+  let low = shape.minReplicas;
+  let high = shape.replicas - 1;
+  while (low <= high) {
+    const middle = Math.ceil((low + high) / 2);
+    const verdict = bestAt(scene, member, middle, []);
+    if (verdict.rank === 'blocked') high = middle - 1;
+    else {
+      best = verdict;
+      low = middle + 1;
+    }
+  }
+  return best;
+}
+
+/** Pod set by pod set: each takes the best flavour beside those before it. */
+function bestAt(scene: Scene, member: Member, replicas: number, tried: Verdict[]): Verdict {
+  const podSets = member.shape.podSetsFor(replicas);
+  let flavours: readonly string[] = [];
+  let verdict: Verdict | undefined;
+  for (let i = 0; i < podSets.length; i++) {
+    verdict = bestFlavour(scene, member, podSets.slice(0, i + 1), flavours, tried);
+    flavours = verdict.option.flavours;
+    if (verdict.rank === 'blocked') return verdict;
+  }
+  return verdict!;
+}
+
+function bestFlavour(
+  scene: Scene,
+  member: Member,
+  podSets: readonly PodSet[],
+  before: readonly string[],
+  tried: Verdict[],
+): Verdict {
+  const { shape } = member;
+  const { whenFull, prefer } = shape.config.fallback;
+  const order = prefer === 'borrow' ? PREFER_BORROW : PREFER_PREEMPT;
+  let best: Verdict | undefined;
+  for (const { id } of flavoursInOrder(scene, shape, podSets.at(-1)!)) {
+    const flavours = [...before, id];
+    const demand = demandOf(scene.tree, podSets, flavours);
+    if (demand === undefined) continue;
+    const verdict = judge(scene, member, { flavours, podSets, demand });
+    tried.push(verdict);
+    if (best === undefined || order[verdict.rank] < order[best.rank]) best = verdict;
+    if (verdict.rank === 'nominal') break;
+    if (whenFull === 'preempt' && (verdict.rank === 'reclaim' || verdict.rank === 'preempt')) break;
+  }
+  // `never` of a shape holds back what has no flavour at all.
+  return best!;
+}
+
+/** By price where the booking asks for the cheapest; of one price, and else, in its own order. */
+export function flavoursInOrder(scene: Scene, shape: Shape, podSet: PodSet): readonly FlavourInput[] {
+  if (!shape.sample.preferPrice) return shape.flavours;
+  const price = (flavour: string) =>
+    costOf({ flavours: [flavour], podSets: [podSet], demand: { cells: [], amounts: [] } }, 3_600_000, scene.flavours)
+      ?.minor ?? 0n;
+  return shape.flavours
+    .map((flavour) => ({ flavour, minor: price(flavour.id) }))
+    .sort((a, b) => (a.minor < b.minor ? -1 : a.minor > b.minor ? 1 : 0))
+    .map(({ flavour }) => flavour);
+}
+
+/** What an option could do now. The division's own keep is out of the scene already. */
+export function judge(scene: Scene, member: Member, option: Option): Verdict {
+  const { shape } = member;
+  const { coming, present, tree } = scene;
+  const { division } = shape;
+  const gates = gatesOf(scene, shape, option, scene.nowMs);
+  if (!isPossible(scene, division, option)) return blocked(scene, division, option, { gates, never: true });
+  if (gates.length > 0) return blocked(scene, division, option, { gates });
+  if (coming.fits(division, option)) {
+    const level = coming.usage.borrowingLevel(division, option.demand);
+    const pin = scene.backfill.delayed(member, option, level);
+    if (pin !== undefined) return blocked(scene, division, option, { pin });
+    const nominal = coming.usage.withinNominal(division, option.demand);
+    const rank = !present.fits(division, option) ? 'drain' : nominal ? 'nominal' : 'borrow';
+    return { option, rank, victims: [], level, block: null };
+  }
+  const short = shortCells(scene, division, option);
+  const noRoom = coming.usage.fits(division, option.demand);
+  const kept = present.fits(division, option);
+  const { preemption } = shape.config;
+  if (preemption.own === 'never' && (preemption.reclaim === 'never' || tree.nodes[division]!.parent < 0))
+    return blocked(scene, division, option, { short, noRoom, kept });
+  return byPreemption(scene, member, option, { short, noRoom, kept });
+}
+
+function byPreemption(
+  scene: Scene,
+  member: Member,
+  option: Option,
+  block: Pick<Block, 'short' | 'noRoom' | 'kept'>,
+): Verdict {
+  const { division } = member.shape;
+  const notes: SearchNotes = { guardedUntilMs: null, refused: false, candidates: 0 };
+  const victims = searchVictims(scene, member, option, block.short, notes);
+  if (victims === undefined) return blocked(scene, division, option, { ...block, notes });
+  const rateFromMs = scene.guards.allowedFromMs(
+    victims.map(({ work }) => work),
+    scene.nowMs,
+  );
+  if (rateFromMs > scene.nowMs) return blocked(scene, division, option, { ...block, notes, rateFromMs });
+  const { coming } = scene;
+  for (const { work, kept } of victims) coming.remove(work, work.replicas, kept);
+  const level = coming.usage.borrowingLevel(division, option.demand);
+  for (const { work, kept } of victims) coming.restore(work, work.replicas, kept);
+  const rank = victims.some(({ work }) => work.division === division) ? 'preempt' : 'reclaim';
+  return { option, rank, victims, level, block: null };
+}
+
+/** A minimal set of victims in what is coming; undefined: there is none. */
+export function searchVictims(
+  scene: Scene,
+  { shape, input }: Member,
+  option: Option,
+  short: readonly number[],
+  notes: SearchNotes,
+): readonly Victim[] | undefined {
+  const { coming, works, guards, nowMs, strategies } = scene;
+  const { division, config } = shape;
+  const { priority, createdAtMs } = input;
+  const asker = { division, policy: config.preemption, priority, createdAtMs, option };
+  const search: Search = { world: coming, asker, short, works, guards, nowMs, notes };
+  return strategies === null ? searchClassic(search) : searchFair(search, strategies);
+}
+
+export function shortCells({ coming }: Scene, division: number, { demand, flavours }: Option): readonly number[] {
+  const short = demand.cells.filter((cell, i) => demand.amounts[i]! > coming.usage.available(division, cell));
+  if (short.length > 0) return short;
+  const { cells } = coming.tree;
+  return demand.cells.filter(
+    (cell) => coming.machines?.has(cells[cell]!.flavour) && flavours.includes(cells[cell]!.flavour),
+  );
+}
+
+/** Could the division have it of an empty tree? */
+export function isPossible({ tree }: Pick<Scene, 'tree'>, division: number, { demand }: Option): boolean {
+  return demand.cells.every(
+    (cell, i) => demand.amounts[i]! <= Math.min(tree.potential[tree.at(division, cell)]!, tree.capacity[cell]!),
+  );
+}
+
+function blocked(scene: Scene, division: number, option: Option, block: Partial<Block>): Verdict {
+  const level = scene.coming.usage.borrowingLevel(division, option.demand);
+  return { option, rank: 'blocked', victims: [], level, block: { ...OPEN, ...block } };
+}

@@ -1,0 +1,215 @@
+import type { Fate } from './cycle.ts';
+import type { ReasonCode, WaitReason } from './decision.ts';
+import type { Verdict } from './nominate.ts';
+import type { Scene } from './scene.ts';
+import type { Shape } from './shape.ts';
+import type { State } from './state.ts';
+import { amountText, moneyText } from './texts.ts';
+import type { Option, Work } from './world.ts';
+
+/** Ids named as holders of what is missing. */
+export const MAX_HOLDERS = 8;
+
+/** The most telling first: what no waiting mends, then what somebody can mend, then what time mends. */
+const RANK: Readonly<Record<ReasonCode, number>> = {
+  infeasible: 0,
+  awaiting_drain: 1,
+  backing_off: 2,
+  not_head: 3,
+  provider_unreachable: 4,
+  cordoned: 5,
+  max_cost: 6,
+  budget: 7,
+  user_limit: 8,
+  window_closed: 9,
+  quota: 10,
+  borrow_limit: 11,
+  capacity: 12,
+  no_node: 13,
+  kept_for_head: 14,
+  backfill: 15,
+  outrun: 16,
+  rate_limited: 17,
+  guarded: 18,
+  no_victims: 19,
+};
+
+export function byRank(a: WaitReason, b: WaitReason): number {
+  return RANK[a.code] - RANK[b.code];
+}
+
+/** All that stands between a shape and its start, for each option that was looked at. */
+export function reasonsFor(state: State, scene: Scene, shape: Shape, tried: readonly Verdict[]): readonly WaitReason[] {
+  const seen = new Map<string, WaitReason>();
+  for (const verdict of tried) {
+    for (const reason of verdictReasons(state, scene, shape, verdict)) {
+      const key = `${reason.code} ${reason.flavour} ${reason.resource}`;
+      if (!seen.has(key)) seen.set(key, reason);
+    }
+  }
+  return [...seen.values()].sort(byRank);
+}
+
+export function fateReasons(state: State, scene: Scene, shape: Shape, id: string, fate: Fate): readonly WaitReason[] {
+  if (fate.kind === 'awaiting') return [awaiting(state, id, fate.option)];
+  const reasons = reasonsFor(state, scene, shape, fate.nomination.tried);
+  if (fate.kind === 'blocked') return reasons;
+  const { option } = fate.nomination.verdict;
+  const flavour = flavourOf(option);
+  const text = `${flavour ?? 'it'}: somebody before it in this cycle took the room`;
+  return [reason('outrun', flavour, null, null, [], text)];
+}
+
+export function awaiting(state: State, id: string, option: Option | null): WaitReason {
+  const drains = [...state.drains.values()];
+  const own = drains.filter((drain) => drain.for === id);
+  const cells = option?.demand.cells ?? [];
+  const leaving =
+    own.length > 0 ? own : drains.filter(({ work }) => work.demand.cells.some((cell) => cells.includes(cell)));
+  const ids = leaving.map(({ work }) => work.input.id).sort();
+  const text = `waits until ${ids.join(', ')} ${ids.length === 1 ? 'has' : 'have'} left`;
+  const flavour = option === null ? null : flavourOf(option);
+  return reason('awaiting_drain', flavour, null, null, ids.slice(0, MAX_HOLDERS), text);
+}
+
+function verdictReasons(state: State, scene: Scene, shape: Shape, { option, block }: Verdict): readonly WaitReason[] {
+  if (block === null) return [];
+  const flavour = flavourOf(option);
+  const reasons: WaitReason[] = block.gates.map((gate) => {
+    const { code, resource, shortfall } = gate;
+    const missing =
+      shortfall === null
+        ? ''
+        : ` (${typeof shortfall === 'bigint' ? moneyText(shortfall, resource ?? '') : amountText(shortfall, resource ?? '')} short)`;
+    return reason(
+      code,
+      gate.flavour,
+      resource,
+      shortfall,
+      [],
+      `${gate.flavour ?? 'all flavours'}: ${gate.text}${missing}`,
+    );
+  });
+  if (block.never) reasons.push(...tooMuch(scene, shape, option));
+  if (block.noRoom) {
+    const holders = holdersOf(state, scene, shape.division, block.short);
+    reasons.push(reason('no_node', flavour, null, null, holders, `${flavour}: no node has room for a whole replica`));
+  } else for (const cell of block.short) reasons.push(shortReason(state, scene, shape, option, cell));
+  if (block.kept) {
+    const ids = keptFor(state, scene, shape.division);
+    reasons.push(
+      reason(
+        'kept_for_head',
+        flavour,
+        null,
+        null,
+        ids,
+        `${flavour}: there is room, which is kept for ${ids.join(', ') || 'others'}`,
+      ),
+    );
+  }
+  if (block.pin !== null) {
+    const at = new Date(block.pin.slotMs).toISOString();
+    const text = `${flavour}: its lease would reach into the slot of ${block.pin.id} at ${at}`;
+    reasons.push(reason('backfill', flavour, null, null, [block.pin.id], text));
+  }
+  if (block.rateFromMs !== null)
+    reasons.push(
+      reason('rate_limited', flavour, null, null, [], `${flavour}: the pool's rate of preemptions is used up`),
+    );
+  if (block.notes === null || block.rateFromMs !== null) return reasons;
+  if (block.notes.guardedUntilMs !== null)
+    reasons.push(reason('guarded', flavour, null, null, [], `${flavour}: work that it may preempt is guarded`));
+  if (block.short.length > 0) reasons.push(noVictims(block.notes, flavour));
+  return reasons;
+}
+
+function noVictims(notes: NonNullable<Verdict['block']>['notes'] & {}, flavour: string | null): WaitReason {
+  const text =
+    notes.candidates === 0
+      ? `${flavour}: there is nobody that it may preempt`
+      : notes.refused
+        ? `${flavour}: preempting would take from those with a smaller share`
+        : `${flavour}: even all that it may preempt is not enough`;
+  return reason('no_victims', flavour, null, null, [], text);
+}
+
+function tooMuch({ tree }: Scene, shape: Shape, { demand }: Option): readonly WaitReason[] {
+  return demand.cells.flatMap((cell, i) => {
+    const most = Math.min(tree.potential[tree.at(shape.division, cell)]!, tree.capacity[cell]!);
+    const { flavour, resource } = tree.cells[cell]!;
+    const ask = demand.amounts[i]!;
+    if (ask <= most) return [];
+    const text = `${flavour}: asks for ${amountText(ask, resource)}, can have ${amountText(most, resource)} at most`;
+    return [reason('infeasible', flavour, resource, ask - most, [], text)];
+  });
+}
+
+function shortReason(state: State, scene: Scene, { division }: Shape, { demand }: Option, cell: number): WaitReason {
+  const { tree, coming } = scene;
+  const bound = coming.usage.bound(division, cell);
+  const { flavour, resource } = tree.cells[cell]!;
+  const ask = demand.amounts[demand.cells.indexOf(cell)]!;
+  const node = tree.nodes[bound.node]!.name;
+  const shortfall = ask - bound.available;
+  const what = {
+    quota: `the quota of ${node}`,
+    borrow_limit: `what ${node} may borrow`,
+    capacity: 'its capacity',
+  }[bound.kind];
+  const free = amountText(Math.max(0, bound.available), resource);
+  const text = `${flavour}: asks for ${amountText(ask, resource)}, ${free} of ${what} is free (${amountText(shortfall, resource)} short)`;
+  return reason(bound.kind, flavour, resource, shortfall, holdersOf(state, scene, bound.node, [cell]), text);
+}
+
+/** Work below a node that uses one of the cells, the first to end first. */
+function holdersOf(state: State, { tree }: Scene, node: number, cells: readonly number[]): readonly string[] {
+  const { root } = tree.nodes[node]!;
+  const isBelow = (division: number) => {
+    for (let at = division; at >= 0; at = tree.nodes[at]!.parent) if (at === node) return true;
+    return false;
+  };
+  const holders: Work[] = [];
+  for (const { index, isDivision, root: own } of tree.nodes) {
+    if (!isDivision || own !== root || !isBelow(index)) continue;
+    for (const work of state.activeOf(index))
+      if (work.demand.cells.some((cell) => cells.includes(cell))) holders.push(work);
+  }
+  for (const { work } of state.drains.values())
+    if (isBelow(work.division) && work.demand.cells.some((cell) => cells.includes(cell))) holders.push(work);
+  const end = ({ input }: Work) => input.leaseEndsAtMs ?? Number.POSITIVE_INFINITY;
+  const order = (a: Work, b: Work) => (end(a) === end(b) ? 0 : end(a) - end(b)) || (a.input.id < b.input.id ? -1 : 1);
+  return holders
+    .sort(order)
+    .slice(0, MAX_HOLDERS)
+    .map(({ input }) => input.id);
+}
+
+/** Preemptors and blocked heads of other divisions that something is kept for. */
+function keptFor(state: State, scene: Scene, division: number): readonly string[] {
+  const { root } = scene.tree.nodes[division]!;
+  const ids: string[] = [];
+  for (const { member } of state.holders.values())
+    if (scene.tree.nodes[member.shape.division]!.root === root) ids.push(member.input.id);
+  for (const [other, queue] of state.queues) {
+    const front = queue.front();
+    if (other !== division && front?.shape.holds === true && scene.tree.nodes[other]!.root === root)
+      ids.push(front.input.id);
+  }
+  return ids.sort().slice(0, MAX_HOLDERS);
+}
+
+function flavourOf({ flavours }: Option): string | null {
+  return flavours[0] ?? null;
+}
+
+export function reason(
+  code: ReasonCode,
+  flavour: string | null,
+  resource: string | null,
+  shortfall: number | bigint | null,
+  holders: readonly string[],
+  text: string,
+): WaitReason {
+  return { code, flavour, resource, shortfall, holders, text };
+}

@@ -1,0 +1,125 @@
+import { Backfill, type Pin } from './backfill.ts';
+import { Profile } from './eta-profile.ts';
+import { Keeps } from './keeps.ts';
+import { type Nomination, nominate } from './nominate.ts';
+import type { Scene } from './scene.ts';
+import type { Member } from './shape.ts';
+import { byQueueOrder } from './shape-queue.ts';
+import type { Holder, State } from './state.ts';
+import { demandOf, type Option } from './world.ts';
+
+/** The scene of one instant, and what its holders were given in it. */
+export interface Stage {
+  readonly scene: Scene;
+  readonly profile: () => Profile;
+  /** In the order of the queue, each with its nomination; what it may have is charged in what is coming. */
+  readonly holders: readonly { readonly holder: Holder; readonly nomination: Nomination }[];
+}
+
+/**
+ * Sets up what a cycle, or a question, looks at: what is leaving has left, pending preemptors have come, and the blocked fronts of the
+ * divisions keep what is theirs.
+ */
+export function setStage(state: State, nowMs: number): Stage {
+  const { tree, present, coming } = state;
+  coming.copyFrom(present);
+  let drainedAtMs = nowMs;
+  for (const { work, kept, untilMs } of state.drains.values()) {
+    coming.remove(work, work.replicas, kept);
+    drainedAtMs = Math.max(drainedAtMs, untilMs ?? nowMs);
+  }
+  const keeps = new Keeps(coming.usage);
+  const left = (work: { readonly input: { readonly id: string }; readonly replicas: number }) =>
+    state.drains.get(work.input.id)?.kept ?? work.replicas;
+  const profile = () => new Profile(scene, state.scratch, state.ends.inOrder, left, drainedAtMs);
+  const scene: Scene = {
+    tree,
+    nowMs,
+    present,
+    coming,
+    flavours: state.flavours,
+    accounts: state.accounts,
+    guards: state.guards,
+    typical: state.typical.top(),
+    works: (division) => state.activeOf(division),
+    strategies: state.config.fairSharing.enabled ? state.config.fairSharing.strategies : null,
+    keeps,
+    backfill: new Backfill(() => scene, profile, promised(state, nowMs)),
+  };
+  const holders = earmark(state, scene);
+  for (const [division, queue] of state.queues) {
+    const front = queue.front();
+    if (front?.shape.state === 'parked') keepFor(scene, front, division);
+  }
+  return { scene, profile, holders };
+}
+
+/** The blocked first of its division keeps what it could not win back, and holds its slot. */
+export function keepFor(scene: Scene, front: Member, division: number): void {
+  const { blocked, config } = front.shape;
+  if (blocked === null || !blocked.byRoom) return;
+  front.shape.holds = true;
+  if (config.preemption.reclaim !== 'any' && !scene.keeps.has(division))
+    scene.keeps.keep(division, blocked.option.demand);
+  scene.backfill.block(front, blocked.option);
+}
+
+/** What holders were given before is theirs before anybody is nominated anew. */
+function earmark(state: State, scene: Scene): Stage['holders'] {
+  adoptHolders(state);
+  const { coming, typical } = scene;
+  const holders = [...state.holders.values()].sort((a, b) => byQueueOrder(a.member, b.member));
+  const given = new Map<Holder, ReturnType<typeof coming.charge>>();
+  for (const holder of holders) {
+    const { option, member } = holder;
+    if (option !== null && coming.fits(member.shape.division, option))
+      given.set(holder, coming.charge(member.shape.division, option, typical));
+  }
+  return holders.map((holder) => {
+    const { division } = holder.member.shape;
+    const placement = given.get(holder);
+    if (placement !== undefined) coming.release(division, holder.option!, placement);
+    const nomination = nominate(scene, holder.member);
+    const { rank, option } = nomination.verdict;
+    if (rank === 'nominal' || rank === 'borrow' || rank === 'drain') coming.charge(division, option, typical);
+    return { holder, nomination };
+  });
+}
+
+/** Whoever work is draining for is a holder, wherever that was decided. */
+function adoptHolders(state: State): void {
+  for (const drain of state.drains.values()) {
+    if (drain.for === null || state.holders.has(drain.for)) continue;
+    const member = state.members.get(drain.for);
+    if (member === undefined || member.place !== 'queued') continue;
+    state.leaveQueue(member, 'holder');
+    state.holders.set(drain.for, { member, option: null });
+  }
+}
+
+/** Advance bookings go before everybody: those under way are charged, later ones are pins. */
+function promised(state: State, nowMs: number): readonly Pin[] {
+  const { tree, present, coming, config } = state;
+  const pins: Pin[] = [];
+  const ends = state.ends.inOrder;
+  for (const { id, division: name, flavour, amounts, fromMs, untilMs } of config.reservations) {
+    const division = tree.division(name);
+    if (division === undefined || untilMs <= nowMs) continue;
+    const podSets = [{ count: 1, resources: amounts }];
+    const demand = demandOf(tree, podSets, [flavour]);
+    if (demand === undefined) continue;
+    const option: Option = { flavours: [flavour], podSets, demand };
+    if (fromMs <= nowMs) {
+      coming.usage.charge(division, demand);
+      continue;
+    }
+    const usage = present.usage.clone();
+    for (const { atMs, work } of ends) {
+      if (atMs > fromMs) break;
+      usage.release(work.division, work.demand);
+    }
+    usage.charge(division, demand);
+    pins.push({ division, option, slotMs: fromMs, untilMs, usage, member: null, id, level: 0 });
+  }
+  return pins;
+}
