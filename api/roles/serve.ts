@@ -14,6 +14,7 @@ import { openDatabase } from '../../platform/postgres.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
 import type { Log, SagaContext } from '../../scheduler/apply/context.ts';
+import { QueueView } from '../../scheduler/apply/queue-view.ts';
 import { runRecomputes } from '../../scoring/batch/recompute-worker.ts';
 import type { ScoringContext } from '../../scoring/context.ts';
 import { runConsumer } from '../../scoring/ingest/consumer.ts';
@@ -181,6 +182,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         metrics: metrics.http,
         reads,
         realtimeMetrics: metrics.realtime,
+        queues: new QueueView({ db, clock, providers }),
         cursorSecret: randomBytes(32),
         allowedHosts: [],
         identify: tokenIdentifier(options.token, {

@@ -151,7 +151,7 @@ export class TenantPlan {
       for (const one of result.infeasible) {
         this.#offered.delete(one.id);
         const { booking } = this.#get(one.id);
-        refused.push({ booking, type: 'declare_infeasible', reason: infeasibleReason(one) });
+        refused.push({ booking, type: 'declare_infeasible', reason: infeasibleReason(booking.spec, this.#facts, one) });
       }
       for (const one of result.waiting) waiting.set(one.id, { booking: this.#get(one.id).booking, waiting: one });
       if (!result.again) break;

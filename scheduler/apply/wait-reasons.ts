@@ -1,5 +1,7 @@
 import type { Reason } from '../../core/booking.ts';
+import type { JobSpec } from '../../core/job.ts';
 import type { ReasonCode, Waiting, WaitReason } from '../admission/decision.ts';
+import { flavoursFor, type PoolFacts } from './asks.ts';
 
 /** What a person can do about each thing that a booking waits for. */
 const MENDS: Readonly<Record<ReasonCode, string>> = {
@@ -37,13 +39,26 @@ export function reasonsOf(waiting: Waiting): readonly Reason[] {
   return waiting.reasons.slice(0, MAX_KEPT).map(reasonOf);
 }
 
-/** All of it as one reason of a booking that can never start. */
-export function infeasibleReason(waiting: Waiting): Reason {
-  const [first] = waiting.reasons;
-  const said = waiting.reasons.map((reason) => reason.text).join('; ');
+/** All of it as one reason of a booking that can never start; first of all that a pool it names is not there, or has nothing of its kind. */
+export function infeasibleReason(spec: JobSpec, facts: PoolFacts, waiting: Waiting): Reason {
+  const named = spec.pools.flatMap((pool) => poolReason(spec, facts, pool) ?? []);
+  const told = flavoursFor(spec, facts).length === 0 && named.length > 0 ? [] : waiting.reasons.map(reasonOf);
+  const all = [...named, ...told];
+  const [first] = all;
+  const said = all.map((reason) => reason.text).join('; ');
   return {
     code: first?.code ?? 'infeasible',
     text: `can never start: ${said === '' ? 'no pool fits' : said}`,
-    mend: first === undefined ? MENDS.infeasible : MENDS[first.code].replace(/^wait, /, ''),
+    mend: first?.mend.replace(/^wait, /, '') ?? MENDS.infeasible,
   };
+}
+
+function poolReason(spec: JobSpec, facts: PoolFacts, pool: string): Reason | undefined {
+  const flavours = facts.config.flavours.filter((flavour) => flavour.pool === pool);
+  if (flavours.length === 0)
+    return { code: 'unknown_pool', text: `pool ${pool} does not exist`, mend: 'name a pool from `merit pools ls`' };
+  if (flavoursFor({ ...spec, pools: [pool] }, facts).length > 0) return undefined;
+  const what = spec.gpuMilli > 0 ? `${spec.gpuType ?? 'GPU'} flavours` : 'CPU-only flavours';
+  const kind = spec.useSpot === undefined ? '' : spec.useSpot ? ' on spot' : ' on demand';
+  return { code: 'no_such_resource', text: `pool ${pool} has no ${what}${kind}`, mend: 'name another pool' };
 }

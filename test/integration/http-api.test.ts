@@ -13,6 +13,7 @@ import { createTopic, openPostgresEventLog } from '../../platform/event-log-post
 import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openTenantReads, type TenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
+import { QueueView } from '../../scheduler/apply/queue-view.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
@@ -71,6 +72,7 @@ beforeAll(async () => {
       store,
       eventLog,
       signer,
+      queues: new QueueView({ db, clock: systemClock, providers: { away: async () => away } }),
       providers: {
         of: () => Promise.reject(new Error('no provider runs in this test')),
         away: async () => away,
@@ -196,9 +198,12 @@ describe('a job at the door', () => {
 
   test('is planned by the server’s own planner, at what it can cost at most, without booking anything', async () => {
     const before = await count('bookings');
-    const plan = (await call('POST', '/v1/jobs:plan', job)).json();
+    const behind = (await call('POST', '/v1/jobs:plan', job)).json();
+    expect(behind).toMatchObject({ verdict: 'wait', position: 2, eta: expect.any(String) });
+    const plan = (await call('POST', '/v1/jobs:plan', { ...job, priority: 5 })).json();
     expect(plan).toMatchObject({
       verdict: 'admit',
+      position: 1,
       offers: [
         {
           pool: 'cpus',

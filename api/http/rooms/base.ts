@@ -6,6 +6,7 @@ import type { ObjectStore } from '../../../platform/object-store.ts';
 import type { Database } from '../../../platform/postgres.ts';
 import type { TenantReads } from '../../../platform/postgres-reads.ts';
 import type { Provider } from '../../../providers/provider.ts';
+import type { QueueView } from '../../../scheduler/apply/queue-view.ts';
 import type { RealtimeMetrics } from '../../../scoring/realtime/metrics.ts';
 import type { Caller } from '../services.ts';
 
@@ -19,6 +20,8 @@ export interface RoomPorts {
   /** The hottest reads. */
   readonly reads: TenantReads;
   readonly realtimeMetrics: RealtimeMetrics;
+  /** What waits, as the engine's planner sees it. */
+  readonly queues: QueueView;
   readonly providers: {
     /** The opened provider of a pool; throws OperatingError where it cannot be opened. */
     of(tenant: string, pool: string): Promise<Provider>;

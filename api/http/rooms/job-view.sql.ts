@@ -154,14 +154,3 @@ export async function attemptViews(tx: Tx, tenant: string, jobId: string): Promi
     message: row.message,
   }));
 }
-
-/** How many waiting bookings of the tenant go before this one: higher priority, then older. */
-export async function queuePosition(tx: Tx, tenant: string, jobId: string): Promise<number> {
-  const [row] = await tx.query<{ ahead: bigint }>(
-    `select count(*) as ahead from bookings o, bookings b
-     where b.tenant = $1 and b.booking_id = $2 and o.tenant = $1 and o.state = 'waiting' and o.booking_id <> b.booking_id
-       and (-(o.spec->>'priority')::int, o.created_at, o.booking_id) < (-(b.spec->>'priority')::int, b.created_at, b.booking_id)`,
-    [tenant, jobId],
-  );
-  return Number(row?.ahead ?? 0n) + 1;
-}

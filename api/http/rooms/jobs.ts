@@ -10,6 +10,7 @@ import type { JobSpec } from '../../../core/job.ts';
 import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { buildReceipt } from '../../../ledger/audit/receipt.ts';
 import type { Tx } from '../../../platform/postgres.ts';
+import { REASON_CODES } from '../../../scheduler/admission/decision.ts';
 import { type Booking, loadBooking } from '../../../scheduler/apply/booking-store.ts';
 import { cancelBooking } from '../../../scheduler/apply/cancel.ts';
 import { arrayTasks, codeHash, createBookings } from '../../../scheduler/apply/create-booking.ts';
@@ -19,8 +20,9 @@ import type { Caller, JobsService, View } from '../services.ts';
 import { subjectEvents } from './audit-view.sql.ts';
 import type { RoomPorts } from './base.ts';
 import { costView } from './cost-view.sql.ts';
-import { attemptViews, jobRows, jobView, queuePosition, reasonsOf } from './job-view.sql.ts';
+import { attemptViews, jobRows, jobView, reasonsOf } from './job-view.sql.ts';
 import { planView } from './plan-view.ts';
+import { type QueueExplanation, queueExplanation } from './queue-explanation.ts';
 
 export function jobsOf(ports: RoomPorts): JobsService {
   return {
@@ -95,31 +97,48 @@ async function why(ports: RoomPorts, caller: Caller, jobId: string): Promise<Vie
   const { tenant } = caller.identity;
   const found = await ports.db.asTenant(tenant, async (tx) => {
     const booking = await loadBooking(tx, jobId);
-    if (booking === undefined) return undefined;
-    return {
-      booking,
-      position: booking.state.state === 'waiting' ? await queuePosition(tx, tenant, jobId) : null,
-      attempts: await attemptViews(tx, tenant, jobId),
-    };
+    return booking === undefined ? undefined : { booking, attempts: await attemptViews(tx, tenant, jobId) };
   });
   if (found === undefined) return undefined;
-  const { booking, position, attempts } = found;
+  const { booking, attempts } = found;
   const { state } = booking;
+  const queue = await inQueue(ports, booking, caller.nowMs);
   const reasons = [...reasonsOf(state), ...(await awayReason(ports, booking))];
-  const unseen = state.state === 'waiting' && reasons.length === 0;
   return {
     id: jobId,
     name: booking.jobName,
     state: state.state,
     attempt: state.attempt,
     since: new Date(booking.updatedAtMs).toISOString(),
-    position,
-    reasons: unseen
-      ? [{ code: 'not_planned_yet', text: 'the planner has not looked at it yet', mend: 'wait a second' }]
-      : reasons.map((reason) => ({ ...reason })),
+    position: queue?.position ?? null,
+    eta: queue?.eta ?? null,
+    smallestChange: queue?.smallestChange ?? null,
+    reasons: told(reasons, queue?.reasons ?? [], state.state === 'waiting'),
     policy: 'policy' in state && state.policy !== undefined ? ({ ...state.policy } as Json) : null,
     attempts,
   };
+}
+
+/** What the planner says of a waiting booking now. undefined: it does not wait, or the queue that was read is older than it. */
+async function inQueue(ports: RoomPorts, booking: Booking, nowMs: number): Promise<QueueExplanation | undefined> {
+  if (booking.state.state !== 'waiting') return undefined;
+  const { gates, planned } = (await ports.queues.of(booking.tenant)).explain(booking.bookingId, nowMs);
+  return queueExplanation(gates, planned);
+}
+
+const NOT_PLANNED_YET = {
+  code: 'not_planned_yet',
+  text: 'nothing stands against it: the planner has yet to look at it',
+  mend: 'wait a second',
+};
+
+/** What is stored (a peer that is away, a hold) and what the planner says now; it says more of what both name. */
+function told(stored: readonly Reason[], planned: readonly View[], waits: boolean): readonly View[] {
+  const codes = new Set(planned.map((reason) => reason.code));
+  const plannerTold = new Set<string>(REASON_CODES);
+  const rest = stored.filter(({ code }) => !codes.has(code) && !(planned.length > 0 && plannerTold.has(code)));
+  const all = [...rest.map((reason) => ({ ...reason })), ...planned];
+  return all.length === 0 && waits ? [{ ...NOT_PLANNED_YET }] : all;
 }
 
 /** A caller's patience; whoever answers later than this is told as silent. */

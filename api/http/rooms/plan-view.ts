@@ -1,42 +1,77 @@
-import type { JobSpec } from '../../../core/job.ts';
+import { newBooking } from '../../../core/booking.ts';
+import type { BookingId } from '../../../core/ids.ts';
+import { type JobSpec, specHash } from '../../../core/job.ts';
 import { loadSnapshot } from '../../../pools/load-snapshot.ts';
-import { costCents, type FlavourSnapshot, type Snapshot } from '../../../pools/snapshot.ts';
-import { admit } from '../../../scheduler/admission/admit.ts';
+import type { FlavourInput } from '../../../pools/planner-input.ts';
+import { costCents, type Snapshot } from '../../../pools/snapshot.ts';
+import { flavourId, flavoursFor, resourceOf } from '../../../scheduler/apply/asks.ts';
+import type { Booking } from '../../../scheduler/apply/booking-store.ts';
+import type { TenantDecisions } from '../../../scheduler/apply/tenant-plan.ts';
 import type { Caller, View } from '../services.ts';
 import { moneyText, type RoomPorts, unitsText } from './base.ts';
+import { queueExplanation } from './queue-explanation.ts';
 
 /** Sorts after every booking there is. */
-const LAST_ID = 'z'.repeat(26);
+const LAST_ID = 'z'.repeat(26) as BookingId;
 
-/** The server's own planner run on one booking that is not there: every offer, and what it would decide now. */
+/** The engine's own planner, asked about one booking that is not there: every offer, what it would decide, when it would start and what stands against it. */
 export async function planView(ports: RoomPorts, caller: Caller, spec: JobSpec): Promise<View> {
   const { tenant } = caller.identity;
-  const snapshot = await loadSnapshot(ports.db, [{ tenant }], (of, pool) => ports.providers.away(of, pool));
-  const waiting = { bookingId: LAST_ID, tenant, spec, createdAtMs: caller.nowMs, notBeforeMs: 0 };
-  const [decision] = admit(snapshot, [waiting], caller.nowMs);
-  const placement = decision?.kind === 'admit' ? decision.placement : undefined;
-  const offers = spec.pools.flatMap((pool) =>
-    (snapshot.flavoursOf(tenant, pool) ?? [])
-      .filter((flavour) => flavour.resource === (spec.gpuMilli > 0 ? 'gpu' : 'cpu'))
-      .map((flavour) => ({
-        ...offerView(snapshot, tenant, spec, flavour),
-        chosen: placement?.pool === pool && placement.flavour === flavour.flavour,
-      })),
-  );
+  const plan = await ports.queues.fresh(tenant);
+  const snapshot = await loadSnapshot(ports.db, [{ tenant }], async () => undefined);
+  plan.put({ booking: unbooked(caller, spec), needs: new Map() });
+  const { gates, planned } = plan.explain(LAST_ID, caller.nowMs);
+  const outcome = outcomeOf(plan.decide(caller.nowMs));
+  const nodes = BigInt(spec.nodes ?? 1);
+  const isGpu = resourceOf(spec) === 'gpu';
+  const ask = nodes * BigInt(isGpu ? spec.gpuMilli : spec.cpuMilli);
   return {
     name: spec.name,
     division: spec.division,
-    asks: spec.gpuMilli > 0 ? `${unitsText(BigInt(spec.gpuMilli))} GPU` : `${unitsText(BigInt(spec.cpuMilli))} CPU`,
+    asks: `${unitsText(ask)} ${isGpu ? 'GPU' : 'CPU'}${nodes === 1n ? '' : ` on ${nodes} nodes`}`,
     lease: durationText(spec.leaseMs),
     policy: 'asked once it is booked, before anything is taken',
-    offers,
-    verdict: decision?.kind ?? 'wait',
-    reasons:
-      decision?.kind === 'wait'
-        ? decision.reasons.map((reason) => ({ ...reason }))
-        : decision?.kind === 'infeasible'
-          ? [{ ...decision.reason }]
-          : [],
+    offers: flavoursFor(spec, plan.facts).map((flavour) => ({
+      ...offerView(snapshot, tenant, spec, flavour, ask),
+      chosen: flavour.id === outcome.flavour,
+    })),
+    verdict: outcome.verdict,
+    preempts: outcome.preempts,
+    ...queueExplanation(gates, planned),
+  };
+}
+
+interface Outcome {
+  readonly verdict: 'admit' | 'preempt' | 'wait' | 'infeasible';
+  readonly flavour: string | null;
+  /** Ids of what would have to make room. */
+  readonly preempts: readonly string[];
+}
+
+function outcomeOf({ admitted, preempted, refused }: TenantDecisions): Outcome {
+  const taken = admitted.find(({ booking }) => booking.bookingId === LAST_ID)?.placement;
+  if (taken !== undefined) return { verdict: 'admit', flavour: flavourId(taken.pool, taken.flavour), preempts: [] };
+  const victims = preempted.filter(({ decision }) => decision.for === LAST_ID).map(({ decision }) => decision.id);
+  if (victims.length > 0) return { verdict: 'preempt', flavour: null, preempts: victims };
+  const never = refused.some(({ booking }) => booking.bookingId === LAST_ID);
+  return { verdict: never ? 'infeasible' : 'wait', flavour: null, preempts: [] };
+}
+
+function unbooked(caller: Caller, spec: JobSpec): Booking {
+  const { tenant, principal } = caller.identity;
+  return {
+    bookingId: LAST_ID,
+    tenant,
+    division: spec.division,
+    jobName: spec.name,
+    requester: principal,
+    traceId: caller.traceId,
+    spec,
+    specHash: specHash(spec),
+    state: newBooking(),
+    version: 0n,
+    createdAtMs: caller.nowMs,
+    updatedAtMs: caller.nowMs,
   };
 }
 
@@ -53,22 +88,27 @@ function durationText(ms: number): string {
   return unit === undefined ? `${ms}ms` : `${ms / unit[1]}${unit[0]}`;
 }
 
-function offerView(snapshot: Snapshot, tenant: string, spec: JobSpec, flavour: FlavourSnapshot): View {
-  const units = BigInt(flavour.resource === 'gpu' ? spec.gpuMilli : spec.cpuMilli);
-  const quota = snapshot.quota(tenant, spec.division, flavour.pool, flavour.flavour);
-  const budget = snapshot.budget(tenant, spec.division, flavour.currency);
+function offerView(snapshot: Snapshot, tenant: string, spec: JobSpec, flavour: FlavourInput, ask: bigint): View {
+  const name = flavour.id.slice(flavour.pool.length + 1);
+  const resource = resourceOf(spec);
+  const known = snapshot.flavoursOf(tenant, flavour.pool)?.find((one) => one.flavour === name);
+  const quota = snapshot.quota(tenant, spec.division, flavour.pool, name);
+  const currency = flavour.price?.currency ?? null;
+  const budget = currency === null ? undefined : snapshot.budget(tenant, spec.division, currency);
+  const price = flavour.price?.minorPerUnitHour[resource] ?? 0n;
   return {
     pool: flavour.pool,
-    flavour: flavour.flavour,
+    flavour: name,
     provider: flavour.provider,
-    resource: flavour.resource,
-    price: moneyText(flavour.centsPerUnitHour),
-    currency: flavour.currency,
-    maxCost: moneyText(costCents(units, BigInt(spec.leaseMs), flavour.centsPerUnitHour)),
-    free: unitsText(flavour.freeMilli),
-    capacity: unitsText(flavour.capacityMilli),
+    resource,
+    spot: flavour.spot,
+    price: moneyText(price),
+    currency,
+    maxCost: moneyText(costCents(ask, BigInt(spec.leaseMs), price)),
+    free: known === undefined ? null : unitsText(known.freeMilli),
+    capacity: known === undefined ? null : unitsText(known.capacityMilli),
     quotaLeft: quota === undefined ? null : unitsText(quota.free),
     budgetLeft: budget === undefined ? null : moneyText(budget.free),
-    away: flavour.away ?? null,
+    away: flavour.away,
   };
 }
