@@ -20,7 +20,6 @@ const ROWS: Readonly<Record<string, Rows>> = {
     ...(await (await import('./queueing-row.ts')).queueingRows(options)),
   ],
   cycles: async (options) => (await import('./cycles-row.ts')).cycleRows(options),
-  reservations: async () => (await import('./reservations-row.ts')).reservationsRows(),
   durable: async (options) => (await import('./durable-row.ts')).durableRows(options),
 };
 
