@@ -53,7 +53,10 @@ export interface AttemptSpec {
   readonly workdir: string | undefined;
   /** Plain environment; parameters travel as JSON in MERIT_PARAMETERS. */
   readonly env: Readonly<Record<string, string>>;
+  /** Of one node. */
   readonly resources: { readonly gpuMilli: bigint; readonly cpuMilli: bigint; readonly memoryBytes: bigint };
+  /** Nodes that start together; absent: one. A provider that runs a job in one place gives it what all of them would have. */
+  readonly nodes?: number;
   readonly flavour: string;
   /** Max run time; the provider may enforce it, Merit does in any case. */
   readonly leaseMs: number;

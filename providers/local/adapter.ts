@@ -181,7 +181,7 @@ class LocalProvider implements Provider {
     const work = this.#root.reserving
       .catch(() => {})
       .then(async () => {
-        const { gpuMilli, cpuMilli, memoryBytes } = spec.resources;
+        const { gpuMilli, cpuMilli, memoryBytes } = amountsOf(spec);
         const held = await this.#held();
         const cpuMilliHeld = held.reduce((all, one) => all + one.cpuMilli, 0n);
         const gpus = assignGpus(gpuMilli, gpuUse(this.#settings.gpus, held));
@@ -210,7 +210,7 @@ class LocalProvider implements Provider {
 
   #check(spec: AttemptSpec): void {
     checkAttempt(spec);
-    const { gpuMilli, cpuMilli } = spec.resources;
+    const { gpuMilli, cpuMilli } = amountsOf(spec);
     const { flavour, gpus } = this.#settings;
     if (spec.flavour !== flavour) throw new ProviderError('invalid', `this pool has no flavour ${spec.flavour}`);
     if (gpuMilli > BigInt(gpus) * 1000n || cpuMilli > this.#settings.cpuMilli) {
@@ -269,3 +269,13 @@ export default defineProvider<LocalConfig>({
     return provider;
   },
 });
+
+/** One machine gives a job of several nodes what all of them would have. */
+function amountsOf({ resources, nodes = 1 }: AttemptSpec): AttemptSpec['resources'] {
+  const times = BigInt(nodes);
+  return {
+    gpuMilli: resources.gpuMilli * times,
+    cpuMilli: resources.cpuMilli * times,
+    memoryBytes: resources.memoryBytes * times,
+  };
+}

@@ -1,28 +1,16 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { materialiseCode } from '../../artifacts/code.ts';
-import type { SourceOptions } from '../../artifacts/source.ts';
 import type { BookingState } from '../../core/booking.ts';
 import { canonicalText } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { formatTraceparent } from '../../platform/trace.ts';
 import type { AttemptSpec } from '../../providers/provider.ts';
 import type { Booking } from './booking-store.ts';
+import { newestCheckpoint } from './checkpoint.ts';
 import type { SagaContext } from './context.ts';
 import { codeHash } from './create-booking.ts';
-
-/** Where an attempt's files go: the job's own `outputs` with the attempt's key under it, or a folder of Merit's. */
-export function outputsUri(ctx: Pick<SagaContext, 'stateDir'>, booking: Booking, attempt: number): string {
-  const key = attemptKey(booking.bookingId, attempt);
-  if (booking.spec.outputs !== null) return `${booking.spec.outputs.replace(/\/+$/, '')}/${key}`;
-  return pathToFileURL(join(ctx.stateDir, 'outputs', key)).href;
-}
-
-/** Where outputs may lie: Merit's own folder, and the S3 prefixes its operator named. */
-export function outputsBounds(ctx: Pick<SagaContext, 'stateDir' | 's3Outputs'>): SourceOptions {
-  return { allowedFolders: [join(ctx.stateDir, 'outputs')], allowedS3: ctx.s3Outputs };
-}
+import { outputsUri } from './outputs.ts';
 
 /**
  * What the provider is given. Parameters travel as JSON in MERIT_PARAMETERS, never inside the command line. The code is the stored
@@ -37,6 +25,8 @@ export async function attemptSpec(
   const outputs = outputsUri(ctx, booking, state.attempt);
   if (outputs.startsWith('file:')) await mkdir(new URL(outputs), { recursive: true });
   const code = codeHash(spec);
+  const checkpoint = await newestCheckpoint(ctx, booking, state.attempt);
+  const nodes = state.placement.nodes ?? 1;
   const parameters = canonicalText({ ...spec.parameters, outputs });
   return {
     key: attemptKey(booking.bookingId, state.attempt),
@@ -51,6 +41,11 @@ export async function attemptSpec(
       MERIT_BOOKING: booking.bookingId,
       MERIT_ATTEMPT: String(state.attempt),
       MERIT_OUTPUTS: outputs,
+      MERIT_NUM_NODES: String(nodes),
+      ...(checkpoint === undefined ? {} : { MERIT_CHECKPOINT: checkpoint }),
+      ...(spec.array?.index === undefined
+        ? {}
+        : { MERIT_ARRAY_INDEX: String(spec.array.index), MERIT_ARRAY_COUNT: String(spec.array.count) }),
       TRACEPARENT: formatTraceparent({
         traceId: booking.traceId,
         spanId: booking.specHash.slice(0, 16),
@@ -62,6 +57,7 @@ export async function attemptSpec(
       cpuMilli: BigInt(spec.cpuMilli),
       memoryBytes: BigInt(spec.memoryMib) * 1_048_576n,
     },
+    nodes,
     flavour: state.placement.flavour,
     leaseMs: spec.leaseMs,
   };

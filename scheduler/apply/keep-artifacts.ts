@@ -12,9 +12,9 @@ import { appendAudit } from '../../ledger/audit/append.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
 import { formatTraceparent } from '../../platform/trace.ts';
 import { ACTOR } from './apply.saga.ts';
-import { outputsBounds, outputsUri } from './attempt-spec.ts';
 import { type Booking, loadBooking, StaleBooking } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
+import { outputsBounds, outputsUri } from './outputs.ts';
 
 /** The file of a job's own EvalReports among its outputs. */
 export const REPORTS_FILE = 'reports.ndjson';

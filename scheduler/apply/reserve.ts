@@ -6,11 +6,11 @@ import { moneyOf } from '../../peers/money.ts';
 import type { PolicyVerdict } from '../../peers/sentinelnet/client.ts';
 import type { AllocationRequest } from '../../peers/sentinelnet/wire.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
-import { outputsBounds } from './attempt-spec.ts';
 import { type Booking, noteReasons } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { PEER_TIMEOUT_MS } from './limits.ts';
 import { LedgerRefusal, reserveTransfers } from './money.ts';
+import { outputsBounds } from './outputs.ts';
 
 /**
  * From `waiting`, for a booking the planner admitted: SentinelNet is asked first, holding nothing; then signatures, where it

@@ -10,7 +10,7 @@ import { JOBS, jobText } from '../shapes.ts';
 import { oneLine } from '../text.ts';
 import type { Format } from '../values.ts';
 import { storeWorkdir } from '../workdir.ts';
-import { whyText } from './why.ts';
+import { queueLines, whyText } from './why.ts';
 
 /** Plan, confirm, follow. Ctrl-C while following detaches: the job goes on. */
 export default async function submit(invocation: Invocation): Promise<number> {
@@ -121,7 +121,10 @@ export function planText(plan: Row): string {
   const verdict =
     {
       admit: 'It starts at once.\n',
-      wait: `It has to wait:\n${stands}`,
+      preempt: `It makes others leave: ${Array.isArray(plan.preempts) ? oneLine(plan.preempts.join(', ')) : ''}\n`,
+      wait: `It has to wait:\n${stands}${queueLines(plan)
+        .map((line) => `${line}\n`)
+        .join('')}`,
       infeasible: `It can never run there:\n${stands}`,
     }[String(plan.verdict)] ?? stands;
   return `${head}${body}${verdict}`;

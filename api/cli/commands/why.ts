@@ -16,6 +16,16 @@ export default async function why(invocation: Invocation): Promise<number> {
   return EXIT.ok;
 }
 
+/** Where it stands in its division's queue, when it would start, and the least that would let it start now. */
+export function queueLines({ position, eta, smallestChange }: Row): readonly string[] {
+  const change = smallestChange as Row | null | undefined;
+  return [
+    ...(position == null ? [] : [`  place in its division's queue: ${String(position)}`]),
+    ...(eta == null ? [] : [`  starts at the latest, if every lease runs out: ${oneLine(String(eta))}`]),
+    ...(change == null ? [] : [`  would start now with: ${oneLine(String(change.text))}`]),
+  ];
+}
+
 export function whyText(answer: Row): string {
   const reasons = Array.isArray(answer.reasons) ? (answer.reasons as readonly Row[]) : [];
   const attempts = Array.isArray(answer.attempts) ? (answer.attempts as readonly Row[]) : [];
@@ -28,6 +38,7 @@ export function whyText(answer: Row): string {
       lines.push(`    mend: ${oneLine(String(reason.mend))}`);
   }
   if (reasons.length === 0) lines.push('  nothing stands against it');
+  lines.push(...queueLines(answer));
   const told = new Set(reasons.map((reason) => reason.text));
   for (const attempt of attempts) {
     const outcome = attempt.outcome === null ? 'live' : String(attempt.outcome);
