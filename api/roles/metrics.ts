@@ -87,6 +87,11 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
     },
   );
   const pass = metrics.histogram('merit_planner_pass_seconds', 'One look of the planner at a tenant’s queue', {});
+  const halted = metrics.counter(
+    'merit_reclaims_halted_total',
+    'Looks at jobs that were missing from a provider with so many others that none was given up',
+    {},
+  );
   const queue = metrics.gauge('merit_bookings_waiting', 'Bookings that wait', {});
   return {
     transition: (state) => transitions({ state }),
@@ -95,6 +100,7 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
     preempted: (how) => preemptions({ how }),
     planned: (seconds) => pass({}, seconds),
     waiting: (count) => queue({}, count),
+    reclaimHalted: () => halted({}),
   };
 }
 

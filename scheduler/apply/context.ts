@@ -4,6 +4,7 @@ import type { Clock } from '../../platform/clock.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import type { Database } from '../../platform/postgres.ts';
 import type { Provider } from '../../providers/provider.ts';
+import type { Disappearances } from '../reconcile/disappearance.ts';
 import type { Booking } from './booking-store.ts';
 import type { Move } from './moves.ts';
 
@@ -31,6 +32,8 @@ export interface SagaMetrics {
   /** One look of the planner at a tenant's queue. */
   planned(seconds: number): void;
   waiting(count: number): void;
+  /** So many jobs of a pool are missing at once that its provider is not believed. */
+  reclaimHalted(): void;
 }
 
 export interface SagaContext {
@@ -66,4 +69,7 @@ export interface SagaContext {
 export interface StepContext extends SagaContext {
   /** Commits a move, together with those of other bookings; see GroupCommit for what it throws. */
   readonly commit: (move: Move) => Promise<Booking>;
+  readonly disappearances: Disappearances;
+  /** Jobs that are thought to run in a pool. */
+  readonly runningIn: (tenant: string, pool: string) => number;
 }

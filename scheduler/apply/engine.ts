@@ -3,6 +3,7 @@ import { OperatingError } from '../../core/operating-error.ts';
 import { isDatabaseAway, StaleLeader } from '../../platform/postgres.ts';
 import { runInTraceId, withSpan } from '../../platform/trace.ts';
 import { ProviderError } from '../../providers/provider.ts';
+import { Disappearances } from '../reconcile/disappearance.ts';
 import { ACTOR, confirmAndApply, holdMoney, requestProvider, type StepResult } from './apply.saga.ts';
 import { type Booking, StaleBooking } from './booking-store.ts';
 import type { SagaContext, StepContext } from './context.ts';
@@ -35,8 +36,13 @@ export class Allocator {
 
   constructor(ctx: SagaContext) {
     const moves = new GroupCommit(ctx.db, ctx.epoch);
-    this.#ctx = { ...ctx, commit: (move) => moves.commit(move) };
     this.#live = new LiveBookings(ctx);
+    this.#ctx = {
+      ...ctx,
+      commit: (move) => moves.commit(move),
+      disappearances: new Disappearances(),
+      runningIn: (tenant, pool) => this.#live.runningIn(tenant, pool),
+    };
   }
 
   /** Something may have changed: look now. `bookingId` empty or undefined: anything may have. */

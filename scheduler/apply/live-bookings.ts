@@ -112,6 +112,10 @@ export class LiveBookings {
     return count;
   }
 
+  runningIn(tenant: string, pool: string): number {
+    return this.#tenants.get(tenant)?.plan.runningIn(pool) ?? 0;
+  }
+
   nextWakeMs(nowMs: number): number {
     let next = Number.POSITIVE_INFINITY;
     for (const { plan } of this.#tenants.values())

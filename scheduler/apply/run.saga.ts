@@ -7,7 +7,7 @@ import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { keepArtifacts } from './keep-artifacts.ts';
 import { keepLog } from './keep-log.ts';
-import { graceMs, OBSERVE_EVERY_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
+import { graceMs, HALTED_LOOK_MS, OBSERVE_EVERY_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
 
 /**
  * `applied` and `draining`: looks at the running job. A job that ended well has its artifacts kept and its reports published
@@ -37,6 +37,24 @@ export async function watchRun(
     );
     return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
   }
+  const pool = `${booking.tenant}/${state.placement.pool}`;
+  if (seen.state === 'absent') {
+    const verdict = ctx.disappearances.missing(
+      pool,
+      key,
+      ctx.runningIn(booking.tenant, state.placement.pool),
+      ctx.clock.now(),
+    );
+    if (verdict === 'halted') {
+      ctx.metrics.reclaimHalted();
+      ctx.log.error(
+        { pool, booking: booking.bookingId },
+        'too many of its jobs are missing at once: none of them is given up',
+      );
+      return (await timeIsUp(ctx, booking, state)) ?? { kind: 'idle', againInMs: HALTED_LOOK_MS };
+    }
+    if (verdict === 'look_again') return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
+  } else ctx.disappearances.seen(pool, key);
   if (seen.state === 'ended' || seen.state === 'absent') return runEnded(ctx, booking, state, provider, seen);
   const over = await timeIsUp(ctx, booking, state);
   if (over !== undefined) return over;

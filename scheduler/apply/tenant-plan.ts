@@ -62,6 +62,16 @@ export class TenantPlan {
     return this.#waiting.size;
   }
 
+  /** Jobs that a pool's provider is thought to run. */
+  runningIn(pool: string): number {
+    let count = 0;
+    for (const id of this.#placed) {
+      const { state } = this.#get(id).booking;
+      if ((state.state === 'applied' || state.state === 'draining') && state.placement.pool === pool) count++;
+    }
+    return count;
+  }
+
   booking(id: string): Booking | undefined {
     return this.#live.get(id)?.booking;
   }

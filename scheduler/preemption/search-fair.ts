@@ -147,8 +147,8 @@ class FairRemoval {
       if (this.#pruned.has(child)) continue;
       const share = usage.share(child);
       const isOwn = this.#ownPath.has(child);
-      if ((isZeroShare(share) && !isOwn) || this.#firstBelow(child) === undefined) {
-        // Shares only fall while work is removed, so that it stays out.
+      if ((!isOwn && this.#isProtected(child, share)) || this.#firstBelow(child) === undefined) {
+        // Usage only falls while work is removed, so that it stays out.
         this.#pruned.add(child);
         continue;
       }
@@ -158,6 +158,12 @@ class FairRemoval {
       bestShare = share;
     }
     return best;
+  }
+
+  /** What does not borrow; and a division that borrows, but not what is short: it keeps its nominal. */
+  #isProtected(node: number, share: Share): boolean {
+    const { world, short } = this.#search;
+    return isZeroShare(share) || (world.tree.nodes[node]!.isDivision && !isAbove(world, node, short));
   }
 
   /** Of equal shares: a group before a division, else the better first candidate. */

@@ -1,5 +1,6 @@
 import { holdsQuota, type StateName } from '../../core/booking.ts';
 import type { Owned } from '../../providers/provider.ts';
+import { isMassDisappearance } from './disappearance.ts';
 
 /** An attempt that a live booking owns at this provider. */
 export interface OwnedAttempt {
@@ -16,11 +17,6 @@ export interface SweepPlan {
   readonly halted: boolean;
 }
 
-/** More than this part of what should run missing from one list halts reclaiming. */
-const MASS_DISAPPEARANCE = 0.2;
-/** Fewer than this cannot be told from bad luck. */
-const MASS_MINIMUM = 5;
-
 /**
  * What to do about a provider's list, given what should be there and what looked orphaned last time. Pure. A list may lag or be
  * torn, so an orphan must show in two consecutive sweeps, and a list that lost a fifth of what runs is not believed at all.
@@ -35,7 +31,7 @@ export function planSweep(
   const present = new Set(listed.map((resource) => resource.key));
   const running = owned.filter((attempt) => attempt.state === 'applied' || attempt.state === 'draining');
   const missing = running.filter((attempt) => !present.has(attempt.key)).length;
-  const halted = missing >= MASS_MINIMUM && missing > running.length * MASS_DISAPPEARANCE;
+  const halted = isMassDisappearance(missing, running.length);
   const strangers = live
     .map((resource) => resource.key)
     .filter((key) => {

@@ -113,6 +113,7 @@ export async function sagaWorld(): Promise<SagaWorld> {
       preempted: () => {},
       planned: () => {},
       waiting: () => {},
+      reclaimHalted: () => {},
     },
   };
   const get = async (id: string): Promise<Booking> => {
