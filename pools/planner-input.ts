@@ -173,6 +173,8 @@ export interface PendingInput {
   readonly preferPrice: boolean;
   /** When it may start, sorted; null: at any time. */
   readonly startWithin: readonly Interval[] | null;
+  /** Ids of what it was preempted for, where that is remembered: it takes none of it. The planner that chose it as a victim knows by itself. */
+  readonly leftFor?: readonly string[];
 }
 
 export interface NodeShare {
@@ -207,6 +209,8 @@ export interface RunningInput {
     readonly untilMs: number | null;
     readonly toReplicas?: number;
   } | null;
+  /** As of pending bookings: what it was preempted for before it came to run. */
+  readonly leftFor?: readonly string[];
   /** Money it holds. */
   readonly held: { readonly currency: string; readonly minor: bigint } | null;
 }

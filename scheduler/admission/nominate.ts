@@ -1,4 +1,4 @@
-import type { FlavourInput, PodSet } from '../../pools/planner-input.ts';
+import type { Fallback, FlavourInput, PodSet } from '../../pools/planner-input.ts';
 import type { Search, SearchNotes, Victim } from '../preemption/candidates.ts';
 import { searchClassic } from '../preemption/search-classic.ts';
 import { searchFair } from '../preemption/search-fair.ts';
@@ -37,6 +37,9 @@ const PREFER_PREEMPT: Readonly<Record<Rank, number>> = {
   borrow: 4,
   blocked: 5,
 };
+
+/** Whatever its division prefers, a booking that has preempted once starts where there is room. */
+const HOLDERS: Fallback = { whenFull: 'next', prefer: 'borrow' };
 
 /** What was found out about one option. */
 export interface Verdict {
@@ -84,26 +87,36 @@ const OPEN: Block = {
   rateFromMs: null,
 };
 
+/** What a booking whose victims have left, or are leaving, does with what they leave: before anything else it takes that. */
+export function nominateHolder(scene: Scene, member: Member, option: Option | null): Nomination {
+  if (option !== null) {
+    const verdict = scene.keeps.without(member.shape.division, () => judge(scene, member, option));
+    if (verdict.rank === 'nominal' || verdict.rank === 'borrow' || verdict.rank === 'drain')
+      return { verdict, tried: [verdict] };
+  }
+  return nominate(scene, member, HOLDERS);
+}
+
 /** The best option of a booking in the scene as it is. */
-export function nominate(scene: Scene, member: Member): Nomination {
+export function nominate(scene: Scene, member: Member, fallback: Fallback = member.shape.config.fallback): Nomination {
   return scene.keeps.without(member.shape.division, () => {
     const { shape } = member;
     const tried: Verdict[] = [];
-    const full = bestAt(scene, member, shape.replicas, tried);
+    const full = bestAt(scene, member, fallback, shape.replicas, tried);
     if (full.rank !== 'blocked' || shape.minReplicas === shape.replicas) return { verdict: full, tried };
-    return { verdict: fewer(scene, member) ?? full, tried };
+    return { verdict: fewer(scene, member, fallback) ?? full, tried };
   });
 }
 
 /** The largest count that fits or can be preempted for: what works for a count works for fewer. */
-function fewer(scene: Scene, member: Member): Verdict | undefined {
+function fewer(scene: Scene, member: Member, fallback: Fallback): Verdict | undefined {
   const { shape } = member;
   let best: Verdict | undefined;
   let low = shape.minReplicas;
   let high = shape.replicas - 1;
   while (low <= high) {
     const middle = Math.ceil((low + high) / 2);
-    const verdict = bestAt(scene, member, middle, []);
+    const verdict = bestAt(scene, member, fallback, middle, []);
     if (verdict.rank === 'blocked') high = middle - 1;
     else {
       best = verdict;
@@ -114,12 +127,12 @@ function fewer(scene: Scene, member: Member): Verdict | undefined {
 }
 
 /** Pod set by pod set: each takes the best flavour beside those before it. */
-function bestAt(scene: Scene, member: Member, replicas: number, tried: Verdict[]): Verdict {
+function bestAt(scene: Scene, member: Member, fallback: Fallback, replicas: number, tried: Verdict[]): Verdict {
   const podSets = member.shape.podSetsFor(replicas);
   let flavours: readonly string[] = [];
   let verdict: Verdict | undefined;
   for (let i = 0; i < podSets.length; i++) {
-    verdict = bestFlavour(scene, member, podSets.slice(0, i + 1), flavours, tried);
+    verdict = bestFlavour(scene, member, fallback, podSets.slice(0, i + 1), flavours, tried);
     flavours = verdict.option.flavours;
     if (verdict.rank === 'blocked') return verdict;
   }
@@ -129,12 +142,12 @@ function bestAt(scene: Scene, member: Member, replicas: number, tried: Verdict[]
 function bestFlavour(
   scene: Scene,
   member: Member,
+  { whenFull, prefer }: Fallback,
   podSets: readonly PodSet[],
   before: readonly string[],
   tried: Verdict[],
 ): Verdict {
   const { shape } = member;
-  const { whenFull, prefer } = shape.config.fallback;
   const order = prefer === 'borrow' ? PREFER_BORROW : PREFER_PREEMPT;
   let best: Verdict | undefined;
   for (const { id } of flavoursInOrder(scene, shape, podSets.at(-1)!)) {
@@ -219,11 +232,20 @@ export function searchVictims(
   short: readonly number[],
   notes: SearchNotes,
 ): readonly Victim[] | undefined {
-  const { coming, works, guards, nowMs, strategies } = scene;
+  const { coming, works, guards, nowMs, strategies, precedence } = scene;
   const { division, config } = shape;
   const { priority, createdAtMs } = input;
   const asker = { division, policy: config.preemption, priority, createdAtMs, option };
-  const search: Search = { world: coming, asker, short, works, guards, nowMs, notes };
+  const search: Search = {
+    world: coming,
+    asker,
+    short,
+    works,
+    guards,
+    nowMs,
+    notes,
+    spared: precedence.above(input.id),
+  };
   return strategies === null ? searchClassic(search) : searchFair(search, strategies);
 }
 

@@ -33,6 +33,7 @@ export class Planner implements PlannerPort {
   }
 
   removePending(id: string): void {
+    this.#state.precedence.forget(id);
     this.#state.removePending(id);
   }
 

@@ -1,6 +1,7 @@
 import type { FlavourInput } from '../../pools/planner-input.ts';
 import type { QuotaTree } from '../../pools/quota-tree.ts';
 import type { Guards } from '../preemption/guards.ts';
+import type { Precedence } from '../preemption/precedence.ts';
 import type { Strategy } from '../preemption/search-fair.ts';
 import type { Accounts } from './accounts.ts';
 import type { Backfill } from './backfill.ts';
@@ -19,6 +20,7 @@ export interface Scene {
   readonly flavours: ReadonlyMap<string, FlavourInput>;
   readonly accounts: Accounts;
   readonly guards: Guards;
+  readonly precedence: Precedence;
   readonly typical: readonly TypicalAsk[];
   /** Running work of a division that is not draining. */
   readonly works: (division: number) => Iterable<Work>;

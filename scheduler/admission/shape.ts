@@ -109,8 +109,8 @@ export class Shape {
   }
 }
 
-/** Equal keys: equal asks of one division. Age is not part of it. */
-export function shapeKey(input: PendingInput): string {
+/** Equal keys: equal asks of one division, which may preempt the same. Age is not part of it. */
+export function shapeKey(input: PendingInput, leftFor: readonly string[]): string {
   const podSets = input.podSets.map(({ count, resources }) => {
     const amounts = Object.keys(resources)
       .sort()
@@ -129,5 +129,6 @@ export function shapeKey(input: PendingInput): string {
     input.maxCostMinor,
     input.preferPrice,
     within,
+    leftFor.join(),
   ].join('\u0000');
 }

@@ -1,7 +1,7 @@
 import { Backfill, type Pin } from './backfill.ts';
 import { Profile } from './eta-profile.ts';
 import { Keeps } from './keeps.ts';
-import { type Nomination, nominate } from './nominate.ts';
+import { type Nomination, nominateHolder } from './nominate.ts';
 import type { Scene } from './scene.ts';
 import type { Member } from './shape.ts';
 import { byQueueOrder } from './shape-queue.ts';
@@ -40,6 +40,7 @@ export function setStage(state: State, nowMs: number): Stage {
     flavours: state.flavours,
     accounts: state.accounts,
     guards: state.guards,
+    precedence: state.precedence,
     typical: state.typical.top(),
     works: (division) => state.activeOf(division),
     strategies: state.config.fairSharing.enabled ? state.config.fairSharing.strategies : null,
@@ -79,7 +80,7 @@ function earmark(state: State, scene: Scene): Stage['holders'] {
     const { division } = holder.member.shape;
     const placement = given.get(holder);
     if (placement !== undefined) coming.release(division, holder.option!, placement);
-    const nomination = nominate(scene, holder.member);
+    const nomination = nominateHolder(scene, holder.member, holder.option);
     const { rank, option } = nomination.verdict;
     if (rank === 'nominal' || rank === 'borrow' || rank === 'drain') coming.charge(division, option, typical);
     return { holder, nomination };

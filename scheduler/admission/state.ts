@@ -8,6 +8,7 @@ import type {
 } from '../../pools/planner-input.ts';
 import { QuotaTree } from '../../pools/quota-tree.ts';
 import { Guards } from '../preemption/guards.ts';
+import { Precedence } from '../preemption/precedence.ts';
 import { Accounts } from './accounts.ts';
 import { LeaseEnds } from './eta-profile.ts';
 import { neverReasons } from './feasible.ts';
@@ -42,6 +43,7 @@ export class State {
   readonly flavours: ReadonlyMap<string, FlavourInput>;
   readonly guards: Guards;
   readonly accounts: Accounts;
+  readonly precedence = new Precedence();
   readonly parking: Parking;
   readonly typical = new TypicalAsks();
   readonly ends = new LeaseEnds();
@@ -168,6 +170,7 @@ export class State {
   /** `placement`: where the planner itself has put it. */
   addRunning(input: RunningInput, placement?: Placement): void {
     assert(!this.works.has(input.id), `${input.id} runs already`);
+    for (const id of input.leftFor ?? []) this.precedence.left(input.id, id);
     const division = this.tree.division(input.division);
     // A division that is gone from the configuration holds nothing that could be planned with.
     if (division === undefined) return;
@@ -190,11 +193,18 @@ export class State {
   }
 
   drain(drain: Drain): void {
+    if (drain.for !== null) this.precedence.left(drain.work.input.id, drain.for);
     this.#active.get(drain.work.division)?.delete(drain.work);
     this.drains.set(drain.work.input.id, drain);
   }
 
   removeRunning(id: string): void {
+    // What leaves for somebody may come again; what ends by itself does not.
+    if (!this.drains.has(id)) this.precedence.forget(id);
+    this.#drop(id);
+  }
+
+  #drop(id: string): void {
     const work = this.works.get(id);
     if (work === undefined) return;
     this.works.delete(id);
@@ -211,7 +221,7 @@ export class State {
 
   updateRunning(input: RunningInput): void {
     const before = this.works.get(input.id);
-    this.removeRunning(input.id);
+    this.#drop(input.id);
     this.addRunning(input);
     // A lease, a checkpoint or a drain that changed may let somebody preempt, or move a slot.
     if (before === undefined) return;
@@ -228,6 +238,7 @@ export class State {
   /** Takes over what waits and runs under another configuration. */
   takeOver(before: State): void {
     this.guards.takeOver(before.guards);
+    this.precedence.takeOver(before.precedence);
     for (const work of before.works.values()) {
       const drain = before.drains.get(work.input.id);
       const draining = drain === undefined ? null : { for: drain.for, untilMs: drain.untilMs, toReplicas: drain.kept };
@@ -272,7 +283,8 @@ export class State {
   }
 
   #shapeOf(input: PendingInput): Shape {
-    const key = shapeKey(input);
+    for (const id of input.leftFor ?? []) this.precedence.left(input.id, id);
+    const key = shapeKey(input, this.precedence.leftFor(input.id));
     const known = this.#shapes.get(key);
     if (known !== undefined) return known;
     const division = this.tree.division(input.division) ?? -1;

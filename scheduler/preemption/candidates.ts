@@ -27,6 +27,8 @@ export interface Search {
   readonly works: (division: number) => Iterable<Work>;
   readonly guards: Guards;
   readonly nowMs: number;
+  /** Ids of work that it may not take: it left for them once. */
+  readonly spared: ReadonlySet<string>;
   readonly notes: SearchNotes;
 }
 
@@ -71,9 +73,9 @@ export function candidatesOf(search: Search): Candidates {
 }
 
 function collect(search: Search, division: number, into: Work[], allows: (asker: Asker, work: Work) => boolean): void {
-  const { asker, short, guards, nowMs, notes } = search;
+  const { asker, short, guards, nowMs, notes, spared } = search;
   for (const work of search.works(division)) {
-    if (!allows(asker, work) || !usesAny(work.demand, short)) continue;
+    if (!allows(asker, work) || !usesAny(work.demand, short) || spared.has(work.input.id)) continue;
     const fromMs = guards.victimFromMs(work, nowMs);
     if (fromMs > nowMs) notes.guardedUntilMs = Math.min(notes.guardedUntilMs ?? fromMs, fromMs);
     else into.push(work);
