@@ -70,6 +70,8 @@ const OWNERS: Readonly<Record<string, string>> = {
   '@fastify/swagger': 'api/',
   '@fastify/type-provider-typebox': 'api/',
   commander: 'api/',
+  croner: 'pools/',
+  ioredis: 'platform/',
   piscina: 'scoring/',
   'pg-copy-streams': 'scoring/ingest/',
   'simd-json-wasm': 'scoring-native/',
