@@ -35,19 +35,30 @@ const MAX_REFUSALS = 50;
 export function check(schema: TSchema, value: unknown): readonly Refusal[] {
   const checker = checkerOf(schema);
   if (checker.Check(value)) return [];
-  const refusals: Refusal[] = [];
+  const all: Refusal[] = [];
   const seen = new Set<string>();
   for (const error of checker.Errors(value)) {
     for (const refusal of refusalsOf(error)) {
       const key = `${refusal.field} ${refusal.code}`;
-      if (seen.has(key) || refusals.length >= MAX_REFUSALS) continue;
+      if (seen.has(key)) continue;
       seen.add(key);
-      refusals.push(refusal);
+      all.push(refusal);
     }
   }
+  const refusals = all.filter((refusal) => !isBesideThePoint(refusal, all)).slice(0, MAX_REFUSALS);
   return refusals.length > 0
     ? refusals
     : [refuse('schema', '', 'does not match its schema', 'see the published JSON Schema')];
+}
+
+/** Of a union each alternative complains: the complaints within the one that was meant, or about the value itself, say it best. */
+function isBesideThePoint({ field, code }: Refusal, all: readonly Refusal[]): boolean {
+  const isUnion = all.some((other) => other.field === field && other.code === 'enum');
+  if (!isUnion) return false;
+  if (all.some((other) => other.field.startsWith(`${field}.`))) return true;
+  const others = all.filter((other) => other.field === field && other.code !== 'enum');
+  if (code === 'enum') return others.some((other) => other.code !== 'type');
+  return code === 'type';
 }
 
 /** `value` as its static type; throws RefusedInput with every refusal. */

@@ -11,6 +11,7 @@ import {
 } from '../ledger/quota/account.ts';
 import type { Tx } from '../platform/postgres.ts';
 import { type BudgetFile, cents, type PoolFile } from './pool-file.ts';
+import { milliQuota } from './quota-value.ts';
 
 export interface Actor {
   readonly tenant: string;
@@ -110,7 +111,7 @@ async function writeQuotas(tx: Tx, tenant: string, file: PoolFile): Promise<void
     const capacityMilli = BigInt(flavour.capacity) * 1000n;
     const { resource } = flavour;
     for (const [division, quota] of granted) {
-      const quotaMilli = BigInt(quota[flavour.name] ?? 0) * 1000n;
+      const quotaMilli = BigInt(milliQuota(quota[flavour.name]).nominalMilli);
       const specs = placementAccounts({
         tenant,
         division,

@@ -1,9 +1,9 @@
 import { currencyScale } from '../core/currency.ts';
 import { type Refusal, RefusedInput, refuse } from '../core/refusal.ts';
 import { check, type Static, Type } from '../core/schema.ts';
+import { windowRefusals } from './off-peak.ts';
+import { milliQuota, QuotaValue, Slug, Units } from './quota-value.ts';
 
-const Slug = Type.String({ maxLength: 63, pattern: '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$' });
-const Units = Type.Integer({ minimum: 0, maximum: 1_000_000 });
 const Money = Type.String({ maxLength: 24, pattern: '^(0|[1-9][0-9]{0,12})(\\.[0-9]{2})?$' });
 const Currency = Type.String({ pattern: '^[A-Z]{3}$' });
 
@@ -26,6 +26,21 @@ export const PoolFile = Type.Object(
           resource: Type.Enum(['gpu', 'cpu']),
           /** Whole GPUs, or CPUs where the flavour has none. */
           capacity: Units,
+          /** What jobs ask for as `accelerators: H100:2`; absent: the flavour's own name. */
+          gpuType: Type.Optional(Type.String({ maxLength: 32, pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$' })),
+          /** Its machines. With any, each node of a job is placed on one. */
+          nodes: Type.Optional(
+            Type.Array(
+              Type.Object(
+                {
+                  name: Type.String({ maxLength: 128, pattern: '^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$' }),
+                  gpus: Type.Integer({ minimum: 1, maximum: 1024 }),
+                },
+                { additionalProperties: false },
+              ),
+              { minItems: 1, maxItems: 20_000 },
+            ),
+          ),
           spot: Type.Optional(Type.Boolean()),
           price: Type.Object({ currency: Currency, perUnitHour: Money }, { additionalProperties: false }),
         },
@@ -33,8 +48,22 @@ export const PoolFile = Type.Object(
       ),
       { minItems: 1, maxItems: 64 },
     ),
-    /** division → flavour → units. */
-    quotas: Type.Record(Slug, Type.Record(Slug, Units)),
+    /** division → flavour → quota. */
+    quotas: Type.Record(Slug, Type.Record(Slug, QuotaValue)),
+    /** When jobs that ask for it may start. */
+    offPeak: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            cron: Type.String({ maxLength: 128 }),
+            duration: Type.String({ maxLength: 16 }),
+            timeZone: Type.String({ maxLength: 64 }),
+          },
+          { additionalProperties: false },
+        ),
+        { minItems: 1, maxItems: 16 },
+      ),
+    ),
   },
   { additionalProperties: false, $id: 'https://merit.local/schemas/pool.json', title: 'Merit pool' },
 );
@@ -48,6 +77,8 @@ export const BudgetFile = Type.Object(
     division: Slug,
     currency: Currency,
     limit: Money,
+    /** The limit is of each; periods begin at midnight UTC, weeks on Mondays. Absent: one limit for good. */
+    period: Type.Optional(Type.Enum(['day', 'week', 'month', 'quarter', 'year'])),
   },
   { additionalProperties: false, $id: 'https://merit.local/schemas/budget.json', title: 'Merit budget' },
 );
@@ -75,6 +106,14 @@ export function parsePool(value: unknown): PoolFile {
   const refusals: Refusal[] = [...check(PoolFile, value)];
   if (refusals.length > 0) throw new RefusedInput(refusals);
   const pool = value as PoolFile;
+  refusals.push(...flavourRefusals(pool), ...quotaRefusals(pool));
+  for (const [i, window] of (pool.offPeak ?? []).entries()) refusals.push(...windowRefusals(window, `offPeak.${i}`));
+  if (refusals.length > 0) throw new RefusedInput(refusals);
+  return pool;
+}
+
+function flavourRefusals(pool: PoolFile): readonly Refusal[] {
+  const refusals: Refusal[] = [];
   const names = new Set<string>();
   for (const [i, flavour] of pool.flavours.entries()) {
     const strange = currencyRefusal(`flavours.${i}.price.currency`, flavour.price.currency);
@@ -82,36 +121,58 @@ export function parsePool(value: unknown): PoolFile {
     if (names.has(flavour.name))
       refusals.push(refuse('duplicate', `flavours.${i}.name`, 'names a flavour twice', 'rename one'));
     names.add(flavour.name);
-    const granted = Object.values(pool.quotas).reduce((sum, quota) => sum + (quota[flavour.name] ?? 0), 0);
-    if (granted > flavour.capacity && pool.overcommit !== true) {
-      refusals.push(
-        refuse(
-          'overcommit',
-          'quotas',
-          `grant ${granted} of ${flavour.name}, which has ${flavour.capacity}`,
-          'lower the quotas or set overcommit: true',
-        ),
-      );
-    }
-  }
-  for (const [division, quota] of Object.entries(pool.quotas)) {
-    for (const flavour of Object.keys(quota)) {
-      if (!names.has(flavour))
-        refusals.push(
-          refuse(
-            'unknown_flavour',
-            `quotas.${division}.${flavour}`,
-            'is no flavour of this pool',
-            'name one of its flavours',
-          ),
-        );
-    }
+    refusals.push(...nodeRefusals(flavour, `flavours.${i}`));
   }
   const currencies = new Set(pool.flavours.map((flavour) => flavour.price.currency));
   if (currencies.size > 1)
     refusals.push(refuse('currency', 'flavours', 'are priced in several currencies', 'use one currency a pool'));
-  if (refusals.length > 0) throw new RefusedInput(refusals);
-  return pool;
+  return refusals;
+}
+
+function nodeRefusals(flavour: PoolFile['flavours'][number], field: string): readonly Refusal[] {
+  const { nodes, resource, capacity, gpuType } = flavour;
+  const refusals: Refusal[] = [];
+  if (resource !== 'gpu') {
+    for (const [name, value] of Object.entries({ gpuType, nodes }))
+      if (value !== undefined)
+        refusals.push(refuse('conflict', `${field}.${name}`, 'is of a flavour without GPUs', 'remove it'));
+  }
+  if (nodes === undefined) return refusals;
+  const names = new Set<string>();
+  for (const [i, { name }] of nodes.entries()) {
+    if (names.has(name))
+      refusals.push(refuse('duplicate', `${field}.nodes.${i}.name`, 'names a node twice', 'rename one'));
+    names.add(name);
+  }
+  const gpus = nodes.reduce((sum, node) => sum + node.gpus, 0);
+  if (gpus < capacity) {
+    const problem = `have ${gpus} GPUs together, and the capacity is ${capacity}`;
+    refusals.push(refuse('capacity', `${field}.nodes`, problem, 'lower the capacity or add the missing nodes'));
+  }
+  return refusals;
+}
+
+/** What groups have of the pool is added by `documentRefusals`, which knows them. */
+function quotaRefusals(pool: PoolFile): readonly Refusal[] {
+  const refusals: Refusal[] = [];
+  const names = new Set(pool.flavours.map((flavour) => flavour.name));
+  for (const flavour of pool.flavours) {
+    const granted = Object.values(pool.quotas).reduce(
+      (sum, quota) => sum + milliQuota(quota[flavour.name]).nominalMilli / 1000,
+      0,
+    );
+    if (granted <= flavour.capacity || pool.overcommit === true) continue;
+    const problem = `grant ${granted} of ${flavour.name}, which has ${flavour.capacity}`;
+    refusals.push(refuse('overcommit', 'quotas', problem, 'lower the quotas or set overcommit: true'));
+  }
+  for (const [division, quota] of Object.entries(pool.quotas)) {
+    for (const flavour of Object.keys(quota)) {
+      if (names.has(flavour)) continue;
+      const field = `quotas.${division}.${flavour}`;
+      refusals.push(refuse('unknown_flavour', field, 'is no flavour of this pool', 'name one of its flavours'));
+    }
+  }
+  return refusals;
 }
 
 /** A checked budget; throws RefusedInput with every problem at once. */

@@ -1,28 +1,8 @@
 import type { Placement } from '../../core/booking.ts';
 import type { JobSpec } from '../../core/job.ts';
-import type {
-  Amounts,
-  FlavourInput,
-  Interval,
-  PendingInput,
-  PlannerConfig,
-  RunningInput,
-} from '../../pools/planner-input.ts';
+import type { Amounts, FlavourInput, Interval, PendingInput, RunningInput } from '../../pools/planner-input.ts';
+import { flavourId, type PoolFacts } from '../../pools/pool-facts.ts';
 import type { Booking } from './booking-store.ts';
-
-/** What of a tenant's pools a job's file may name, beside what the planner itself is given. */
-export interface PoolFacts {
-  readonly config: PlannerConfig;
-  /** Flavour id → its GPU type, where its pool names one. */
-  readonly gpuTypes: ReadonlyMap<string, string>;
-  /** Pool → its off-peak windows, from a while ago to a while ahead. */
-  readonly offPeak: ReadonlyMap<string, readonly Interval[]>;
-}
-
-/** The planner's name of a pool's flavour. */
-export function flavourId(pool: string, flavour: string): string {
-  return `${pool}/${flavour}`;
-}
 
 /** What a flavour counts of a job: GPUs where it asks for any, else CPUs; of one node. */
 export function resourceOf(spec: Pick<JobSpec, 'gpuMilli'>): 'gpu' | 'cpu' {

@@ -1,9 +1,9 @@
 import { assert } from '../../core/assert.ts';
 import type { Tx } from '../../platform/postgres.ts';
+import { loadConfig } from '../../pools/load-config.ts';
 import { Planner } from '../admission/planner.ts';
 import { type Booking, bookingsById, dependencyStates, liveBookings, liveVersions } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
-import { loadFacts } from './load-facts.ts';
 import { TenantPlan } from './tenant-plan.ts';
 
 /** Notifications can be lost; this often everything that lives is compared by its version. */
@@ -139,7 +139,7 @@ export class LiveBookings {
   }
 
   #loadFacts(tenant: string) {
-    const { db, providers } = this.#ctx;
-    return loadFacts(db, tenant, (of, pool) => providers.away(of, pool));
+    const { db, clock, providers } = this.#ctx;
+    return loadConfig(db, tenant, clock.now(), (of, pool) => providers.away(of, pool));
   }
 }

@@ -1,8 +1,8 @@
 import type { Clock } from '../../platform/clock.ts';
 import type { Database } from '../../platform/postgres.ts';
+import { loadConfig } from '../../pools/load-config.ts';
 import { Planner } from '../admission/planner.ts';
 import { dependencyStates, liveBookings } from './booking-store.ts';
-import { loadFacts } from './load-facts.ts';
 import { TenantPlan } from './tenant-plan.ts';
 
 /** An answer about a queue may be this old. */
@@ -46,8 +46,8 @@ export class QueueView {
 
   /** One that nobody else has, to be tried things out on. */
   async fresh(tenant: string): Promise<TenantPlan> {
-    const { db, providers } = this.#ports;
-    const facts = await loadFacts(db, tenant, (of, pool) => providers.away(of, pool));
+    const { db, clock, providers } = this.#ports;
+    const facts = await loadConfig(db, tenant, clock.now(), (of, pool) => providers.away(of, pool));
     const { bookings, needs } = await db.asEngine(async (tx) => {
       const live = await liveBookings(tx, tenant);
       return { bookings: live, needs: await dependencyStates(tx, live) };

@@ -1,9 +1,10 @@
 import { assert } from '../../core/assert.ts';
 import { isEnded, type Placement, type Reason, type StateName } from '../../core/booking.ts';
 import type { PendingInput, RunningInput } from '../../pools/planner-input.ts';
+import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { Admission, Explanation, Preempted, Waiting } from '../admission/decision.ts';
 import type { PlannerPort } from '../admission/planner-port.ts';
-import { type PoolFacts, pendingOf, placementOf, runningOf } from './asks.ts';
+import { pendingOf, placementOf, runningOf } from './asks.ts';
 import type { Booking } from './booking-store.ts';
 import { infeasibleReason } from './wait-reasons.ts';
 

@@ -1,7 +1,8 @@
 import type { Reason } from '../../core/booking.ts';
 import type { JobSpec } from '../../core/job.ts';
+import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { ReasonCode, Waiting, WaitReason } from '../admission/decision.ts';
-import { flavoursFor, type PoolFacts } from './asks.ts';
+import { flavoursFor } from './asks.ts';
 
 /** What a person can do about each thing that a booking waits for. */
 const MENDS: Readonly<Record<ReasonCode, string>> = {

@@ -3,8 +3,8 @@ import { type BookingState, newBooking } from '../../../../core/booking.ts';
 import type { BookingId } from '../../../../core/ids.ts';
 import { type JobSpec, jobSpec, specHash } from '../../../../core/job.ts';
 import type { DivisionInput, PlannerConfig } from '../../../../pools/planner-input.ts';
+import type { PoolFacts } from '../../../../pools/pool-facts.ts';
 import { Planner } from '../../../../scheduler/admission/planner.ts';
-import type { PoolFacts } from '../../../../scheduler/apply/asks.ts';
 import type { Booking } from '../../../../scheduler/apply/booking-store.ts';
 import { TenantPlan } from '../../../../scheduler/apply/tenant-plan.ts';
 
@@ -54,6 +54,7 @@ const facts = (over: Partial<DivisionInput> = {}): PoolFacts => ({
   config: config(over),
   gpuTypes: new Map([['east/h100', 'H100']]),
   offPeak: new Map(),
+  draining: new Set(),
 });
 
 let plan: TenantPlan;
