@@ -298,7 +298,7 @@ class Cycle {
 
 /** What a blocked shape waits for: of the options that only lack room the first. */
 function blockedAs({ verdict, tried }: Nomination) {
-  const room = tried.find(
+  const room = [verdict, ...tried].find(
     ({ block, option }) =>
       block !== null &&
       !block.never &&

@@ -72,7 +72,7 @@ export interface Block {
 export interface Nomination {
   /** What the member would do, blocked where nothing helps. */
   readonly verdict: Verdict;
-  /** The full size on each flavour that was looked at. */
+  /** Each flavour that was looked at, at the size that the verdict is about; of a blocked elastic one at its least. */
   readonly tried: readonly Verdict[];
 }
 
@@ -104,7 +104,12 @@ export function nominate(scene: Scene, member: Member, fallback: Fallback = memb
     const tried: Verdict[] = [];
     const full = bestAt(scene, member, fallback, shape.replicas, tried);
     if (full.rank !== 'blocked' || shape.minReplicas === shape.replicas) return { verdict: full, tried };
-    return { verdict: fewer(scene, member, fallback) ?? full, tried };
+    const part = fewer(scene, member, fallback);
+    if (part !== undefined) return { verdict: part, tried };
+    // Why not even its least fits says more than why all of it does not.
+    const least: Verdict[] = [];
+    const verdict = bestAt(scene, member, fallback, shape.minReplicas, least);
+    return { verdict: full.block?.never === true ? verdict : full, tried: least };
   });
 }
 
