@@ -23,6 +23,10 @@ export const ConfigFile = Type.Object(
     engineDatabaseUrlFile: Optional(Text),
     migrateDatabaseUrl: Optional(Text),
     migrateDatabaseUrlFile: Optional(Text),
+    /** Who says which process leads: postgres, or redis. Postgres fences the leader in either case. */
+    nominator: Optional(Text),
+    redisUrl: Optional(Text),
+    redisUrlFile: Optional(Text),
     maxConnections: Optional(Type.Integer({ minimum: 2, maximum: 500 })),
     tenant: Optional(Text),
     peers: Optional(Type.Object({ sentinelNet: Optional(Peer), finance: Optional(Peer) }, closed)),

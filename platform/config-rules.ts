@@ -77,6 +77,17 @@ export function ruleDatabaseUrl(field: string, text: string): Ruled<string> {
   return { ok: true, value: text };
 }
 
+/** A Redis URL; to another machine only `rediss://`. The value is never told: it may hold a password. */
+export function ruleRedisUrl(field: string, text: string): Ruled<string> {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const mend = 'write rediss://user:password@host:6379';
+  if (url === undefined || (url.protocol !== 'redis:' && url.protocol !== 'rediss:'))
+    return refused('redis_url', field, 'is not a redis:// or rediss:// URL', mend);
+  if (url.protocol === 'redis:' && !isLoopbackHost(url.hostname))
+    return refused('redis_tls', field, 'reaches another machine without TLS', mend);
+  return { ok: true, value: text };
+}
+
 /** Whether a URL carries a password; a configuration file must not. */
 export function holdsPassword(text: string): boolean {
   return !URL.canParse(text) || new URL(text).password !== '' || new URL(text).searchParams.has('password');

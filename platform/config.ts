@@ -4,7 +4,15 @@ import { contentHash } from '../core/canonical.ts';
 import { slugRefusal } from '../core/ids.ts';
 import { RefusedInput } from '../core/refusal.ts';
 import { type ConfigFile, Reader, readConfigFile } from './config-file.ts';
-import { holdsPassword, nodeOptionRefusals, ruleDatabaseUrl, ruleDuration, ruleEndpoint } from './config-rules.ts';
+import {
+  holdsPassword,
+  nodeOptionRefusals,
+  type Ruled,
+  ruleDatabaseUrl,
+  ruleDuration,
+  ruleEndpoint,
+  ruleRedisUrl,
+} from './config-rules.ts';
 import { FEATURES, type Feature } from './features.ts';
 import { LOG_LEVELS, type LogLevel } from './log-level.ts';
 import { isLoopbackHost } from './loopback.ts';
@@ -38,6 +46,9 @@ export type DatabaseConfig =
       readonly adminUrl: Secret | undefined;
     };
 
+/** Who says which process leads; Postgres fences the leader in either case. */
+export type NominatorConfig = { readonly kind: 'postgres' } | { readonly kind: 'redis'; readonly url: Secret };
+
 export interface Intervals {
   /** Between two looks of the planner when nothing woke it. */
   readonly planMs: number;
@@ -56,6 +67,7 @@ export interface ServerConfig {
   readonly listen: { readonly host: string; readonly port: number };
   readonly database: DatabaseConfig;
   readonly maxConnections: number;
+  readonly nominator: NominatorConfig;
   readonly tenant: string;
   /** undefined: the simulator that Merit brings along. */
   readonly peers: { readonly sentinelNet: PeerEndpoint | undefined; readonly finance: PeerEndpoint | undefined };
@@ -82,6 +94,8 @@ const VARIABLES = {
   ENGINE_DATABASE_URL: 'engineDatabaseUrl',
   MIGRATE_DATABASE_URL: 'migrateDatabaseUrl',
   ADMIN_DATABASE_URL: 'adminDatabaseUrl',
+  MERIT_NOMINATOR: 'nominator',
+  REDIS_URL: 'redisUrl',
   MERIT_TENANT: 'tenant',
   MERIT_SENTINELNET_URL: 'peers.sentinelNet.url',
   MERIT_FINANCE_URL: 'peers.finance.url',
@@ -172,6 +186,7 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
     listen: readListen(from),
     database: await readDatabase(from),
     maxConnections: file.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
+    nominator: await readNominator(from),
     tenant,
     peers: { sentinelNet: readPeer(from, 'sentinelNet'), finance: readPeer(from, 'finance') },
     tls:
@@ -251,15 +266,37 @@ async function readDatabase(from: Sources): Promise<DatabaseConfig> {
   };
 }
 
-/** undefined: not set. '': set and refused. In the file a URL must not hold its password: a secret file does. */
+async function readNominator(from: Sources): Promise<NominatorConfig> {
+  const kind = variable(from.env, 'MERIT_NOMINATOR') ?? from.file.nominator ?? 'postgres';
+  if (kind !== 'postgres' && kind !== 'redis') {
+    from.reader.refuse('enum', 'nominator', 'is no nominator', 'use postgres or redis');
+    return { kind: 'postgres' };
+  }
+  if (kind === 'postgres') return { kind };
+  const url = await readSecretUrl(from, 'REDIS_URL', 'redisUrl', ruleRedisUrl);
+  if (url === undefined)
+    from.reader.refuse('required', 'redisUrl', 'is missing: leaders are nominated by Redis', 'set REDIS_URL');
+  return { kind, url: new Secret(url ?? '') };
+}
+
 async function readDatabaseUrl(
   from: Sources,
   name: 'DATABASE_URL' | 'ENGINE_DATABASE_URL' | 'MIGRATE_DATABASE_URL',
   field: 'databaseUrl' | 'engineDatabaseUrl' | 'migrateDatabaseUrl',
 ): Promise<string | undefined> {
+  return readSecretUrl(from, name, field, ruleDatabaseUrl);
+}
+
+/** undefined: not set. '': set and refused. In the file a URL must not hold its password: a secret file does. */
+async function readSecretUrl(
+  from: Sources,
+  name: keyof typeof VARIABLES,
+  field: 'databaseUrl' | 'engineDatabaseUrl' | 'migrateDatabaseUrl' | 'redisUrl',
+  rule: (field: string, text: string) => Ruled<string>,
+): Promise<string | undefined> {
   const { file, reader } = from;
   const set = variable(from.env, name);
-  if (set !== undefined) return reader.take(ruleDatabaseUrl(name, set), '');
+  if (set !== undefined) return reader.take(rule(name, set), '');
   const secretFile = file[`${field}File`];
   const inline = file[field];
   if (secretFile !== undefined && inline !== undefined) {
@@ -268,7 +305,7 @@ async function readDatabaseUrl(
   if (secretFile !== undefined) {
     try {
       const secret = await readSecretFile(resolve(from.fileDir, secretFile), `${field}File`);
-      return reader.take(ruleDatabaseUrl(`${field}File`, secret.reveal()), '');
+      return reader.take(rule(`${field}File`, secret.reveal()), '');
     } catch (error) {
       if (error instanceof RefusedInput) reader.add(error.refusals);
       else reader.refuse('secret_file', `${field}File`, (error as Error).message, 'name a file that can be read');
@@ -285,7 +322,7 @@ async function readDatabaseUrl(
     );
     return '';
   }
-  return reader.take(ruleDatabaseUrl(field, inline), '');
+  return reader.take(rule(field, inline), '');
 }
 
 function readPeer(from: Sources, peer: 'sentinelNet' | 'finance'): PeerEndpoint | undefined {

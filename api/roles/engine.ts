@@ -1,6 +1,7 @@
 import type { Clock } from '../../platform/clock.ts';
-import { lead, type Seat } from '../../platform/leader.ts';
+import { lead } from '../../platform/leader.ts';
 import { listen } from '../../platform/listener.ts';
+import type { Nominator, Seat } from '../../platform/nominator.ts';
 import { StaleLeader } from '../../platform/postgres.ts';
 import type { Log, SagaContext } from '../../scheduler/apply/context.ts';
 import { Allocator } from '../../scheduler/apply/engine.ts';
@@ -18,6 +19,7 @@ export interface LeaderLoop {
 
 export interface EngineOptions {
   readonly engineUrl: string;
+  readonly nominator: Nominator;
   /** Names this process in the epoch's row. */
   readonly holder: string;
   readonly clock: Clock;
@@ -40,9 +42,9 @@ async function runSeat(
   loops: readonly LeaderLoop[],
   signal: AbortSignal,
 ): Promise<void> {
-  const { engineUrl, holder, clock, log, onLead } = options;
+  const { clock, log, onLead } = options;
   while (!signal.aborted) {
-    const leadership = await lead(engineUrl, seat, holder, clock, signal);
+    const leadership = await lead(options, seat, signal);
     if (leadership === undefined) return;
     const { epoch } = leadership;
     log.info({ seat, epoch: String(epoch) }, 'leading');

@@ -1,7 +1,7 @@
 import { TRANSITIONS } from '../../core/booking.ts';
 import type { SequencerWatch } from '../../ledger/audit/sequencer.ts';
-import type { Seat } from '../../platform/leader.ts';
 import type { Metrics } from '../../platform/metrics.ts';
+import type { Seat } from '../../platform/nominator.ts';
 import type { Log, SagaMetrics } from '../../scheduler/apply/context.ts';
 import type { RecomputeMetrics } from '../../scoring/batch/context.ts';
 import { recomputeMetrics } from '../../scoring/batch/metrics.ts';

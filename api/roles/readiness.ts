@@ -2,7 +2,7 @@ import { trailAgeMs } from '../../ledger/audit/sequencer.ts';
 import type { PeerHttp } from '../../peers/peer-call.ts';
 import { POLICY_VERSION_PATH } from '../../peers/sentinelnet/wire.ts';
 import type { Clock } from '../../platform/clock.ts';
-import type { Seat } from '../../platform/leader.ts';
+import type { Seat } from '../../platform/nominator.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import type { Database } from '../../platform/postgres.ts';
 import { MAX_UNSEALED_MS } from '../../scheduler/apply/limits.ts';

@@ -7,8 +7,10 @@ import { sentinelNet as sentinelClient } from '../../peers/sentinelnet/client.ts
 import type { Clock } from '../../platform/clock.ts';
 import type { ServerConfig } from '../../platform/config.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
-import type { Seat } from '../../platform/leader.ts';
 import { createMetrics } from '../../platform/metrics.ts';
+import type { Nominator, Seat } from '../../platform/nominator.ts';
+import { postgresNominator } from '../../platform/nominator-postgres.ts';
+import { redisNominator } from '../../platform/nominator-redis.ts';
 import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openDatabase } from '../../platform/postgres.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
@@ -51,6 +53,7 @@ export interface ServerOptions {
     | 'listen'
     | 'tenant'
     | 'maxConnections'
+    | 'nominator'
     | 'objectStoreDir'
     | 's3Outputs'
     | 'signerKeyFile'
@@ -142,10 +145,13 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     }
     const holder = `${hostname()}/${process.pid}`;
     const stopEngine = new AbortController();
+    const nominator = await nominatorOf(options);
+    closers.unshift(() => nominator.close());
     const led = new Set<Seat>();
     const engine = runEngine(
       {
         engineUrl: options.engineUrl,
+        nominator,
         holder,
         clock,
         log,
@@ -228,4 +234,11 @@ function once(closers: readonly (() => Promise<unknown>)[]): () => Promise<void>
     })();
     return closing;
   };
+}
+
+/** Processes on one database are one installation; two of them on one Redis are told apart by their databases' names. */
+function nominatorOf({ config, engineUrl }: ServerOptions): Nominator | Promise<Nominator> {
+  const { nominator } = config;
+  if (nominator.kind === 'postgres') return postgresNominator(engineUrl);
+  return redisNominator(nominator.url.reveal(), new URL(engineUrl).pathname.slice(1));
 }
