@@ -8,7 +8,7 @@ import { judge, type Nomination, nominate, type Verdict } from './nominate.ts';
 import { type Entry, Order } from './order.ts';
 import type { Scene } from './scene.ts';
 import type { Member } from './shape.ts';
-import { keepFor, type Stage, setStage } from './stage.ts';
+import { type Stage, setStage } from './stage.ts';
 import type { Holder, State } from './state.ts';
 import type { Option, Work } from './world.ts';
 
@@ -44,6 +44,9 @@ class Cycle {
   readonly #taken = new Set<Work>();
   #order: Order | undefined;
   #parked = false;
+  /** A front that was blocked before this cycle keeps something: nobody else moved in the way of whom that stops. */
+  #frontKept = false;
+  readonly #lost = new Set<Member>();
 
   constructor(state: State, stage: Stage) {
     this.#state = state;
@@ -56,6 +59,11 @@ class Cycle {
     // Holders go first. What each may have is charged already.
     for (const { holder, nomination } of this.#stage.holders) this.#actHolder(holder, nomination);
     const entries = this.#heads().map((member): Entry => ({ member, nomination: nominate(this.#scene, member) }));
+    for (const member of this.#stage.fronts) {
+      // Whoever a holder's start has woken is a head by now.
+      if (member.shape.state !== 'parked' || member.shape.blocked === null) continue;
+      entries.push({ member, nomination: asBlocked(this.#scene, member, member.shape.blocked.option), isFront: true });
+    }
     this.#order = new Order(tree, coming.usage, strategies !== null, entries);
     for (let entry = this.#order.next(); entry !== undefined; entry = this.#order.next()) this.#act(entry);
     const moved = this.#admitted.length > 0 || this.#preempted.length > 0 || this.#parked;
@@ -111,6 +119,11 @@ class Cycle {
   #act(entry: Entry): void {
     const { member, nomination } = entry;
     const { verdict } = nomination;
+    if (entry.isFront === true) {
+      this.#keep(member, verdict.option);
+      this.#frontKept = true;
+      return;
+    }
     switch (verdict.rank) {
       case 'nominal':
       case 'borrow':
@@ -137,14 +150,8 @@ class Cycle {
       if (!coming.fits(shape.division, option)) return null;
       return backfill.delayed(member, option, level) ?? undefined;
     });
-    if (pin === null) this.#outrun(entry);
-    else if (pin !== undefined) {
-      const now = nominate(this.#scene, member);
-      if (now.verdict.rank === 'blocked') {
-        this.#waiting.set(member, { kind: 'blocked', nomination: now });
-        this.#block(member, now);
-      } else this.#outrun(entry);
-    } else if (present.fits(shape.division, option)) this.#admit(member, option, true);
+    if (pin !== undefined) this.#lose(entry, pin !== null);
+    else if (present.fits(shape.division, option)) this.#admit(member, option, true);
     else this.#defer(member, option);
   }
 
@@ -158,13 +165,27 @@ class Cycle {
     this.#parked = true;
   }
 
+  /** There is no room for it any more. Whom only a front stops, or a slot, looks for another way at once; of others the next cycle decides. */
+  #lose(entry: Entry, byFront: boolean): void {
+    const { member } = entry;
+    if ((byFront || this.#frontKept) && !this.#lost.has(member) && member.place !== 'holder') {
+      this.#lost.add(member);
+      this.#act({ member, nomination: nominate(this.#scene, member) });
+    } else this.#outrun(entry);
+  }
+
   /** Whoever is outrun keeps what is its own, and is looked at again in the next cycle. */
   #outrun({ member, nomination }: Entry): void {
     this.#waiting.set(member, { kind: 'outrun', nomination });
-    const { division, config } = member.shape;
+    this.#keep(member, nomination.verdict.option);
+  }
+
+  /** For the rest of the cycle borrowers leave it what is its division's own, unless it could win that back. */
+  #keep({ shape }: Member, option: Option): void {
+    const { division, config } = shape;
     const { keeps } = this.#scene;
     if (config.preemption.reclaim === 'any' || keeps.has(division)) return;
-    keeps.keep(division, nomination.verdict.option.demand);
+    keeps.keep(division, option.demand);
     this.#order?.touch(division);
   }
 
@@ -173,12 +194,12 @@ class Cycle {
     const verdict = nomination.verdict.victims.some(({ work }) => this.#taken.has(work))
       ? this.#again(member, nomination.verdict.option)
       : nomination.verdict;
-    if (verdict.rank === 'blocked') this.#outrun(entry);
+    if (verdict.rank === 'blocked') this.#lose(entry, false);
     else if (verdict.victims.length === 0) this.#defer(member, verdict.option);
     else {
       const { shape } = member;
       const found = this.#scene.keeps.without(shape.division, () => this.#remove(shape.division, verdict));
-      if (found === undefined) this.#outrun(entry);
+      if (found === undefined) this.#lose(entry, false);
       else if (found.length === 0) this.#defer(member, verdict.option);
       else this.#start(member, verdict.option, found);
     }
@@ -239,9 +260,10 @@ class Cycle {
     this.#state.parking.park(shape, nomination);
     this.#parked = true;
     const front = this.#state.queues.get(shape.division)?.front();
-    if (front !== member) return;
-    keepFor(this.#scene, member, shape.division);
-    this.#order?.touch(shape.division);
+    if (front !== member || !shape.blocked.byRoom) return;
+    shape.holds = true;
+    this.#keep(member, shape.blocked.option);
+    this.#scene.backfill.block(member, shape.blocked.option);
   }
 
   #charge(division: number, option: Option): Placement {
@@ -294,6 +316,12 @@ class Cycle {
       held,
     });
   }
+}
+
+/** A front as it was found blocked: its turn comes in the order of the others. */
+function asBlocked({ coming }: Scene, { shape }: Member, option: Option): Nomination {
+  const level = coming.usage.borrowingLevel(shape.division, option.demand);
+  return { verdict: { option, rank: 'blocked', victims: [], level, block: null }, tried: [] };
 }
 
 /** What a blocked shape waits for: of the options that only lack room the first. */

@@ -1,7 +1,7 @@
 import type { Explanation, SmallestChange, WaitReason } from './decision.ts';
 import type { Slot } from './eta-profile.ts';
 import { nominate, type Verdict } from './nominate.ts';
-import { awaiting, byRank, reason, reasonsFor } from './reasons.ts';
+import { awaiting, byRank, keptReason, reason, reasonsFor } from './reasons.ts';
 import type { Member } from './shape.ts';
 import { byQueueOrder } from './shape-queue.ts';
 import { smallestChange } from './smallest-change.ts';
@@ -56,6 +56,8 @@ function verdictsTold(
   tried: readonly Verdict[],
 ): readonly WaitReason[] {
   if (verdict.rank === 'drain') return [awaiting(state, input.id, verdict.option)];
+  // It would fit, and is parked all the same: a front of another division keeps the room in its turn.
+  if (verdict.rank !== 'blocked' && shape.state === 'parked') return [keptReason(state, scene, shape, verdict.option)];
   return verdict.rank === 'blocked' ? reasonsFor(state, scene, shape, tried) : [];
 }
 

@@ -9,6 +9,8 @@ import { byQueueOrder } from './shape-queue.ts';
 export interface Entry {
   readonly member: Member;
   readonly nomination: Nomination;
+  /** It was blocked in an earlier cycle: in its turn it only keeps what is its own. */
+  readonly isFront?: boolean;
 }
 
 /** What a head would make of a node on its way up. */
@@ -63,7 +65,10 @@ export class Order {
 
   /** Roots have nothing to do with each other: of their winners the first of the queue goes first. */
   #tournament(entries: readonly Entry[]): Entry {
-    const byDivision = new Map(entries.map((entry) => [entry.member.shape.division, entry]));
+    const byDivision = new Map<number, Entry>();
+    // A division may have its blocked front here, and behind it its head.
+    for (const entry of entries.toSorted((a, b) => byQueueOrder(b.member, a.member)))
+      byDivision.set(entry.member.shape.division, entry);
     const involved = new Set<number>();
     for (const division of byDivision.keys())
       for (let node = division; node >= 0; node = this.#tree.nodes[node]!.parent) involved.add(node);

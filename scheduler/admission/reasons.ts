@@ -95,19 +95,7 @@ function verdictReasons(state: State, scene: Scene, shape: Shape, { option, bloc
     const holders = holdersOf(state, scene, shape.division, block.short);
     reasons.push(reason('no_node', flavour, null, null, holders, `${flavour}: no node has room for a whole replica`));
   } else for (const cell of block.short) reasons.push(shortReason(state, scene, shape, option, cell));
-  if (block.kept) {
-    const ids = keptFor(state, scene, shape.division);
-    reasons.push(
-      reason(
-        'kept_for_head',
-        flavour,
-        null,
-        null,
-        ids,
-        `${flavour}: there is room, which is kept for ${ids.join(', ') || 'others'}`,
-      ),
-    );
-  }
+  if (block.kept) reasons.push(keptReason(state, scene, shape, option));
   if (block.pin !== null) {
     const at = new Date(block.pin.slotMs).toISOString();
     const text = `${flavour}: its lease would reach into the slot of ${block.pin.id} at ${at}`;
@@ -122,6 +110,13 @@ function verdictReasons(state: State, scene: Scene, shape: Shape, { option, bloc
     reasons.push(reason('guarded', flavour, null, null, [], `${flavour}: work that it may preempt is guarded`));
   if (block.short.length > 0) reasons.push(noVictims(block.notes, flavour));
   return reasons;
+}
+
+export function keptReason(state: State, scene: Scene, { division }: Shape, option: Option): WaitReason {
+  const flavour = flavourOf(option);
+  const ids = keptFor(state, scene, division);
+  const text = `${flavour}: there is room, which is kept for ${ids.join(', ') || 'others'}`;
+  return reason('kept_for_head', flavour, null, null, ids, text);
 }
 
 function noVictims(notes: NonNullable<Verdict['block']>['notes'] & {}, flavour: string | null): WaitReason {

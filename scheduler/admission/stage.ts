@@ -13,12 +13,14 @@ export interface Stage {
   readonly scene: Scene;
   readonly profile: () => Profile;
   /** In the order of the queue, each with its nomination; what it may have is charged in what is coming. */
+  /** Blocked earlier, and the first of their divisions: in their turn they keep what is theirs and could not be won back. */
+  readonly fronts: readonly Member[];
   readonly holders: readonly { readonly holder: Holder; readonly nomination: Nomination }[];
 }
 
 /**
  * Sets up what a cycle, or a question, looks at: what is leaving has left, pending preemptors have come, and the blocked fronts of the
- * divisions keep what is theirs.
+ * divisions hold their slots.
  */
 export function setStage(state: State, nowMs: number): Stage {
   const { tree, present, coming } = state;
@@ -48,21 +50,16 @@ export function setStage(state: State, nowMs: number): Stage {
     backfill: new Backfill(() => scene, profile, promised(state, nowMs)),
   };
   const holders = earmark(state, scene);
-  for (const [division, queue] of state.queues) {
+  const fronts: Member[] = [];
+  for (const queue of state.queues.values()) {
     const front = queue.front();
-    if (front?.shape.state === 'parked') keepFor(scene, front, division);
+    const blocked = front?.shape.blocked;
+    if (front?.shape.state !== 'parked' || blocked == null || !blocked.byRoom) continue;
+    front.shape.holds = true;
+    scene.backfill.block(front, blocked.option);
+    if (front.shape.config.preemption.reclaim !== 'any') fronts.push(front);
   }
-  return { scene, profile, holders };
-}
-
-/** The blocked first of its division keeps what it could not win back, and holds its slot. */
-export function keepFor(scene: Scene, front: Member, division: number): void {
-  const { blocked, config } = front.shape;
-  if (blocked === null || !blocked.byRoom) return;
-  front.shape.holds = true;
-  if (config.preemption.reclaim !== 'any' && !scene.keeps.has(division))
-    scene.keeps.keep(division, blocked.option.demand);
-  scene.backfill.block(front, blocked.option);
+  return { scene, profile, holders, fronts };
 }
 
 /** What holders were given before is theirs before anybody is nominated anew. */
