@@ -30,6 +30,8 @@ export interface SourceOptions {
   readonly allowedFolders: readonly string[];
   /** `s3://bucket/prefix` that `s3:` outputs may lie under: without it a job could have anything copied that this process may read. */
   readonly allowedS3: readonly string[];
+  /** What `s3:` outputs are read by; undefined: the AWS SDK. */
+  readonly s3?: S3Reader;
 }
 
 /** Why outputs may not be named, as far as their text tells: asked before a job runs. undefined: nothing speaks against them. */
@@ -48,17 +50,13 @@ export function outputsRefusal(uri: string, { allowedFolders, allowedS3 }: Sourc
 }
 
 /** The source for a URI, which is held to the allowed places once more. */
-export async function openSource(
-  uri: string,
-  options: SourceOptions,
-  s3: S3Reader = s3Reader,
-): Promise<OutputsSource | Refusal> {
+export async function openSource(uri: string, options: SourceOptions): Promise<OutputsSource | Refusal> {
   const url = URL.canParse(uri) ? new URL(uri) : undefined;
   switch (url?.protocol) {
     case 'file:':
       return openFileSource(url, options.allowedFolders);
     case 's3:':
-      return outputsRefusal(uri, options) ?? openS3Source(url, s3);
+      return outputsRefusal(uri, options) ?? openS3Source(url, options.s3 ?? s3Reader);
     case undefined:
       return refuse('uri', 'outputs', 'is not a URI', 'write file:///absolute/folder');
     default:

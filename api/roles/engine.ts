@@ -2,7 +2,8 @@ import type { Clock } from '../../platform/clock.ts';
 import { lead } from '../../platform/leader.ts';
 import { listen } from '../../platform/listener.ts';
 import type { Nominator, Seat } from '../../platform/nominator.ts';
-import { StaleLeader } from '../../platform/postgres.ts';
+import { type Database, StaleLeader } from '../../platform/postgres.ts';
+import { postgresDesk } from '../../scheduler/apply/booking-desk.sql.ts';
 import type { Log, SagaContext } from '../../scheduler/apply/context.ts';
 import { Allocator } from '../../scheduler/apply/engine.ts';
 import { BOOKINGS_CHANNEL } from '../../scheduler/apply/wake.ts';
@@ -74,12 +75,15 @@ async function runSeat(
   }
 }
 
+/** All that the saga needs but its leadership. */
+export type SagaParts = Omit<SagaContext, 'desk'> & { readonly db: Database };
+
 /** Planning and the saga. */
-export function allocatorLoop(context: Omit<SagaContext, 'epoch'>, engineUrl: string): LeaderLoop {
+export function allocatorLoop(context: SagaParts, engineUrl: string): LeaderLoop {
   return {
     name: 'allocator',
     run: async (epoch, signal) => {
-      const allocator = new Allocator({ ...context, epoch });
+      const allocator = new Allocator({ ...context, desk: postgresDesk(context.db, epoch) });
       const ears = listen(engineUrl, BOOKINGS_CHANNEL, context.clock, signal, (bookingId) => allocator.wake(bookingId));
       await allocator.run(signal);
       await ears;
@@ -88,6 +92,9 @@ export function allocatorLoop(context: Omit<SagaContext, 'epoch'>, engineUrl: st
 }
 
 /** The sweeps. */
-export function reconcilerLoop(context: Omit<SagaContext, 'epoch'>): LeaderLoop {
-  return { name: 'reconciler', run: (epoch, signal) => runReconciler({ ...context, epoch }, signal) };
+export function reconcilerLoop(context: SagaParts): LeaderLoop {
+  return {
+    name: 'reconciler',
+    run: (epoch, signal) => runReconciler({ ...context, desk: postgresDesk(context.db, epoch) }, signal),
+  };
 }

@@ -15,7 +15,7 @@ import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openDatabase } from '../../platform/postgres.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
-import type { Log, SagaContext } from '../../scheduler/apply/context.ts';
+import type { Log } from '../../scheduler/apply/context.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
 import { runRecomputes } from '../../scoring/batch/recompute-worker.ts';
 import type { ScoringContext } from '../../scoring/context.ts';
@@ -28,7 +28,7 @@ import { runRetrains } from '../../scoring/retrain/retrain-worker.ts';
 import { roomServices } from '../http/rooms.ts';
 import { buildHttpServer } from '../http/server.ts';
 import { tokenIdentifier } from '../http/token.ts';
-import { allocatorLoop, type LeaderLoop, reconcilerLoop, runEngine } from './engine.ts';
+import { allocatorLoop, type LeaderLoop, reconcilerLoop, runEngine, type SagaParts } from './engine.ts';
 import { told } from './listen.ts';
 import { serverMetrics } from './metrics.ts';
 import type { OwnRay } from './own-ray.ts';
@@ -98,7 +98,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     const providers = new PoolProviders({ db, clock, stateDir, ownRay: options.ownRay });
     closers.unshift(() => providers.close());
     const sentinelNet = sentinelClient({ http: options.sentinelNet });
-    const saga: Omit<SagaContext, 'epoch'> = {
+    const saga: SagaParts = {
       db,
       clock,
       sentinelNet,

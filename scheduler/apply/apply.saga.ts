@@ -3,7 +3,7 @@ import { attemptKey } from '../../core/ids.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import { attemptSpec } from './attempt-spec.ts';
-import { type Booking, note } from './booking-store.ts';
+import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { TrailNotSealed } from './group-commit.ts';
 import { APPLY_DEADLINE_MS, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
@@ -167,7 +167,7 @@ async function requestFailed(
   }
   const flagged = advance(state, { type: 'request_unknown' });
   if (unknown && !state.unknown && flagged !== undefined) {
-    await ctx.db.asLeader(ctx.epoch, (tx) => note(tx, booking, flagged, ctx.clock.now()));
+    await ctx.desk.note(booking, flagged, ctx.clock.now());
   }
   return { kind: 'retry', why: text };
 }

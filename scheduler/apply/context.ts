@@ -2,9 +2,10 @@ import type { Finance } from '../../peers/finance/client.ts';
 import type { SentinelNet } from '../../peers/sentinelnet/client.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
-import type { Database } from '../../platform/postgres.ts';
+import type { S3Reader } from '../../platform/s3.ts';
 import type { Provider } from '../../providers/provider.ts';
 import type { Disappearances } from '../reconcile/disappearance.ts';
+import type { BookingDesk } from './booking-desk.ts';
 import type { Booking } from './booking-store.ts';
 import type { Move } from './moves.ts';
 
@@ -37,9 +38,8 @@ export interface SagaMetrics {
 }
 
 export interface SagaContext {
-  readonly db: Database;
-  /** The epoch this process leads by. */
-  readonly epoch: bigint;
+  /** Of this process’s epoch. */
+  readonly desk: BookingDesk;
   readonly clock: Clock;
   readonly sentinelNet: SentinelNet;
   readonly finance: Finance;
@@ -54,6 +54,8 @@ export interface SagaContext {
   readonly stateDir: string;
   /** `s3://bucket/prefix` that jobs may name for their outputs. */
   readonly s3Outputs: readonly string[];
+  /** What they are read by; undefined: the AWS SDK. */
+  readonly s3?: S3Reader;
   /** Between two looks of the planner when nothing woke it, and between two sweeps. */
   readonly planEveryMs: number;
   readonly sweepEveryMs: number;

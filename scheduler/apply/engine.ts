@@ -35,7 +35,7 @@ export class Allocator {
   #woken = false;
 
   constructor(ctx: SagaContext) {
-    const moves = new GroupCommit(ctx.db, ctx.epoch);
+    const moves = new GroupCommit(ctx.desk);
     this.#live = new LiveBookings(ctx);
     this.#ctx = {
       ...ctx,

@@ -1,9 +1,10 @@
 import { assert } from '../../core/assert.ts';
 import { OperatingError } from '../../core/operating-error.ts';
-import { type Database, isDatabaseAway, StaleLeader } from '../../platform/postgres.ts';
+import { isDatabaseAway, StaleLeader } from '../../platform/postgres.ts';
+import type { BookingDesk } from './booking-desk.ts';
 import { type Booking, StaleBooking } from './booking-store.ts';
 import { LedgerRefusal } from './money.ts';
-import { commitMoves, MAX_MOVES, type Move, type MoveResult } from './moves.ts';
+import { MAX_MOVES, type Move, type MoveResult } from './moves.ts';
 
 interface Waiting {
   readonly move: Move;
@@ -21,14 +22,12 @@ export class TrailNotSealed extends Error {
  * move alone waits for nobody. Measured on one hot account, 500 bookings a commit are 30 times as many as one commit each.
  */
 export class GroupCommit {
-  readonly #db: Database;
-  readonly #epoch: bigint;
+  readonly #desk: Pick<BookingDesk, 'commit'>;
   #queue: Waiting[] = [];
   #running = false;
 
-  constructor(db: Database, epoch: bigint) {
-    this.#db = db;
-    this.#epoch = epoch;
+  constructor(desk: Pick<BookingDesk, 'commit'>) {
+    this.#desk = desk;
   }
 
   /**
@@ -53,7 +52,7 @@ export class GroupCommit {
   async #commitBatch(batch: readonly Waiting[]): Promise<void> {
     const moves = batch.map(({ move }) => move);
     try {
-      const results = await this.#db.asLeader(this.#epoch, (tx) => commitMoves(tx, moves));
+      const results = await this.#desk.commit(moves);
       for (const [i, waiting] of batch.entries()) settle(waiting, results[i]);
     } catch (error) {
       if (

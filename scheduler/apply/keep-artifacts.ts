@@ -1,18 +1,15 @@
 import { collect, forgetProgress } from '../../artifacts/collect.ts';
 import { buildManifest, type Manifest } from '../../artifacts/manifest.ts';
 import { artifactsPrefix, objectKey } from '../../artifacts/paths.ts';
-import { loadManifest, manifestOf, recordManifest, writeManifest } from '../../artifacts/store.ts';
+import { manifestOf, writeManifest } from '../../artifacts/store.ts';
 import { assert } from '../../core/assert.ts';
 import type { BookingState, Reason } from '../../core/booking.ts';
 import { sha256Hex } from '../../core/canonical.ts';
 import { jobProducer } from '../../core/ids.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { RefusedInput, refusalText } from '../../core/refusal.ts';
-import { appendAudit } from '../../ledger/audit/append.ts';
-import { putEvidence } from '../../ledger/audit/evidence.ts';
 import { formatTraceparent } from '../../platform/trace.ts';
-import { ACTOR } from './apply.saga.ts';
-import { type Booking, loadBooking, StaleBooking } from './booking-store.ts';
+import type { Booking } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
 import { outputsBounds, outputsUri } from './outputs.ts';
 
@@ -40,30 +37,7 @@ export async function keepArtifacts(
   const manifest = await collected(ctx, booking, state, prefix);
   if ('kind' in manifest) return manifest;
   const { sha256 } = await writeManifest(ctx.store, prefix, manifest);
-  const nowMs = ctx.clock.now();
-  await ctx.db.asLeader(ctx.epoch, async (tx) => {
-    const current = await loadBooking(tx, bookingId, 'lock');
-    if (current?.version !== booking.version)
-      throw new StaleBooking(`booking ${bookingId} moved while its artifacts were kept`);
-    const outcome = await recordManifest(tx, prefix, manifest);
-    assert(outcome.kind !== 'conflict', `an attempt of ${bookingId} has one manifest`);
-    if (outcome.kind === 'exists') return;
-    await appendAudit(tx, {
-      tenant,
-      subject: `booking/${bookingId}`,
-      type: 'artifact.manifest',
-      at: new Date(nowMs).toISOString(),
-      actor: ACTOR,
-      trace: booking.traceId,
-      data: {
-        attempt: state.attempt,
-        sha256: outcome.sha256,
-        files: String(manifest.files.length),
-        bytes: String(manifest.totalBytes),
-        evidence: [await putEvidence(tx, tenant, manifest)],
-      },
-    });
-  });
+  await ctx.desk.recordManifest(booking, prefix, manifest, ctx.clock.now());
   await publishReports(ctx, booking, manifest, prefix);
   await forgetProgress(ctx.store, prefix);
   return { kind: 'kept', sha256 };
@@ -93,7 +67,7 @@ async function collected(
       signal: AbortSignal.timeout(COLLECT_TIMEOUT_MS),
     });
     if (found.kind === 'refused') return refused(found.refusals.map(refusalText).join('; '));
-    const earlier = await ctx.db.asEngine((tx) => loadManifest(tx, booking.bookingId, state.attempt));
+    const earlier = await ctx.desk.manifest(booking.bookingId, state.attempt);
     if (earlier !== undefined) {
       const recorded = manifestOf(earlier);
       assert(recorded !== undefined, `the recorded manifest of ${booking.bookingId} has the hash it was recorded with`);

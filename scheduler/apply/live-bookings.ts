@@ -1,10 +1,8 @@
 import { assert } from '../../core/assert.ts';
-import type { Tx } from '../../platform/postgres.ts';
-import { loadConfig } from '../../pools/load-config.ts';
 import { Planner } from '../admission/planner.ts';
-import { type Booking, bookingsById, dependencyStates, liveBookings, liveVersions } from './booking-store.ts';
+import type { Booking } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
-import { TenantPlan } from './tenant-plan.ts';
+import { type LiveBooking, TenantPlan } from './tenant-plan.ts';
 
 /** Notifications can be lost; this often everything that lives is compared by its version. */
 const RESCAN_MS = 30_000;
@@ -59,28 +57,27 @@ export class LiveBookings {
   /** Reads what changed; the bookings that did, with those that ended. Of those that are busy nothing is read: their own step tells. */
   async follow(isBusy: (id: string) => boolean): Promise<readonly Booking[]> {
     const nowMs = this.#ctx.clock.now();
-    const changed = await this.#ctx.db.asEngine(async (tx) => {
-      const bookings = await this.#changed(tx, nowMs, isBusy);
-      return { bookings, needs: await dependencyStates(tx, bookings) };
-    });
-    for (const booking of changed.bookings) {
-      const { plan } = await this.#tenant(booking.tenant, nowMs);
-      this.#tenantOf.set(booking.bookingId, booking.tenant);
-      plan.put({ booking, needs: changed.needs.get(booking.bookingId) ?? new Map() });
+    const changed = await this.#changed(nowMs, isBusy);
+    for (const live of changed) {
+      const { bookingId, tenant } = live.booking;
+      const { plan } = await this.#tenant(tenant, nowMs);
+      this.#tenantOf.set(bookingId, tenant);
+      plan.put(live);
     }
-    return changed.bookings;
+    return changed.map(({ booking }) => booking);
   }
 
-  async #changed(tx: Tx, nowMs: number, isBusy: (id: string) => boolean): Promise<readonly Booking[]> {
+  async #changed(nowMs: number, isBusy: (id: string) => boolean): Promise<readonly LiveBooking[]> {
+    const { desk } = this.#ctx;
     const first = this.#tenants.size === 0 && this.#tenantOf.size === 0;
     if (nowMs - this.#scannedAtMs < RESCAN_MS) {
       const ids = [...this.#told].filter((id) => !isBusy(id));
       for (const id of ids) this.#told.delete(id);
-      return bookingsById(tx, ids);
+      return desk.byId(ids);
     }
     this.#scannedAtMs = nowMs;
-    if (first) return liveBookings(tx);
-    const versions = await liveVersions(tx);
+    if (first) return desk.live();
+    const versions = await desk.liveVersions();
     const ids = new Set(this.#told);
     for (const [id, version] of versions) if (this.get(id)?.version !== version) ids.add(id);
     for (const id of this.#tenantOf.keys()) if (!versions.has(id)) ids.add(id);
@@ -88,7 +85,7 @@ export class LiveBookings {
     for (const id of ids) if (isBusy(id)) this.#told.add(id);
     const free = [...ids].filter((id) => !isBusy(id));
     for (const id of free) this.#told.delete(id);
-    return bookingsById(tx, free);
+    return desk.byId(free);
   }
 
   /** The planners that have something waiting, reckoning with the pools as they are now. */
@@ -139,7 +136,7 @@ export class LiveBookings {
   }
 
   #loadFacts(tenant: string) {
-    const { db, clock, providers } = this.#ctx;
-    return loadConfig(db, tenant, clock.now(), (of, pool) => providers.away(of, pool));
+    const { desk, clock, providers } = this.#ctx;
+    return desk.facts(tenant, clock.now(), (of, pool) => providers.away(of, pool));
   }
 }

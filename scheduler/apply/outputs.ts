@@ -13,6 +13,10 @@ export function outputsUri(ctx: Pick<SagaContext, 'stateDir'>, booking: Booking,
 }
 
 /** Where outputs may lie: Merit's own folder, and the S3 prefixes its operator named. */
-export function outputsBounds(ctx: Pick<SagaContext, 'stateDir' | 's3Outputs'>): SourceOptions {
-  return { allowedFolders: [join(ctx.stateDir, 'outputs')], allowedS3: ctx.s3Outputs };
+export function outputsBounds({
+  stateDir,
+  s3Outputs,
+  s3,
+}: Pick<SagaContext, 'stateDir' | 's3Outputs' | 's3'>): SourceOptions {
+  return { allowedFolders: [join(stateDir, 'outputs')], allowedS3: s3Outputs, ...(s3 === undefined ? {} : { s3 }) };
 }

@@ -1,7 +1,6 @@
 import type { BookingEvent, Reason } from '../../core/booking.ts';
 import type { Preempted } from '../admission/decision.ts';
 import { ACTOR } from './apply.saga.ts';
-import { endedAttempts } from './attempts.sql.ts';
 import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { graceMs } from './limits.ts';
@@ -39,7 +38,7 @@ async function noticeOf(
     case 'applied': {
       const deadlineMs = nowMs + graceMs(victim.spec);
       const most = victim.spec.maxPreemptions;
-      const before = most === undefined ? 0 : (await endedAttempts(ctx, victim)).preempted;
+      const before = most === undefined ? 0 : (await ctx.desk.endedAttempts(victim.bookingId)).preempted;
       if (most !== undefined && before >= most) {
         const text = `it was preempted for the ${before + 1}. time, and may be ${most} times; makes room for ${decision.for}`;
         const reason = {

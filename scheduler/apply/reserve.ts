@@ -6,7 +6,7 @@ import { moneyOf } from '../../peers/money.ts';
 import type { PolicyVerdict } from '../../peers/sentinelnet/client.ts';
 import type { AllocationRequest } from '../../peers/sentinelnet/wire.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
-import { type Booking, noteReasons } from './booking-store.ts';
+import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { PEER_TIMEOUT_MS } from './limits.ts';
 import { LedgerRefusal, reserveTransfers } from './money.ts';
@@ -143,5 +143,5 @@ export async function keepReasons(ctx: StepContext, all: readonly NewReasons[]):
       : [],
   );
   if (changed.length === 0) return [];
-  return ctx.db.asLeader(ctx.epoch, (tx) => noteReasons(tx, changed, ctx.clock.now()));
+  return ctx.desk.noteReasons(changed, ctx.clock.now());
 }

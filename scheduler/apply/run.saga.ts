@@ -2,7 +2,6 @@ import type { BookingState, Outcome, Reason } from '../../core/booking.ts';
 import { attemptKey } from '../../core/ids.ts';
 import type { Observation, Provider } from '../../providers/provider.ts';
 import { ACTOR, type StepResult, undo } from './apply.saga.ts';
-import { endedAttempts } from './attempts.sql.ts';
 import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { keepArtifacts } from './keep-artifacts.ts';
@@ -143,7 +142,7 @@ async function goesOn(
   seen: Extract<Observation, { state: 'ended' | 'absent' }>,
 ): Promise<boolean> {
   const { maxRestarts, maxPreemptions } = booking.spec;
-  const before = await endedAttempts(ctx, booking);
+  const before = await ctx.desk.endedAttempts(booking.bookingId);
   if (seen.state === 'ended' && seen.outcome === 'preempted')
     return maxPreemptions === undefined || before.preempted < maxPreemptions;
   if (seen.state === 'ended' && seen.outcome === 'failed') return before.failed < maxRestarts;

@@ -1,15 +1,9 @@
 import { OperatingError } from '../../core/operating-error.ts';
-import { expire, MAX_EXPIRE_LIMIT } from '../../ledger/quota/execute.sql.ts';
 import { isDatabaseAway } from '../../platform/postgres.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import type { SagaContext } from '../apply/context.ts';
 import { PROVIDER_TIMEOUT_MS } from '../apply/limits.ts';
-import { type OwnedAttempt, planSweep } from './plan.ts';
-
-interface PoolRow {
-  readonly tenant: string;
-  readonly pool: string;
-}
+import { planSweep } from './plan.ts';
 
 /**
  * The reconciler takes no input: at each turn it compares what each provider holds under our tag with what the live bookings
@@ -32,14 +26,9 @@ export async function runReconciler(ctx: SagaContext, signal: AbortSignal): Prom
 /** One turn over all pools. `suspects` carries what looked orphaned from turn to turn. */
 export async function sweepOnce(ctx: SagaContext, suspects: Map<string, ReadonlySet<string>>): Promise<void> {
   const nowMs = ctx.clock.now();
-  await ctx.db.asLeader(ctx.epoch, (tx) => expire(tx, nowMs, MAX_EXPIRE_LIMIT));
-  await ctx.db.asLeader(ctx.epoch, (tx) =>
-    tx.execute('delete from idempotency_keys where created_at < $1', [new Date(nowMs - ctx.idempotencyRetentionMs)]),
-  );
-  const pools = await ctx.db.asEngine((tx) =>
-    tx.query<PoolRow>('select tenant, pool from pools order by tenant, pool'),
-  );
-  for (const { tenant, pool } of pools) {
+  await ctx.desk.expire(nowMs);
+  await ctx.desk.forgetReplies(nowMs - ctx.idempotencyRetentionMs);
+  for (const { tenant, pool } of await ctx.desk.pools()) {
     const key = `${tenant}/${pool}`;
     try {
       suspects.set(key, await sweepPool(ctx, tenant, pool, suspects.get(key) ?? new Set()));
@@ -62,16 +51,8 @@ async function sweepPool(
   const provider = await ctx.providers.of(tenant, pool);
   // The list first, then our own rows: what was submitted between the two is owned by the time it is looked up.
   const listed = await provider.list(ctx.tag, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
-  const owned = await ctx.db.asEngine((tx) =>
-    tx.query<OwnedAttempt>(
-      `select a.key, b.state from attempts a join bookings b using (booking_id)
-       where a.key = any($1) and a.ended_at is null
-       union all
-       select a.key, b.state from attempts a join bookings b using (booking_id)
-       where a.tenant = $2 and a.pool = $3 and b.state in ('applied', 'draining') and a.ended_at is null and not (a.key = any($1))`,
-      [listed.map((resource) => resource.key), tenant, pool],
-    ),
-  );
+  const keys = listed.map((resource) => resource.key);
+  const owned = await ctx.desk.openAttempts({ tenant, pool }, keys);
   const plan = planSweep(listed, owned, before);
   if (plan.halted)
     ctx.log.error(

@@ -5,6 +5,7 @@ import { ALLOW_ALL, type PolicyRules } from '../../peers/sentinelnet/rules.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { StaleLeader } from '../../platform/postgres.ts';
 import { ProviderError } from '../../providers/provider.ts';
+import { postgresDesk } from '../../scheduler/apply/booking-desk.sql.ts';
 import { cancelBooking } from '../../scheduler/apply/cancel.ts';
 import { sweepOnce } from '../../scheduler/reconcile/sweep.ts';
 import { ledgerLeaks } from '../support/ledger-leaks.ts';
@@ -236,7 +237,7 @@ describe('a booking', () => {
 
   test('a leader whose epoch is over changes nothing', async () => {
     const id = await world.book();
-    const stale = { ...world.context, epoch: world.context.epoch - 1n };
+    const stale = { ...world.context, desk: postgresDesk(world.database.db, world.epoch - 1n) };
     const { Allocator } = await import('../../scheduler/apply/engine.ts');
     const stop = new AbortController();
     const run = new Allocator(stale).run(stop.signal);

@@ -18,6 +18,7 @@ import { openFileSigner } from '../../platform/signer-file.ts';
 import { applyBudget, applyPool } from '../../pools/apply-pool.ts';
 import { parseBudget, parsePool } from '../../pools/pool-file.ts';
 import type { Provider } from '../../providers/provider.ts';
+import { postgresDesk } from '../../scheduler/apply/booking-desk.sql.ts';
 import { type Booking, loadBooking } from '../../scheduler/apply/booking-store.ts';
 import type { SagaContext } from '../../scheduler/apply/context.ts';
 import { createBooking } from '../../scheduler/apply/create-booking.ts';
@@ -39,6 +40,7 @@ export interface SagaWorld {
   readonly finance: FinanceSimulator;
   readonly provider: MemoryProvider;
   readonly context: SagaContext;
+  readonly epoch: bigint;
   /** A new allocator, as after a restart, running until stopped; `stop` waits for its steps. */
   startAllocator(over?: Partial<SagaContext>): Promise<{ stop(): Promise<void> }>;
   book(over?: object): Promise<BookingId>;
@@ -88,8 +90,7 @@ export async function sagaWorld(): Promise<SagaWorld> {
   };
   const sequencer = runSequencer({ db, epoch, signer, clock: systemClock }, stopSequencer.signal);
   const context: SagaContext = {
-    db,
-    epoch,
+    desk: postgresDesk(db, epoch),
     clock: systemClock,
     sentinelNet: sentinelNet({ http: (request) => peers.sentinel.send(request), timeoutMs: 1_000 }),
     finance: finance({ http: (request) => peers.finance.send(request), timeoutMs: 1_000 }),
@@ -127,6 +128,7 @@ export async function sagaWorld(): Promise<SagaWorld> {
     finance: financeSimulator,
     provider,
     context,
+    epoch,
     startAllocator: async (over = {}) => {
       const stop = new AbortController();
       const allocator = new Allocator({ ...context, ...over });

@@ -1,0 +1,60 @@
+import type { Manifest } from '../../artifacts/manifest.ts';
+import type { RecordedManifest } from '../../artifacts/store.ts';
+import type { BookingState } from '../../core/booking.ts';
+import type { PoolFacts } from '../../pools/pool-facts.ts';
+import type { OwnedAttempt } from '../reconcile/plan.ts';
+import type { Booking } from './booking-store.ts';
+import type { Move, MoveResult } from './moves.ts';
+import type { LiveBooking } from './tenant-plan.ts';
+
+export interface PoolName {
+  readonly tenant: string;
+  readonly pool: string;
+}
+
+/** How earlier attempts of a booking that had started ended: preempted, or otherwise with another attempt. */
+export interface EndedAttempts {
+  readonly failed: number;
+  readonly preempted: number;
+}
+
+/**
+ * All that the engine reads and writes of bookings, each call one transaction: Postgres on a server (booking-desk.sql.ts), a map in the
+ * simulation. Both give the same answers, which a conformance test holds them to.
+ */
+export interface BookingDesk {
+  /** All that live, oldest first. */
+  live(): Promise<readonly LiveBooking[]>;
+  /** Id and version of all that live: what a reader that followed changes compares itself with. */
+  liveVersions(): Promise<ReadonlyMap<string, bigint>>;
+  byId(ids: readonly string[]): Promise<readonly LiveBooking[]>;
+  /** The tenant's pools as they are now. `away` is asked once a pool. */
+  facts(
+    tenant: string,
+    nowMs: number,
+    away: (tenant: string, pool: string) => Promise<string | undefined>,
+  ): Promise<PoolFacts>;
+  endedAttempts(bookingId: string): Promise<EndedAttempts>;
+  manifest(bookingId: string, attempt: number): Promise<RecordedManifest | undefined>;
+  pools(): Promise<readonly PoolName[]>;
+  /** Attempts that did not end: those among `keys`, and those that are thought to run in the pool. */
+  openAttempts(at: PoolName, keys: readonly string[]): Promise<readonly OwnedAttempt[]>;
+
+  // What follows is fenced: it throws StaleLeader, having changed nothing, where another process leads.
+
+  /** Each move is taken or refused by itself. */
+  commit(moves: readonly Move[]): Promise<readonly MoveResult[]>;
+  /** Notes a flag; throws StaleBooking where the booking moved on. */
+  note(booking: Booking, state: BookingState, nowMs: number): Promise<Booking>;
+  /** Notes what many bookings wait for; those that it was noted of. */
+  noteReasons(
+    changed: readonly { readonly booking: Booking; readonly state: BookingState }[],
+    nowMs: number,
+  ): Promise<readonly Booking[]>;
+  /** Records the manifest of the booking's attempt with its audit event; once. Throws StaleBooking where the booking moved on. */
+  recordManifest(booking: Booking, keyPrefix: string, manifest: Manifest, nowMs: number): Promise<void>;
+  /** Gives back pending transfers whose time ran out. */
+  expire(nowMs: number): Promise<void>;
+  /** Forgets the replies to requests older than this. */
+  forgetReplies(beforeMs: number): Promise<void>;
+}
