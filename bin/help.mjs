@@ -24,7 +24,8 @@ Commands:
   scores [options] <model>       the last scores of a model, why, and how they came
   leaderboard [options] <suite>  models of a suite in rank order
   suites                         rules that models are scored by: ls, get, apply, rollout, diff
-  models                         models, with their aliases: ls, get, apply
+  models                         models, with their aliases: ls, get, apply, retrain
+  retrains                       retrains: ls
   promotions                     decisions: ls, get
   pools                          capacity, prices and quotas: ls, get, apply
   quotas                         balances and budgets: ls, apply

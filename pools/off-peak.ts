@@ -107,7 +107,8 @@ function merged(intervals: readonly Interval[]): readonly Interval[] {
   return out;
 }
 
-function isTimeZone(name: string): boolean {
+/** An IANA name that this Node knows. */
+export function isTimeZone(name: string): boolean {
   try {
     new Intl.DateTimeFormat('en', { timeZone: name });
     // Offsets such as +02:00 are taken too, and know no summer time: they are no zone.

@@ -50,6 +50,8 @@ export interface ScoringMetrics {
   scoringLatency(seconds: number): void;
   decision(action: 'promote' | 'demote'): void;
   retrainQueue(length: number): void;
+  /** From the booking of a retrain to the start of its job. */
+  retrainWaited(seconds: number): void;
 }
 
 export interface ScoringLog {
@@ -95,4 +97,5 @@ export const NO_METRICS: ScoringMetrics = {
   scoringLatency: () => {},
   decision: () => {},
   retrainQueue: () => {},
+  retrainWaited: () => {},
 };

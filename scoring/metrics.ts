@@ -5,6 +5,9 @@ import type { ScoringMetrics } from './context.ts';
 const MAX_PARTITION_LABELS = 64;
 
 /** What the consumer and the retrain worker tell, in the registry of the process. */
+/** From a second to a day. */
+const QUEUE_WAIT_BUCKETS_S = [1, 5, 15, 60, 300, 900, 3_600, 14_400, 43_200, 86_400];
+
 export function scoringMetrics(metrics: Metrics, rejected: ScoringMetrics['rejected']): ScoringMetrics {
   const partition = { partition: { atMost: MAX_PARTITION_LABELS } } as const;
   const reports = metrics.counter('merit_reports_total', 'Report lines by what became of them', {
@@ -32,6 +35,12 @@ export function scoringMetrics(metrics: Metrics, rejected: ScoringMetrics['rejec
     action: ['promote', 'demote'],
   });
   const retrains = metrics.gauge('merit_retrain_queue_requests', 'Retrain requests that wait for their booking', {});
+  const waited = metrics.histogram(
+    'merit_retrain_queue_wait_seconds',
+    'From the booking of a retrain to the start of its job',
+    {},
+    QUEUE_WAIT_BUCKETS_S,
+  );
   return {
     reports: (result, count) => reports({ result }, count),
     rejected,
@@ -45,5 +54,6 @@ export function scoringMetrics(metrics: Metrics, rejected: ScoringMetrics['rejec
     scoringLatency: (seconds) => scoring({}, seconds),
     decision: (action) => decisions({ action }),
     retrainQueue: (length) => retrains({}, length),
+    retrainWaited: (seconds) => waited({}, seconds),
   };
 }

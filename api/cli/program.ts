@@ -264,7 +264,20 @@ function scoringCommands(program: Command, define: Define): void {
     () => import('./commands/leaderboard.ts'),
   );
   suiteCommands(program, define);
-  noun(program, define, 'models', 'model', 'models, with their aliases');
+  const models = noun(program, define, 'models', 'model', 'models, with their aliases', ['retrain']).command;
+  define(
+    models.command('retrain').description('ask for a retrain of a model now').argument('<name>'),
+    () => import('./commands/models-retrain.ts'),
+  );
+  define(
+    program
+      .command('retrains')
+      .description('retrains: ls')
+      .command('ls')
+      .description('retrains asked for, newest first: why, what became of them, how long they waited')
+      .option('--model <model>', 'of one model', values.name),
+    () => import('./commands/retrains-ls.ts'),
+  );
   const promotions = program.command('promotions').description('decisions: ls, get');
   define(
     promotions

@@ -180,6 +180,26 @@ export const PROMOTIONS: Shape = {
   ],
 };
 
+export const RETRAINS: Shape = {
+  name: (row) => String(row.requestId),
+  columns: [
+    { head: 'MODEL', cell: (row) => row.model },
+    { head: 'VERSION', cell: (row) => row.version },
+    { head: 'CAUSE', cell: (row) => row.cause },
+    { head: 'STATE', cell: (row) => row.state },
+    { head: 'ATTEMPTS', cell: (row) => row.attempts },
+    { head: 'JOB', cell: (row) => row.bookingId },
+    {
+      head: 'WAITED',
+      cell: (row) => (typeof row.queueWaitMs === 'number' ? `${(row.queueWaitMs / 1000).toFixed(1)}s` : ''),
+    },
+    { head: 'AGE', cell: (row) => age(row.createdAt, Date.now()) },
+    { head: 'REQUEST', cell: (row) => row.requestId, wide: true },
+    { head: 'MANIFEST', cell: (row) => row.manifestSha256, wide: true },
+    { head: 'WHY', cell: (row) => (row.failure as { readonly text?: unknown } | null)?.text },
+  ],
+};
+
 /** Of the windows of a score the longest: its n is the most that a composite rests on. */
 export function widestWindow(row: Row): Row | undefined {
   const windows = (typeof row.windows === 'object' && row.windows !== null ? row.windows : {}) as Record<string, Row>;

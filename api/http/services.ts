@@ -185,6 +185,10 @@ export interface ScoringService {
   /** Registers a model, or changes its aliases; `document` is checked inside. */
   putModel(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;
   versions(tx: Tx, caller: Caller, model: string): Promise<readonly View[] | undefined>;
+  /** Asks for a retrain by hand; where one is open already, tells of that one. Throws RefusedInput. */
+  retrain(tx: Tx, caller: Caller, model: string): Promise<{ readonly kind: 'raised' | 'exists'; readonly view: View }>;
+  /** Newest first. */
+  retrains(tx: Tx, caller: Caller, model: string | undefined): Promise<readonly View[]>;
   /** Points an alias of a model at one of its versions. Throws RefusedInput where either is unknown. */
   putAlias(tx: Tx, caller: Caller, model: string, alias: string, version: string): Promise<View>;
   /** Adds a version by hand; `seat` makes it the incumbent without a contest. Throws RefusedInput. */

@@ -1,7 +1,9 @@
+import { durationMs } from '../../core/duration.ts';
 import { jobSpec } from '../../core/job.ts';
 import { JobFile } from '../../core/job-file.ts';
 import { type Refusal, RefusedInput, refuse } from '../../core/refusal.ts';
 import { check, type Static, Type } from '../../core/schema.ts';
+import { scheduleRefusals } from '../../pools/cron.ts';
 import { MAX_RETRAINABLE_NAME } from '../retrain/raise-retrain.ts';
 
 const Name = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9._-]+$' });
@@ -17,6 +19,22 @@ export const ModelDocument = Type.Object(
     suite: Name,
     /** What a demotion books; without it the model is never retrained. */
     retrain: Type.Optional(JobFile),
+    /** What else than a demotion books it. */
+    retrainWhen: Type.Optional(
+      Type.Object(
+        {
+          /** No version of the model is younger than this. */
+          staleAfter: Type.Optional(Type.String({ maxLength: 16 })),
+          schedule: Type.Optional(
+            Type.Object(
+              { cron: Type.String({ maxLength: 120 }), timeZone: Type.String({ maxLength: 64 }) },
+              { additionalProperties: false },
+            ),
+          ),
+        },
+        { additionalProperties: false },
+      ),
+    ),
   },
   { additionalProperties: false, $id: 'https://merit.local/schemas/model.json', title: 'Merit model' },
 );
@@ -29,8 +47,29 @@ export function parseModel(value: unknown): ModelDocument {
   if (refusals.length > 0) throw new RefusedInput(refusals);
   const model = value as ModelDocument;
   if (model.retrain !== undefined) refusals.push(...retrainRefusals(model));
+  if (model.retrainWhen !== undefined) refusals.push(...triggerRefusals(model));
   if (refusals.length > 0) throw new RefusedInput(refusals);
   return model;
+}
+
+/** Between two retrains by age: more often, and each would be due before the last one's version is seen. */
+const MIN_STALE_MS = 3_600_000;
+
+function triggerRefusals({ retrain, retrainWhen }: ModelDocument): readonly Refusal[] {
+  const refusals: Refusal[] = [];
+  if (retrain === undefined)
+    refusals.push(
+      refuse('required', 'retrain', 'is missing, though retrainWhen says when it is booked', 'add retrain:'),
+    );
+  const stale = retrainWhen?.staleAfter;
+  const staleMs = stale === undefined ? undefined : durationMs(stale);
+  if (stale !== undefined && staleMs === undefined)
+    refusals.push(refuse('duration', 'retrainWhen.staleAfter', 'is not a duration', 'write 12h, 7d or 30d'));
+  else if (staleMs !== undefined && staleMs < MIN_STALE_MS)
+    refusals.push(refuse('range', 'retrainWhen.staleAfter', 'is under 1h', 'write 1h or more'));
+  const schedule = retrainWhen?.schedule;
+  if (schedule !== undefined) refusals.push(...scheduleRefusals(schedule, 'retrainWhen.schedule'));
+  return refusals;
 }
 
 function retrainRefusals(model: ModelDocument): readonly Refusal[] {

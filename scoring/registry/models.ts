@@ -39,30 +39,33 @@ export async function registerModel(
     refusals.push(refuse('unknown_suite', 'suite', `${model.suite} does not exist`, 'apply the suite first'));
   if (refusals.length > 0) throw new RefusedInput(refusals);
   const retrain = model.retrain ?? null;
+  const retrainWhen = model.retrainWhen ?? null;
   const before = (
-    await tx.query<{ division: string; suite: string; retrain: Json }>(
-      'select division, suite, retrain from models where tenant = $1 and model = $2',
+    await tx.query<{ division: string; suite: string; retrain: Json; retrainWhen: Json }>(
+      'select division, suite, retrain, retrain_when as "retrainWhen" from models where tenant = $1 and model = $2',
       [tenant, model.name],
     )
   )[0];
-  const next = { division: model.division, suite: model.suite, retrain };
+  const next = { division: model.division, suite: model.suite, retrain, retrainWhen };
   if (before !== undefined && canonicalText(before) === canonicalText(next)) return 'unchanged';
   const template = retrain === null ? null : JSON.stringify(retrain);
+  const triggers = retrainWhen === null ? null : JSON.stringify(retrainWhen);
   if (before === undefined) {
     await tx.execute(
-      'insert into models (tenant, model, division, suite, retrain, created_by) values ($1, $2, $3, $4, $5, $6)',
-      [tenant, model.name, model.division, model.suite, template, by.actor],
+      'insert into models (tenant, model, division, suite, retrain, retrain_when, created_by) values ($1, $2, $3, $4, $5, $6, $7)',
+      [tenant, model.name, model.division, model.suite, template, triggers, by.actor],
     );
   } else {
     await tx.execute(
-      'update models set division = $3, suite = $4, retrain = $5, updated_at = clock_timestamp() where tenant = $1 and model = $2',
-      [tenant, model.name, model.division, model.suite, template],
+      'update models set division = $3, suite = $4, retrain = $5, retrain_when = $6, updated_at = clock_timestamp() where tenant = $1 and model = $2',
+      [tenant, model.name, model.division, model.suite, template, triggers],
     );
   }
   await audit(tx, by, model.name, before === undefined ? 'model.registered' : 'model.changed', {
     division: model.division,
     suite: model.suite,
     retrain: retrain === null ? null : contentHash(retrain),
+    ...(retrainWhen === null ? {} : { retrainWhen: retrainWhen as Json }),
   });
   return before === undefined ? 'created' : 'updated';
 }

@@ -4,7 +4,8 @@ import { newId } from '../context.ts';
 
 export type RetrainCause =
   | { readonly kind: 'demotion'; readonly decisionHash: string; readonly eventId: string }
-  | { readonly kind: 'manual' };
+  /** Somebody asked; no version is young enough; its schedule says so. */
+  | { readonly kind: 'manual' | 'stale' | 'schedule' };
 
 export interface RetrainWish {
   readonly tenant: string;

@@ -5,6 +5,7 @@ import { RefusedInput, refusalText } from '../../core/refusal.ts';
 import { isDatabaseAway, StaleLeader, type Tx } from '../../platform/postgres.ts';
 import { createBooking } from '../../scheduler/apply/create-booking.ts';
 import { ENGINE_ACTOR, newId, type ScoringContext } from '../context.ts';
+import { raiseDueRetrains } from './due-retrains.ts';
 import { retrainSpec } from './retrain-spec.ts';
 
 /** Bookings tried for one request; then it has failed, and a person may ask again. */
@@ -14,6 +15,8 @@ export const FIRST_BACKOFF_MS = 60_000;
 /** Requests taken up in one round. */
 const MAX_ROUND = 100;
 const POLL_MS = 1_000;
+/** Between two looks at what is due by age or schedule. */
+const LOOK_EVERY_MS = 15_000;
 
 interface DueRequest {
   readonly request_id: string;
@@ -33,8 +36,13 @@ interface DueRequest {
 
 /** Books open requests and settles booked ones, until `signal`. Throws StaleLeader. */
 export async function runRetrains(ctx: ScoringContext, signal: AbortSignal): Promise<void> {
+  let lookedAtMs = Number.NEGATIVE_INFINITY;
   while (!signal.aborted) {
     try {
+      if (ctx.clock.now() - lookedAtMs >= LOOK_EVERY_MS) {
+        lookedAtMs = ctx.clock.now();
+        await raiseDueRetrains(ctx);
+      }
       await retrainRound(ctx);
     } catch (error) {
       if (error instanceof StaleLeader) throw error;
@@ -60,6 +68,9 @@ interface EndedRequest {
   readonly attempts: number;
   readonly booking_id: string;
   readonly state: StateName;
+  readonly created_at: Date;
+  readonly started_at: Date | null;
+  readonly manifest_sha256: string | null;
   readonly data: { readonly reason?: { readonly code: string; readonly text: string; readonly mend: string } };
 }
 
@@ -68,7 +79,10 @@ async function loadRound(
   nowMs: number,
 ): Promise<{ readonly booked: readonly EndedRequest[]; readonly due: readonly DueRequest[]; readonly length: number }> {
   const booked = await tx.query<EndedRequest>(
-    `select r.request_id, r.attempts, r.booking_id, b.state, b.data from retrain_requests r join bookings b using (booking_id)
+    `select r.request_id, r.attempts, r.booking_id, b.state, b.data, b.created_at,
+       (select min(started_at) from attempts a where a.booking_id = b.booking_id) as started_at,
+       (select sha256 from manifests m where m.booking_id = b.booking_id order by attempt desc limit 1) as manifest_sha256
+     from retrain_requests r join bookings b using (booking_id)
      where r.state = 'booked' and b.state in ('released', 'rejected', 'infeasible', 'failed', 'expired', 'cancelled', 'revoked')
      order by r.updated_at limit $1`,
     [MAX_ROUND],
@@ -143,6 +157,12 @@ async function bookInside(tx: Tx, ctx: ScoringContext, request: DueRequest): Pro
 async function settle(tx: Tx, ctx: ScoringContext, request: EndedRequest): Promise<void> {
   if (!isEnded(request.state)) return;
   const { state, data } = request;
+  const waitMs = request.started_at === null ? null : request.started_at.getTime() - request.created_at.getTime();
+  if (waitMs !== null) ctx.metrics.retrainWaited(waitMs / 1000);
+  await tx.execute(
+    'update retrain_requests set queue_wait_ms = coalesce($2, queue_wait_ms), manifest_sha256 = $3 where request_id = $1',
+    [request.request_id, waitMs === null ? null : Math.max(0, waitMs), request.manifest_sha256],
+  );
   if (state === 'released') {
     await tx.execute(
       `update retrain_requests set state = 'done', updated_at = clock_timestamp() where request_id = $1 and state = 'booked'`,

@@ -3,11 +3,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { canonicalBytes, sha256Hex } from '../../core/canonical.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import type { Signer } from '../../platform/signer.ts';
-import type { PromotionPolicy } from '../../scoring/context.ts';
+import { NO_METRICS, type PromotionPolicy } from '../../scoring/context.ts';
 import { suiteChecksum } from '../../scoring/read/checksum.ts';
 import { listDecisions } from '../../scoring/read/promotions.ts';
-import { addVersion, getModel, retireVersion } from '../../scoring/registry/models.ts';
+import { parseModel } from '../../scoring/registry/model-document.ts';
+import { addVersion, getModel, registerModel, retireVersion } from '../../scoring/registry/models.ts';
 import { getSuite } from '../../scoring/registry/suites.ts';
+import { raiseDueRetrains } from '../../scoring/retrain/due-retrains.ts';
 import { listRetrains, requestRetrain } from '../../scoring/retrain/request-retrain.ts';
 import { FIRST_BACKOFF_MS, MAX_RETRAIN_ATTEMPTS, retrainRound } from '../../scoring/retrain/retrain-worker.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
@@ -21,6 +23,7 @@ import {
   lineOf,
   newTenant,
   parseSuite,
+  RETRAIN_JOB,
   random,
   referenceChecksum,
   register,
@@ -339,6 +342,30 @@ describe('the registry', () => {
       attempts: MAX_RETRAIN_ATTEMPTS,
       failure: { code: 'job_failed' },
     });
+  });
+
+  test('a model whose versions are too old is retrained by itself, once, and its request keeps wait and manifest', async () => {
+    const by = await tenantWith('ageing');
+    const entry = { apiVersion: 'merit/v1', kind: 'Model', name: 'ranker', division: 'vision', suite: 'digits' };
+    const aged = parseModel({ ...entry, retrain: RETRAIN_JOB, retrainWhen: { staleAfter: '7d' } });
+    await base.db.asTenant('ageing', (tx) => registerModel(tx, by, aged));
+    await asAdmin(base.urls.admin, "update model_versions set created_at = to_timestamp(0) where tenant = 'ageing'");
+    await raiseDueRetrains(h.context());
+    await raiseDueRetrains(h.context());
+    expect(await retrains('ageing')).toMatchObject([{ cause: 'stale', state: 'open', queueWaitMs: null }]);
+    const told: number[] = [];
+    await retrainRound(h.context());
+    const [booked] = await retrains('ageing');
+    await asAdmin(
+      base.urls.admin,
+      `insert into attempts (booking_id, attempt, tenant, pool, flavour, provider, key, started_at)
+       select booking_id, 1, tenant, 'p', 'f', 'local', 'm-' || booking_id, created_at + interval '90 s' from bookings where booking_id = '${booked!.bookingId}';
+       update bookings set state = 'released', data = '{"state":"released","attempt":1,"reason":{"code":"succeeded","text":"it ended well","mend":"nothing"}}'
+       where booking_id = '${booked!.bookingId}'`,
+    );
+    await retrainRound(h.context({ metrics: { ...NO_METRICS, retrainWaited: (seconds) => void told.push(seconds) } }));
+    expect((await retrains('ageing'))[0]).toMatchObject({ state: 'done', queueWaitMs: 90_000 });
+    expect(told).toEqual([90]);
   });
 
   test('a tenant sees nothing of another one’s scores, models and decisions', async () => {

@@ -18,6 +18,7 @@ import {
   setAlias,
 } from '../../../scoring/registry/models.ts';
 import { applySuite, getSuite, listSuites, type SuiteEntry } from '../../../scoring/registry/suites.ts';
+import { listRetrains, requestRetrain } from '../../../scoring/retrain/request-retrain.ts';
 import { explain } from '../../../scoring/rules/explain.ts';
 import type { Caller, Page, PutOutcome, Rows, ScoringService, View } from '../services.ts';
 import { type RoomPorts, requesterOf } from './base.ts';
@@ -195,6 +196,14 @@ export function scoringOf(ports: RoomPorts): ScoringService {
       const entry = await getModel(tx, caller.identity.tenant, model);
       return entry?.versions as unknown as readonly View[] | undefined;
     },
+    retrain: async (tx, caller, model) => {
+      const raised = await requestRetrain(tx, ports.clock, requesterOf(caller), model);
+      const all = await listRetrains(tx, caller.identity.tenant, undefined, model);
+      const view = all.find(({ requestId }) => requestId === raised.requestId);
+      return { kind: raised.kind === 'exists' ? 'exists' : 'raised', view: { ...view } as unknown as View };
+    },
+    retrains: async (tx, caller, model) =>
+      (await listRetrains(tx, caller.identity.tenant, undefined, model)) as unknown as readonly View[],
     putAlias: async (tx, caller, model, alias, version) => {
       await setAlias(tx, requesterOf(caller), model, alias, version);
       return { model, alias, version };

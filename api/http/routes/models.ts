@@ -1,5 +1,5 @@
 import { Type } from '../../../core/schema.ts';
-import { found, page, put, read, readVersioned } from '../answer.ts';
+import { found, mutate, page, put, read, readVersioned } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
 import { AnyView, listOf, Name, NameParams, pageQuery, replies } from '../schemas.ts';
 
@@ -74,6 +74,41 @@ function versionRoutes(context: RouteContext): void {
           'model',
         ),
       };
+    },
+  );
+  app.post(
+    '/v1/models/:name(^[^:/]+)::retrain',
+    {
+      config: { needs: 'operate', keyed: true },
+      schema: {
+        summary: 'Ask for a retrain; 200 where one is open already',
+        tags,
+        params: NameParams,
+        response: replies({ 200: AnyView, 202: AnyView }),
+      },
+    },
+    (request, reply) => {
+      const { name } = request.params as { name: string };
+      return mutate(context, request, reply, async (tx, caller) => {
+        const { kind, view } = await services.scoring.retrain(tx, caller, name);
+        return { status: kind === 'raised' ? 202 : 200, headers: { location: '/v1/retrains' }, body: view };
+      });
+    },
+  );
+  const RetrainQuery = Type.Object({ model: Type.Optional(Name) }, { additionalProperties: false });
+  app.get(
+    '/v1/retrains',
+    {
+      schema: {
+        summary: 'Retrains asked for, newest first: why, what became of them, how long they waited',
+        tags,
+        querystring: RetrainQuery,
+        response: replies({ 200: listOf(AnyView) }),
+      },
+    },
+    async (request) => {
+      const { model } = request.query as { model?: string };
+      return { items: await read(context, request, (tx, caller) => services.scoring.retrains(tx, caller, model)) };
     },
   );
   const VersionParams = Type.Object({ name: Name, version: Name }, { additionalProperties: false });

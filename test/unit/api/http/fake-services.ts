@@ -152,6 +152,8 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       versions: nothing,
       putAlias: async () => ({}),
       putVersion: async () => ({}),
+      retrain: async () => ({ kind: 'raised', view: {} }),
+      retrains: async () => [],
     },
     rollouts: {
       rollout: nothing,
