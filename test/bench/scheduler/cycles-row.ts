@@ -8,7 +8,7 @@ import type { RowOptions } from './rows.ts';
 /** What a cycle costs beside a thousand and beside a million that wait, by CPU time, in turns; each planner is in a process of its own. */
 
 const SIZES = [1_000, 10_000, 100_000, 1_000_000];
-const STEPS = 2_000;
+const STEPS = 200;
 const ROUNDS = 7;
 const FLOOR = 1.25;
 const COMMAND = 'npm run bench:scheduler -- cycles';
@@ -43,10 +43,11 @@ export async function cycleRows({ signal, progress }: RowOptions): Promise<reado
     }));
     const times = await takeTurns(contenders, ROUNDS);
     const [least, ...more] = SIZES.map(String);
-    const detail = SIZES.map((size) => {
-      const { pending, rssMib, cycles, admitted } = last.get(size)!;
-      return `${pending} waiting: ${each(median(times.get(String(size))!), 1)} a cycle, ${(cycles / STEPS).toFixed(2)} cycles and ${(admitted / STEPS).toFixed(2)} admissions a step, ${rssMib.toFixed(0)} MiB`;
-    }).join('; ');
+    const told = (size: string) => {
+      const { pending, rssMib, cycles, admitted } = last.get(Number(size))!;
+      const us = each(median(times.get(size)!), 1);
+      return `${pending} waiting ${us} a cycle, ${(cycles / STEPS).toFixed(1)} cycles and ${(admitted / STEPS).toFixed(1)} admissions a step, ${rssMib.toFixed(0)} MiB`;
+    };
     return more.map((size) =>
       row({
         what: `a cycle beside ${Number(size).toLocaleString('en')} waiting ÷ beside 1,000, ${SHAPES} shapes`,
@@ -54,7 +55,7 @@ export async function cycleRows({ signal, progress }: RowOptions): Promise<reado
         sense: 'at most',
         floor: FLOOR,
         aim: null,
-        detail,
+        detail: `${told(size)}; ${told(least!)}`,
         command: COMMAND,
       }),
     );

@@ -33,14 +33,15 @@ export async function packingRows({ trace: folder, signal, progress }: RowOption
       progress.show('packing', ++done, SEEDS.length * 3);
     }
   }
-  return ['best fit', 'first fit'].map((peer) =>
+  const ours = `GPUs of ${packed.Merit![0]!.gpus} that nothing took, by seed, and the paper’s expected fragmentation: Merit ${told(packed.Merit!)}`;
+  return ['best fit', 'first fit'].map((peer, at) =>
     row({
       what: `${what} ${peer} ÷ by Merit`,
       value: median(packed[peer]!.map(({ unallocated }, at) => unallocated / packed.Merit![at]!.unallocated)),
       floor: FLOOR,
       aim: null,
       counted: true,
-      detail: `unallocated GPUs of ${packed[peer]![0]!.gpus} by seed, and the paper’s expected fragmentation: Merit ${told(packed.Merit!)}; ${peer} ${told(packed[peer]!)}`,
+      detail: `${at === 0 ? `${ours}; ` : ''}${peer} ${told(packed[peer]!)}`,
       command: COMMAND,
     }),
   );

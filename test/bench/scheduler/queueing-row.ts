@@ -31,14 +31,14 @@ export async function queueingRows(options: RowOptions): Promise<readonly Row[]>
   const easy = await measure(of, fleet, new QueuePeer('EASY backfill', fleet), options);
   const ours = await measure(of, fleet, plannerOf(fleet), options);
   const given = `${of.works.length} pods (${of.neverRan} never ran, ${of.tooLarge} too large), fleet ${[...fleet].map(([model, milli]) => `${milli / 1000} ${model}`).join(', ')}`;
-  return [fifo, easy].map((peer) =>
+  return [fifo, easy].map((peer, at) =>
     row({
       what: `${what} by ${peer.name} ÷ by Merit`,
       value: peer.meanWaitMs / ours.meanWaitMs,
       floor: FLOOR,
       aim: null,
       counted: true,
-      detail: `${given}; ${ours.told}; ${peer.told}`,
+      detail: at === 0 ? `${given}; ${ours.told}; ${peer.told}` : peer.told,
       command: COMMAND,
     }),
   );
