@@ -57,8 +57,8 @@ export const JobFile = Type.Object(
     schedule: Type.Optional(
       Type.Object(
         {
-          /** It starts only while an off-peak window of its pool is open. */
-          window: Type.Optional(Type.Literal('off-peak')),
+          /** off-peak: it starts only while a window of one of its pools is open, and at any time where none has any. A retrain's default. */
+          window: Type.Optional(Type.Enum(['off-peak', 'any'])),
           /** A job that has not started by then has expired (RFC 3339). */
           deadline: Type.Optional(Type.String({ maxLength: 40 })),
         },

@@ -27,6 +27,8 @@ export interface JobSpec {
   // What follows exists only where the file says it, so that a spec keeps its hash.
   readonly gpuType?: string;
   readonly useSpot?: boolean;
+  /** Spot flavours first, others where they are full: what a retrain does by itself. */
+  readonly prefersSpot?: true;
   /** `gpuMilli`, `cpuMilli` and `memoryMib` are of one node. Absent: 1. */
   readonly nodes?: number;
   readonly minNodes?: number;
@@ -149,7 +151,7 @@ function furtherSpec(job: JobFile, refusals: Refusal[]): Partial<JobSpec> {
     ...(job.depends_on === undefined || job.depends_on.length === 0 ? {} : { dependsOn: job.depends_on }),
     ...(job.array === undefined ? {} : { array: arrayOf(job.array) }),
     ...(job.user === undefined ? {} : { user: job.user }),
-    ...(job.schedule?.window === undefined ? {} : { offPeak: true }),
+    ...(job.schedule?.window === 'off-peak' ? { offPeak: true } : {}),
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(job.recovery?.max_preemptions === undefined ? {} : { maxPreemptions: job.recovery.max_preemptions }),
     ...(job.recovery?.checkpoint === undefined ? {} : { checkpoint: job.recovery.checkpoint }),

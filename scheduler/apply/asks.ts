@@ -21,7 +21,8 @@ export function flavoursFor(spec: JobSpec, { config, gpuTypes }: PoolFacts): rea
     (spec.gpuType === undefined ||
       sameType(spec.gpuType, gpuTypes.get(flavour.id) ?? flavour.id.split('/')[1] ?? '')) &&
     (spec.useSpot === undefined || flavour.spot === spec.useSpot);
-  return spec.pools.flatMap((pool) => config.flavours.filter((flavour) => flavour.pool === pool && fits(flavour)));
+  const own = spec.pools.flatMap((pool) => config.flavours.filter((flavour) => flavour.pool === pool && fits(flavour)));
+  return spec.prefersSpot === true ? [...own].sort((a, b) => Number(b.spot) - Number(a.spot)) : own;
 }
 
 function sameType(asked: string, has: string): boolean {
@@ -48,8 +49,10 @@ export function pendingOf(booking: Booking, facts: PoolFacts, notBeforeMs: numbe
   };
 }
 
-function windowsOf(spec: JobSpec, { offPeak }: PoolFacts): readonly Interval[] {
-  return spec.pools.flatMap((pool) => offPeak.get(pool) ?? []).sort((a, b) => a.fromMs - b.fromMs);
+/** The off-peak windows of its pools; where none of them has any, no time is a peak. */
+function windowsOf(spec: JobSpec, { offPeak }: PoolFacts): readonly Interval[] | null {
+  const windows = spec.pools.flatMap((pool) => offPeak.get(pool) ?? []);
+  return windows.length === 0 ? null : windows.sort((a, b) => a.fromMs - b.fromMs);
 }
 
 export function userOf(booking: Pick<Booking, 'spec' | 'requester'>): string {

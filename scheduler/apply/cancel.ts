@@ -29,7 +29,8 @@ export async function cancelBooking(
   return { kind: 'asked', booking: result.booking };
 }
 
-function cancelEvent(booking: Booking, actor: string, nowMs: number): BookingEvent | undefined {
+/** What a cancel is of a booking as it stands; undefined: it leaves already. Pure. */
+export function cancelEvent(booking: Booking, actor: string, nowMs: number): BookingEvent | undefined {
   const reason: Reason = { code: 'cancelled', text: `cancelled by ${actor}`, mend: 'submit again if it was a mistake' };
   switch (booking.state.state) {
     case 'waiting':

@@ -11,7 +11,7 @@ import { DueQueue } from './due-queue.ts';
 import { GroupCommit } from './group-commit.ts';
 import { MAX_STEPS_IN_FLIGHT, RETRY_MAX_MS, RETRY_MIN_MS } from './limits.ts';
 import { LiveBookings } from './live-bookings.ts';
-import { preempt } from './preempt.ts';
+import { leavePool, preempt } from './preempt.ts';
 import { releaseAll } from './release.saga.ts';
 import { keepReasons, reserve } from './reserve.ts';
 import { watchRun } from './run.saga.ts';
@@ -120,11 +120,14 @@ export class Allocator {
     const preemptions = owed.map(({ victim, decision }) =>
       this.#moved(preempt(ctx, victim, decision, plan.booking(decision.for)), victim),
     );
+    const leaving = decisions.leaving
+      .filter(({ booking }) => !this.#inFlight.has(booking.bookingId))
+      .map(({ booking, pool }) => this.#moved(leavePool(ctx, booking, pool), booking));
     const reasons = keepReasons(
       ctx,
       decisions.waiting.map(({ booking, waiting }) => ({ booking, reasons: reasonsOf(waiting) })),
     );
-    const [noted] = await Promise.all([reasons, ...refusals, ...preemptions]);
+    const [noted] = await Promise.all([reasons, ...refusals, ...preemptions, ...leaving]);
     for (const booking of noted) this.#live.noted(booking);
   }
 

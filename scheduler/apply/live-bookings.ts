@@ -6,6 +6,8 @@ import { type LiveBooking, TenantPlan } from './tenant-plan.ts';
 
 /** Notifications can be lost; this often everything that lives is compared by its version. */
 const RESCAN_MS = 30_000;
+/** How often pools are read again where nothing waits: one may be drained. */
+const QUIET_FACTS_MS = 5_000;
 
 interface Tenant {
   readonly plan: TenantPlan;
@@ -88,13 +90,14 @@ export class LiveBookings {
     return desk.byId(free);
   }
 
-  /** The planners that have something waiting, reckoning with the pools as they are now. */
+  /** The planners that have anything, reckoning with the pools as they are now. */
   async plans(): Promise<readonly TenantPlan[]> {
     const nowMs = this.#ctx.clock.now();
     const plans: TenantPlan[] = [];
     for (const [name, tenant] of this.#tenants) {
-      if (tenant.plan.waiting === 0) continue;
-      if (nowMs - tenant.factsAtMs >= this.#ctx.planEveryMs) {
+      if (tenant.plan.isEmpty) continue;
+      const everyMs = tenant.plan.waiting > 0 ? this.#ctx.planEveryMs : QUIET_FACTS_MS;
+      if (nowMs - tenant.factsAtMs >= everyMs) {
         tenant.plan.setFacts(await this.#loadFacts(name));
         tenant.factsAtMs = nowMs;
       }

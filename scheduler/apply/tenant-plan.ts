@@ -24,6 +24,8 @@ export interface TenantDecisions {
     readonly reason: Reason;
   }[];
   readonly waiting: readonly { readonly booking: Booking; readonly waiting: Waiting }[];
+  /** What runs in a pool that is being drained. */
+  readonly leaving: readonly { readonly booking: Booking; readonly pool: string }[];
 }
 
 /** Cycles in one look; each admits at most one head a division, and the next look goes on. */
@@ -56,6 +58,10 @@ export class TenantPlan {
 
   get facts(): PoolFacts {
     return this.#facts;
+  }
+
+  get isEmpty(): boolean {
+    return this.#live.size === 0;
   }
 
   /** Bookings that wait, offered or not. */
@@ -167,7 +173,7 @@ export class TenantPlan {
       for (const one of result.waiting) waiting.set(one.id, { booking: this.#get(one.id).booking, waiting: one });
       if (!result.again) break;
     }
-    return { admitted, preempted, refused, waiting: [...waiting.values()] };
+    return { admitted, preempted, refused, waiting: [...waiting.values()], leaving: this.#leavingPools() };
   }
 
   /** All that a waiting booking waits for: what keeps it from the planner, or what the planner says. */
@@ -201,6 +207,16 @@ export class TenantPlan {
       return running;
     }
     return { ...running, draining: { for: decision.for, untilMs: null } };
+  }
+
+  #leavingPools(): TenantDecisions['leaving'] {
+    if (this.#facts.draining.size === 0) return [];
+    return [...this.#placed].flatMap((id) => {
+      const { booking } = this.#get(id);
+      const { state } = booking;
+      if (state.state !== 'applied' || !this.#facts.draining.has(state.placement.pool)) return [];
+      return [{ booking, pool: state.placement.pool }];
+    });
   }
 
   #get(id: string): LiveBooking {

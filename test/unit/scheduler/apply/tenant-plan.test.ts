@@ -154,6 +154,24 @@ describe('an admission', () => {
     expect(plan.decide(NOW + 100).admitted[0]?.placement.flavour).toBe(expected);
   });
 
+  test('of a job that prefers spot is there, and elsewhere once that is full', () => {
+    put(booking({ resources: { gpus: 4 } }, newBooking(), { prefersSpot: true }));
+    put(booking({ resources: { gpus: 4 } }, newBooking(), { prefersSpot: true }));
+    expect(plan.decide(NOW + 100).admitted.map(({ placement }) => placement.flavour)).toEqual(['spot', 'h100']);
+  });
+
+  test('of an off-peak job waits for a window of its pools, where there are any', () => {
+    const windows = { ...facts(), offPeak: new Map([['east', [{ fromMs: NOW + HOUR, untilMs: NOW + 3 * HOUR }]]]) };
+    plan = new TenantPlan(windows, new Planner(windows.config));
+    put(booking({ resources: { gpus: 1 }, schedule: { window: 'off-peak' } }));
+    expect(admitted()).toEqual([]);
+    expect(plan.explain('b1', NOW + 100).planned?.reasons.map((reason) => reason.code)).toContain('window_closed');
+    expect(plan.decide(NOW + HOUR).admitted).toHaveLength(1);
+    plan = new TenantPlan(facts(), new Planner(config()));
+    put(booking({ resources: { gpus: 1 }, schedule: { window: 'off-peak' } }));
+    expect(admitted()).toEqual(['b2']);
+  });
+
   test('of a GPU type that no pool has can never be', () => {
     put(booking({ resources: { accelerators: 'B200:1' } }));
     const { refused } = plan.decide(NOW + 100);
@@ -262,6 +280,17 @@ describe('a victim', () => {
     put(withState(low, { ...newBooking(), attempt: 2 }));
     expect(admitted()).toEqual(['b2']);
   });
+});
+
+test('what runs in a pool that is being drained has to leave it, and nothing else', () => {
+  const one = put(booking({ resources: { gpus: 1 } }));
+  put(running(one));
+  put(booking({ resources: { gpus: 1 } }));
+  expect(plan.decide(NOW + 100).leaving).toEqual([]);
+  plan.setFacts({ ...facts(), draining: new Set(['east']) });
+  expect(plan.decide(NOW + 200).leaving.map(({ booking: { bookingId }, pool }) => [bookingId, pool])).toEqual([
+    ['b1', 'east'],
+  ]);
 });
 
 test('pools that change are reckoned with, and money that changes disturbs nobody', () => {

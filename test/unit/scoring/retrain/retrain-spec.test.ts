@@ -32,6 +32,15 @@ describe('the job of a retrain', () => {
     expect(spec).toMatchObject({ name: 'digits-retrain', cpuMilli: 2000, outputs: null });
   });
 
+  test('takes spot first and starts off-peak, unless the template says otherwise', () => {
+    expect(retrainSpec(template, given)).toMatchObject({ prefersSpot: true, offPeak: true });
+    const told = { ...template, resources: { cpus: 2, use_spot: false }, schedule: { window: 'any' } };
+    const spec = retrainSpec(told, given);
+    expect(spec).toMatchObject({ useSpot: false });
+    expect(Object.keys(spec)).not.toContain('prefersSpot');
+    expect(Object.keys(spec)).not.toContain('offPeak');
+  });
+
   test('is refused where the template is no job', () => {
     expect(() => retrainSpec({ ...template, pools: [] }, given)).toThrow(RefusedInput);
   });
