@@ -7,6 +7,7 @@ import { HELD_JOB } from '../support/crash-world.ts';
 import { atEvent, atFinance, atRay, rayStatus, running } from '../support/kill-points.ts';
 import { standAtEvent } from '../support/postgres-stand.ts';
 import { rayMissing } from '../support/ray.ts';
+import { dueToday } from '../support/rotating.ts';
 
 const missing = rayMissing();
 
@@ -101,10 +102,12 @@ describe.skipIf(missing !== undefined)(
         expect(await factsOf(cases.world, id)).toEqual(WHILE_RUNNING);
       });
 
-      test.each([
-        ['Ray is being asked to stop it', 'before-effect'],
-        ['Ray was told to stop it and its answer is on its way', 'before-answer'],
-      ] as const)('while %s: it ends cancelled, what it used is settled', async (_, when) => {
+      test.each(
+        dueToday([
+          ['Ray is being asked to stop it', 'before-effect'],
+          ['Ray was told to stop it and its answer is on its way', 'before-answer'],
+        ] as const),
+      )('while %s: it ends cancelled, what it used is settled', async (_, when) => {
         const point = await hold(atRay('stop', when));
         const id = await cases.world.submit(heldJob());
         await running(cases.world, id);
@@ -116,13 +119,15 @@ describe.skipIf(missing !== undefined)(
 
       const BEFORE_APPLY = ['created', 'reserved', 'requesting', 'confirming', 'releasing', 'cancelled'];
 
-      test.each([
-        ['Ray is being asked to stop it', atRay('stop', 'before-effect')],
-        ['Ray was told to stop it and its answer is on its way', atRay('stop', 'before-answer')],
-        ['Finance is being asked to reverse the hold', atFinance('reverse', 'before-effect')],
-        ['Finance has reversed and its answer is on its way', atFinance('reverse', 'before-answer')],
-        ['its end is all but committed', atEvent(6)],
-      ] as const)('before it was applied, while %s: all of it is undone', async (_, maker) => {
+      test.each(
+        dueToday([
+          ['Ray is being asked to stop it', atRay('stop', 'before-effect')],
+          ['Ray was told to stop it and its answer is on its way', atRay('stop', 'before-answer')],
+          ['Finance is being asked to reverse the hold', atFinance('reverse', 'before-effect')],
+          ['Finance has reversed and its answer is on its way', atFinance('reverse', 'before-answer')],
+          ['its end is all but committed', atEvent(6)],
+        ] as const),
+      )('before it was applied, while %s: all of it is undone', async (_, maker) => {
         const point = await hold(maker);
         const confirm = await hold(atFinance('confirm', 'before-effect'));
         const id = await cases.world.submit(heldJob());
