@@ -25,6 +25,8 @@ export interface CycleOutcome {
   readonly preempted: readonly Preempted[];
   readonly waiting: ReadonlyMap<Member, Fate>;
   readonly again: boolean;
+  /** As the cycle left it. */
+  readonly scene: Scene;
 }
 
 /** One admission cycle: heads, nominate, order, admit, requeue. Changes the state by what it decides. */
@@ -72,6 +74,7 @@ class Cycle {
       preempted: this.#preempted,
       waiting: this.#waiting,
       again: moved && this.#heads().length > 0,
+      scene: this.#scene,
     };
   }
 

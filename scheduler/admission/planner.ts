@@ -4,7 +4,6 @@ import type { CycleResult, Explanation, Waiting } from './decision.ts';
 import { explain } from './explain.ts';
 import type { PlannerPort } from './planner-port.ts';
 import { fateReasons } from './reasons.ts';
-import { setStage } from './stage.ts';
 import { State } from './state.ts';
 
 /** See PlannerPort. One a tenant; a cycle costs what has changed since the last one, not what waits. */
@@ -56,11 +55,10 @@ export class Planner implements PlannerPort {
       infeasible.push({ id: input.id, reasons: shape.never!, etaMs: null, smallestChange: null });
       state.removePending(input.id);
     }
-    const { admitted, preempted, waiting, again } = runCycle(state, nowMs);
+    const { admitted, preempted, waiting, again, scene } = runCycle(state, nowMs);
     const heads = new Map(admitted.map(({ id, division }) => [state.tree.division(division)!, id]));
     for (const { shape, input } of waiting.keys()) heads.set(shape.division, input.id);
     this.#lastHeads = heads;
-    const { scene } = setStage(state, nowMs);
     return {
       admitted,
       preempted,

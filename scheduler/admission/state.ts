@@ -64,6 +64,8 @@ export class State {
   readonly #delayed = new Heap<Member>((a, b) => a.input.notBeforeMs - b.input.notBeforeMs);
   readonly #empty: Machines | null;
   readonly #hasMachines: boolean;
+  /** Of the last cycle. */
+  #nowMs = 0;
 
   constructor(config: PlannerConfig) {
     this.config = config;
@@ -93,11 +95,13 @@ export class State {
     this.members.set(input.id, member);
     if (this.#hasMachines) for (const { resources, count } of input.podSets) this.typical.count(resources, count);
     if (shape.never !== null) this.never.add(member);
+    else if (input.notBeforeMs <= this.#nowMs) this.enqueue(member);
     else this.#delayed.push(member);
   }
 
   /** Those that do not back off any more join their queues. */
   release(nowMs: number): void {
+    this.#nowMs = Math.max(this.#nowMs, nowMs);
     for (let next = this.#delayed.peek(); next !== undefined; next = this.#delayed.peek()) {
       if (next.place === 'delayed') {
         if (next.input.notBeforeMs > nowMs) return;
