@@ -1,7 +1,7 @@
 import type { Explanation, SmallestChange, WaitReason } from './decision.ts';
 import type { Slot } from './eta-profile.ts';
 import { nominate, type Verdict } from './nominate.ts';
-import { awaiting, byRank, keptReason, reason, reasonsFor } from './reasons.ts';
+import { awaiting, byRank, keptReason, outrunReason, reason, reasonsFor } from './reasons.ts';
 import type { Member } from './shape.ts';
 import { byQueueOrder } from './shape-queue.ts';
 import { smallestChange } from './smallest-change.ts';
@@ -42,7 +42,11 @@ export function explain(state: State, id: string, nowMs: number, lastHeads: Read
     };
   }
   const { verdict, tried } = nominate(stage.scene, member);
-  const reasons = [...standing(state, stage, member, lastHeads), ...verdictsTold(state, stage, member, verdict, tried)];
+  const isLooked = lastHeads.get(shape.division) === id;
+  const reasons = [
+    ...standing(state, stage, member, lastHeads),
+    ...verdictsTold(state, stage, member, verdict, tried, isLooked),
+  ];
   const etaMs = eta(state, stage, member, before, verdict);
   const change: SmallestChange | null = verdict.rank === 'blocked' ? smallestChange(stage.scene, shape, tried) : null;
   return { id, state: 'waiting', reasons: reasons.sort(byRank), etaMs, smallestChange: change, position };
@@ -54,10 +58,15 @@ function verdictsTold(
   { shape, input }: Member,
   verdict: Verdict,
   tried: readonly Verdict[],
+  /** The last cycle had it as a head. */
+  isLooked: boolean,
 ): readonly WaitReason[] {
   if (verdict.rank === 'drain') return [awaiting(state, input.id, verdict.option)];
   // It would fit, and is parked all the same: a front of another division keeps the room in its turn.
-  if (verdict.rank !== 'blocked' && shape.state === 'parked') return [keptReason(state, scene, shape, verdict.option)];
+  if (verdict.rank !== 'blocked' && (shape.state === 'parked' || isLooked)) {
+    const kept = keptReason(state, scene, shape, verdict.option);
+    return [shape.state === 'parked' || kept.holders.length > 0 ? kept : outrunReason(verdict.option)];
+  }
   return verdict.rank === 'blocked' ? reasonsFor(state, scene, shape, tried) : [];
 }
 

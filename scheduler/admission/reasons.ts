@@ -54,10 +54,13 @@ export function fateReasons(state: State, scene: Scene, shape: Shape, id: string
   if (fate.kind === 'awaiting') return [awaiting(state, id, fate.option)];
   const reasons = reasonsFor(state, scene, shape, fate.nomination.tried);
   if (fate.kind === 'blocked') return reasons;
-  const { option } = fate.nomination.verdict;
+  return [outrunReason(fate.nomination.verdict.option)];
+}
+
+export function outrunReason(option: Option): WaitReason {
   const flavour = flavourOf(option);
   const text = `${flavour ?? 'it'}: somebody before it in this cycle took the room`;
-  return [reason('outrun', flavour, null, null, [], text)];
+  return reason('outrun', flavour, null, null, [], text);
 }
 
 export function awaiting(state: State, id: string, option: Option | null): WaitReason {

@@ -1,0 +1,379 @@
+import { describe, expect, test } from 'vitest';
+import { asks, at, type Doc, gpu, plan, runs, told } from '../../../support/scenarios.ts';
+
+interface Case {
+  readonly scenario: Doc;
+  readonly stable?: boolean;
+  readonly want: Partial<ReturnType<typeof told>>;
+}
+
+const org = [{ name: 'org', parent: null }];
+const two = (alpha: Doc = {}, beta: Doc = {}): Doc => ({
+  groups: org,
+  divisions: [
+    { name: 'alpha', group: 'org', quota: gpu(10), ...alpha },
+    { name: 'beta', group: 'org', quota: gpu(10), ...beta },
+  ],
+});
+
+const QUOTA: Readonly<Record<string, Case>> = {
+  'a division borrows what another of its group does not use': {
+    scenario: { ...two(), pending: [asks('p', 'alpha', 15)] },
+    want: { admitted: ['p@od*1'], waiting: [] },
+  },
+  'it borrows up to its borrowing limit': {
+    scenario: {
+      ...two({ quota: gpu(10, { borrow: 2 }) }),
+      running: [runs('r', 'alpha', 10)],
+      pending: [asks('p', 'alpha', 3)],
+    },
+    want: { admitted: [], waiting: ['p:borrow_limit'] },
+  },
+  'it lends no more than its lending limit': {
+    scenario: {
+      ...two({}, { quota: gpu(10, { lend: 3 }) }),
+      running: [runs('r', 'alpha', 10)],
+      pending: [asks('p', 'alpha', 3)],
+    },
+    want: { admitted: ['p@od*1'] },
+  },
+  'what it does not lend stays its own, whatever others use': {
+    scenario: {
+      ...two({}, { quota: gpu(10, { lend: 3 }) }),
+      running: [runs('r', 'alpha', 13)],
+      pending: [asks('p', 'beta', 7)],
+    },
+    want: { admitted: ['p@od*1'] },
+  },
+  'a division without a group neither borrows nor lends': {
+    scenario: {
+      divisions: [
+        { name: 'alone', quota: gpu(4) },
+        { name: 'other', quota: gpu(8) },
+      ],
+      pending: [asks('p', 'alone', 5)],
+    },
+    want: { admitted: [], waiting: ['p:infeasible'] },
+  },
+  'nothing flows between roots': {
+    scenario: {
+      groups: [...org, { name: 'second', parent: null, quota: gpu(100) }],
+      divisions: [{ name: 'alpha', group: 'org', quota: gpu(2) }],
+      pending: [asks('p', 'alpha', 3)],
+    },
+    want: { waiting: ['p:infeasible'] },
+  },
+  'capacity that nobody has as nominal is the root’s, to be borrowed': {
+    scenario: { ...two(), capacity: { od: { gpu: 30 } }, pending: [asks('p', 'alpha', 25)] },
+    want: { admitted: ['p@od*1'] },
+  },
+  'an overcommitted pool is full when its capacity is': {
+    scenario: {
+      ...two(),
+      capacity: { od: { gpu: 12 } },
+      overcommit: true,
+      running: [runs('r', 'alpha', 8)],
+      pending: [asks('p', 'beta', 8)],
+    },
+    want: { admitted: [], waiting: ['p:capacity'] },
+  },
+  'what could not be had of an empty tree is refused at once, head or not': {
+    scenario: { ...two(), pending: [asks('p', 'alpha', 1, { createdAt: at(-90) }), asks('big', 'alpha', 21)] },
+    want: { admitted: ['p@od*1'], waiting: ['big:infeasible'] },
+  },
+};
+
+const HEADS: Readonly<Record<string, Case>> = {
+  'one head a division a cycle: the highest priority, then the oldest; others wait as not_head': {
+    scenario: {
+      ...two(),
+      pending: [
+        asks('old', 'alpha', 1, { createdAt: at(-90) }),
+        asks('high', 'alpha', 1, { priority: 5 }),
+        asks('young', 'alpha', 2),
+      ],
+    },
+    want: { admitted: ['high@od*1'], waiting: ['old:not_head', 'young:not_head'] },
+  },
+  'a best-effort queue lets smaller ones by': {
+    scenario: {
+      ...two(),
+      running: [runs('r', 'beta', 15)],
+      pending: [asks('big', 'alpha', 8, { createdAt: at(-90) }), asks('small', 'alpha', 2)],
+    },
+    stable: true,
+    want: { admitted: ['small@od*1'], waiting: ['big:quota'] },
+  },
+  'a strict queue does not': {
+    scenario: {
+      ...two({ queueing: 'strict' }),
+      running: [runs('r', 'beta', 15)],
+      pending: [asks('big', 'alpha', 8, { createdAt: at(-90) }), asks('small', 'alpha', 2)],
+    },
+    stable: true,
+    want: { admitted: [], waiting: ['big:quota', 'small:not_head'] },
+  },
+  'a gang starts whole or not at all': {
+    scenario: { ...two(), running: [runs('r', 'beta', 15)], pending: [asks('p', 'alpha', 2, { replicas: 4 })] },
+    want: { admitted: [], waiting: ['p:quota'] },
+  },
+  'an elastic booking takes all of it where that fits': {
+    scenario: { ...two(), pending: [asks('p', 'alpha', 1, { replicas: 20, minReplicas: 2 })] },
+    want: { admitted: ['p@od*20'] },
+  },
+  'else all of it by preemption': {
+    scenario: {
+      ...two({ preemption: { own: 'lower' } }),
+      running: [runs('r', 'alpha', 15, { priority: -1 })],
+      pending: [asks('p', 'alpha', 1, { replicas: 20, minReplicas: 2 })],
+    },
+    want: { admitted: [], preempted: ['r>p'], waiting: ['p:awaiting_drain'] },
+  },
+  'and only then the largest count that fits': {
+    scenario: {
+      ...two(),
+      running: [runs('r', 'alpha', 13)],
+      pending: [asks('p', 'alpha', 1, { replicas: 20, minReplicas: 2 })],
+    },
+    want: { admitted: ['p@od*7'] },
+  },
+  'a booking that backs off is nobody’s head': {
+    scenario: { ...two(), pending: [asks('p', 'alpha', 1, { notBefore: at(60), priority: 9 }), asks('q', 'alpha', 1)] },
+    want: { admitted: ['q@od*1'], waiting: ['p:backing_off'] },
+  },
+};
+
+const both = { od: { gpu: { nominal: 10 } }, spot: { gpu: { nominal: 10 } } };
+const OPTIONS: Readonly<Record<string, Case>> = {
+  'flavours are tried in the division’s order': {
+    scenario: { ...two({ quota: both, flavours: ['spot', 'od'] }), pending: [asks('p', 'alpha', 1)] },
+    want: { admitted: ['p@spot*1'] },
+  },
+  'a booking may name its own': {
+    scenario: {
+      ...two({ quota: both, flavours: ['spot', 'od'] }),
+      pending: [asks('p', 'alpha', 1, { flavours: ['od'] })],
+    },
+    want: { admitted: ['p@od*1'] },
+  },
+  'nominal of a later flavour comes before borrowing of an earlier one': {
+    scenario: { ...two({ quota: both }), running: [runs('r', 'alpha', 10)], pending: [asks('p', 'alpha', 1)] },
+    want: { admitted: ['p@spot*1'] },
+  },
+  'borrowing comes before preempting': {
+    scenario: {
+      ...two({ quota: both, preemption: { own: 'lower' } }, { quota: gpu(10, {}, 'spot') }),
+      running: [runs('r', 'alpha', 10, { priority: -1 }), runs('s', 'alpha', 10, { on: 'spot' })],
+      pending: [asks('p', 'alpha', 1)],
+    },
+    want: { admitted: ['p@spot*1'], preempted: [] },
+  },
+  'unless the division prefers to preempt': {
+    scenario: {
+      ...two(
+        { quota: both, preemption: { own: 'lower' }, fallback: { prefer: 'preempt' } },
+        { quota: gpu(10, {}, 'spot') },
+      ),
+      running: [runs('r', 'alpha', 10, { priority: -1 }), runs('s', 'alpha', 10, { on: 'spot' })],
+      pending: [asks('p', 'alpha', 1)],
+    },
+    want: { admitted: [], preempted: ['r>p'] },
+  },
+  'whenFull next looks at every flavour before it preempts': {
+    scenario: {
+      ...two({ quota: both, preemption: { own: 'lower' } }, { quota: gpu(0) }),
+      running: [runs('r', 'alpha', 10, { priority: -1 })],
+      pending: [asks('p', 'alpha', 1)],
+    },
+    want: { admitted: ['p@spot*1'], preempted: [] },
+  },
+  'whenFull preempt stops at the first where preemption would succeed': {
+    scenario: {
+      ...two({ quota: both, preemption: { own: 'lower' }, fallback: { whenFull: 'preempt' } }, { quota: gpu(0) }),
+      running: [runs('r', 'alpha', 10, { priority: -1 })],
+      pending: [asks('p', 'alpha', 1)],
+    },
+    want: { admitted: [], preempted: ['r>p'] },
+  },
+  'reclaiming from others comes before preempting one’s own': {
+    scenario: {
+      ...two({ quota: both, preemption: { own: 'lower', reclaim: 'any' } }, { quota: gpu(0, {}, 'spot') }),
+      running: [runs('own', 'alpha', 10, { priority: -1 }), runs('theirs', 'beta', 10, { on: 'spot' })],
+      pending: [asks('p', 'alpha', 1)],
+    },
+    want: { preempted: ['theirs>p'] },
+  },
+  'who asks for the cheapest gets it, whatever the order': {
+    scenario: {
+      ...two({ quota: both }),
+      flavours: [
+        { name: 'od', price: '3.00' },
+        { name: 'spot', price: '1.00' },
+      ],
+      pending: [asks('p', 'alpha', 1, { prefer: 'price', lease: '1h' })],
+    },
+    want: { admitted: ['p@spot*1'] },
+  },
+  'a pod set takes one flavour whole, and each may take another': {
+    scenario: {
+      ...two({ quota: { od: { gpu: { nominal: 4 } }, spot: { gpu: { nominal: 4 } } } }, { quota: gpu(0) }),
+      pending: [
+        {
+          id: 'p',
+          division: 'alpha',
+          podSets: [
+            { count: 3, resources: { gpu: 1 } },
+            { count: 2, resources: { gpu: 2 } },
+          ],
+        },
+      ],
+    },
+    want: { admitted: ['p@od,spot*5'] },
+  },
+  'a provider that is away, a cordon and a closed window shut a flavour': {
+    scenario: {
+      ...two({ quota: { ...both, late: { gpu: { nominal: 1 } } } }),
+      flavours: [
+        { name: 'od', away: 'no answer' },
+        { name: 'spot', cordoned: true },
+        { name: 'late', open: [{ from: at(3600), until: at(7200) }] },
+      ],
+      pending: [asks('p', 'alpha', 1, { lease: '30m' })],
+    },
+    want: { waiting: ['p:provider_unreachable+cordoned+window_closed'] },
+  },
+};
+
+const ORDER: Readonly<Record<string, Case>> = {
+  'who stays within nominal goes before who would borrow, however old': {
+    scenario: {
+      ...two(),
+      pending: [asks('borrower', 'alpha', 15, { createdAt: at(-900), priority: 9 }), asks('own', 'beta', 6)],
+    },
+    want: { admitted: ['own@od*1'], waiting: ['borrower:quota'] },
+  },
+  'without fair sharing priority and then age decide between equals': {
+    scenario: { ...two(), pending: [asks('a', 'alpha', 15), asks('b', 'beta', 15, { priority: 1 })] },
+    want: { admitted: ['b@od*1'], waiting: ['a:quota'] },
+  },
+  'with it the lower share with the ask added goes first': {
+    scenario: {
+      groups: [{ name: 'org', parent: null, quota: gpu(20) }],
+      divisions: [
+        { name: 'alpha', group: 'org', quota: gpu(0) },
+        { name: 'beta', group: 'org', quota: gpu(0), weight: 0.25 },
+      ],
+      fairSharing: { enabled: true },
+      pending: [asks('a', 'alpha', 12), asks('b', 'beta', 10, { priority: 9 })],
+    },
+    want: { admitted: ['a@od*1'], waiting: ['b:quota'] },
+  },
+  'weight 0 goes last while it borrows': {
+    scenario: {
+      groups: [{ name: 'org', parent: null, quota: gpu(20) }],
+      divisions: [
+        { name: 'alpha', group: 'org', quota: gpu(0), weight: 0 },
+        { name: 'beta', group: 'org', quota: gpu(0) },
+      ],
+      fairSharing: { enabled: true },
+      pending: [asks('a', 'alpha', 1, { priority: 9 }), asks('b', 'beta', 20)],
+    },
+    want: { admitted: ['b@od*1'] },
+  },
+  'shares are compared between children of one group: a busy division of an idle group is let in': {
+    scenario: {
+      groups: [
+        { name: 'org', parent: null, quota: gpu(20) },
+        { name: 'idle', parent: 'org' },
+        { name: 'busy', parent: 'org' },
+      ],
+      divisions: [
+        { name: 'a1', group: 'idle', quota: gpu(0) },
+        { name: 'b1', group: 'busy', quota: gpu(0) },
+        { name: 'b2', group: 'busy', quota: gpu(0) },
+      ],
+      fairSharing: { enabled: true },
+      running: [runs('r', 'a1', 4), runs('s', 'b2', 8)],
+      pending: [asks('a', 'a1', 6), asks('b', 'b1', 6, { createdAt: at(-900) })],
+    },
+    want: { admitted: ['a@od*1'] },
+  },
+  'a waiting head within nominal keeps it from borrowers for the rest of the cycle': {
+    scenario: {
+      ...two({ preemption: { reclaim: 'lower' } }, { quota: gpu(0) }),
+      running: [runs('r', 'beta', 4)],
+      pending: [asks('own', 'alpha', 8, { createdAt: at(-90) }), asks('borrower', 'beta', 5)],
+    },
+    want: { admitted: [], waiting: ['own:quota+no_victims', 'borrower:kept_for_head'] },
+  },
+  'unless it could win it back': {
+    scenario: {
+      ...two({ preemption: { reclaim: 'any' } }, { quota: gpu(0) }),
+      guards: { minRunTime: '1h' },
+      running: [runs('r', 'beta', 4)],
+      pending: [asks('own', 'alpha', 8, { createdAt: at(-90) }), asks('borrower', 'beta', 5)],
+    },
+    want: { admitted: ['borrower@od*1'], waiting: ['own:quota+guarded+no_victims'] },
+  },
+  'what it keeps it goes on keeping in later cycles': {
+    scenario: {
+      ...two({}, { quota: gpu(0) }),
+      running: [runs('r', 'beta', 4)],
+      pending: [asks('own', 'alpha', 8, { createdAt: at(-90) }), asks('borrower', 'beta', 5)],
+    },
+    stable: true,
+    want: { admitted: [], waiting: ['own:quota', 'borrower:kept_for_head'] },
+  },
+};
+
+const LIMITS: Readonly<Record<string, Case>> = {
+  'a user passes no limit of its own inside a division': {
+    scenario: {
+      ...two({ perUser: [{ resource: 'gpu', limit: 4 }] }),
+      running: [runs('r', 'alpha', 3, { user: 'ann' })],
+      pending: [asks('a', 'alpha', 2, { user: 'ann' }), asks('b', 'alpha', 2, { user: 'bob', createdAt: at(-30) })],
+    },
+    stable: true,
+    want: { admitted: ['b@od*1'], waiting: ['a:user_limit'] },
+  },
+  'a budget holds the whole lease of what starts': {
+    scenario: {
+      ...two(),
+      flavours: [{ name: 'od', price: '2.00' }],
+      budgets: [{ division: 'alpha', limit: '10.00', spent: '1.00' }],
+      pending: [asks('a', 'alpha', 2, { lease: '2h', createdAt: at(-90) }), asks('b', 'alpha', 1, { lease: '1h' })],
+    },
+    stable: true,
+    want: { admitted: ['a@od*1'], waiting: ['b:budget'] },
+  },
+  'what costs more than the whole budget, or its own bound, can never start': {
+    scenario: {
+      ...two(),
+      flavours: [{ name: 'od', price: '2.00' }],
+      budgets: [{ division: 'alpha', limit: '10.00' }],
+      pending: [asks('a', 'alpha', 6, { lease: '1h' }), asks('b', 'beta', 1, { lease: '3h', maxCost: '5.99' })],
+    },
+    want: { waiting: ['a:infeasible', 'b:infeasible'] },
+  },
+};
+
+for (const [title, cases] of Object.entries({
+  quotas: QUOTA,
+  heads: HEADS,
+  options: OPTIONS,
+  order: ORDER,
+  limits: LIMITS,
+})) {
+  describe(title, () => {
+    test.each(Object.entries(cases))('%s', (_rule, { scenario, stable, want }) => {
+      expect(told(scenario, stable)).toMatchObject(want);
+    });
+  });
+}
+
+describe('what is told of an admission', () => {
+  test('is the part of the ask above the division’s nominal', () => {
+    const { admitted } = plan({ ...two(), running: [runs('r', 'alpha', 8)], pending: [asks('p', 'alpha', 5.5)] });
+    expect(admitted).toEqual([{ id: 'p', flavour: 'od', replicas: 1, borrowed: { gpu: 3.5 } }]);
+  });
+});
