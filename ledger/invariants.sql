@@ -15,10 +15,10 @@ with entries as (
 ), sums as (
   select account_id, sum(dp) as dp, sum(d) as d, sum(cp) as cp, sum(c) as c from (
     select debit_account as account_id, case when is_open then amount else 0 end as dp,
-           case when kind in ('direct', 'post') then amount else 0 end as d, 0 as cp, 0 as c from entries
+           case when kind in ('direct', 'post', 'borrow', 'repay') then amount else 0 end as d, 0 as cp, 0 as c from entries
     union all
     select credit_account, 0, 0, case when is_open then amount else 0 end,
-           case when kind in ('direct', 'post') then amount else 0 end from entries
+           case when kind in ('direct', 'post', 'borrow', 'repay') then amount else 0 end from entries
   ) sides group by account_id
 )
 select a.account_id, a.debits_pending, a.debits_posted, a.credits_pending, a.credits_posted, s.dp, s.d, s.cp, s.c
@@ -31,10 +31,48 @@ where (a.debits_pending, a.debits_posted, a.credits_pending, a.credits_posted)
 select * from (
   select account_id, net_limit, drain_debt,
          case when kind in ('capacity', 'budget') then debits_pending + debits_posted - credits_posted
-              else credits_pending + credits_posted - debits_posted end as use
+              else credits_pending + credits_posted - debits_posted + lender_debt end as use
   from accounts
 ) a
 where drain_debt <> case when net_limit is null then 0 else greatest(0, use - net_limit) end or use < 0
+
+-- name: what_is_used_past_local_is_owed
+-- Of each node of a quota tree, to its parent; who has no parent owes nothing.
+select account_id, parent_account, local_limit, lender_debt, use from (
+  select *, credits_pending + credits_posted - debits_posted + lender_debt as use from accounts
+) a
+where lender_debt <> case when parent_account is null then 0 else greatest(0, use - local_limit) end
+
+-- name: lender_debts_follow_from_entries
+select a.account_id, a.lender_debt, coalesce(s.owed, 0) as owed
+from accounts a left join (
+  select account_id, sum(owed) as owed from (
+    select debit_account as account_id, amount as owed from transfers where kind = 'borrow'
+    union all
+    select credit_account, -amount from transfers where kind = 'repay'
+  ) entries group by account_id
+) s using (account_id)
+where a.lender_debt <> coalesce(s.owed, 0)
+
+-- name: a_group_uses_what_its_children_owe
+select g.account_id, g.credits_posted - g.debits_posted + g.lender_debt as use, coalesce(s.owed, 0) as owed
+from accounts g left join (
+  select parent_account, sum(lender_debt) as owed from accounts where parent_account is not null group by parent_account
+) s on s.parent_account = g.account_id
+where g.kind = 'group'
+  and (g.credits_posted - g.debits_posted + g.lender_debt <> coalesce(s.owed, 0) or g.credits_pending <> 0 or g.debits_pending <> 0)
+
+-- name: the_quota_tree_joins_one_flavour
+-- Parents are groups, of the same tenant, pool, flavour and resource.
+select a.account_id, p.account_id as parent from accounts a join accounts p on p.account_id = a.parent_account
+where p.kind <> 'group' or (a.tenant, a.pool, a.flavour, a.unit) is distinct from (p.tenant, p.pool, p.flavour, p.unit)
+
+-- name: debts_are_all_that_groups_take_part_in
+select t.transfer_id, t.kind, d.kind as debit_kind, c.kind as credit_kind
+from transfers t join accounts d on d.account_id = t.debit_account join accounts c on c.account_id = t.credit_account
+where case t.kind when 'borrow' then d.kind not in ('quota', 'group') or c.kind <> 'group'
+                  when 'repay' then d.kind <> 'group' or c.kind not in ('quota', 'group')
+                  else 'group' in (d.kind, c.kind) end
 
 -- name: transfers_join_one_tenant_and_unit
 select t.transfer_id, d.unit as debit_unit, c.unit as credit_unit

@@ -1,6 +1,6 @@
 import { isEnded, type StateName } from '../../core/booking.ts';
 import type { Tx } from '../../platform/postgres.ts';
-import { transfersOfBooking } from '../quota/execute.sql.ts';
+import { transfersOfBooking } from '../quota/stored-transfers.sql.ts';
 import { recordOf } from '../quota/transfer.ts';
 import { checkpointLine, eventMember } from './bundle.ts';
 import { isObject, type JsonObject, lineText } from './lines.ts';

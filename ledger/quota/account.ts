@@ -2,10 +2,13 @@ import type { Tx } from '../../platform/postgres.ts';
 
 /**
  * Accounts of the ledger. Capacity and budgets give: what is taken from them is a debit, and their limit counts debits.
- * Quotas and spends take: what they hold is a credit, and their limit counts credits. Amounts are integers: milli-units of
+ * Quotas, groups and spends take: what they hold is a credit, and their limit counts credits. Amounts are integers: milli-units of
  * a resource, or minor units of a currency.
+ *
+ * In a quota tree what a quota or group uses past its local part is owed to its parent, a group, and is the parent's use. A group has no
+ * other use.
  */
-export type AccountKind = 'capacity' | 'quota' | 'budget' | 'spend';
+export type AccountKind = 'capacity' | 'quota' | 'group' | 'budget' | 'spend';
 
 /** A pool's capacity of one flavour and resource. */
 export function capacityAccount(tenant: string, pool: string, flavour: string, resource: string): string {
@@ -21,6 +24,11 @@ export function quotaAccount(
   resource: string,
 ): string {
   return `quota:${tenant}:${division}:${pool}:${flavour}:${resource}`;
+}
+
+/** What the children of a group use of its pool's flavour and resource past their local parts. */
+export function groupAccount(tenant: string, group: string, pool: string, flavour: string, resource: string): string {
+  return `group:${tenant}:${group}:${pool}:${flavour}:${resource}`;
 }
 
 /** Money a division may spend. */
@@ -123,37 +131,51 @@ export interface Balance {
   readonly kind: AccountKind;
   readonly unit: string;
   readonly limit: bigint | undefined;
+  /** The account of the group above it; undefined: a root, or in no tree. */
+  readonly parent: string | undefined;
+  /** What of its quota it keeps for itself. */
+  readonly local: bigint | undefined;
   /** Use above a lowered limit; each release pays it first. */
   readonly drainDebt: bigint;
+  /** What it owes its parent: its use past its local part. Entries prove it (`borrow` less `repay`). */
+  readonly lenderDebt: bigint;
   readonly debitsPending: bigint;
   readonly debitsPosted: bigint;
   readonly creditsPending: bigint;
   readonly creditsPosted: bigint;
 }
 
-/** What counts against the limit: pending and posted, less what came back. */
-export function useOf(
-  balance: Pick<Balance, 'kind' | 'debitsPending' | 'debitsPosted' | 'creditsPending' | 'creditsPosted'>,
-): bigint {
+type Counted = Pick<
+  Balance,
+  'kind' | 'debitsPending' | 'debitsPosted' | 'creditsPending' | 'creditsPosted' | 'lenderDebt'
+>;
+
+/** What counts against the limit: pending and posted, less what came back. A debit to the parent is no return. */
+export function useOf(balance: Counted): bigint {
   return gives(balance.kind)
     ? balance.debitsPending + balance.debitsPosted - balance.creditsPosted
-    : balance.creditsPending + balance.creditsPosted - balance.debitsPosted;
+    : balance.creditsPending + balance.creditsPosted - balance.debitsPosted + balance.lenderDebt;
 }
 
 /** What could still be given back: posted, less what came back or is promised back. Never negative. */
-export function returnableOf(
-  balance: Pick<Balance, 'kind' | 'debitsPending' | 'debitsPosted' | 'creditsPending' | 'creditsPosted'>,
-): bigint {
+export function returnableOf(balance: Counted): bigint {
   return gives(balance.kind)
     ? balance.debitsPosted - balance.creditsPosted - balance.creditsPending
-    : balance.creditsPosted - balance.debitsPosted - balance.debitsPending;
+    : balance.creditsPosted - balance.debitsPosted - balance.debitsPending + balance.lenderDebt;
+}
+
+/** What it has to owe its parent: it grows and shrinks with use past the local part. */
+export function owedOf(balance: Counted & Pick<Balance, 'local'>): bigint {
+  if (balance.local === undefined) return 0n;
+  const past = useOf(balance) - balance.local;
+  return past > 0n ? past : 0n;
 }
 
 export function gives(kind: AccountKind): boolean {
   return kind === 'capacity' || kind === 'budget';
 }
 
-/** What may still be taken now; undefined: unlimited. */
+/** What the account's own limit still lets it take; undefined: it has none. What its group has left may be less. */
 export function freeOf(balance: Balance): bigint | undefined {
   return balance.limit === undefined ? undefined : balance.limit + balance.drainDebt - useOf(balance);
 }
@@ -164,7 +186,10 @@ interface BalanceRow {
   readonly kind: AccountKind;
   readonly unit: string;
   readonly net_limit: bigint | null;
+  readonly parent_account: string | null;
+  readonly local_limit: bigint | null;
   readonly drain_debt: bigint;
+  readonly lender_debt: bigint;
   readonly debits_pending: bigint;
   readonly debits_posted: bigint;
   readonly credits_pending: bigint;
@@ -172,7 +197,7 @@ interface BalanceRow {
 }
 
 export const BALANCE_COLUMNS =
-  'account_id, tenant, kind, unit, net_limit, drain_debt, debits_pending, debits_posted, credits_pending, credits_posted';
+  'account_id, tenant, kind, unit, net_limit, parent_account, local_limit, drain_debt, lender_debt, debits_pending, debits_posted, credits_pending, credits_posted';
 
 export function balanceOf(row: object): Balance {
   const r = row as BalanceRow;
@@ -182,7 +207,10 @@ export function balanceOf(row: object): Balance {
     kind: r.kind,
     unit: r.unit,
     limit: r.net_limit ?? undefined,
+    parent: r.parent_account ?? undefined,
+    local: r.local_limit ?? undefined,
     drainDebt: r.drain_debt,
+    lenderDebt: r.lender_debt,
     debitsPending: r.debits_pending,
     debitsPosted: r.debits_posted,
     creditsPending: r.credits_pending,
@@ -204,14 +232,14 @@ export type LimitChange =
 
 /**
  * Sets an account's limit (undefined: unlimited). A limit below use takes the free part away now; the rest is drain debt,
- * reported here and paid first by each release, so that nothing is ever reclaimed twice.
+ * reported here and paid first by each release, so that nothing is ever reclaimed twice. Of a node of a quota tree `setQuotaTree` sets it.
  */
 export async function setLimit(tx: Tx, accountId: string, limit: bigint | undefined): Promise<LimitChange> {
   const rows = await tx.query<BalanceRow>(
     `update accounts set net_limit = $2::bigint,
        drain_debt = case when $2::bigint is null then 0 else greatest(0,
          case when kind in ('capacity', 'budget') then debits_pending + debits_posted - credits_posted
-              else credits_pending + credits_posted - debits_posted end - $2::bigint) end
+              else credits_pending + credits_posted - debits_posted + lender_debt end - $2::bigint) end
      where account_id = $1 returning ${BALANCE_COLUMNS}`,
     [accountId, limit?.toString() ?? null],
   );

@@ -4,6 +4,7 @@ import type { Tx } from '../../platform/postgres.ts';
 import { appendAudits } from '../audit/append.ts';
 import { BALANCE_COLUMNS, type Balance, balanceOf } from './account.ts';
 import { type LedgerView, type Plan, planBatches, planExpiry } from './plan.ts';
+import { insertTransfers, readTransfers, TRANSFER_COLUMNS, transferOf } from './stored-transfers.sql.ts';
 import {
   type Batch,
   type BatchResult,
@@ -12,7 +13,6 @@ import {
   recordOf,
   type StoredTransfer,
   type TransferContext,
-  type TransferKind,
   type TransferRecord,
   type TransferRequest,
 } from './transfer.ts';
@@ -101,8 +101,9 @@ export async function expire(tx: Tx, nowMs: number, limit: number): Promise<read
   const taken = ids.filter((id) => stillOpen.has(id)).flatMap((id) => pendings.get(id) ?? []);
   const plan = planExpiry(view, taken, expiryId);
   await write(tx, view, plan);
-  await tellExpiries(tx, nowMs, bookings, plan.inserts);
-  return plan.inserts.map((transfer) => ({ bookingId: transfer.bookingId, transfer: recordOf(transfer) }));
+  const expiries = plan.inserts.filter(({ kind }) => kind === 'expire');
+  await tellExpiries(tx, nowMs, bookings, expiries);
+  return expiries.map((transfer) => ({ bookingId: transfer.bookingId, transfer: recordOf(transfer) }));
 }
 
 interface BookingTrace {
@@ -182,96 +183,57 @@ async function lockAndLoad(tx: Tx, transfers: readonly TransferRequest[]): Promi
   return view;
 }
 
+/** A tree that was changed while we waited may have other accounts above ours: so often they are looked for again. */
+const MAX_PATH_RACES = 8;
+
+/** Locks accounts with those above them in the quota tree, in id order. */
 async function lockAccounts(tx: Tx, accountIds: readonly string[]): Promise<Map<string, Balance>> {
-  if (accountIds.length === 0) return new Map();
+  const balances = new Map<string, Balance>();
+  let missing = accountIds;
+  for (let race = 0; missing.length > 0; race++) {
+    assert(race < MAX_PATH_RACES, 'the quota tree comes to rest');
+    for (const balance of await lockPaths(tx, missing)) balances.set(balance.id, balance);
+    missing = [...balances.values()].flatMap(({ parent }) =>
+      parent === undefined || balances.has(parent) ? [] : [parent],
+    );
+  }
+  return balances;
+}
+
+async function lockPaths(tx: Tx, accountIds: readonly string[]): Promise<readonly Balance[]> {
   // `no key update`: the foreign keys of transfers may still look at the row.
   const rows = await tx.query(
-    `select ${BALANCE_COLUMNS} from accounts where account_id = any($1::text[]) order by account_id for no key update`,
+    `select ${BALANCE_COLUMNS} from accounts where account_id = any(array(
+       with recursive path (id) as (
+         select unnest($1::text[]) union select a.parent_account from accounts a join path on a.account_id = path.id)
+       select id from path where id is not null))
+     order by account_id for no key update`,
     [accountIds],
   );
-  return new Map(rows.map((row) => balanceOf(row)).map((balance) => [balance.id, balance]));
-}
-
-const TRANSFER_COLUMNS =
-  'transfer_id, tenant, booking_id, attempt, kind, pending_id, debit_account, credit_account, amount, expires_at';
-
-interface TransferRow {
-  readonly transfer_id: string;
-  readonly tenant: string;
-  readonly booking_id: string | null;
-  readonly attempt: number | null;
-  readonly kind: TransferKind;
-  readonly pending_id: string | null;
-  readonly debit_account: string;
-  readonly credit_account: string;
-  readonly amount: bigint;
-  readonly expires_at: Date | null;
-}
-
-function transferOf(row: object): StoredTransfer {
-  const r = row as TransferRow;
-  return {
-    id: r.transfer_id,
-    tenant: r.tenant,
-    bookingId: r.booking_id ?? undefined,
-    attempt: r.attempt ?? undefined,
-    kind: r.kind,
-    pendingId: r.pending_id ?? undefined,
-    debit: r.debit_account,
-    credit: r.credit_account,
-    amount: r.amount,
-    expiresAtMs: r.expires_at?.getTime(),
-  };
-}
-
-async function readTransfers(tx: Tx, ids: readonly string[]): Promise<readonly StoredTransfer[]> {
-  const rows = await tx.query(`select ${TRANSFER_COLUMNS} from transfers where transfer_id = any($1::text[])`, [ids]);
-  return rows.map(transferOf);
-}
-
-/** All transfers of a booking, by id. */
-export async function transfersOfBooking(tx: Tx, bookingId: string): Promise<readonly StoredTransfer[]> {
-  const rows = await tx.query(`select ${TRANSFER_COLUMNS} from transfers where booking_id = $1 order by transfer_id`, [
-    bookingId,
-  ]);
-  return rows.map(transferOf);
+  return rows.map(balanceOf);
 }
 
 async function write(tx: Tx, view: LedgerView, plan: Plan): Promise<void> {
   if (plan.inserts.length === 0) return;
   const balances = [...plan.touched].map((id) => view.balances.get(id)!);
   await tx.execute(
-    `update accounts a set drain_debt = n.debt, debits_pending = n.dp, debits_posted = n.d, credits_pending = n.cp, credits_posted = n.c
-     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) as n (id, debt, dp, d, cp, c)
+    `update accounts a set drain_debt = n.debt, lender_debt = n.owed, debits_pending = n.dp, debits_posted = n.d, credits_pending = n.cp,
+       credits_posted = n.c
+     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+       as n (id, debt, owed, dp, d, cp, c)
      where a.account_id = n.id`,
     [
       balances.map((b) => b.id),
       balances.map((b) => b.drainDebt.toString()),
+      balances.map((b) => b.lenderDebt.toString()),
       balances.map((b) => b.debitsPending.toString()),
       balances.map((b) => b.debitsPosted.toString()),
       balances.map((b) => b.creditsPending.toString()),
       balances.map((b) => b.creditsPosted.toString()),
     ],
   );
-  const rows = plan.inserts;
-  await tx.execute(
-    `insert into transfers (${TRANSFER_COLUMNS})
-     select * from unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[],
-                          $9::bigint[], $10::timestamptz[])`,
-    [
-      rows.map((t) => t.id),
-      rows.map((t) => t.tenant),
-      rows.map((t) => t.bookingId ?? null),
-      rows.map((t) => t.attempt ?? null),
-      rows.map((t) => t.kind),
-      rows.map((t) => t.pendingId ?? null),
-      rows.map((t) => t.debit),
-      rows.map((t) => t.credit),
-      rows.map((t) => t.amount.toString()),
-      rows.map((t) => (t.expiresAtMs === undefined ? null : new Date(t.expiresAtMs).toISOString())),
-    ],
-  );
-  await trackPendings(tx, rows);
+  await insertTransfers(tx, plan.inserts);
+  await trackPendings(tx, plan.inserts);
 }
 
 /** Keeps the short list of what is still pending, so that a sweep never reads the whole history. */

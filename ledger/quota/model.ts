@@ -1,4 +1,14 @@
 import type { AccountSpec } from './account.ts';
+import {
+  ancestorsIn,
+  debtsBetween,
+  type ModelDebt,
+  type ModelNode,
+  type ModelTree,
+  treeLimit,
+  treeOwed,
+  treeUse,
+} from './model-tree.ts';
 import type {
   Batch,
   BatchResult,
@@ -17,7 +27,11 @@ import type {
 export interface LedgerModel {
   readonly accounts: Map<string, AccountSpec>;
   readonly limits: Map<string, bigint | undefined>;
+  /** What was asked for. */
   log: readonly StoredTransfer[];
+  tree: ModelTree;
+  /** What followed of it in the tree. */
+  debts: readonly ModelDebt[];
 }
 
 export interface ModelBalance {
@@ -26,6 +40,7 @@ export interface ModelBalance {
   readonly creditsPending: bigint;
   readonly creditsPosted: bigint;
   readonly drainDebt: bigint;
+  readonly lenderDebt: bigint;
 }
 
 export function newModel(accounts: readonly AccountSpec[]): LedgerModel {
@@ -33,6 +48,8 @@ export function newModel(accounts: readonly AccountSpec[]): LedgerModel {
     accounts: new Map(accounts.map((account) => [account.id, account])),
     limits: new Map(accounts.map((account) => [account.id, account.limit])),
     log: [],
+    tree: new Map(),
+    debts: [],
   };
 }
 
@@ -45,7 +62,8 @@ function resolutionIn(log: readonly StoredTransfer[], pendingId: string): Stored
 }
 
 function counters(log: readonly StoredTransfer[], account: string) {
-  const open = log.filter((entry) => entry.kind === 'pending' && resolutionIn(log, entry.id) === undefined);
+  const resolved = new Set(log.map((entry) => entry.pendingId));
+  const open = log.filter((entry) => entry.kind === 'pending' && !resolved.has(entry.id));
   const moved = log.filter((entry) => entry.kind === 'direct' || entry.kind === 'post');
   const debited = (entries: readonly StoredTransfer[]) =>
     sum(entries.filter((entry) => entry.debit === account).map((entry) => entry.amount));
@@ -70,24 +88,70 @@ function standing(model: LedgerModel, log: readonly StoredTransfer[], account: s
   return { use: out.held + out.posted - out.back, returnable: out.posted - out.back - out.promised };
 }
 
+/** What counts against the account's limit: its own, and what its children owe it. */
+function useIn(model: LedgerModel, log: readonly StoredTransfer[], account: string): bigint {
+  return treeUse(model.tree, account, leafUseIn(model, log));
+}
+
+function leafUseIn(model: LedgerModel, log: readonly StoredTransfer[]): (account: string) => bigint {
+  const known = new Map<string, bigint>();
+  return (account) => {
+    const use = known.get(account) ?? standing(model, log, account).use;
+    known.set(account, use);
+    return use;
+  };
+}
+
 export function modelBalance(model: LedgerModel, account: string): ModelBalance {
   const limit = model.limits.get(account);
-  const over = limit === undefined ? 0n : standing(model, model.log, account).use - limit;
-  return { ...counters(model.log, account), drainDebt: over > 0n ? over : 0n };
+  const over = limit === undefined ? 0n : useIn(model, model.log, account) - limit;
+  const own = counters(model.log, account);
+  const passed = (debts: readonly ModelDebt[]) => sum(debts.map(({ amount }) => (amount < 0n ? -amount : amount)));
+  const ups = model.debts.filter(({ amount }) => amount > 0n);
+  const downs = model.debts.filter(({ amount }) => amount < 0n);
+  const [child, parent] = [
+    (debt: ModelDebt) => debt.child === account,
+    (debt: ModelDebt) => debt.parent === account,
+  ] as const;
+  return {
+    ...own,
+    debitsPosted: own.debitsPosted + passed(ups.filter(child)) + passed(downs.filter(parent)),
+    creditsPosted: own.creditsPosted + passed(ups.filter(parent)) + passed(downs.filter(child)),
+    drainDebt: over > 0n ? over : 0n,
+    lenderDebt: treeOwed(model.tree, account, leafUseIn(model, model.log)),
+  };
 }
 
 export function modelSetLimit(model: LedgerModel, account: string, limit: bigint | undefined): void {
   model.limits.set(account, limit);
 }
 
+/** The whole tree anew; `setQuotaTree` of accounts that are all given. */
+export function modelSetTree(model: LedgerModel, nodes: readonly ModelNode[]): void {
+  const next: ModelTree = new Map(nodes.map((node) => [node.account, node]));
+  const leafUse = leafUseIn(model, model.log);
+  model.debts = [...model.debts, ...debtsBetween([model.tree, leafUse], [next, leafUse])];
+  model.tree = next;
+  for (const { account } of nodes) model.limits.set(account, treeLimit(next, account));
+}
+
+/** Takes over what happened since, with the debts that follow of it. */
+function proceed(model: LedgerModel, log: readonly StoredTransfer[]): void {
+  const { tree } = model;
+  const debts = debtsBetween([tree, leafUseIn(model, model.log)], [tree, leafUseIn(model, log)]);
+  model.debts = [...model.debts, ...debts.filter(({ amount }) => amount !== 0n)];
+  model.log = log;
+}
+
 export function modelExecute(model: LedgerModel, batches: readonly Batch[]): readonly BatchResult[] {
   return batches.map((batch) => {
-    const before = model.log;
+    const { log, debts } = model;
     const outcomes: Success[] = [];
     for (const [index, transfer] of batch.transfers.entries()) {
       const outcome = modelTransfer(model, batch.context, transfer);
       if (outcome.kind !== 'ok' && outcome.kind !== 'exists') {
-        model.log = before;
+        model.log = log;
+        model.debts = debts;
         return { ok: false, index, outcome: outcome as Failure };
       }
       outcomes.push({ kind: outcome.kind });
@@ -173,15 +237,18 @@ function modelOpen(
   for (const id of sides) {
     if (model.accounts.get(id)?.tenant !== context.tenant) return { kind: 'account_not_found', account: id };
   }
+  for (const id of sides) {
+    if (model.accounts.get(id)!.kind === 'group') return { kind: 'account_of_a_group', account: id };
+  }
   if (model.accounts.get(asked.debit)!.unit !== model.accounts.get(asked.credit)!.unit) {
     return { kind: 'different_units' };
   }
   const after = [...model.log, asEntry(model, asked, context)];
-  for (const id of sides) {
+  for (const id of [...sides, ...ancestorsIn(model.tree, asked.debit), ...ancestorsIn(model.tree, asked.credit)]) {
     const limit = model.limits.get(id);
     if (limit === undefined) continue;
-    const was = standing(model, model.log, id).use;
-    const will = standing(model, after, id).use;
+    const was = useIn(model, model.log, id);
+    const will = useIn(model, after, id);
     if (will > limit && will > was) {
       return { kind: 'exceeds_limit', account: id, shortfall: was > limit ? will - was : will - limit };
     }
@@ -190,7 +257,7 @@ function modelOpen(
     const { returnable } = standing(model, after, id);
     if (returnable < 0n) return { kind: 'exceeds_posted', account: id, shortfall: -returnable };
   }
-  model.log = after;
+  proceed(model, after);
   return { kind: 'ok' };
 }
 
@@ -211,7 +278,7 @@ function modelResolve(
   if (asked.kind === 'post' && late) return { kind: 'expired' };
   const entry = asEntry(model, asked, context);
   if (entry.amount > pending.amount) return { kind: 'exceeds_pending', pending: pending.amount };
-  model.log = [...model.log, entry];
+  proceed(model, [...model.log, entry]);
   return { kind: 'ok' };
 }
 
@@ -230,7 +297,7 @@ export function modelExpire(model: LedgerModel, nowMs: number, limit: number): r
       pendingId: pending.id,
       expiresAtMs: undefined,
     };
-    model.log = [...model.log, entry];
+    proceed(model, [...model.log, entry]);
   }
   return due.map((entry) => entry.id);
 }

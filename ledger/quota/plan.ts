@@ -1,5 +1,6 @@
 import { assert, unreachable } from '../../core/assert.ts';
 import { type Balance, returnableOf, useOf } from './account.ts';
+import { debtId, type Spread, spreadUp } from './lender-debt.ts';
 import {
   assertTransfer,
   type Batch,
@@ -116,6 +117,7 @@ function open(view: LedgerView, context: TransferContext, transfer: Opening, jou
   const credit = view.balances.get(transfer.credit);
   if (credit === undefined || credit.tenant !== context.tenant)
     return { kind: 'account_not_found', account: transfer.credit };
+  for (const { id, kind } of [debit, credit]) if (kind === 'group') return { kind: 'account_of_a_group', account: id };
   if (debit.unit !== credit.unit) return { kind: 'different_units' };
 
   const { amount } = transfer;
@@ -126,19 +128,20 @@ function open(view: LedgerView, context: TransferContext, transfer: Opening, jou
   const nextCredit: Balance = pending
     ? { ...credit, creditsPending: credit.creditsPending + amount }
     : { ...credit, creditsPosted: credit.creditsPosted + amount };
-  for (const [before, after] of [
-    [debit, nextDebit],
-    [credit, nextCredit],
-  ] as const) {
+  const spread = spreadUp(view.balances, [nextDebit, nextCredit]);
+  for (const after of spread.balances.values()) {
+    const before = view.balances.get(after.id);
+    assert(before !== undefined, 'what changes was locked');
     const excess = limitExcess(before, after);
     if (excess > 0n) return { kind: 'exceeds_limit', account: after.id, shortfall: excess };
   }
-  for (const after of [nextDebit, nextCredit]) {
-    const returnable = returnableOf(after);
-    if (returnable < 0n) return { kind: 'exceeds_posted', account: after.id, shortfall: -returnable };
+  for (const id of [debit.id, credit.id]) {
+    const after = spread.balances.get(id);
+    const returnable = after === undefined ? 0n : returnableOf(after);
+    if (returnable < 0n) return { kind: 'exceeds_posted', account: id, shortfall: -returnable };
   }
 
-  store(view, journal, {
+  const stored: StoredTransfer = {
     id: transfer.id,
     tenant: context.tenant,
     bookingId: context.bookingId,
@@ -149,9 +152,9 @@ function open(view: LedgerView, context: TransferContext, transfer: Opening, jou
     credit: transfer.credit,
     amount,
     expiresAtMs: transfer.kind === 'pending' ? transfer.expiresAtMs : undefined,
-  });
-  setBalance(view, journal, nextDebit);
-  setBalance(view, journal, nextCredit);
+  };
+  store(view, journal, stored);
+  setBalances(view, journal, spread, stored);
   return { kind: 'ok' };
 }
 
@@ -177,8 +180,7 @@ function resolve(view: LedgerView, context: TransferContext, transfer: Resolving
   const amount = posting ? (transfer.amount ?? pending.amount) : pending.amount;
   if (amount > pending.amount) return { kind: 'exceeds_pending', pending: pending.amount };
 
-  settle(view, journal, pending, posting ? amount : 0n);
-  store(view, journal, {
+  settle(view, journal, pending, posting ? amount : 0n, {
     id: transfer.id,
     tenant: context.tenant,
     bookingId: context.bookingId,
@@ -198,21 +200,31 @@ function resolvedOutcome(resolution: StoredTransfer): TransferOutcome {
   return resolution.kind === 'void' ? { kind: 'already_voided' } : { kind: 'expired' };
 }
 
-/** Ends a pending transfer on both its accounts, of which `posted` stays. Cannot fail: use never grows by it. */
-export function settle(view: LedgerView, journal: Journal, pending: StoredTransfer, posted: bigint): void {
+/** Ends a pending transfer on both its accounts, of which `posted` stays. Cannot fail: use never grows by it, on no level. */
+function settle(
+  view: LedgerView,
+  journal: Journal,
+  pending: StoredTransfer,
+  posted: bigint,
+  resolution: StoredTransfer,
+): void {
   const debit = view.balances.get(pending.debit);
   const credit = view.balances.get(pending.credit);
   assert(debit !== undefined && credit !== undefined, 'the accounts of a pending transfer are locked with it');
-  setBalance(view, journal, {
-    ...debit,
-    debitsPending: debit.debitsPending - pending.amount,
-    debitsPosted: debit.debitsPosted + posted,
-  });
-  setBalance(view, journal, {
-    ...credit,
-    creditsPending: credit.creditsPending - pending.amount,
-    creditsPosted: credit.creditsPosted + posted,
-  });
+  const spread = spreadUp(view.balances, [
+    {
+      ...debit,
+      debitsPending: debit.debitsPending - pending.amount,
+      debitsPosted: debit.debitsPosted + posted,
+    },
+    {
+      ...credit,
+      creditsPending: credit.creditsPending - pending.amount,
+      creditsPosted: credit.creditsPosted + posted,
+    },
+  ]);
+  store(view, journal, resolution);
+  setBalances(view, journal, spread, resolution);
 }
 
 /** Plans the expiry of pending transfers whose accounts are in the view. */
@@ -223,8 +235,7 @@ export function planExpiry(
 ): Plan {
   const journal: Journal = { balances: new Map(), inserted: [] };
   for (const pending of pendings) {
-    settle(view, journal, pending, 0n);
-    store(view, journal, {
+    settle(view, journal, pending, 0n, {
       ...pending,
       id: idOf(pending.id),
       kind: 'expire',
@@ -239,6 +250,23 @@ function store(view: LedgerView, journal: Journal, transfer: StoredTransfer): vo
   view.transfers.set(transfer.id, transfer);
   if (transfer.pendingId !== undefined) view.resolutions.set(transfer.pendingId, transfer);
   journal.inserted.push(transfer);
+}
+
+/** Takes over what a transfer changed, with an entry for each lender debt that changed by it. */
+function setBalances(view: LedgerView, journal: Journal, spread: Spread, cause: StoredTransfer): void {
+  for (const balance of spread.balances.values()) setBalance(view, journal, balance);
+  for (const [n, { kind, child, parent, amount }] of spread.entries.entries()) {
+    store(view, journal, {
+      ...cause,
+      id: debtId(cause.id, n + 1),
+      kind,
+      pendingId: undefined,
+      debit: kind === 'borrow' ? child : parent,
+      credit: kind === 'borrow' ? parent : child,
+      amount,
+      expiresAtMs: undefined,
+    });
+  }
 }
 
 /** Drain debt is what use exceeds the limit by: it only shrinks here, as use does. */

@@ -33,7 +33,11 @@ export interface TransferContext {
   readonly nowMs: number;
 }
 
-export type TransferKind = 'pending' | 'direct' | 'post' | 'void' | 'expire';
+/**
+ * `borrow` and `repay` nobody asks for: each transfer that changes what a node of the quota tree uses past its local part is stored with one for each
+ * level on which it does.
+ */
+export type TransferKind = 'pending' | 'direct' | 'post' | 'void' | 'expire' | 'borrow' | 'repay';
 
 /** An immutable row. A resolution names its pending transfer and has its accounts; a void's or expiry's amount is what returns. */
 export interface StoredTransfer {
@@ -73,8 +77,10 @@ export type TransferOutcome =
   | { readonly kind: 'exceeds_pending'; readonly pending: bigint }
   | { readonly kind: 'same_account' }
   | { readonly kind: 'account_not_found'; readonly account: string }
+  /** A group's account holds only what its children owe it. */
+  | { readonly kind: 'account_of_a_group'; readonly account: string }
   | { readonly kind: 'different_units' }
-  /** The account's limit stands in the way by `shortfall`; the debit account is looked at first. */
+  /** The account's limit stands in the way by `shortfall`; the debit account is looked at first, groups last, from below. */
   | { readonly kind: 'exceeds_limit'; readonly account: string; readonly shortfall: bigint }
   /** More would come back than was posted. */
   | { readonly kind: 'exceeds_posted'; readonly account: string; readonly shortfall: bigint }

@@ -21,6 +21,12 @@ const BREAKS: Readonly<Record<string, string>> = {
   conservation: `update accounts set debits_posted = debits_posted + 1 where account_id = '${capacity}'`,
   balances_follow_from_transfers: `update accounts set credits_posted = credits_posted - 1, credits_pending = credits_pending + 1 where account_id = '${quota}'`,
   use_is_within_limit_and_debt: `update accounts set drain_debt = 1 where account_id = '${quota}'`,
+  what_is_used_past_local_is_owed: `alter table accounts drop constraint owes_what_is_past_local;
+    update accounts set parent_account = 'group', local_limit = 0 where account_id = '${quota}'`,
+  lender_debts_follow_from_entries: `insert into transfers (${head}) values ('x', 'acme', null, 'borrow', null, '${quota}', '${capacity}', 1)`,
+  a_group_uses_what_its_children_owe: `insert into accounts (account_id, tenant, kind, unit, credits_posted) values ('group', 'acme', 'group', 'gpu', 1)`,
+  the_quota_tree_joins_one_flavour: `update accounts set parent_account = '${capacity}', local_limit = 100 where account_id = '${quota}'`,
+  debts_are_all_that_groups_take_part_in: `insert into transfers (${head}) values ('x', 'acme', null, 'repay', null, '${capacity}', '${quota}', 0)`,
   transfers_join_one_tenant_and_unit: `insert into transfers (${head}) select 'x', 'acme', null, 'direct', null, '${capacity}', account_id, 0 from accounts where tenant = 'globex' limit 1`,
   resolutions_fit_their_pending_transfer: `insert into transfers (${head}) values ('x', 'acme', '${BOOKING}', 'post', 'open', '${capacity}', '${quota}', 9)`,
   open_pendings_are_listed: 'delete from pending_transfers',

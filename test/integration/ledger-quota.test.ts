@@ -1,17 +1,21 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ensureAccounts, freeOf, placementAccounts, readBalances, setLimit } from '../../ledger/quota/account.ts';
-import { executeLinked, executeMany, expire } from '../../ledger/quota/execute.sql.ts';
-import { modelBalance, modelExecute, modelExpire, modelSetLimit, newModel } from '../../ledger/quota/model.ts';
+import { executeLinked, expire } from '../../ledger/quota/execute.sql.ts';
+import { newModel } from '../../ledger/quota/model.ts';
 import type { TransferOutcome, TransferRequest } from '../../ledger/quota/transfer.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
-import { CASE_START_MS, caseAccounts, ledgerCases } from '../support/ledger-cases.ts';
+import { CASE_START_MS, caseAccounts, ledgerCases, treeCaseAccounts } from '../support/ledger-cases.ts';
 import { ledgerLeaks } from '../support/ledger-leaks.ts';
+import { balancesOf, modelBalances, takeStep } from '../support/ledger-step.ts';
 
 const SEEDS = [1, 2, 3, 4, 5, 6];
 const CASES_PER_SEED = 300;
+const TREE_SEEDS = [1, 2, 3, 4];
+const CASES_PER_TREE_SEED = 150;
 /** Every outcome there is. */
 const OUTCOMES: readonly TransferOutcome['kind'][] = [
   'account_not_found',
+  'account_of_a_group',
   'already_posted',
   'already_voided',
   'different_units',
@@ -37,47 +41,25 @@ const T0 = CASE_START_MS;
 
 describe('the SQL ledger against the model', () => {
   const seen = new Set<string>();
+  const runs = [
+    ...SEEDS.map((seed) => ({ seed, cases: CASES_PER_SEED, tree: false })),
+    ...TREE_SEEDS.map((seed) => ({ seed, cases: CASES_PER_TREE_SEED, tree: true })),
+  ];
 
-  test.each(SEEDS)('seed %i: every outcome, balance and debt is the same', async (seed) => {
+  test.each(runs)('seed $seed, quota tree: $tree: every outcome, balance and debt is the same', async (run) => {
     const own = await testDatabase();
+    const accounts = run.tree ? treeCaseAccounts() : caseAccounts();
     try {
       await own.db.asEngine((tx) =>
-        tx
-          .execute("insert into tenants (tenant) values ('acme'), ('globex')")
-          .then(() => ensureAccounts(tx, caseAccounts())),
+        tx.execute("insert into tenants (tenant) values ('acme'), ('globex')").then(() => ensureAccounts(tx, accounts)),
       );
-      const model = newModel(caseAccounts());
-      for (const [at, step] of ledgerCases(seed, CASES_PER_SEED).entries()) {
-        const where = `seed ${seed}, step ${at}`;
-        if (step.kind === 'set_limit') {
-          modelSetLimit(model, step.account, step.limit);
-          await own.db.asEngine((tx) => setLimit(tx, step.account, step.limit));
-        } else if (step.kind === 'expire') {
-          const expected = modelExpire(model, step.nowMs, step.limit);
-          const got = await own.db.asEngine((tx) => expire(tx, step.nowMs, step.limit));
-          expect(
-            got.map((e) => e.transfer.pendingId),
-            where,
-          ).toEqual(expected);
-        } else {
-          const expected = modelExecute(model, step.batches);
-          const got = await own.db.asEngine((tx) => executeMany(tx, step.batches));
-          expect(got, where).toEqual(expected);
-          for (const result of got) {
-            if (result.ok) for (const outcome of result.outcomes) seen.add(outcome.kind);
-            else seen.add(result.outcome.kind);
-          }
-        }
-        const balances = await own.db.asEngine((tx) =>
-          readBalances(
-            tx,
-            caseAccounts().map((a) => a.id),
-          ),
-        );
-        for (const { id, drainDebt, debitsPending, debitsPosted, creditsPending, creditsPosted } of balances) {
-          const actual = { drainDebt, debitsPending, debitsPosted, creditsPending, creditsPosted };
-          expect(actual, `${where}: ${id}`).toEqual(modelBalance(model, id));
-        }
+      const model = newModel(accounts);
+      for (const [at, step] of ledgerCases(run.seed, run.cases, { tree: run.tree }).entries()) {
+        const where = `seed ${run.seed}, step ${at}`;
+        const done = await takeStep(own.db, model, step);
+        expect(done.got, where).toEqual(done.expected);
+        for (const kind of done.outcomes) seen.add(kind);
+        expect(await own.db.asEngine((tx) => balancesOf(tx, accounts)), where).toEqual(modelBalances(model));
       }
       expect(await ledgerLeaks(own.db)).toEqual([]);
     } finally {

@@ -13,7 +13,10 @@ function emptyView(): LedgerView {
       kind,
       unit,
       limit,
+      parent: undefined,
+      local: undefined,
       drainDebt: 0n,
+      lenderDebt: 0n,
       debitsPending: 0n,
       debitsPosted: 0n,
       creditsPending: 0n,
@@ -47,8 +50,9 @@ describe('planning batches', () => {
       for (const step of ledgerCases(seed, 60)) {
         if (step.kind !== 'execute') continue;
         expect(planBatches(view, step.batches).results).toEqual(modelExecute(model, step.batches));
-        for (const [id, { drainDebt, debitsPending, debitsPosted, creditsPending, creditsPosted }] of view.balances) {
-          expect({ drainDebt, debitsPending, debitsPosted, creditsPending, creditsPosted }).toEqual(
+        for (const [id, balance] of view.balances) {
+          const { drainDebt, lenderDebt, debitsPending, debitsPosted, creditsPending, creditsPosted } = balance;
+          expect({ drainDebt, lenderDebt, debitsPending, debitsPosted, creditsPending, creditsPosted }).toEqual(
             modelBalance(model, id),
           );
         }
