@@ -15,6 +15,7 @@ Commands:
   submit [options] [command...]  book a job: plan, confirm, follow
   ps [options]                   jobs that live
   plan [options]                 what the planner would do with a scenario, offline
+  top [options]                  what pools and divisions have, use and wait for
   why [options] <job>            why a job is where it is: every reason and its mend
   logs [options] <job>           the log of a job
   cancel [options] <job>         ask for the end of a job

@@ -133,6 +133,13 @@ function jobCommands(program: Command, define: Define): void {
   );
   define(
     program
+      .command('top')
+      .description('what pools and divisions have, use and wait for')
+      .option('--once', 'one look, on a terminal too'),
+    () => import('./commands/top.ts'),
+  );
+  define(
+    program
       .command('why')
       .description('why a job is where it is: every reason and its mend')
       .argument(...JOB),
@@ -174,6 +181,7 @@ function jobCommands(program: Command, define: Define): void {
       .command('ls')
       .description('all jobs, newest first')
       .option('--state <state>', 'in one state')
+      .option('--since <when>', 'booked since then: 2h, 7d, or a time (RFC 3339)', values.since)
       .option('--division <division>', 'of one division', values.slug)
       .option('--model <model>', 'for one model', values.name),
     () => import('./commands/jobs-ls.ts'),

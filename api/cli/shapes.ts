@@ -180,6 +180,12 @@ export const PROMOTIONS: Shape = {
   ],
 };
 
+/** Shown by its own tables; `-o name` tells the flavours. */
+export const TOP: Shape = {
+  name: (row) => (row.flavours as readonly Row[]).map((one) => `${String(one.pool)}/${String(one.flavour)}`).join('\n'),
+  columns: [],
+};
+
 export const RETRAINS: Shape = {
   name: (row) => String(row.requestId),
   columns: [

@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import { durationMs } from '../../core/duration.ts';
 import { nameRefusal, slugRefusal } from '../../core/ids.ts';
+import { parseRfc3339 } from '../../core/rfc3339.ts';
 
 /** Values of flags. What is thrown here ends with exit 3 and names the flag; the value is shown with its control characters escaped. */
 
@@ -26,6 +27,14 @@ export function money(text: string): string {
 export function duration(text: string): string {
   if (durationMs(text) === undefined) throw bad(text, 'write a duration such as 30m, 2h or 1d');
   return text;
+}
+
+/** A time: how long ago, or RFC 3339. As RFC 3339. */
+export function since(text: string): string {
+  const agoMs = durationMs(text);
+  const atMs = agoMs === undefined ? parseRfc3339(text) : Date.now() - agoMs;
+  if (atMs === undefined) throw bad(text, 'write how long ago, such as 2h, or a time such as 2026-11-26T08:00:00Z');
+  return new Date(atMs).toISOString();
 }
 
 export function slug(text: string): string {

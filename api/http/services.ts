@@ -1,6 +1,7 @@
 import type { Json } from '../../core/canonical.ts';
 import type { EvalReport } from '../../core/eval-report.ts';
 import type { JobSpec } from '../../core/job.ts';
+import type { Refusal } from '../../core/refusal.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Database, Tx } from '../../platform/postgres.ts';
 
@@ -85,6 +86,10 @@ export interface JobFilter {
   readonly division?: string;
   readonly model?: string;
   readonly name?: string;
+  /** Booked at or after this RFC 3339 time. */
+  readonly since?: string;
+  /** `true`: those that have not ended. */
+  readonly live?: string;
 }
 
 export interface JobsService {
@@ -108,6 +113,8 @@ export interface JobsService {
   /** What would happen if it were submitted now: offers with price, most it can cost, what is free, and every reason that stands against it. Outside any transaction. */
   plan(caller: Caller, spec: JobSpec): Promise<View>;
   list(tx: Tx, caller: Caller, filter: JobFilter, page: Page): Promise<Rows>;
+  /** What pools and divisions have, use and wait for. Outside any transaction. */
+  top(caller: Caller): Promise<View>;
   get(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
   /** Asks the provider too, so it takes its own transaction. */
   why(caller: Caller, jobId: string): Promise<View | undefined>;
@@ -223,14 +230,58 @@ export interface RolloutsService {
 export interface PoolsService {
   pools(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
   pool(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
-  putPool(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;
-  /** Every balance of the tenant: quotas and budgets with limit, held, used and free. */
+  /** Cordons, uncordons or drains; undefined: no such pool. */
+  setPoolState(
+    tx: Tx,
+    caller: Caller,
+    name: string,
+    wanted: 'cordon' | 'uncordon' | 'drain',
+  ): Promise<Versioned | undefined>;
+  /** Every balance of the tenant: quotas and budgets with limit, held, used and free; quotas with what is borrowed and lent as well. */
   quotas(
     tx: Tx,
     caller: Caller,
-    filter: { readonly division?: string; readonly pool?: string },
+    filter: { readonly division?: string; readonly group?: string; readonly pool?: string },
   ): Promise<readonly View[]>;
-  putBudget(tx: Tx, caller: Caller, division: string, document: unknown): Promise<View>;
+}
+
+/** Kinds of documents that have a path of their own beside pools. */
+export type StoredKind = 'Group' | 'Division' | 'PriorityClass' | 'Budget' | 'Scheduling';
+
+export type DocumentsOutcome =
+  | { readonly kind: 'done'; readonly view: View }
+  | { readonly kind: 'stale'; readonly key: string; readonly version: string };
+
+/** What operators declare, a document each. All throw RefusedInput; what `dryRun` answers is what would be done. */
+export interface DocumentsService {
+  list(tx: Tx, caller: Caller, kind: StoredKind, page: Page): Promise<Rows>;
+  get(tx: Tx, caller: Caller, kind: StoredKind, name: string): Promise<Versioned | undefined>;
+  /** `expected`: what the path says of it. */
+  put(
+    tx: Tx,
+    caller: Caller,
+    document: unknown,
+    expected: { readonly field: string; readonly name: string } | undefined,
+    options: { readonly ifVersion: string | undefined; readonly dryRun: boolean },
+  ): Promise<PutOutcome>;
+  remove(
+    tx: Tx,
+    caller: Caller,
+    kind: StoredKind,
+    name: string,
+    options: { readonly ifVersion: string | undefined; readonly dryRun: boolean },
+  ): Promise<
+    | DocumentsOutcome
+    | { readonly kind: 'not_found' }
+    | { readonly kind: 'in_use'; readonly refusals: readonly Refusal[] }
+  >;
+  /** `versions`: by `Kind/name`, only where it is still at that version. */
+  apply(
+    tx: Tx,
+    caller: Caller,
+    documents: readonly unknown[],
+    options: { readonly versions: Readonly<Record<string, string>>; readonly dryRun: boolean },
+  ): Promise<DocumentsOutcome>;
 }
 
 export interface AuditService {
@@ -303,6 +354,7 @@ export interface Services {
   readonly scoring: ScoringService;
   readonly rollouts: RolloutsService;
   readonly pools: PoolsService;
+  readonly documents: DocumentsService;
   readonly audit: AuditService;
   readonly events: EventsService;
   readonly code: CodeService;

@@ -60,6 +60,10 @@ export class TenantPlan {
     return this.#facts;
   }
 
+  *bookings(): Iterable<Booking> {
+    for (const { booking } of this.#live.values()) yield booking;
+  }
+
   get isEmpty(): boolean {
     return this.#live.size === 0;
   }

@@ -225,6 +225,58 @@ describe('a job at the door', () => {
     expect(await count('bookings')).toBe(before);
   });
 
+  test('is seen by pool and division in what is used and waited for, and is listed by when it was booked', async () => {
+    const top = (await call('GET', '/v1/top')).json();
+    expect(top.flavours).toMatchObject([
+      { pool: 'cpus', flavour: 'small', resource: 'cpu', capacity: '4', used: '0', free: '4' },
+    ]);
+    const [division] = top.divisions;
+    expect(division).toMatchObject({ division: 'vision', nominal: '4', used: '0', borrowed: '0' });
+    expect(division.waiting).toBeGreaterThan(0);
+    const all = (await call('GET', '/v1/jobs?live=true')).json().items.length;
+    const since = new Date(Date.now() - 3_600_000).toISOString();
+    expect((await call('GET', `/v1/jobs?live=true&since=${since}`)).json().items).toHaveLength(all);
+    const later = new Date(Date.now() + 3_600_000).toISOString();
+    expect((await call('GET', `/v1/jobs?since=${later}`)).json().items).toEqual([]);
+    expect((await call('GET', '/v1/jobs?since=yesterday')).statusCode).toBe(422);
+  });
+
+  test('that is held is not planned until it is let go, and only what waits can be held', async () => {
+    const { id } = (await call('POST', '/v1/jobs', { ...job, name: 'hold-me' })).json();
+    expect((await call('POST', `/v1/jobs/${id}:hold`)).json()).toMatchObject({
+      state: 'waiting',
+      reasons: [{ code: 'held' }],
+    });
+    expect((await call('GET', `/v1/jobs/${id}/why`)).json().reasons.map((one: { code: string }) => one.code)).toContain(
+      'held',
+    );
+    expect((await call('POST', `/v1/jobs/${id}:release`)).json()).toMatchObject({ state: 'waiting', reasons: [] });
+    await call('POST', `/v1/jobs/${id}:cancel`);
+    const late = await call('POST', `/v1/jobs/${id}:hold`);
+    expect([late.statusCode, late.json().code]).toEqual([409, 'not_waiting']);
+    const types = (await call('GET', `/v1/jobs/${id}/events`)).json().items.map((one: { type: string }) => one.type);
+    expect(types).toEqual(['booking.created', 'booking.held', 'booking.let_go', 'booking.cancelled']);
+  });
+
+  test('of an array is booked as its tasks, in one go', async () => {
+    const before = await count('bookings');
+    const booked = (
+      await call('POST', '/v1/jobs', { ...job, name: 'sweep', array: { count: 3, max_parallel: 2 } })
+    ).json();
+    expect(booked.tasks).toHaveLength(3);
+    expect(booked.tasks[0]).toBe(booked.id);
+    const specs = await Promise.all(
+      booked.tasks.map(async (id: string) => (await call('GET', `/v1/jobs/${id}`)).json().spec),
+    );
+    expect(specs.map((spec) => spec.array)).toEqual(
+      [0, 1, 2].map((index) => ({ count: 3, maxParallel: 2, index, id: booked.id })),
+    );
+    expect(await count('bookings')).toBe(before + 3);
+    const none = await call('POST', '/v1/jobs', { ...job, depends_on: ['01k00000000000000000000000'] });
+    expect([none.statusCode, none.json().reasons[0].code]).toEqual([422, 'unknown_job']);
+    for (const id of booked.tasks) await call('POST', `/v1/jobs/${id}:cancel`);
+  });
+
   test('is cancelled once, however often it is asked', async () => {
     const { id } = (await call('POST', '/v1/jobs', { ...job, name: 'stop-me' })).json();
     expect((await call('POST', `/v1/jobs/${id}:cancel`)).json()).toMatchObject({

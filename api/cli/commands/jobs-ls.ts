@@ -14,7 +14,7 @@ export default async function jobsLs(invocation: Invocation): Promise<number> {
     });
   }
   const query = new URLSearchParams();
-  for (const name of ['state', 'division', 'model'])
+  for (const name of ['state', 'division', 'model', 'since'])
     if (options[name] !== undefined) query.set(name, String(options[name]));
   const client = await connect(invocation);
   await showList(

@@ -1,7 +1,6 @@
 import { connect } from '../client.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation } from '../invocation.ts';
-import { endExit } from '../job-ref.ts';
 import { type Row, showList } from '../render.ts';
 import { JOBS } from '../shapes.ts';
 import type { Format } from '../values.ts';
@@ -9,13 +8,13 @@ import type { Format } from '../values.ts';
 export default async function ps(invocation: Invocation): Promise<number> {
   const { options, io } = invocation;
   const client = await connect(invocation);
-  const division = options.division === undefined ? '' : `?division=${encodeURIComponent(String(options.division))}`;
-  const jobs = await client.all<Row>(`/v1/jobs${division}`);
+  const query = new URLSearchParams(options.all === true ? {} : { live: 'true' });
+  if (options.division !== undefined) query.set('division', String(options.division));
   await showList(
     io,
     options.output as Format,
     JOBS,
-    options.all === true ? jobs : jobs.filter((job) => endExit(job.state) === undefined),
+    await client.all<Row>(`/v1/jobs${query.size === 0 ? '' : `?${query}`}`),
   );
   return EXIT.ok;
 }

@@ -40,6 +40,8 @@ export async function jobRows(tx: Tx, tenant: string, filter: JobFilter, page: P
        and ($2::text is null or state = $2) and ($3::text is null or division = $3)
        and ($4::text is null or spec->>'model' = $4) and ($5::text is null or job_name = $5)
        and ($6::timestamptz is null or (created_at, booking_id) < ($6::timestamptz, $7))
+       and ($9::timestamptz is null or created_at >= $9::timestamptz)
+       and (not $10::boolean or state not in ('released', 'rejected', 'infeasible', 'failed', 'expired', 'cancelled', 'revoked'))
      order by created_at desc, booking_id desc limit $8`,
     [
       tenant,
@@ -50,6 +52,8 @@ export async function jobRows(tx: Tx, tenant: string, filter: JobFilter, page: P
       createdAt,
       id,
       page.limit,
+      filter.since ?? null,
+      filter.live === 'true',
     ],
   );
   const jobs = rows.map((row) => ({ booking: bookingOf(row), newest: row.newest }));

@@ -16,6 +16,7 @@ import { cancelBooking } from '../../../scheduler/apply/cancel.ts';
 import { arrayTasks, codeHash, createBookings } from '../../../scheduler/apply/create-booking.ts';
 import { setHold } from '../../../scheduler/apply/hold.ts';
 import { logKey } from '../../../scheduler/apply/keep-log.ts';
+import { topOf } from '../../../scheduler/apply/queue-top.ts';
 import type { Caller, JobsService, View } from '../services.ts';
 import { subjectEvents } from './audit-view.sql.ts';
 import type { RoomPorts } from './base.ts';
@@ -23,6 +24,7 @@ import { costView } from './cost-view.sql.ts';
 import { attemptViews, jobRows, jobView, reasonsOf } from './job-view.sql.ts';
 import { planView } from './plan-view.ts';
 import { type QueueExplanation, queueExplanation } from './queue-explanation.ts';
+import { topView } from './top-view.ts';
 
 export function jobsOf(ports: RoomPorts): JobsService {
   return {
@@ -32,6 +34,7 @@ export function jobsOf(ports: RoomPorts): JobsService {
     hold: (tx, caller, jobId, wanted) => hold(tx, caller, jobId, wanted),
     plan: (caller, spec) => planView(ports, caller, spec),
     list: (tx, caller, filter, page) => jobRows(tx, caller.identity.tenant, filter, page),
+    top: async (caller) => topView(topOf(await ports.queues.of(caller.identity.tenant), caller.nowMs)),
     get: (tx, caller, jobId) => jobView(tx, caller.identity.tenant, jobId),
     why: (caller, jobId) => why(ports, caller, jobId),
     events: async (tx, caller, jobId) => {

@@ -1,6 +1,8 @@
 import { isBookingId } from '../../../core/ids.ts';
 import { jobSpec } from '../../../core/job.ts';
 import { JobFile } from '../../../core/job-file.ts';
+import { RefusedInput, refuse } from '../../../core/refusal.ts';
+import { parseRfc3339 } from '../../../core/rfc3339.ts';
 import { Type } from '../../../core/schema.ts';
 import { filterOf, found, mutate, page, read } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
@@ -112,7 +114,15 @@ function holdRoutes(context: RouteContext): void {
 }
 
 const JobQuery = Type.Object(
-  { ...pageQuery, state: Literal, division: Literal, model: Literal, name: Literal },
+  {
+    ...pageQuery,
+    state: Literal,
+    division: Literal,
+    model: Literal,
+    name: Literal,
+    since: Type.Optional(Type.String({ maxLength: 40, description: 'booked at or after this time, RFC 3339' })),
+    live: Type.Optional(Type.Enum(['true'])),
+  },
   { additionalProperties: false },
 );
 
@@ -129,11 +139,26 @@ function readRoutes(context: RouteContext): void {
       },
     },
     (request) => {
-      const filter = filterOf(request, ['state', 'division', 'model', 'name']);
+      const filter = filterOf(request, ['state', 'division', 'model', 'name', 'since', 'live']);
+      if (filter.since !== undefined && parseRfc3339(filter.since) === undefined)
+        throw new RefusedInput([
+          refuse('time_format', 'since', 'is no RFC 3339 time with a zone', 'write 2026-11-26T08:00:00Z'),
+        ]);
       return page(context, request, `jobs ${JSON.stringify(filter)}`, (tx, caller, at) =>
         services.jobs.list(tx, caller, filter, at),
       );
     },
+  );
+  app.get(
+    '/v1/top',
+    {
+      schema: {
+        summary: 'What pools and divisions have, use and wait for now',
+        tags,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    (request) => services.jobs.top(callerOf(services, request)),
   );
   app.get(
     '/v1/jobs/:id',

@@ -106,6 +106,7 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
         return { ...job, serial: fake.submitted };
       },
       cancel: async (_tx, _caller, id) => (id === JOB_ID ? { kind: 'asked', view: job } : undefined),
+      top: async () => ({ flavours: [], divisions: [] }),
       hold: async (_tx, _caller, id) => (id === JOB_ID ? { kind: 'done', view: job } : undefined),
       plan: async () => ({ offers: [] }),
       list: async (_tx, _caller, _filter, page) => ({
@@ -165,9 +166,15 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
     pools: {
       pools: async () => ({ items: [], last: undefined }),
       pool: nothing,
-      putPool: async () => ({ kind: 'created', version: '1', view: {} }),
+      setPoolState: nothing,
       quotas: async () => [],
-      putBudget: async () => ({}),
+    },
+    documents: {
+      list: async () => ({ items: [], last: undefined }),
+      get: nothing,
+      put: async () => ({ kind: 'created', version: '1', view: {} }),
+      remove: async () => ({ kind: 'not_found' }),
+      apply: async () => ({ kind: 'done', view: {} }),
     },
     audit: {
       events: async () => ({ items: [], last: undefined }),
