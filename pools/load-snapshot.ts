@@ -39,7 +39,7 @@ export async function loadSnapshot(
     accounts: await tx.query<AccountRow>(
       `select account_id, net_limit,
               (case when kind in ('capacity', 'budget') then debits_pending + debits_posted - credits_posted
-                    else credits_pending + credits_posted - debits_posted end)::bigint as used
+                    else credits_pending + credits_posted - debits_posted + lender_debt end)::bigint as used
        from accounts where tenant = any($1)`,
       [tenants],
     ),
