@@ -22,7 +22,8 @@ export function smallestChange(scene: Scene, shape: Shape, tried: readonly Verdi
     if (candidate !== undefined) candidates.push(candidate);
   }
   const fewer = fewerReplicas(scene, shape, tried);
-  if (fewer !== undefined) candidates.push(fewer);
+  // Of equal ones first what its owner can do alone.
+  if (fewer !== undefined) candidates.unshift(fewer);
   return candidates.sort((a, b) => a.part - b.part)[0]?.change ?? null;
 }
 
