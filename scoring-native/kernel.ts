@@ -75,6 +75,8 @@ export interface KernelOptions {
   readonly maxPaneBytes?: number;
   /** Rows of a block. Few keep the work in the processor's caches. */
   readonly blockRows?: number;
+  /** What is handed over at once; a longer chunk in pieces. Rows' places are places in it. */
+  readonly chunkBytes?: number;
   readonly maxMemoryBytes?: number;
 }
 
@@ -87,8 +89,7 @@ const DEFAULT_BLOCK_ROWS = 256;
 export const MAX_BLOCK_ROWS = 2 ** 16;
 const PAGE_BYTES = 65_536;
 const MAX_MEMORY_BYTES = 2 ** 32;
-/** A longer chunk is handed over in pieces. */
-const CHUNK_BYTES = 2 ** 20;
+const DEFAULT_CHUNK_BYTES = 2 ** 20;
 /** Names of the scratch lie that far apart. */
 const SCRATCH_SLOT = 512;
 const MAX_TENANT_BYTES = 255;
@@ -105,6 +106,7 @@ export class ReportKernel {
   readonly #wasm: KernelExports;
   readonly #block: RowBlock;
   readonly #faults = new Map<number, LineFault>();
+  readonly #chunkBytes: number;
   readonly #models: string[] = [];
   /** Suites by number. */
   readonly #suites: { readonly tenant: string; readonly suite: KernelSuite }[] = [];
@@ -117,6 +119,7 @@ export class ReportKernel {
     if (blockRows < 1 || blockRows > MAX_BLOCK_ROWS)
       throw new RangeError(`blockRows must be in 1 to ${MAX_BLOCK_ROWS}`);
     this.#options = options;
+    this.#chunkBytes = options.chunkBytes ?? DEFAULT_CHUNK_BYTES;
     const { exports, memory } = kernelInstance(Math.floor(maxMemoryBytes / PAGE_BYTES), {
       readLine: (row, at, length) => this.#readLine(row, at, length),
     });
@@ -151,7 +154,8 @@ export class ReportKernel {
     const seeds = new BigUint64Array(2);
     randomFillSync(seeds);
     wasm.setSeed(seeds[0]!, seeds[1]!);
-    wasm.start(blockRows, maxLineBytes, CHUNK_BYTES, maxReports, maxModels, maxPaneBytes, maxDepth, digests ? 1 : 0);
+    const chunk = this.#chunkBytes;
+    wasm.start(blockRows, maxLineBytes, chunk, maxReports, maxModels, maxPaneBytes, maxDepth, digests ? 1 : 0);
     for (const { startMs, endMs } of windows) wasm.addWindow(BigInt(startMs), BigInt(endMs));
   }
 
@@ -165,7 +169,7 @@ export class ReportKernel {
     const { buffer } = this.#memory;
     if (this.#columns?.input.buffer !== buffer) {
       const { blockRows = DEFAULT_BLOCK_ROWS, maxLineBytes } = this.#options;
-      this.#columns = rowColumns(this.#wasm, buffer, blockRows, maxLineBytes + CHUNK_BYTES);
+      this.#columns = rowColumns(this.#wasm, buffer, blockRows, maxLineBytes + this.#chunkBytes);
     }
     return this.#columns!;
   }
@@ -203,8 +207,8 @@ export class ReportKernel {
 
   /** The non-blank lines that the chunk completes, in blocks; each is valid until the next is asked for. */
   *read(chunk: Uint8Array): Generator<RowBlock, void, void> {
-    for (let from = 0; from < chunk.length; from += CHUNK_BYTES) {
-      const piece = chunk.subarray(from, from + CHUNK_BYTES);
+    for (let from = 0; from < chunk.length; from += this.#chunkBytes) {
+      const piece = chunk.subarray(from, from + this.#chunkBytes);
       const at = this.#wasm.room();
       this.#view().set(piece, at);
       this.#wasm.arrived(piece.length);

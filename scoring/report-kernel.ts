@@ -15,7 +15,7 @@ import { bucketBounds } from './rules/sketch.ts';
 
 export type ReportKernelOptions = Pick<
   KernelOptions,
-  'digests' | 'windows' | 'maxReports' | 'maxModels' | 'maxPaneBytes' | 'blockRows' | 'maxMemoryBytes'
+  'digests' | 'windows' | 'maxReports' | 'maxModels' | 'maxPaneBytes' | 'blockRows' | 'chunkBytes' | 'maxMemoryBytes'
 >;
 
 /** The suites of one tenant; more of others by addSuite and `suitesOf`. */

@@ -1,29 +1,13 @@
 import { quarantineAt } from '../../core/eval-report.ts';
-import type { Observation } from '../rules/contribution.ts';
-import { Edge, type EdgeEntry } from '../rules/edge.ts';
-import { addEvidence, type EvidenceRow, evidenceOf, tickAfter, watchCounts } from '../rules/evidence.ts';
-import { PaneTable } from '../rules/pane-table.ts';
-import {
-  affectedTicks,
-  isClockSkewed,
-  isTooLate,
-  type PartitionMark,
-  suiteWatermark,
-  tickAt,
-} from '../rules/watermark.ts';
-import type { DedupEntry, DedupIndex } from './dedup-index.ts';
+import { isClockSkewed } from '../rules/watermark.ts';
+import { DedupEntries } from './dedup-entries.ts';
+import { type DedupEntry, type DedupIndex, DIGEST_WORDS, KEY_WORDS, type Known } from './dedup-index.ts';
 import { type Counted, isFault, type LineReport } from './line-report.ts';
+import type { NativeRows } from './native-rows.ts';
 import type { Aside, LogLine, Position } from './read-lines.ts';
 import { type SetAside, setAside } from './set-aside.ts';
-import { type SuiteState, suiteKey } from './suite-state.sql.ts';
-
-/** A watch that counts reports now. */
-export interface OpenWatch {
-  readonly watchId: string;
-  readonly model: string;
-  readonly role: 'incumbent' | 'candidate';
-  readonly startMs: number | null;
-}
+import type { SuiteBatch } from './suite-batch.ts';
+import { suiteKey } from './suite-state.sql.ts';
 
 export interface Counters {
   accepted: number;
@@ -33,144 +17,17 @@ export interface Counters {
   lateArchived: number;
 }
 
-/** Reports of a model in a tick. */
-export interface TickReports {
-  readonly model: string;
-  readonly tickMs: number;
-  n: number;
-}
-
 export interface SuiteDedupEntry extends DedupEntry {
   readonly tenant: string;
   readonly suite: string;
 }
 
-/** What the lines of one flush do to one version of a suite. */
-export class SuiteBatch {
-  state: SuiteState;
-  /** As the transaction found it. */
-  readonly before: SuiteState;
-  readonly watches: readonly OpenWatch[];
-  readonly panes: PaneTable;
-  readonly edge: Edge;
-  readonly tickReports = new Map<string, TickReports>();
-  /** Partition → its mark; the batch moves its own partition's only. */
-  readonly marks: Map<number, PartitionMark>;
-  /** Published ticks that late reports touch. */
-  rescore: { fromMs: number; toMs: number } | undefined;
-  touched = false;
-  /** Accepted reports. Of a version beside the active one also those that it refuses, and those it would take that the active one sets aside. */
-  counted = 0;
-  refused = 0;
-  missed = 0;
-  readonly #evidence = new Map<string, EvidenceRow>();
-
-  constructor(
-    state: SuiteState,
-    watches: readonly OpenWatch[],
-    marks: readonly PartitionMark[],
-    edge: readonly EdgeEntry[],
-  ) {
-    this.state = state;
-    this.before = state;
-    this.watches = watches;
-    this.marks = new Map(marks.map((mark) => [mark.partition, mark]));
-    this.edge = new Edge(edge);
-    this.panes = new PaneTable(state.suite.hash);
-  }
-
-  evidenceRows(): readonly EvidenceRow[] {
-    return [...this.#evidence.values()];
-  }
-
-  /** Takes an accepted report in. True where it makes a tick final: nothing may be read past it before the tick is published. */
-  take(
-    counted: Counted,
-    partition: number,
-    appendedAtMs: number,
-    logAppendMs: number,
-  ): { late: boolean; final: boolean } {
-    this.touched = true;
-    this.counted++;
-    const { observedAtMs } = counted.observation;
-    const late = isTooLate(observedAtMs, this.state.watermarkMs);
-    this.#advance(observedAtMs, partition, appendedAtMs, logAppendMs);
-    if (!late) this.#count(counted);
-    return { late, final: this.#isFinal() };
-  }
-
-  /** An accepted report that this version refuses: event time is the suite's and goes on, nothing is counted. */
-  pass(observedAtMs: number, partition: number, appendedAtMs: number, logAppendMs: number): { final: boolean } {
-    this.touched = true;
-    this.refused++;
-    this.#advance(observedAtMs, partition, appendedAtMs, logAppendMs);
-    return { final: this.#isFinal() };
-  }
-
-  #isFinal(): boolean {
-    const { suite, watermarkMs, scoredTickMs } = this.state;
-    return watermarkMs !== null && scoredTickMs !== null && tickAt(watermarkMs, suite.tickMs) > scoredTickMs;
-  }
-
-  #advance(observedAtMs: number, partition: number, appendedAtMs: number, logAppendMs: number): void {
-    const { suite, maxObservedMs } = this.state;
-    const mark = this.marks.get(partition);
-    const watermark = Math.max(mark?.watermarkMs ?? observedAtMs, observedAtMs);
-    this.marks.set(partition, {
-      partition,
-      watermarkMs: watermark,
-      lastAppendMs: Math.max(mark?.lastAppendMs ?? 0, appendedAtMs),
-    });
-    const watermarkMs = suiteWatermark(this.state.watermarkMs, [...this.marks.values()], logAppendMs);
-    // Before the first report no tick holds one: the ticks up to it are final and empty.
-    const first = watermarkMs === null ? null : tickAt(watermarkMs, suite.tickMs);
-    this.state = {
-      ...this.state,
-      watermarkMs,
-      maxObservedMs: Math.max(maxObservedMs ?? observedAtMs, observedAtMs),
-      scoredTickMs: this.state.scoredTickMs ?? first,
-      decidedTickMs: this.state.decidedTickMs ?? first,
-    };
-  }
-
-  #count({ observation, contribution, counts }: Counted): void {
-    const { suite, watermarkMs, scoredTickMs } = this.state;
-    const { model, observedAtMs } = observation;
-    if (contribution !== undefined) this.panes.add(contribution);
-    counts();
-    this.edge.take(observation, watermarkMs);
-    const tickMs = tickAfter(observedAtMs, suite.tickMs);
-    const key = `${model} ${tickMs}`;
-    const reports = this.tickReports.get(key) ?? { model, tickMs, n: 0 };
-    reports.n++;
-    this.tickReports.set(key, reports);
-    this.#addEvidence(observation, tickMs);
-    const affected = affectedTicks(suite, observedAtMs);
-    if (affected === undefined || scoredTickMs === null || affected.firstMs > scoredTickMs) return;
-    const toMs = Math.min(affected.lastMs, scoredTickMs);
-    const range = this.rescore ?? { fromMs: affected.firstMs, toMs };
-    this.rescore = { fromMs: Math.min(range.fromMs, affected.firstMs), toMs: Math.max(range.toMs, toMs) };
-  }
-
-  /** A candidate's challenge counts the incumbent's reports too: both arms over the same stretch. */
-  #addEvidence(observation: Observation, tickMs: number): void {
-    const { model, observedAtMs } = observation;
-    const isIncumbent = this.watches.some((watch) => watch.role === 'incumbent' && watch.model === model);
-    const counting = this.watches.filter(
-      (watch) =>
-        (watch.model === model || (isIncumbent && watch.role === 'candidate')) &&
-        watchCounts(watch.startMs, observedAtMs),
-    );
-    if (counting.length === 0) return;
-    for (const { metric, sums } of evidenceOf(observation)) {
-      for (const { watchId } of counting) {
-        const key = `${watchId} ${model} ${metric} ${tickMs}`;
-        const present = this.#evidence.get(key);
-        const merged = present === undefined ? sums : addEvidence(present.sums, sums);
-        this.#evidence.set(key, { watchId, model, metric, tickMs, sums: merged });
-      }
-    }
-  }
+/** What the rows of one suite are counted into. */
+interface RowLane {
+  readonly key: string;
+  readonly suite: SuiteBatch;
+  readonly counts: Counters;
+  readonly owner: number;
 }
 
 export interface BatchWorld {
@@ -193,9 +50,12 @@ export class Batch {
   readonly #world: BatchWorld;
   readonly asides: SetAside[] = [];
   readonly counters = new Map<string, { readonly tenant: string; readonly suite: string; readonly counts: Counters }>();
-  readonly #entries = new Map<string, SuiteDedupEntry>();
+  /** The reports accepted so far. */
+  readonly entries = new DedupEntries();
+  readonly #owners = new Map<string, number>();
   next: (Position & { readonly appendedAtMs: number }) | undefined;
   lines = 0;
+  #appendedAtMs = 0;
   /** The suite whose tick became final with the last line. */
   final: { readonly key: string; readonly traceId: string } | undefined;
 
@@ -204,15 +64,13 @@ export class Batch {
   }
 
   dedupEntries(): readonly SuiteDedupEntry[] {
-    return [...this.#entries.values()];
+    return [...this.entries.entries()];
   }
 
   /** One line; false where the batch must end with it. */
   take(line: LogLine): boolean {
-    // Logs may tell fractions of a millisecond.
-    const appendedAtMs = Math.max(this.next?.appendedAtMs ?? 0, Math.floor(line.message.appendedAtMs));
-    this.next = { ...line.next, appendedAtMs };
-    this.lines++;
+    this.#reach(line.message.appendedAtMs);
+    this.next = { ...line.next, appendedAtMs: this.#appendedAtMs };
     if (!line.reading.ok) {
       this.#setAside(line, line.reading.aside, null, '');
       return true;
@@ -225,6 +83,62 @@ export class Batch {
       return true;
     }
     return this.#accept(line, report, suite!, counted);
+  }
+
+  /**
+   * The rows [from, to), as `take` would take their lines. What nothing stands against is counted from the columns; every other row, and every
+   * row of a suite that is under two versions, becomes a line.
+   */
+  takeRows(rows: NativeRows, from: number, to: number): void {
+    const lanes: (RowLane | null)[] = [];
+    const models: boolean[] = [];
+    let row = from;
+    for (let more = true; more && row < to; row++) {
+      const lane = this.#laneOf(lanes, rows, row);
+      const plain = lane !== null && this.#isPlain(models, rows, row, lane);
+      more = plain ? this.#takeRow(rows, row, lane) : this.take(rows.lineAt(row));
+    }
+    if (row > from) this.next = { ...rows.nextOf(row - 1), appendedAtMs: this.#appendedAtMs };
+    for (const lane of lanes) lane?.suite.finishRows(rows);
+  }
+
+  /** null: its rows become lines. */
+  #laneOf(lanes: (RowLane | null)[], rows: NativeRows, row: number): RowLane | null {
+    if (!rows.isRead(row)) return null;
+    const number = rows.suite[row]!;
+    const known = lanes[number];
+    if (known !== undefined) return known;
+    const { tenant } = rows;
+    const { name, hash } = rows.suiteOf(row);
+    const key = suiteKey(tenant, name);
+    const suite = this.#world.suites.get(key);
+    const plain = suite !== undefined && suite.before.suite.hash === hash && this.#world.next?.has(key) !== true;
+    const lane = plain
+      ? { key, suite, counts: this.#countsOf(tenant, name), owner: this.#ownerOf(tenant, name) }
+      : null;
+    lanes[number] = lane;
+    return lane;
+  }
+
+  /** A report of a model that is there, in time, and not known yet. */
+  #isPlain(models: boolean[], rows: NativeRows, row: number, { suite }: RowLane): boolean {
+    const model = rows.model[row]!;
+    models[model] ??= this.#world.versions.get(suiteKey(rows.tenant, rows.modelOf(row))) === false;
+    const observedAtMs = rows.observedAtMs[row]!;
+    if (!models[model] || isClockSkewed(observedAtMs, rows.appendedAtMs(row)) || !suite.isOnTime(observedAtMs)) {
+      return false;
+    }
+    return this.#find(rows.keys, row * KEY_WORDS, rows.digests, row * DIGEST_WORDS) === 'new';
+  }
+
+  #takeRow(rows: NativeRows, row: number, { counts, key, owner, suite }: RowLane): boolean {
+    this.#reach(rows.appendedAtMs(row));
+    this.entries.add(rows.keys, row * KEY_WORDS, rows.digests, row * DIGEST_WORDS, rows.observedAtMs[row]!, owner);
+    counts.accepted++;
+    const { partition, logAppendMs, lastAppendMs = 0 } = this.#world;
+    const final = suite.takeRow(rows, row, partition, Math.max(rows.appendedAtMs(row), lastAppendMs), logAppendMs);
+    if (final) this.final = { key, traceId: rows.traceIdAt(row) };
+    return !final;
   }
 
   #check(line: LogLine, report: LineReport, suite: SuiteBatch | undefined): Counted | Aside {
@@ -246,15 +160,9 @@ export class Batch {
   #accept(line: LogLine, report: LineReport, suite: SuiteBatch, counted: Counted): boolean {
     const { tenant } = line.message;
     const counts = this.#countsOf(tenant, report.suite);
-    const entry = { ...report.entry, tenant, suite: report.suite };
-    const key = entry.key.toString('latin1');
-    const here = this.#entries.get(key);
-    const known =
-      here === undefined
-        ? this.#world.known.find(entry.key, entry.digest)
-        : here.digest.equals(entry.digest)
-          ? 'same'
-          : 'other';
+    const { entry } = report;
+    const words = this.entries.wordsOf(entry);
+    const known = this.#find(words, 0, words, KEY_WORDS);
     if (known === 'same') {
       counts.duplicates++;
       return true;
@@ -265,7 +173,7 @@ export class Batch {
       this.asides.push(setAside(line, asideAt(line, 'conflict', 'reportId', problem), report.producer));
       return true;
     }
-    this.#entries.set(key, entry);
+    this.entries.add(words, 0, words, KEY_WORDS, entry.observedAtMs, this.#ownerOf(tenant, report.suite));
     counts.accepted++;
     const { partition, logAppendMs, lastAppendMs = 0 } = this.#world;
     const at = [partition, Math.max(line.message.appendedAtMs, lastAppendMs), logAppendMs] as const;
@@ -274,6 +182,24 @@ export class Batch {
     const final = this.#takeBeside(line, report, at) || taken.final;
     if (final) this.final = { key: suiteKey(tenant, report.suite), traceId: line.traceId };
     return !final;
+  }
+
+  #reach(appendedAtMs: number): void {
+    this.lines++;
+    // Logs may tell fractions of a millisecond.
+    this.#appendedAtMs = Math.max(this.#appendedAtMs, Math.floor(appendedAtMs));
+  }
+
+  #find(key: Uint32Array, keyAt: number, digest: Uint32Array, digestAt: number): Known {
+    const here = this.entries.find(key, keyAt, digest, digestAt);
+    return here === 'new' ? this.#world.known.findWords(key, keyAt, digest, digestAt) : here;
+  }
+
+  #ownerOf(tenant: string, suite: string): number {
+    const key = suiteKey(tenant, suite);
+    const owner = this.#owners.get(key) ?? this.entries.owner({ tenant, suite });
+    this.#owners.set(key, owner);
+    return owner;
   }
 
   /** The same report under the new version, if there is one; what it refuses costs the active one nothing. True where it makes a tick of it final. */

@@ -18,10 +18,13 @@ import { REPORTS_TOPIC } from './report-log.ts';
 import { loadActiveSuites, loadSuites, type SuiteRef, suiteKey } from './suite-state.sql.ts';
 
 /** A flush takes at most this many lines; a tick that becomes final ends it earlier. */
-export const MAX_FLUSH_LINES = 2_000;
-/** Read ahead from a partition at once: what is held in memory of its messages. */
-const MAX_READ_MESSAGES = 64;
-const MAX_READ_BYTES = 4 * 1024 * 1024;
+export const MAX_FLUSH_LINES = 16_384;
+/**
+ * Read ahead from a partition at once: what is held in memory of its messages, but for the last, which may reach beyond. Where little waits
+ * little is read, and flushed at once.
+ */
+const MAX_READ_MESSAGES = 1_024;
+const MAX_READ_BYTES = 10 * 1024 * 1024;
 /** A message whose handling throws this often is set aside. */
 export const MAX_MESSAGE_TRIES = 3;
 const RETRY_MS = 200;

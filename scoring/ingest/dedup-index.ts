@@ -21,6 +21,10 @@ const KEY_BYTES = REPORT_KEY_BYTES;
 const DIGEST_BYTES = 32;
 export const ENTRY_BYTES = KEY_BYTES + DIGEST_BYTES + 8;
 
+/** Keys and digests are looked at as 32-bit words: a report costs no object. */
+export const KEY_WORDS = REPORT_KEY_BYTES / 4;
+export const DIGEST_WORDS = 8;
+
 export interface DedupEntry {
   /** 16 bytes. */
   readonly key: Buffer;
@@ -29,8 +33,15 @@ export interface DedupEntry {
   readonly observedAtMs: number;
 }
 
+export type Known = 'new' | 'same' | 'other';
+
 export function dedupEntry(tenant: string, report: EvalReport): DedupEntry {
   return { key: reportKey(tenant, report), digest: reportDigest(report), observedAtMs: report.observedAtMs };
+}
+
+/** Copied: a Buffer may begin anywhere. */
+export function wordsOfBytes(bytes: Uint8Array): Uint32Array {
+  return new Uint32Array(Uint8Array.from(bytes).buffer);
 }
 
 export function shardOf(key: Uint8Array): number {
@@ -90,15 +101,15 @@ export function* unpackBlock(block: Buffer): Generator<DedupEntry> {
 }
 
 /** Of the content 16 bytes are enough in memory: that two under one id agree in them by chance has odds of 2^-128. */
-const DIGEST_KEPT_BYTES = 16;
-const SLOT_BYTES = KEY_BYTES + DIGEST_KEPT_BYTES;
+const DIGEST_KEPT_WORDS = 4;
+const SLOT_WORDS = KEY_WORDS + DIGEST_KEPT_WORDS;
 const FIRST_CAPACITY = 1024;
 /** Grown when half full: probes stay short. */
 const MAX_LOAD = 0.5;
 
 export class DedupIndex {
   readonly #maxEntries: number;
-  #slots = Buffer.alloc(FIRST_CAPACITY * SLOT_BYTES);
+  #slots = new Uint32Array(FIRST_CAPACITY * SLOT_WORDS);
   #used = new Uint8Array(FIRST_CAPACITY);
   #size = 0;
 
@@ -111,7 +122,7 @@ export class DedupIndex {
   }
 
   clear(): void {
-    this.#slots = Buffer.alloc(FIRST_CAPACITY * SLOT_BYTES);
+    this.#slots = new Uint32Array(FIRST_CAPACITY * SLOT_WORDS);
     this.#used = new Uint8Array(FIRST_CAPACITY);
     this.#size = 0;
   }
@@ -121,17 +132,29 @@ export class DedupIndex {
   }
 
   /** `same`: known with this content; `other`: known with another. */
-  find(key: Buffer, digest: Buffer): 'new' | 'same' | 'other' {
-    const slot = this.#slotOf(key);
+  find(key: Buffer, digest: Buffer): Known {
+    return this.findWords(wordsOfBytes(key), 0, wordsOfBytes(digest), 0);
+  }
+
+  /** As find, of the key at a word of `keys` and the digest at one of `digests`. */
+  findWords(keys: Uint32Array, keyAt: number, digests: Uint32Array, digestAt: number): Known {
+    const slot = this.#slotOf(keys, keyAt);
     if (this.#used[slot] === 0) return 'new';
-    const at = slot * SLOT_BYTES + KEY_BYTES;
-    return this.#slots.compare(digest, 0, DIGEST_KEPT_BYTES, at, at + DIGEST_KEPT_BYTES) === 0 ? 'same' : 'other';
+    const slots = this.#slots;
+    const at = slot * SLOT_WORDS + KEY_WORDS;
+    for (let i = 0; i < DIGEST_KEPT_WORDS; i++) if (slots[at + i] !== digests[digestAt + i]) return 'other';
+    return 'same';
   }
 
   /** Adds a new key; a known one keeps what it has. */
   add(key: Buffer, digest: Buffer): void {
+    this.addWords(wordsOfBytes(key), 0, wordsOfBytes(digest), 0);
+  }
+
+  /** As add, of the key at a word of `keys` and the digest at one of `digests`. */
+  addWords(keys: Uint32Array, keyAt: number, digests: Uint32Array, digestAt: number): void {
     if ((this.#size + 1) / this.#used.length > MAX_LOAD) this.#grow();
-    const slot = this.#slotOf(key);
+    const slot = this.#slotOf(keys, keyAt);
     if (this.#used[slot] === 1) return;
     if (this.isFull) {
       throw new OperatingError(
@@ -145,17 +168,28 @@ export class DedupIndex {
     }
     this.#used[slot] = 1;
     this.#size++;
-    key.copy(this.#slots, slot * SLOT_BYTES, 0, KEY_BYTES);
-    digest.copy(this.#slots, slot * SLOT_BYTES + KEY_BYTES, 0, DIGEST_KEPT_BYTES);
+    const at = slot * SLOT_WORDS;
+    for (let i = 0; i < KEY_WORDS; i++) this.#slots[at + i] = keys[keyAt + i]!;
+    for (let i = 0; i < DIGEST_KEPT_WORDS; i++) this.#slots[at + KEY_WORDS + i] = digests[digestAt + i]!;
+  }
+
+  /** Adds the entries of a packed block, `entryWords` words each, key and digest first. */
+  addBlock(words: Uint32Array, entryWords: number): void {
+    assert(words.length % entryWords === 0, 'a dedup block is whole entries');
+    for (let at = 0; at < words.length; at += entryWords) this.addWords(words, at, words, at + KEY_WORDS);
   }
 
   /** The slot that holds the key, or the free one where it would go. Keys are hashes: their own bytes place them. */
-  #slotOf(key: Buffer): number {
-    const mask = this.#used.length - 1;
-    let slot = key.readUInt32LE(1) & mask;
-    while (this.#used[slot] === 1) {
-      const at = slot * SLOT_BYTES;
-      if (this.#slots.compare(key, 0, KEY_BYTES, at, at + KEY_BYTES) === 0) return slot;
+  #slotOf(keys: Uint32Array, at: number): number {
+    const slots = this.#slots;
+    const used = this.#used;
+    const mask = used.length - 1;
+    const [a, b, c, d] = [keys[at]!, keys[at + 1]!, keys[at + 2]!, keys[at + 3]!];
+    // Without the first byte: it says the shard.
+    let slot = ((a >>> 8) | (b << 24)) & mask;
+    while (used[slot] === 1) {
+      const i = slot * SLOT_WORDS;
+      if (slots[i] === a && slots[i + 1] === b && slots[i + 2] === c && slots[i + 3] === d) return slot;
       slot = (slot + 1) & mask;
     }
     return slot;
@@ -164,13 +198,19 @@ export class DedupIndex {
   #grow(): void {
     const oldSlots = this.#slots;
     const oldUsed = this.#used;
-    this.#slots = Buffer.alloc(oldSlots.length * 2);
+    this.#slots = new Uint32Array(oldSlots.length * 2);
     this.#used = new Uint8Array(oldUsed.length * 2);
     for (let i = 0; i < oldUsed.length; i++) {
       if (oldUsed[i] === 0) continue;
-      const slot = this.#slotOf(oldSlots.subarray(i * SLOT_BYTES, i * SLOT_BYTES + KEY_BYTES));
+      const from = i * SLOT_WORDS;
+      const slot = this.#slotOf(oldSlots, from);
       this.#used[slot] = 1;
-      oldSlots.copy(this.#slots, slot * SLOT_BYTES, i * SLOT_BYTES, (i + 1) * SLOT_BYTES);
+      for (let word = 0; word < SLOT_WORDS; word++) this.#slots[slot * SLOT_WORDS + word] = oldSlots[from + word]!;
     }
   }
+}
+
+/** Four words of each. */
+export function sameWords(a: Uint32Array, atA: number, b: Uint32Array, atB: number): boolean {
+  return a[atA] === b[atB] && a[atA + 1] === b[atB + 1] && a[atA + 2] === b[atB + 2] && a[atA + 3] === b[atB + 3];
 }

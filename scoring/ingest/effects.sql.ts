@@ -4,11 +4,12 @@ import type { EvidenceRow } from '../rules/evidence.ts';
 import { type Pane, RESOLUTION_MS } from '../rules/pane.ts';
 import type { PartitionMark } from '../rules/watermark.ts';
 import { addPaneDeltas } from './add-panes.sql.ts';
-import type { Counters, TickReports } from './batch.ts';
+import type { Counters } from './batch.ts';
 import { DEDUP_HORIZON_MS, type DedupBlock } from './dedup-index.ts';
 import { deltasOfPanes } from './pane-deltas.ts';
 import { binaryArray } from './pg-binary.ts';
 import type { SetAside } from './set-aside.ts';
+import type { TickReports } from './suite-batch.ts';
 
 /** The rows a flush writes; each function is one or two statements whatever the number of rows, sorted by key. */
 

@@ -1,10 +1,9 @@
 import { assert } from '../../core/assert.ts';
 import type { Suite } from '../../core/suite.ts';
-import { Batch, SuiteBatch } from './batch.ts';
-import { DedupIndex, packBlocks, unpackBlock } from './dedup-index.ts';
+import { Batch } from './batch.ts';
+import { DedupIndex, unpackBlock } from './dedup-index.ts';
 import { deltasOfPanes, type PaneDeltas } from './pane-deltas.ts';
 import { PartitionReader } from './partition-reader.ts';
-import type { LogLine } from './read-lines.ts';
 import type {
   Effects,
   GivenUp,
@@ -18,7 +17,8 @@ import type {
   World,
 } from './reader-tasks.ts';
 import { setAside } from './set-aside.ts';
-import { type SuiteRef, suiteKey } from './suite-state.sql.ts';
+import { SuiteBatch } from './suite-batch.ts';
+import { suiteKey } from './suite-state.sql.ts';
 
 type Task<Kind extends ReaderTask['kind']> = Extract<ReaderTask, { readonly kind: Kind }>;
 
@@ -43,7 +43,7 @@ export class LogReader {
     for (const suite of suites) this.#learn(suite);
     const reader = this.#reader(partition);
     reader.load(packed);
-    return segmentOf(reader.lines, maxLines);
+    return segmentOf(reader, maxLines);
   }
 
   #learn({ tenant, suite }: TenantSuite): void {
@@ -64,10 +64,10 @@ export class LogReader {
   /** Changes nothing: it may be asked again, of fewer lines too. */
   apply({ partition, lines, world }: Task<'apply'>): Effects | Outdated {
     const reader = this.#reader(partition);
-    const segment = reader.lines.slice(0, lines);
-    assert(segment.length > 0, 'apply: there are lines');
-    if (!this.#isCurrent(segment, world)) return { kind: 'outdated' };
-    reader.begin(segment.length);
+    const count = Math.min(lines, reader.size);
+    assert(count > 0, 'apply: there are lines');
+    if (!this.#isCurrent(reader, count, world)) return { kind: 'outdated' };
+    reader.begin(count);
     const works = world.suites.map((suite) => new SuiteWork(suite));
     const batch = new Batch({
       partition,
@@ -78,25 +78,27 @@ export class LogReader {
       versions: world.versions,
       known: this.#known,
     });
-    for (const line of segment) if (!batch.take(line)) break;
+    const { stretch } = reader;
+    if (stretch.kind === 'rows') batch.takeRows(stretch.rows, stretch.from, stretch.from + count);
+    else for (let i = 0; i < count; i++) if (!batch.take(stretch.lines[i]!)) break;
     this.#drawn = { partition, batch };
     const panes = reader.panes(batch.lines);
     return {
       kind: 'effects',
       lines: batch.lines,
       next: batch.next!,
-      traceId: batch.final?.traceId ?? segment[batch.lines - 1]!.traceId,
+      traceId: batch.final?.traceId ?? reader.traceIdAt(batch.lines - 1),
       suites: works.map((work) => work.effects(partition, panes.get(work.key))),
       counters: [...batch.counters.values()],
       asides: batch.asides,
-      dedup: packBlocks(batch.dedupEntries()),
+      dedup: batch.entries.blocks(),
     };
   }
 
   /** Were the lines read by the versions that the transaction found? Suites that it found and reading did not know count too. */
-  #isCurrent(segment: readonly LogLine[], world: World): boolean {
+  #isCurrent(reader: PartitionReader, count: number, world: World): boolean {
     const found = world.suites.map(({ active }) => active.state);
-    const named = new Set(segment.map(({ message }) => message.tenant));
+    const named = reader.tenants(count);
     return found.every(
       ({ tenant, suite }) => !named.has(tenant) || this.#suites.get(tenant)?.get(suite.name)?.hash === suite.hash,
     );
@@ -106,26 +108,27 @@ export class LogReader {
     assert(this.#drawn?.partition === partition, 'done: effects were drawn');
     const { batch } = this.#drawn;
     this.#drawn = undefined;
-    for (const { key, digest } of batch.dedupEntries()) this.#known.add(key, digest);
+    batch.entries.each((words, keyAt, digestAt) => this.#known.addWords(words, keyAt, words, digestAt));
     const reader = this.#reader(partition);
     reader.done(batch.lines);
-    return segmentOf(reader.lines, maxLines);
+    return segmentOf(reader, maxLines);
   }
 
   giveUp({ partition, problem, maxLines }: Task<'give-up'>): GivenUp {
     const reader = this.#reader(partition);
-    const first = reader.lines[0]!;
+    const first = reader.lineAt(0);
     const asides: GivenUp['asides'][number][] = [];
     const aside = { code: 'handler_failed', field: '', position: 0, problem } as const;
     for (;;) {
-      const { ofFirst } = segmentOf(reader.lines, reader.lines.length);
-      if (ofFirst === 0 || reader.lines[0]!.message.offset !== first.message.offset) break;
-      for (const line of reader.lines.slice(0, ofFirst)) {
+      if (reader.size === 0 || reader.lineAt(0).message.offset !== first.message.offset) break;
+      const ofFirst = reader.ofFirst(reader.size);
+      for (let i = 0; i < ofFirst; i++) {
+        const line = reader.lineAt(i);
         asides.push(setAside(line, aside, line.reading.ok ? line.reading.report.producer : null));
       }
       reader.done(ofFirst);
     }
-    return { asides, appendedAtMs: Math.floor(first.message.appendedAtMs), segment: segmentOf(reader.lines, maxLines) };
+    return { asides, appendedAtMs: Math.floor(first.message.appendedAtMs), segment: segmentOf(reader, maxLines) };
   }
 
   clear({ partition }: Task<'clear'>): void {
@@ -142,27 +145,11 @@ export class LogReader {
   }
 }
 
-function segmentOf(lines: readonly LogLine[], maxLines: number): Segment {
-  const segment = lines.slice(0, maxLines);
-  const suites = new Map<string, SuiteRef>();
-  const models = new Map<string, { readonly tenant: string; readonly model: string }>();
-  const firstOffset = segment[0]?.message.offset ?? 0n;
-  let ofFirst = 0;
-  for (const { message, reading } of segment) {
-    if (message.offset === firstOffset) ofFirst++;
-    if (!reading.ok) continue;
-    const { tenant } = message;
-    const { model, suite } = reading.report;
-    suites.set(suiteKey(tenant, suite), { tenant, name: suite });
-    models.set(suiteKey(tenant, model), { tenant, model });
-  }
-  return {
-    lines: segment.length,
-    firstOffset,
-    ofFirst,
-    suites: [...suites.values()],
-    models: [...models.values()],
-  };
+function segmentOf(reader: PartitionReader, maxLines: number): Segment {
+  const lines = Math.min(reader.size, maxLines);
+  const { suites, models } = reader.names(lines);
+  const firstOffset = lines === 0 ? 0n : reader.offsetAt(0);
+  return { lines, firstOffset, ofFirst: reader.ofFirst(lines), suites, models };
 }
 
 /** A suite under each version that is kept. */

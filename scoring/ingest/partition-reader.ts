@@ -1,18 +1,21 @@
 import { assert } from '../../core/assert.ts';
 import type { Suite } from '../../core/suite.ts';
 import type { LogMessage } from '../../platform/event-log.ts';
-import { newTrace, parseTraceparent } from '../../platform/trace.ts';
+import { newTrace } from '../../platform/trace.ts';
 import type { ReportKernel } from '../../scoring-native/kernel.ts';
-import { ROW_STATUS, type RowBlock } from '../../scoring-native/row-block.ts';
+import type { RowBlock } from '../../scoring-native/row-block.ts';
 import { createReportKernel } from '../report-kernel.ts';
-import { type LinePlace, nativeLine } from './native-line.ts';
+import { type LineNames, Names } from './line-names.ts';
+import { NativeRows, type NativeSource } from './native-rows.ts';
 import { type PackedMessages, valueAt } from './packed-messages.ts';
 import { deltasOfColumns, type PaneDeltas } from './pane-deltas.ts';
-import { type LogLine, nonBlankLines, readLines, uploadLineOf } from './read-lines.ts';
-import { PRODUCER_HEADER, TOO_LARGE_HEADER, TRACE_HEADER } from './report-log.ts';
+import { type LogLine, readLines } from './read-lines.ts';
+import { PRODUCER_HEADER, TOO_LARGE_HEADER } from './report-log.ts';
 
-/** Rows of a block: a flush takes no more lines than that. */
-export const READER_BLOCK_ROWS = 4096;
+/** Rows of a block: a flush takes no more lines than that. About 250 bytes each of a suite with eight metrics. */
+export const READER_BLOCK_ROWS = 16_384;
+/** What a kernel is given at once, and keeps room for: places in it are places in the packed bytes. */
+const READER_CHUNK_BYTES = 12 * 1024 * 1024;
 /** The kernel's own memory of reports is not used: duplicates are looked up in the index of all partitions. */
 const MAX_REPORTS = 1;
 
@@ -24,10 +27,14 @@ type Piece =
   | { readonly kind: 'reference'; readonly lines: readonly LogLine[] }
   | { readonly kind: 'kernel'; readonly from: number; readonly to: number };
 
-/**
- * The lines of one partition, read by a kernel of its own, in order, some at a time: `lines` are those that were read and are not done. They
- * stay valid until the last of them is done.
- */
+/** Lines that were read and are not done: [from, to) of the kernel's rows, or what the reference read. */
+type Stretch =
+  | { readonly kind: 'rows'; readonly rows: NativeRows; readonly from: number; readonly to: number }
+  | { readonly kind: 'lines'; readonly lines: readonly LogLine[] };
+
+const NOTHING: Stretch = { kind: 'lines', lines: [] };
+
+/** The lines of one partition, read by a kernel of its own, in order, a stretch at a time; it is valid until the last of it is done. */
 export class PartitionReader {
   readonly #suitesOf: SuitesOf;
   readonly #kernel: ReportKernel;
@@ -37,28 +44,70 @@ export class PartitionReader {
   #packed: PackedMessages | undefined;
   #pieces: Piece[] = [];
   #blocks: Iterator<RowBlock> | undefined;
-  #places: Iterator<LinePlace> | undefined;
-  #block: RowBlock | undefined;
-  /** The kernel's row of the first of `#lines`; −1: the reference read them. */
-  #firstRow = -1;
-  #lines: readonly LogLine[] = [];
+  #source: NativeSource | undefined;
+  #stretch: Stretch = NOTHING;
 
   constructor(suitesOf: SuitesOf) {
     this.#kernel = createReportKernel(
       [],
-      { digests: true, blockRows: READER_BLOCK_ROWS, maxReports: MAX_REPORTS },
+      { digests: true, blockRows: READER_BLOCK_ROWS, chunkBytes: READER_CHUNK_BYTES, maxReports: MAX_REPORTS },
       suitesOf,
     );
     this.#suitesOf = suitesOf;
   }
 
-  get lines(): readonly LogLine[] {
-    return this.#lines;
+  get stretch(): Stretch {
+    return this.#stretch;
+  }
+
+  get size(): number {
+    const stretch = this.#stretch;
+    return stretch.kind === 'lines' ? stretch.lines.length : stretch.to - stretch.from;
+  }
+
+  lineAt(i: number): LogLine {
+    const stretch = this.#stretch;
+    return stretch.kind === 'lines' ? stretch.lines[i]! : stretch.rows.lineAt(stretch.from + i);
+  }
+
+  offsetAt(i: number): bigint {
+    const stretch = this.#stretch;
+    return stretch.kind === 'lines' ? stretch.lines[i]!.message.offset : stretch.rows.offsetAt(stretch.from + i);
+  }
+
+  traceIdAt(i: number): string {
+    const stretch = this.#stretch;
+    return stretch.kind === 'lines' ? stretch.lines[i]!.traceId : stretch.rows.traceIdAt(stretch.from + i);
+  }
+
+  /** How many of the first `count` lines are of the first one's message. */
+  ofFirst(count: number): number {
+    const stretch = this.#stretch;
+    if (stretch.kind === 'rows') return stretch.rows.ofMessage(stretch.from, stretch.from + count);
+    const first = stretch.lines[0]?.message.offset;
+    const lines = stretch.lines.slice(0, count);
+    const end = lines.findIndex(({ message }) => message.offset !== first);
+    return end === -1 ? lines.length : end;
+  }
+
+  tenants(count: number): ReadonlySet<string> {
+    const stretch = this.#stretch;
+    if (stretch.kind === 'rows') return new Set([stretch.rows.tenant]);
+    return new Set(stretch.lines.slice(0, count).map(({ message }) => message.tenant));
+  }
+
+  /** The suites and models that the first `count` lines name. */
+  names(count: number): LineNames {
+    const names = new Names();
+    const stretch = this.#stretch;
+    if (stretch.kind === 'rows') names.addRows(stretch.rows, stretch.from, stretch.from + count);
+    else for (const line of stretch.lines.slice(0, count)) names.addLine(line);
+    return names;
   }
 
   /** Takes over what follows; everything before must be done. */
   load(packed: PackedMessages): void {
-    assert(this.#lines.length === 0, 'load: lines are left');
+    assert(this.size === 0, 'load: lines are left');
     for (const tenant of new Set(packed.messages.map((message) => message.tenant))) this.#learn(tenant);
     this.#packed = packed;
     this.#pieces = piecesOf(packed);
@@ -80,80 +129,61 @@ export class PartitionReader {
 
   /** The first `count` lines are done. */
   done(count: number): void {
-    this.#lines = this.#lines.slice(count);
-    if (this.#firstRow >= 0) this.#firstRow += count;
-    if (this.#lines.length === 0) this.#advance();
+    const stretch = this.#stretch;
+    this.#stretch =
+      stretch.kind === 'lines'
+        ? { kind: 'lines', lines: stretch.lines.slice(count) }
+        : { ...stretch, from: stretch.from + count };
+    if (this.size === 0) this.#advance();
   }
 
   /** Forgets what was read ahead. */
   clear(): void {
-    this.#lines = [];
+    this.#stretch = NOTHING;
     this.#pieces = [];
     this.#blocks = undefined;
-    this.#block = undefined;
   }
 
   #advance(): void {
-    while (this.#lines.length === 0) {
+    while (this.size === 0) {
       const block = this.#blocks?.next();
       if (block?.done === false) {
-        this.#block = block.value;
-        this.#takeBlock(block.value);
+        const rows = new NativeRows(block.value, this.#source!);
+        this.#stretch = { kind: 'rows', rows, from: rows.done(), to: rows.rows };
         continue;
       }
       this.#blocks = undefined;
       const piece = this.#pieces.shift();
       if (piece === undefined) return;
-      if (piece.kind === 'reference') {
-        this.#firstRow = -1;
-        this.#lines = piece.lines;
-      } else this.#open(piece.from, piece.to);
+      if (piece.kind === 'reference') this.#stretch = { kind: 'lines', lines: piece.lines };
+      else this.#open(piece.from, piece.to);
     }
   }
 
   #open(from: number, to: number): void {
     const packed = this.#packed!;
-    this.#kernel.setTenant(packed.messages[from]!.tenant);
+    const { tenant } = packed.messages[from]!;
+    this.#kernel.setTenant(tenant);
     const bytes = packed.bytes.subarray(packed.begins[from]!, packed.ends[to - 1]! + 1);
+    assert(bytes.length <= READER_CHUNK_BYTES, 'a piece is one chunk');
     this.#blocks = blocksOf(this.#kernel, bytes);
-    this.#places = placesOf(packed, from, to);
-  }
-
-  #takeBlock(block: RowBlock): void {
-    const packed = this.#packed!;
-    const lines: LogLine[] = [];
-    this.#firstRow = 0;
-    for (let row = 0; row < block.rows; row++) {
-      const place = this.#places!.next();
-      assert(place.done !== true, 'a row has its place');
-      const { message, line } = place.value;
-      // Done before a restart: only at the start of what was loaded.
-      if (message === packed.messages[0] && line <= packed.fromLine) {
-        this.#firstRow = row + 1;
-        continue;
-      }
-      const number = block.columns.suite[row]!;
-      lines.push(nativeLine(place.value, block, row, number < 0 ? undefined : this.#suites[number]));
-    }
-    this.#lines = lines;
+    this.#source = { packed, from, to, tenant, suites: this.#suites };
   }
 
   /** Before effects are drawn from the first `count` lines, once or again: none of them counts yet. */
   begin(count: number): void {
     this.#kernel.dropPanes();
-    if (this.#firstRow < 0) return;
-    const { status } = this.#block!.columns;
-    for (let row = this.#firstRow; row < this.#firstRow + count; row++) {
-      if (status[row] === ROW_STATUS.checked || status[row] === ROW_STATUS.accepted) status[row] = ROW_STATUS.held;
-    }
+    const stretch = this.#stretch;
+    if (stretch.kind === 'rows') stretch.rows.hold(stretch.from, stretch.from + count);
   }
 
   /** What those of the first `count` lines that count add to the panes, by tenant/suite. */
   panes(count: number): ReadonlyMap<string, PaneDeltas> {
     const deltas = new Map<string, PaneDeltas>();
-    if (this.#firstRow < 0 || count === 0) return deltas;
-    const to = this.#firstRow + count;
-    const reached = this.#kernel.aggregate(this.#firstRow, to);
+    const stretch = this.#stretch;
+    if (stretch.kind === 'lines' || count === 0) return deltas;
+    const to = stretch.from + count;
+    const reached = this.#kernel.aggregate(stretch.from, to);
     assert(reached === to, 'the sums of a flush have room');
     const columns = this.#kernel.takePanes();
     for (const [key, number] of this.#numbers) {
@@ -183,24 +213,15 @@ function piecesOf(packed: PackedMessages): Piece[] {
     if (value === null || isForReference(message, value)) {
       const lines = readLines({ ...message, value }, i === 0 ? packed.fromLine : 0, newTrace().traceId);
       pieces.push({ kind: 'reference', lines });
-    } else if (last?.kind === 'kernel' && packed.messages[last.from]!.tenant === message.tenant) {
+    } else if (last?.kind === 'kernel' && mayJoin(packed, last.from, i)) {
       pieces[pieces.length - 1] = { ...last, to: i + 1 };
     } else pieces.push({ kind: 'kernel', from: i, to: i + 1 });
   });
   return pieces;
 }
 
-/** The place of every non-blank line, in order: the kernel makes a row of each. */
-function* placesOf(packed: PackedMessages, from: number, to: number): Generator<LinePlace> {
-  for (let i = from; i < to; i++) {
-    const message = packed.messages[i]!;
-    const lines = nonBlankLines(valueAt(packed, i)!);
-    const traceId = parseTraceparent(message.headers[TRACE_HEADER])?.traceId ?? newTrace().traceId;
-    const firstLine = uploadLineOf(message);
-    for (const [at, { line, bytes }] of lines.entries()) {
-      const next =
-        at === lines.length - 1 ? { offset: message.offset + 1n, line: 0 } : { offset: message.offset, line };
-      yield { message, line, uploadLine: firstLine + line - 1, traceId, next, raw: bytes, rawSize: bytes.length };
-    }
-  }
+/** Of one tenant, and together no more than a chunk. */
+function mayJoin(packed: PackedMessages, from: number, message: number): boolean {
+  const bytes = packed.ends[message]! + 1 - packed.begins[from]!;
+  return packed.messages[from]!.tenant === packed.messages[message]!.tenant && bytes <= READER_CHUNK_BYTES;
 }

@@ -2,12 +2,13 @@ import type { Suite } from '../../core/suite.ts';
 import type { EdgeEntry } from '../rules/edge.ts';
 import type { EvidenceRow } from '../rules/evidence.ts';
 import type { PartitionMark } from '../rules/watermark.ts';
-import type { Counters, OpenWatch, TickReports } from './batch.ts';
+import type { Counters } from './batch.ts';
 import type { DedupBlock } from './dedup-index.ts';
 import type { PackedMessages } from './packed-messages.ts';
 import type { PaneDeltas } from './pane-deltas.ts';
 import type { Position } from './read-lines.ts';
 import type { SetAside } from './set-aside.ts';
+import type { OpenWatch, TickReports } from './suite-batch.ts';
 import type { SuiteRef, SuiteState } from './suite-state.sql.ts';
 
 /** What the consumer and the thread that reads for it say to each other. */

@@ -3,7 +3,7 @@ import { appendAudit } from '../../ledger/audit/append.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { ENGINE_ACTOR, newId } from '../context.ts';
-import type { OpenWatch } from '../ingest/batch.ts';
+import type { OpenWatch } from '../ingest/suite-batch.ts';
 import { addEvidenceRows, loadEdge } from '../ingest/effects.sql.ts';
 import { wantParked } from '../ingest/parked.sql.ts';
 import type { ReadOffsets } from '../ingest/positions.sql.ts';

@@ -1,7 +1,7 @@
 import { assert } from '../../core/assert.ts';
 import { parseRfc3339 } from '../../core/rfc3339.ts';
 import type { Tx } from '../../platform/postgres.ts';
-import type { OpenWatch } from '../ingest/batch.ts';
+import type { OpenWatch } from '../ingest/suite-batch.ts';
 import { type Decision, recordedAction } from '../rules/decision.ts';
 import type { Lane } from './suite-lanes.ts';
 

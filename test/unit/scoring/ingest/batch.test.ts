@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { parseSuite } from '../../../../core/suite.ts';
-import { Batch, type OpenWatch, SuiteBatch } from '../../../../scoring/ingest/batch.ts';
+import { Batch } from '../../../../scoring/ingest/batch.ts';
 import { DedupIndex } from '../../../../scoring/ingest/dedup-index.ts';
 import { type LogLine, readLines } from '../../../../scoring/ingest/read-lines.ts';
+import { type OpenWatch, SuiteBatch } from '../../../../scoring/ingest/suite-batch.ts';
 import { ANY_METRIC } from '../../../../scoring/rules/pane.ts';
 
 const suite = parseSuite({

@@ -1,0 +1,54 @@
+import type { NativeRows } from './native-rows.ts';
+import type { LogLine } from './read-lines.ts';
+import { type SuiteRef, suiteKey } from './suite-state.sql.ts';
+
+export interface ModelRef {
+  readonly tenant: string;
+  readonly model: string;
+}
+
+/** What a transaction looks up for lines before their effects are drawn. */
+export interface LineNames {
+  readonly suites: readonly SuiteRef[];
+  readonly models: readonly ModelRef[];
+}
+
+/** Each name once. */
+export class Names implements LineNames {
+  readonly #suites = new Map<string, SuiteRef>();
+  readonly #models = new Map<string, ModelRef>();
+
+  get suites(): readonly SuiteRef[] {
+    return [...this.#suites.values()];
+  }
+
+  get models(): readonly ModelRef[] {
+    return [...this.#models.values()];
+  }
+
+  addLine({ message, reading }: LogLine): void {
+    if (reading.ok) this.#add(message.tenant, reading.report.suite, reading.report.model);
+  }
+
+  /** A name is looked up once a number of the kernel's. */
+  addRows(rows: NativeRows, from: number, to: number): void {
+    const suites: boolean[] = [];
+    const models: boolean[] = [];
+    for (let row = from; row < to; row++) {
+      if (!rows.isRead(row)) {
+        this.addLine(rows.lineAt(row));
+        continue;
+      }
+      const [suite, model] = [rows.suite[row]!, rows.model[row]!];
+      if (suites[suite] === true && models[model] === true) continue;
+      suites[suite] = true;
+      models[model] = true;
+      this.#add(rows.tenant, rows.suiteOf(row).name, rows.modelOf(row));
+    }
+  }
+
+  #add(tenant: string, suite: string, model: string): void {
+    this.#suites.set(suiteKey(tenant, suite), { tenant, name: suite });
+    this.#models.set(suiteKey(tenant, model), { tenant, model });
+  }
+}
