@@ -89,10 +89,9 @@ export async function put(
     if (made.kind === 'stale') throw stale(made.version);
     return made;
   });
-  return reply
-    .code(outcome.kind === 'created' ? 201 : 200)
-    .header('etag', etagOf(outcome.version))
-    .send(outcome.view);
+  // Of a try at what is not there yet there is no version.
+  if (outcome.version !== '') reply.header('etag', etagOf(outcome.version));
+  return reply.code(outcome.kind === 'created' ? 201 : 200).send(outcome.view);
 }
 
 /** The filters of a query by name, those that are absent left out. */

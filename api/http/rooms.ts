@@ -5,6 +5,7 @@ import type { Database } from '../../platform/postgres.ts';
 import type { Signer } from '../../platform/signer.ts';
 import { eventRows } from './rooms/audit-view.sql.ts';
 import type { RoomPorts } from './rooms/base.ts';
+import { documentsOf } from './rooms/documents.ts';
 import { eventsAfter, feedHead, positionNow } from './rooms/event-feed.sql.ts';
 import { jobsOf } from './rooms/jobs.ts';
 import { poolsOf } from './rooms/pools.ts';
@@ -16,7 +17,7 @@ import type { AuditService, Services, View } from './services.ts';
 /** What the server's wiring brings: the services that are ports themselves, and the ports that the rooms work on. */
 export type ServerPorts = Omit<
   Services,
-  'jobs' | 'reports' | 'scoring' | 'rollouts' | 'pools' | 'audit' | 'events' | 'code'
+  'jobs' | 'reports' | 'scoring' | 'rollouts' | 'pools' | 'documents' | 'audit' | 'events' | 'code'
 > &
   RoomPorts & { readonly signer: Pick<Signer, 'keyId' | 'algorithm' | 'publicKey'> };
 
@@ -29,6 +30,7 @@ export function roomServices(ports: ServerPorts): Services {
     scoring: scoringOf(ports),
     rollouts: rolloutsOf(ports),
     pools: poolsOf(),
+    documents: documentsOf(),
     audit: auditOf(ports),
     events: {
       now: (tx, caller) => positionNow(tx, caller.identity.tenant),

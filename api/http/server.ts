@@ -8,6 +8,7 @@ import * as limits from './limits.ts';
 import { describeApi, publicPath } from './openapi.ts';
 import { HttpProblem, type Problem, problemOf } from './problem.ts';
 import { auditRoutes } from './routes/audit.ts';
+import { documentRoutes } from './routes/documents.ts';
 import { eventRoutes } from './routes/events.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
@@ -71,6 +72,7 @@ export function buildHttpServer(services: Services): FastifyInstance {
       rolloutRoutes,
       modelRoutes,
       poolRoutes,
+      documentRoutes,
       auditRoutes,
       eventRoutes,
     ]) {

@@ -122,7 +122,7 @@ function codeRefusals(inputs: readonly NewBooking[]): readonly Refusal[] {
 async function divisionRefusals(tx: Tx, tenant: string, inputs: readonly NewBooking[]): Promise<readonly Refusal[]> {
   const asked = [...new Set(inputs.map((input) => input.division))];
   const known = await tx.query<{ division: string }>(
-    'select division from divisions where tenant = $1 and division = any($2::text[])',
+    'select division from divisions where tenant = $1 and division = any($2::text[]) and not removed',
     [tenant, asked],
   );
   const names = new Set(known.map((row) => row.division));

@@ -1,15 +1,17 @@
-import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { BALANCE_COLUMNS, balanceOf, freeOf, useOf } from '../../../ledger/quota/account.ts';
 import type { Tx } from '../../../platform/postgres.ts';
-import { applyBudget, applyPool, loadPool } from '../../../pools/apply-pool.ts';
-import { parseBudget, parsePool } from '../../../pools/pool-file.ts';
-import type { Caller, PoolsService, PutOutcome, View } from '../services.ts';
+import { setPoolState } from '../../../pools/apply-documents.ts';
+import { loadPool } from '../../../pools/apply-pool.ts';
+import { type QuotaStanding, quotaStandings } from '../../../pools/quota-view.ts';
+import type { Caller, PoolsService, View } from '../services.ts';
 import { moneyText, requesterOf, unitsText } from './base.ts';
 
 interface FlavourRow {
   readonly pool: string;
   readonly provider: string;
   readonly version: bigint;
+  readonly cordoned: boolean;
+  readonly draining: boolean;
   readonly flavour: string | null;
   readonly resource: string;
   readonly capacity_milli: bigint;
@@ -20,7 +22,7 @@ interface FlavourRow {
 }
 
 const POOL_QUERY = `
-  select p.pool, p.provider, p.version, f.flavour, f.resource, f.capacity_milli, f.spot, f.currency, f.cents_per_unit_hour,
+  select p.pool, p.provider, p.version, p.cordoned, p.draining, f.flavour, f.resource, f.capacity_milli, f.spot, f.currency, f.cents_per_unit_hour,
          (a.debits_pending + a.debits_posted - a.credits_posted)::bigint as used
   from pools p left join flavours f using (tenant, pool)
   left join accounts a on a.tenant = p.tenant and a.pool = p.pool and a.flavour = f.flavour and a.kind = 'capacity'`;
@@ -35,6 +37,7 @@ function poolViews(rows: readonly FlavourRow[]): readonly View[] {
   return [...pools.values()].map(({ head, flavours }) => ({
     name: head.pool,
     provider: head.provider,
+    state: head.draining ? 'draining' : head.cordoned ? 'cordoned' : 'open',
     version: String(head.version),
     flavours,
   }));
@@ -64,68 +67,82 @@ async function poolView(tx: Tx, tenant: string, name: string): Promise<View | un
   return view === undefined || stored === undefined ? undefined : ({ ...view, file: stored.file } as unknown as View);
 }
 
-async function putPool(
-  tx: Tx,
-  caller: Caller,
-  name: string,
-  document: unknown,
-  ifVersion: string | undefined,
-): Promise<PutOutcome> {
-  const file = parsePool(document);
-  if (file.name !== name)
-    throw new RefusedInput([refuse('name', 'name', 'is not the name in the path', 'make them the same')]);
-  const change = await applyPool(tx, requesterOf(caller), file, demanded(ifVersion));
-  if (change.kind === 'stale') return { kind: 'stale', version: change.version === 0n ? '' : String(change.version) };
-  const view = (await poolView(tx, caller.identity.tenant, name)) as View;
-  return { kind: change.kind, version: String(change.version), view };
-}
-
-/** A version that cannot be one of ours is stale, not a fault: −1 equals none. */
-function demanded(ifVersion: string | undefined): bigint | undefined {
-  if (ifVersion === undefined) return undefined;
-  if (ifVersion === '') return 0n;
-  return /^[1-9][0-9]{0,17}$/.test(ifVersion) ? BigInt(ifVersion) : -1n;
-}
-
 interface AccountRow {
   readonly division: string | null;
   readonly pool: string | null;
   readonly flavour: string | null;
 }
 
-async function balances(
-  tx: Tx,
-  caller: Caller,
-  filter: { readonly division?: string; readonly pool?: string },
-): Promise<readonly View[]> {
-  const rows = await tx.query<AccountRow>(
-    `select ${BALANCE_COLUMNS}, division, pool, flavour from accounts
-     where tenant = $1 and kind in ('quota', 'budget') and ($2::text is null or division = $2) and ($3::text is null or pool = $3)
-     order by division, kind desc, pool, flavour, unit limit $4`,
-    [caller.identity.tenant, filter.division ?? null, filter.pool ?? null, MAX_BALANCES],
-  );
-  return rows.map((row) => {
-    const balance = balanceOf(row);
-    const text = balance.kind === 'budget' ? moneyText : unitsText;
-    const held = balance.kind === 'budget' ? balance.debitsPending : balance.creditsPending;
-    const free = freeOf(balance);
-    return {
-      account: balance.id,
-      kind: balance.kind,
-      division: row.division,
-      pool: row.pool,
-      flavour: row.flavour,
-      unit: balance.unit,
-      limit: balance.limit === undefined ? null : text(balance.limit),
-      held: text(held),
-      used: text(useOf(balance) - held),
-      free: free === undefined ? null : text(free > 0n ? free : 0n),
-      drainDebt: text(balance.drainDebt),
-    };
-  });
+interface QuotaFilter {
+  readonly division?: string;
+  readonly group?: string;
+  readonly pool?: string;
 }
 
-/** Divisions × pools × flavours of one tenant. */
+/** Quotas by owner, pool and flavour, then budgets. */
+async function balances(tx: Tx, caller: Caller, filter: QuotaFilter): Promise<readonly View[]> {
+  const { tenant } = caller.identity;
+  const rows = await tx.query<AccountRow>(
+    `select ${BALANCE_COLUMNS}, division, pool, flavour from accounts
+     where tenant = $1 and kind in ('quota', 'group', 'budget') and ($2::text is null or pool = $2)
+     order by division nulls first, kind desc, pool, flavour, unit limit $3`,
+    [tenant, filter.pool ?? null, MAX_BALANCES],
+  );
+  const standings = new Map((await quotaStandings(tx, tenant)).map((one) => [standingKey(one), one]));
+  return rows
+    .map((row) => balanceView(row, standings))
+    .filter(
+      (view) =>
+        (filter.division === undefined || view.division === filter.division) &&
+        (filter.group === undefined || view.group === filter.group),
+    );
+}
+
+function standingKey({ kind, name, pool, flavour }: Pick<QuotaStanding, 'kind' | 'name' | 'pool' | 'flavour'>): string {
+  return `${kind} ${name} ${pool}/${flavour}`;
+}
+
+function balanceView(row: AccountRow, standings: ReadonlyMap<string, QuotaStanding>): View {
+  const { division, pool, flavour } = row;
+  const balance = balanceOf(row);
+  const isMoney = balance.kind === 'budget';
+  const text = isMoney ? moneyText : unitsText;
+  const held = isMoney ? balance.debitsPending : balance.creditsPending;
+  const free = freeOf(balance);
+  // A group's name is in its account's id only.
+  const group = balance.kind === 'group' ? (balance.id.split(':')[2] ?? null) : null;
+  const head = { account: balance.id, kind: balance.kind, division, group, pool, flavour, unit: balance.unit };
+  const money = {
+    limit: balance.limit === undefined ? null : text(balance.limit),
+    held: text(held),
+    used: text(useOf(balance) - held),
+    free: free === undefined ? null : text(free > 0n ? free : 0n),
+    drainDebt: text(balance.drainDebt),
+  };
+  if (isMoney) return { ...head, ...money };
+  const owner =
+    group === null ? ({ kind: 'division', name: division ?? '' } as const) : ({ kind: 'group', name: group } as const);
+  const standing = standings.get(standingKey({ ...owner, pool: pool ?? '', flavour: flavour ?? '' }));
+  return { ...head, ...money, ...(standing === undefined ? NOTHING : standingView(standing)) };
+}
+
+/** Of an account whose flavour or owner is declared no more. */
+const NOTHING = { nominal: '0', quota: '0', borrowed: '0', lent: '0', borrowLimit: '0', lendLimit: '0' };
+
+function standingView(standing: QuotaStanding): View {
+  const milli = (amount: number) => unitsText(BigInt(amount));
+  const limit = (amount: number | null) => (amount === null ? null : milli(amount));
+  return {
+    nominal: milli(standing.nominalMilli),
+    quota: milli(standing.quotaMilli),
+    borrowed: milli(standing.borrowedMilli),
+    lent: milli(standing.lentMilli),
+    borrowLimit: limit(standing.borrowMilli),
+    lendLimit: limit(standing.lendMilli),
+  };
+}
+
+/** Groups and divisions × pools × flavours of one tenant. */
 const MAX_BALANCES = 10_000;
 
 export function poolsOf(): PoolsService {
@@ -143,14 +160,12 @@ export function poolsOf(): PoolsService {
       const view = await poolView(tx, caller.identity.tenant, name);
       return view === undefined ? undefined : { version: String(view.version), view };
     },
-    putPool,
-    quotas: balances,
-    putBudget: async (tx, caller, division, document) => {
-      const file = parseBudget(document);
-      if (file.division !== division)
-        throw new RefusedInput([refuse('name', 'division', 'is not the division in the path', 'make them the same')]);
-      const { drainDebtCents } = await applyBudget(tx, requesterOf(caller), file);
-      return { division, currency: file.currency, limit: file.limit, drainDebt: moneyText(drainDebtCents) };
+    setPoolState: async (tx, caller, name, wanted) => {
+      const changed = await setPoolState(tx, requesterOf(caller), name, wanted);
+      if (changed === undefined) return undefined;
+      const view = (await poolView(tx, caller.identity.tenant, name)) as View;
+      return { version: String(changed.version), view };
     },
+    quotas: balances,
   };
 }

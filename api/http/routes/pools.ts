@@ -1,10 +1,10 @@
 import { isBookingId } from '../../../core/ids.ts';
 import { Type } from '../../../core/schema.ts';
-import { BudgetFile, PoolFile } from '../../../pools/pool-file.ts';
-import { filterOf, found, page, put, read, readVersioned } from '../answer.ts';
+import { filterOf, found, mutate, page, read, readVersioned } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
+import { etagOf } from '../etag.ts';
 import { notFound } from '../problem.ts';
-import { AnyView, IdParams, JobView, Literal, listOf, pageQuery, replies, Slug, SlugParams } from '../schemas.ts';
+import { AnyView, IdParams, JobView, Literal, listOf, pageQuery, replies, SlugParams } from '../schemas.ts';
 
 const tags = ['capacity'];
 
@@ -32,60 +32,49 @@ export function poolRoutes(context: RouteContext): void {
       return readVersioned(context, request, reply, 'pool', (tx, caller) => services.pools.pool(tx, caller, name));
     },
   );
-  app.put(
-    '/v1/pools/:name',
-    {
-      config: { needs: 'operate', versioned: true },
-      schema: {
-        summary: 'Make a pool, or change its capacity, prices and quotas',
-        tags,
-        params: SlugParams,
-        body: PoolFile,
-        response: replies({ 200: AnyView, 201: AnyView }),
-      },
-    },
-    (request, reply) => {
-      const { name } = request.params as { name: string };
-      return put(context, request, reply, (tx, caller, ifVersion) =>
-        services.pools.putPool(tx, caller, name, request.body, ifVersion),
-      );
-    },
-  );
-  const QuotaQuery = Type.Object({ division: Literal, pool: Literal }, { additionalProperties: false });
+  stateRoutes(context);
+  const QuotaQuery = Type.Object({ division: Literal, group: Literal, pool: Literal }, { additionalProperties: false });
   app.get(
     '/v1/quotas',
     {
       schema: {
-        summary: 'Every balance: quotas and budgets with limit, held, used and free',
+        summary: 'Every balance: quotas of groups and divisions with what is borrowed, lent and owed, and budgets',
         tags,
         querystring: QuotaQuery,
         response: replies({ 200: listOf(AnyView) }),
       },
     },
     async (request) => {
-      const filter = request.query as { division?: string; pool?: string };
+      const filter = request.query as { division?: string; group?: string; pool?: string };
       return { items: await read(context, request, (tx, caller) => services.pools.quotas(tx, caller, filter)) };
     },
   );
-  const DivisionParams = Type.Object({ division: Slug }, { additionalProperties: false });
-  app.put(
-    '/v1/budgets/:division',
-    {
-      config: { needs: 'operate' },
-      schema: {
-        summary: 'What a division may spend',
-        tags,
-        params: DivisionParams,
-        body: BudgetFile,
-        response: replies({ 200: AnyView }),
-      },
-    },
-    (request) => {
-      const { division } = request.params as { division: string };
-      return read(context, request, (tx, caller) => services.pools.putBudget(tx, caller, division, request.body));
-    },
-  );
   allocationRoutes(context);
+}
+
+/** Work comes in, or does not, or has to leave. */
+function stateRoutes(context: RouteContext): void {
+  const verbs = {
+    cordon: 'Take no new work; what runs goes on',
+    uncordon: 'Take work again',
+    drain: 'Take no new work, and have what runs leave, with its notice',
+  } as const;
+  for (const [verb, summary] of Object.entries(verbs) as [keyof typeof verbs, string][]) {
+    context.app.post(
+      `/v1/pools/:name(^[^:/]+)::${verb}`,
+      {
+        config: { needs: 'operate', keyed: true },
+        schema: { summary, tags, params: SlugParams, response: replies({ 200: AnyView }) },
+      },
+      (request, reply) => {
+        const { name } = request.params as { name: string };
+        return mutate(context, request, reply, async (tx, caller) => {
+          const { version, view } = found(await context.services.pools.setPoolState(tx, caller, name, verb), 'pool');
+          return { status: 200, headers: { etag: etagOf(version) }, body: view };
+        });
+      },
+    );
+  }
 }
 
 /** An allocation is a booking by its public noun: the same rows as jobs, with their timeline. */

@@ -1,0 +1,30 @@
+/** One field that two documents say differently; undefined: that one does not say it. */
+export interface Difference {
+  /** Dotted path; members of a list with names go by their name: `flavours.h100.capacity`. */
+  readonly field: string;
+  readonly from: unknown;
+  readonly to: unknown;
+}
+
+/** Field by field, in the order of the fields' paths. Values are JSON. */
+export function differences(from: unknown, to: unknown, field = ''): readonly Difference[] {
+  const before = membersOf(from);
+  const after = membersOf(to);
+  if (before === undefined || after === undefined)
+    return JSON.stringify(from) === JSON.stringify(to) ? [] : [{ field, from, to }];
+  const names = [...new Set([...before.keys(), ...after.keys()])].sort();
+  return names.flatMap((name) =>
+    differences(before.get(name), after.get(name), field === '' ? name : `${field}.${name}`),
+  );
+}
+
+/** undefined: a plain value, or a list whose order is what it says. */
+function membersOf(value: unknown): ReadonlyMap<string, unknown> | undefined {
+  if (Array.isArray(value)) {
+    const names = value.map((one) => (one as { name?: unknown } | null)?.name);
+    const areNamed = names.every((name) => typeof name === 'string') && new Set(names).size === names.length;
+    return areNamed && value.length > 0 ? new Map(value.map((one, i) => [names[i] as string, one])) : undefined;
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  return new Map(Object.entries(value));
+}
