@@ -14,7 +14,7 @@ import {
   bookingsById,
   dependencyStates,
   liveBookings,
-  liveVersions,
+  liveStamps,
   loadBooking,
   note,
   noteReasons,
@@ -27,7 +27,7 @@ import type { LiveBooking } from './tenant-plan.ts';
 export function postgresDesk(db: Database, epoch: bigint): BookingDesk {
   return {
     live: () => db.asEngine(async (tx) => withNeeds(tx, await liveBookings(tx))),
-    liveVersions: () => db.asEngine(liveVersions),
+    liveStamps: () => db.asEngine(liveStamps),
     byId: async (ids) =>
       ids.length === 0 ? [] : db.asEngine(async (tx) => withNeeds(tx, await bookingsById(tx, ids))),
     facts: (tenant, nowMs, away) => loadConfig(db, tenant, nowMs, away),
@@ -37,7 +37,7 @@ export function postgresDesk(db: Database, epoch: bigint): BookingDesk {
     openAttempts: (at, keys) => db.asEngine((tx) => openAttempts(tx, at, keys)),
     commit: (moves) => db.asLeader(epoch, (tx) => commitMoves(tx, moves)),
     note: (booking, state, nowMs) => db.asLeader(epoch, (tx) => note(tx, booking, state, nowMs)),
-    noteReasons: (changed, nowMs) => db.asLeader(epoch, (tx) => noteReasons(tx, changed, nowMs)),
+    noteReasons: (changed) => db.asLeader(epoch, (tx) => noteReasons(tx, changed)),
     recordManifest: (booking, keyPrefix, manifest, nowMs) =>
       db.asLeader(epoch, (tx) => keepManifest(tx, booking, keyPrefix, manifest, nowMs)),
     expire: async (nowMs) => {

@@ -3,7 +3,7 @@ import type { RecordedManifest } from '../../artifacts/store.ts';
 import type { BookingState } from '../../core/booking.ts';
 import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { OwnedAttempt } from '../reconcile/plan.ts';
-import type { Booking } from './booking-store.ts';
+import type { Booking, Stamp } from './booking-store.ts';
 import type { Move, MoveResult } from './moves.ts';
 import type { LiveBooking } from './tenant-plan.ts';
 
@@ -25,8 +25,8 @@ export interface EndedAttempts {
 export interface BookingDesk {
   /** All that live, oldest first. */
   live(): Promise<readonly LiveBooking[]>;
-  /** Id and version of all that live: what a reader that followed changes compares itself with. */
-  liveVersions(): Promise<ReadonlyMap<string, bigint>>;
+  /** Of all that live: what a reader that followed changes compares itself with. */
+  liveStamps(): Promise<ReadonlyMap<string, Stamp>>;
   byId(ids: readonly string[]): Promise<readonly LiveBooking[]>;
   /** The tenant's pools as they are now. `away` is asked once a pool. */
   facts(
@@ -49,7 +49,6 @@ export interface BookingDesk {
   /** Notes what many bookings wait for; those that it was noted of. */
   noteReasons(
     changed: readonly { readonly booking: Booking; readonly state: BookingState }[],
-    nowMs: number,
   ): Promise<readonly Booking[]>;
   /** Records the manifest of the booking's attempt with its audit event; once. Throws StaleBooking where the booking moved on. */
   recordManifest(booking: Booking, keyPrefix: string, manifest: Manifest, nowMs: number): Promise<void>;

@@ -76,12 +76,15 @@ export async function liveBookings(tx: Tx, tenant?: string): Promise<readonly Bo
   return rows.map(bookingOf);
 }
 
-/** Id and version of all that live: what a reader that followed changes compares itself with. */
-export async function liveVersions(tx: Tx): Promise<ReadonlyMap<string, bigint>> {
-  const rows = await tx.query<{ booking_id: string; version: bigint }>(
-    `select booking_id, version from bookings where state not in ${ENDED} order by created_at, booking_id limit ${MAX_LIVE_BOOKINGS}`,
+/** Tells a booking as stored from one that was read before: a flag leaves the version as it is, but not the time. */
+export type Stamp = Pick<Booking, 'version' | 'updatedAtMs'>;
+
+/** Of all that live: what a reader that followed changes compares itself with. */
+export async function liveStamps(tx: Tx): Promise<ReadonlyMap<string, Stamp>> {
+  const rows = await tx.query<{ booking_id: string; version: bigint; updated_at: Date }>(
+    `select booking_id, version, updated_at from bookings where state not in ${ENDED} order by created_at, booking_id limit ${MAX_LIVE_BOOKINGS}`,
   );
-  return new Map(rows.map((row) => [row.booking_id, row.version]));
+  return new Map(rows.map((row) => [row.booking_id, { version: row.version, updatedAtMs: row.updated_at.getTime() }]));
 }
 
 export async function bookingsById(tx: Tx, ids: readonly string[]): Promise<readonly Booking[]> {
@@ -129,11 +132,10 @@ export async function note(tx: Tx, booking: Booking, state: BookingState, nowMs:
   return { ...booking, state, updatedAtMs: nowMs };
 }
 
-/** Notes the reasons of many waiting bookings; the version stays, and whoever moved on meanwhile is left alone. The bookings as they are now. */
+/** Notes the reasons of many waiting bookings; version and time stay, and whoever moved on meanwhile is left alone. The bookings as they are now. */
 export async function noteReasons(
   tx: Tx,
   changed: readonly { readonly booking: Booking; readonly state: BookingState }[],
-  nowMs: number,
 ): Promise<readonly Booking[]> {
   const rows = await tx.query<{ booking_id: string }>(
     `update bookings b set data = jsonb_set(b.data, '{reasons}', n.reasons::jsonb)
@@ -148,5 +150,5 @@ export async function noteReasons(
   const noted = new Set(rows.map((row) => row.booking_id));
   return changed
     .filter(({ booking }) => noted.has(booking.bookingId))
-    .map(({ booking, state }) => ({ ...booking, state, updatedAtMs: nowMs }));
+    .map(({ booking, state }) => ({ ...booking, state }));
 }

@@ -1,10 +1,10 @@
 import { assert } from '../../core/assert.ts';
 import { Planner } from '../admission/planner.ts';
-import type { Booking } from './booking-store.ts';
+import type { Booking, Stamp } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
 import { type LiveBooking, TenantPlan } from './tenant-plan.ts';
 
-/** Notifications can be lost; this often everything that lives is compared by its version. */
+/** Notifications can be lost; this often everything that lives is compared by its stamp. */
 const RESCAN_MS = 30_000;
 /** How often pools are read again where nothing waits: one may be drained. */
 const QUIET_FACTS_MS = 5_000;
@@ -79,10 +79,10 @@ export class LiveBookings {
     }
     this.#scannedAtMs = nowMs;
     if (first) return desk.live();
-    const versions = await desk.liveVersions();
+    const stamps = await desk.liveStamps();
     const ids = new Set(this.#told);
-    for (const [id, version] of versions) if (this.get(id)?.version !== version) ids.add(id);
-    for (const id of this.#tenantOf.keys()) if (!versions.has(id)) ids.add(id);
+    for (const [id, stamp] of stamps) if (!isSame(this.get(id), stamp)) ids.add(id);
+    for (const id of this.#tenantOf.keys()) if (!stamps.has(id)) ids.add(id);
     for (const id of this.#tenantOf.keys()) if (this.get(id) === undefined) this.#tenantOf.delete(id);
     for (const id of ids) if (isBusy(id)) this.#told.add(id);
     const free = [...ids].filter((id) => !isBusy(id));
@@ -142,4 +142,8 @@ export class LiveBookings {
     const { desk, clock, providers } = this.#ctx;
     return desk.facts(tenant, clock.now(), (of, pool) => providers.away(of, pool));
   }
+}
+
+function isSame(known: Booking | undefined, { version, updatedAtMs }: Stamp): boolean {
+  return known?.version === version && known.updatedAtMs === updatedAtMs;
 }

@@ -143,5 +143,5 @@ export async function keepReasons(ctx: StepContext, all: readonly NewReasons[]):
       : [],
   );
   if (changed.length === 0) return [];
-  return ctx.desk.noteReasons(changed, ctx.clock.now());
+  return ctx.desk.noteReasons(changed);
 }

@@ -38,6 +38,9 @@ export async function watchRun(
   }
   const pool = `${booking.tenant}/${state.placement.pool}`;
   if (seen.state === 'absent') {
+    // A look may still miss what was taken just now.
+    if (ctx.clock.now() - state.appliedAtMs < provider.consistencyWindowMs)
+      return (await timeIsUp(ctx, booking, state)) ?? { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
     const verdict = ctx.disappearances.missing(
       pool,
       key,

@@ -7,7 +7,7 @@ import { MAX_EXPIRE_LIMIT } from '../../ledger/quota/execute.sql.ts';
 import type { StoredTransfer } from '../../ledger/quota/transfer.ts';
 import { StaleLeader } from '../../platform/postgres.ts';
 import type { EndedAttempts, PoolName } from '../../scheduler/apply/booking-desk.ts';
-import { type Booking, StaleBooking } from '../../scheduler/apply/booking-store.ts';
+import { type Booking, StaleBooking, type Stamp } from '../../scheduler/apply/booking-store.ts';
 import { cancelEvent } from '../../scheduler/apply/cancel.ts';
 import { MAX_UNSEALED_MS } from '../../scheduler/apply/limits.ts';
 import type { Move, MoveResult } from '../../scheduler/apply/moves.ts';
@@ -68,8 +68,8 @@ export class MemoryBooks {
     return this.#alive().map((booking) => this.#withNeeds(booking));
   }
 
-  liveVersions(): ReadonlyMap<string, bigint> {
-    return new Map(this.#alive().map(({ bookingId, version }) => [bookingId, version]));
+  liveStamps(): ReadonlyMap<string, Stamp> {
+    return new Map(this.#alive().map((booking) => [booking.bookingId, booking]));
   }
 
   byId(ids: readonly string[]): readonly LiveBooking[] {
@@ -109,14 +109,13 @@ export class MemoryBooks {
   noteReasons(
     epoch: bigint,
     changed: readonly { readonly booking: Booking; readonly state: BookingState }[],
-    nowMs: number,
   ): readonly Booking[] {
     this.#fence(epoch);
     return changed.flatMap(({ booking, state }) => {
       const stored = this.bookings.get(booking.bookingId);
       if (stored?.version !== booking.version || stored.state.state !== 'waiting' || !('reasons' in state)) return [];
       this.#put({ ...stored, state: { ...stored.state, reasons: state.reasons } });
-      return [{ ...booking, state, updatedAtMs: nowMs }];
+      return [{ ...booking, state }];
     });
   }
 

@@ -34,7 +34,7 @@ export function memoryDesk(
   const write = <T>(name: string, effect: () => T) => call(name, effect, true);
   return {
     live: () => read('live', () => books.live()),
-    liveVersions: () => read('versions', () => books.liveVersions()),
+    liveStamps: () => read('stamps', () => books.liveStamps()),
     byId: async (ids) => (ids.length === 0 ? [] : read(`byId ${ids.join(' ')}`, () => books.byId(ids))),
     facts: async (tenant, _nowMs, away) => {
       const why = new Map<string, string>();
@@ -53,7 +53,7 @@ export function memoryDesk(
       return write(`commit ${what}`, () => books.commit(epoch, moves));
     },
     note: (booking, state, nowMs) => write('note', () => books.note(epoch, booking, state, nowMs)),
-    noteReasons: (changed, nowMs) => write('noteReasons', () => books.noteReasons(epoch, changed, nowMs)),
+    noteReasons: (changed) => write('noteReasons', () => books.noteReasons(epoch, changed)),
     recordManifest: (booking, _prefix, manifest) =>
       write('recordManifest', () => books.recordManifest(epoch, booking, manifest)),
     expire: (nowMs) => write('expire', () => books.expire(epoch, nowMs)),

@@ -52,6 +52,8 @@ export class SimProvider {
   full = false;
   /** Its list and looks miss everything. */
   amnesia = false;
+  /** When it last missed something that was there. */
+  missedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ProviderOptions) {
     this.options = options;
@@ -160,7 +162,10 @@ export class SimProvider {
 
   #observe(key: string): Observation {
     const resource = this.resources.get(key);
-    if (resource === undefined || !this.#seen(resource)) return { state: 'absent' };
+    if (resource === undefined || !this.#seen(resource)) {
+      if (this.amnesia && this.isLive(key)) this.missedAtMs = this.options.timeline.now();
+      return { state: 'absent' };
+    }
     const handle = handleOf(key);
     const { state, endedAtMs } = resource;
     if (state === 'pending') return { state, handle, message: '' };
