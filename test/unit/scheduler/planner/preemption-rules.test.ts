@@ -95,6 +95,24 @@ const FAIR: Readonly<Record<string, Case>> = {
     },
     want: ['high>p'],
   },
+  'final lets shares come out equal': {
+    scenario: {
+      ...fairBase,
+      fairSharing: { enabled: true, strategies: ['final'] },
+      running: [...units('a', 3), ...units('b', 5), ...units('c', 1)],
+      pending: [asks('p', 'a', 1)],
+    },
+    want: ['b1>p'],
+  },
+  'initial does not take from an equal': {
+    scenario: {
+      ...fairBase,
+      fairSharing: { enabled: true, strategies: ['initial'] },
+      running: [...units('a', 3), ...units('b', 4), ...units('c', 2)],
+      pending: [asks('p', 'a', 1)],
+    },
+    want: [],
+  },
   'a division that borrows in a group that does not is protected from other groups': {
     scenario: {
       groups: [

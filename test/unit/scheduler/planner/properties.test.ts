@@ -89,7 +89,7 @@ class Driver {
   }
 }
 
-const runs = { numRuns: Number(process.env.MERIT_PLANNER_RUNS ?? 300) };
+const runs = { numRuns: Number(process.env.MERIT_PLANNER_RUNS ?? 100) };
 
 describe('the quota tree', () => {
   test('says of every node what the formulas say, worked out anew', () => {
