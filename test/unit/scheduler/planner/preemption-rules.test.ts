@@ -21,6 +21,12 @@ const fairBase: Doc = {
 const units = (division: string, count: number, more: Doc = {}) =>
   Array.from({ length: count }, (_, i) => runs(`${division}${i + 1}`, division, 1, more));
 
+const otherFlavour = [
+  { name: 'a', group: 'all', quota: gpu(3), flavours: ['od'], preemption: policies },
+  { name: 'b', group: 'all', quota: { od: { gpu: { nominal: 3 } }, spot: { gpu: { nominal: 0 } } } },
+  { name: 'c', group: 'all', quota: { od: { gpu: { nominal: 0 } }, spot: { gpu: { nominal: 4 } } } },
+];
+
 const FAIR: Readonly<Record<string, Case>> = {
   'nominal is reclaimed from who borrows most': {
     scenario: {
@@ -94,6 +100,28 @@ const FAIR: Readonly<Record<string, Case>> = {
       pending: [asks('p', 'a', 1)],
     },
     want: ['high>p'],
+  },
+  'a division that borrows another flavour is left its nominal of the short one by every single removal': {
+    scenario: {
+      ...fairBase,
+      divisions: otherFlavour,
+      running: [
+        runs('b1', 'b', 3),
+        runs('b2', 'b', 1, { startedAt: at(-10) }),
+        runs('b3', 'b', 4, { on: 'spot', priority: 1 }),
+      ],
+      pending: [asks('p', 'a', 5)],
+    },
+    want: [],
+  },
+  'who stays within its nominal of what is short reclaims it, however much it borrows elsewhere': {
+    scenario: {
+      ...fairBase,
+      divisions: otherFlavour,
+      running: [runs('a1', 'a', 4, { on: 'spot' }), ...units('b', 6)],
+      pending: [asks('p', 'a', 3)],
+    },
+    want: ['b1>p', 'b2>p', 'b3>p'],
   },
   'final lets shares come out equal': {
     scenario: {
