@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { assert } from '../core/assert.ts';
 import { OperatingError } from '../core/operating-error.ts';
 import { type Clock, systemClock } from './clock.ts';
+import { copiedRows } from './copy-rows.ts';
 import { type Appended, type EventLog, type LogMessage, MAX_MESSAGE_BYTES } from './event-log.ts';
 import { listen } from './listener.ts';
-import type { Database, Tx } from './postgres.ts';
+import { type Database, escapeLiteral, type Tx } from './postgres.ts';
 
 /** What an append says; the log adds partition, offset and time. */
 export type NewMessage = Pick<LogMessage, 'tenant' | 'topic' | 'key' | 'value' | 'headers'>;
@@ -220,14 +221,8 @@ function choosePartition(message: NewMessage, partitions: readonly number[]): nu
   });
 }
 
-interface MessageRow {
-  readonly tenant: string;
-  readonly log_offset: bigint;
-  readonly key: string;
-  readonly value: Buffer | null;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly appended_ms: number;
-}
+/** Of what readMessages asks for. */
+const MESSAGE_FIELDS = 6;
 
 async function readMessages(
   tx: Tx,
@@ -238,25 +233,32 @@ async function readMessages(
   maxBytes: number,
 ): Promise<readonly LogMessage[]> {
   // `before`: the bytes ahead of a message, so that the first one always comes, whatever its size. Sizes are read from the
-  // row's header; only values that are returned are fetched.
-  const rows = await tx.query<MessageRow>(
-    `select tenant, log_offset, key, value, headers, extract(epoch from appended_at) * 1000 as appended_ms
-     from (select m.*, sum(coalesce(octet_length(value), 0)) over (order by log_offset) - coalesce(octet_length(value), 0) as before
-           from (select * from log_messages where topic = $1 and partition = $2 and log_offset >= $3
-                 order by log_offset limit $4) m) sized
-     where before < $5 order by log_offset`,
-    [topic, partition, offset, maxMessages, Math.max(1, maxBytes)],
+  // row's header; only values that are returned are fetched. In binary: as text a value is twice its size, and is decoded.
+  const copied = await tx.copyOut(
+    `copy (
+       select tenant, log_offset, key, value, headers::text, (extract(epoch from appended_at) * 1000)::float8
+       from (select m.*, sum(coalesce(octet_length(value), 0)) over (order by log_offset) - coalesce(octet_length(value), 0) as before
+             from (select * from log_messages
+                   where topic = ${escapeLiteral(topic)} and partition = ${integer(partition)} and log_offset >= ${offset}
+                   order by log_offset limit ${integer(maxMessages)}) m) sized
+       where before < ${integer(Math.max(1, maxBytes))} order by log_offset) to stdout (format binary)`,
   );
-  return rows.map((row) => ({
-    tenant: row.tenant,
+  return Array.from(copiedRows(copied, MESSAGE_FIELDS), ([tenant, at, key, value, headers, appendedAt]) => ({
+    tenant: tenant!.toString(),
     topic,
     partition,
-    offset: row.log_offset,
-    key: row.key,
-    value: row.value,
-    headers: row.headers,
-    appendedAtMs: Number(row.appended_ms),
+    offset: at!.readBigInt64BE(),
+    key: key!.toString(),
+    value: value ?? null,
+    headers: JSON.parse(headers!.toString()) as LogMessage['headers'],
+    appendedAtMs: appendedAt!.readDoubleBE(),
   }));
+}
+
+/** As text of a statement, which only an integer may become. */
+function integer(value: number): string {
+  assert(Number.isSafeInteger(value), 'what is read of the log is told by integers');
+  return String(value);
 }
 
 async function readEnd(

@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { to as copyTo } from 'pg-copy-streams';
 import { assert } from '../core/assert.ts';
 import { OperatingError } from '../core/operating-error.ts';
 import { clientConfig } from './pg-client.ts';
@@ -13,7 +14,12 @@ export interface Tx {
   query<R extends object = Row>(sql: string, values?: readonly unknown[]): Promise<readonly R[]>;
   /** As query, but says how many rows an INSERT, UPDATE or DELETE touched. */
   execute(sql: string, values?: readonly unknown[]): Promise<number>;
+  /** What `COPY … TO STDOUT` says, whole: the caller's statement bounds it. Nothing can be bound: values are escaped into the text. */
+  copyOut(sql: string): Promise<Buffer>;
 }
+
+/** A text as a statement that cannot be given values says it. */
+export const escapeLiteral = (text: string): string => pg.escapeLiteral(text);
 
 export interface Database {
   /** A request's transaction: sees one tenant (role merit_app, row-level security). */
@@ -147,6 +153,11 @@ async function attemptOnce<T>(
       query: async <R extends object>(sql: string, values: readonly unknown[] = []) =>
         (await client.query(sql, values as unknown[])).rows as readonly R[],
       execute: async (sql, values = []) => (await client.query(sql, values as unknown[])).rowCount ?? 0,
+      copyOut: async (sql) => {
+        const chunks: Buffer[] = [];
+        for await (const chunk of client.query(copyTo(sql))) chunks.push(chunk as Buffer);
+        return Buffer.concat(chunks);
+      },
     };
     await prepare(tx);
     const result = await work(tx);

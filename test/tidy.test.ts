@@ -73,7 +73,7 @@ const OWNERS: Readonly<Record<string, string>> = {
   croner: 'pools/',
   ioredis: 'platform/',
   piscina: 'scoring/',
-  'pg-copy-streams': 'scoring/ingest/',
+  'pg-copy-streams': 'platform/',
   'simd-json-wasm': 'scoring-native/',
   assemblyscript: 'scoring-native/',
   'ray-job-submission-client': 'providers/',

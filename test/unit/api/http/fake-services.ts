@@ -32,6 +32,7 @@ class KeyTable {
         Object.assign(row, { status, headers: JSON.parse(String(headers)), reply });
         return 1;
       },
+      copyOut: async () => Buffer.alloc(0),
     };
   }
 
