@@ -1,8 +1,18 @@
 import type { NodeInput, PlannerConfig } from '../../../pools/planner-input.ts';
 import { Planner } from '../../../scheduler/admission/planner.ts';
-import { median, type Row, row } from '../harness.ts';
+import { median, type Row, type RowParts, row } from '../harness.ts';
 import { readTrace, type TraceNode, type TracePod } from './gpu-trace.ts';
-import { arrivalsOf, bestFit, firstFit, type Packed, type Packer, pack } from './packing.ts';
+import {
+  arrivalsOf,
+  bestFit,
+  firstFit,
+  gpusOf,
+  modelsBySize,
+  type Packed,
+  type Packer,
+  pack,
+  typeByType,
+} from './packing.ts';
 import { aDivision, aFlavour, NO_SHARING } from './planner-scheduler.ts';
 import type { RowOptions } from './rows.ts';
 
@@ -17,34 +27,43 @@ const COMMAND = 'npm run bench:scheduler -- trace';
 
 export async function packingRows({ trace: folder, signal, progress }: RowOptions): Promise<readonly Row[]> {
   const trace = readTrace(folder, 'gpuspec33');
-  const what = 'packing the GPU trace to 130 %: GPUs stranded by';
   if (trace === undefined) {
     const detail = `skipped: no trace in ${folder}; name its folder with --trace`;
-    const parts = { value: null, floor: FLOOR, aim: null, counted: true, detail, command: COMMAND };
-    return ['best fit', 'first fit'].map((peer) => row({ what: `${what} ${peer} ÷ by Merit`, ...parts }));
+    return [row({ ...about('best fit'), value: null, detail })];
   }
-  const packed: Record<string, Packed[]> = { Merit: [], 'best fit': [], 'first fit': [] };
-  let done = 0;
-  for (const seed of SEEDS) {
+  const { nodes } = trace;
+  const models = modelsBySize(nodes);
+  const makes = [plannerPacker, bestFit, firstFit, typeByType(bestFit, models), typeByType(firstFit, models)];
+  const packed = makes.map((): { name: string; packed: Packed[] } => ({ name: '', packed: [] }));
+  for (const [round, seed] of SEEDS.entries()) {
     const arrivals = arrivalsOf(trace, seed);
-    for (const make of [plannerPacker, bestFit, firstFit]) {
-      const packer = make(trace.nodes);
-      packed[packer.name]!.push(await pack(trace.nodes, arrivals, packer, signal));
-      progress.show('packing', ++done, SEEDS.length * 3);
+    for (const [at, make] of makes.entries()) {
+      const packer = make(nodes);
+      packed[at]!.name = packer.name;
+      packed[at]!.packed.push(await pack(nodes, arrivals, packer, signal));
+      progress.show('packing', round * makes.length + at + 1, SEEDS.length * makes.length);
     }
   }
-  const ours = `GPUs of ${packed.Merit![0]!.gpus} that nothing took, by seed, and the paper’s expected fragmentation: Merit ${told(packed.Merit!)}`;
-  return ['best fit', 'first fit'].map((peer, at) =>
+  const [ours, ...peers] = packed;
+  const given = `GPUs of ${gpusOf(nodes) / 1000} that nothing took, by seed, and the paper’s expected fragmentation: Merit ${told(ours!.packed)}`;
+  return peers.map((peer, at) =>
     row({
-      what: `${what} ${peer} ÷ by Merit`,
-      value: median(packed[peer]!.map(({ unallocated }, at) => unallocated / packed.Merit![at]!.unallocated)),
-      floor: FLOOR,
-      aim: null,
-      counted: true,
-      detail: `${at === 0 ? `${ours}; ` : ''}${peer} ${told(packed[peer]!)}`,
-      command: COMMAND,
+      ...about(peer.name),
+      value: median(peer.packed.map(({ unallocated }, seed) => unallocated / ours!.packed[seed]!.unallocated)),
+      detail: `${at === 0 ? `${given}; ` : ''}${peer.name} ${told(peer.packed)}`,
     }),
   );
+}
+
+/** Merit takes types in its division's order, here the largest first; a peer that looks at all nodes at once may do better. */
+function about(peer: string): Omit<RowParts, 'value' | 'detail'> {
+  return {
+    what: `packing the GPU trace to 130 %: GPUs stranded by ${peer} ÷ by Merit`,
+    floor: FLOOR,
+    aim: null,
+    counted: true,
+    command: COMMAND,
+  };
 }
 
 function told(packed: readonly Packed[]): string {
@@ -93,8 +112,9 @@ function askOf({ name, models, gpuMilli, cpuMilli, memoryMib }: TracePod) {
 
 /** A type is a flavour; those with most GPUs first. */
 function packingConfig(nodes: readonly TraceNode[]): PlannerConfig {
-  const types = [...Map.groupBy(nodes, ({ model }) => model)].map(([model, of]) => ({ model, capacity: sumOf(of) }));
-  types.sort((a, b) => b.capacity.gpu - a.capacity.gpu);
+  const types = modelsBySize(nodes).map((model) => {
+    return { model, capacity: sumOf(nodes.filter((node) => node.model === model)) };
+  });
   return {
     fairSharing: NO_SHARING,
     flavours: types.map(({ model, capacity }) => aFlavour(model, capacity)),

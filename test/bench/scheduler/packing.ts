@@ -110,6 +110,27 @@ export function bestFit(nodes: readonly TraceNode[]): Packer {
   };
 }
 
+/** A packer of each type, asked in the given order: what a scheduler can do that leaves the order of types to its user. */
+export function typeByType(make: (nodes: readonly TraceNode[]) => Packer, models: readonly string[]) {
+  return (nodes: readonly TraceNode[]): Packer => {
+    const packers = models.map((model) => make(nodes.filter((node) => node.model === model)));
+    const place = (pod: TracePod) => {
+      for (const packer of packers) {
+        const node = packer.place(pod);
+        if (node !== undefined) return node;
+      }
+      return undefined;
+    };
+    return { name: `${packers[0]!.name} type by type`, place };
+  };
+}
+
+/** Those with most GPUs first. */
+export function modelsBySize(nodes: readonly TraceNode[]): readonly string[] {
+  const sizes = [...Map.groupBy(nodes, ({ model }) => model)].map(([model, of]) => ({ model, milli: gpusOf(of) }));
+  return sizes.toSorted((a, b) => b.milli - a.milli).map(({ model }) => model);
+}
+
 function tighter(a: Free, b: Free): boolean {
   const [ofA, ofB] = [gpuFree(a), gpuFree(b)];
   return ofA !== ofB ? ofA < ofB : a.cpuMilli < b.cpuMilli;

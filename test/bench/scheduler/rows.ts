@@ -20,6 +20,7 @@ const ROWS: Readonly<Record<string, Rows>> = {
     ...(await (await import('./queueing-row.ts')).queueingRows(options)),
   ],
   cycles: async (options) => (await import('./cycles-row.ts')).cycleRows(options),
+  reservations: async (options) => (await import('./reservations-row.ts')).reservationRows(options),
   durable: async (options) => (await import('./durable-row.ts')).durableRows(options),
 };
 
