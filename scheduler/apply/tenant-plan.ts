@@ -132,6 +132,7 @@ export class TenantPlan {
       else this.#planner.addRunning(running);
       this.#placed.add(id);
       this.#arrayOf(booking)?.under.add(id);
+      this.#narrow(booking);
     }
   }
 
@@ -344,6 +345,19 @@ export class TenantPlan {
     }
     this.#dependents.delete(id);
     if (live !== undefined) this.#leaveArray(live.booking);
+  }
+
+  /** A task that holds a place has it, whichever was read first: where that makes too many, those only offered go back behind. */
+  #narrow(booking: Booking): void {
+    const array = this.#arrayOf(booking);
+    const { maxParallel } = booking.spec.array ?? {};
+    if (array === undefined || maxParallel === undefined) return;
+    for (const other of [...array.under]) {
+      if (array.under.size <= maxParallel) return;
+      if (!this.#offered.has(other)) continue;
+      this.#withdraw(other);
+      array.behind.add(other);
+    }
   }
 
   /** A place in its array is free: the next task behind is offered. */

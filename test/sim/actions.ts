@@ -90,7 +90,7 @@ function submit(world: World): void {
   });
 }
 
-const MAX_BOOKINGS = 40;
+const MAX_BOOKINGS = 24;
 
 function withBooking(world: World, act: (id: string) => void): void {
   if (world.ids.length === 0) return;

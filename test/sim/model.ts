@@ -210,6 +210,11 @@ export class Model implements Witness {
       posted += balance.debitsPosted - balance.creditsPosted;
     }
     must(pending === 0n && posted === 0n, 'conservation', `${pending} pending, ${posted} posted too much`);
+  }
+
+  /** After every step that moved something: events and states are one to one. */
+  checkBookings(): void {
+    const { books } = this.outside;
     for (const { booking } of this.known.values()) {
       const events = books.events.get(booking.bookingId)!.filter((type) => TRANSITION_EVENTS.has(type));
       must(BigInt(events.length) === booking.version, 'a transition is an event', booking.bookingId);

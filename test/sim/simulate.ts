@@ -17,7 +17,7 @@ export interface Outcome {
 }
 
 /** Steps while anything may go wrong; then the world is well until all is done. */
-export const CHAOS_STEPS = 500;
+export const CHAOS_STEPS = 400;
 /** Steps of the rest: a seed that needs more goes on for ever. */
 const MOST_STEPS = 60_000;
 const ACTION_MS = [50, 1_000, 10_000, 60_000];
@@ -64,7 +64,7 @@ async function run(world: World): Promise<number> {
   let lookedMs = healedMs;
   for (; !isDone(world); steps++) {
     must(steps < MOST_STEPS, 'it comes to an end', `${steps} steps`);
-    must(timeline.now() - healedMs < DONE_MS, 'all that can run has run', open(world));
+    if (timeline.now() - healedMs >= DONE_MS) must(false, 'all that can run has run', open(world));
     await step(world);
     if (timeline.now() - lookedMs < LOOK_MS) continue;
     lookedMs = timeline.now();
@@ -78,7 +78,10 @@ async function step(world: World): Promise<void> {
   const { timeline, model } = world;
   must(await timeline.step(), 'there is always something to do', 'nothing is due');
   model.check();
-  if (world.moved) model.checkLedger();
+  if (world.moved) {
+    model.checkBookings();
+    model.checkLedger();
+  }
   world.moved = false;
   const [crime] = world.crimes;
   must(crime === undefined, 'the engine has no errors of its own', crime ?? '');

@@ -241,6 +241,18 @@ describe('a waiting booking is kept from the planner', () => {
     expect(admitted()).toEqual(['b3']);
   });
 
+  test('by the width of its array, also where a task that runs is read after those that wait', () => {
+    const task = (index: number) =>
+      booking({ resources: { gpus: 1 } }, newBooking(), { array: { count: 3, maxParallel: 1, index, id: 'b1' } });
+    const tasks = [task(0), task(1), task(2)];
+    put(tasks[0]!);
+    put(running(tasks[2]!));
+    put(tasks[1]!);
+    expect(admitted()).toEqual([]);
+    put(withState(tasks[2]!, released));
+    expect(admitted()).toEqual(['b1']);
+  });
+
   test('by nothing once its deadline has passed: it has expired', () => {
     put(booking({ resources: { gpus: 4, use_spot: true } }));
     put(
