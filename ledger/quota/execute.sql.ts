@@ -17,9 +17,11 @@ import {
   type TransferRequest,
 } from './transfer.ts';
 
-/** A transaction that inserted one of our ids first commits while we wait; the next look then finds it. */
-const MAX_ID_RACES = 3;
+/** A transaction that inserted one of our ids first, or what we resolve, commits while we wait; the next look then finds it. */
+const MAX_ID_RACES = 4;
 const UNIQUE_VIOLATION = '23505';
+/** A pending transfer has appeared whose accounts are not locked. */
+const LOOK_AGAIN = Symbol('look again');
 
 /**
  * One linked batch in the caller's transaction: all of it or nothing, and the outcome says why. Locks its accounts in id
@@ -53,7 +55,7 @@ export async function executeMany(tx: Tx, batches: readonly Batch[]): Promise<re
       return plan.results;
     } catch (error) {
       await tx.execute('rollback to savepoint ledger_batch');
-      if ((error as { code?: unknown }).code !== UNIQUE_VIOLATION) throw error;
+      if (error !== LOOK_AGAIN && (error as { code?: unknown }).code !== UNIQUE_VIOLATION) throw error;
     }
   }
   throw new OperatingError('conflict', 'never', 'writing transfers: an id is taken by another tenant', {
@@ -166,8 +168,11 @@ async function lockAndLoad(tx: Tx, transfers: readonly TransferRequest[]): Promi
   }
   for (const pending of pendings) accounts.add(pending.debit).add(pending.credit);
   const balances = await lockAccounts(tx, [...accounts]);
-  // Under the locks, so that nobody can resolve or repeat one of these any more.
-  const ids = transfers.map((t) => t.id);
+  // Under the locks, so that nobody can resolve or repeat one of these any more. What was not there yet is looked for once more: who was
+  // waited for may have made it.
+  const known = new Set(pendings.map(({ id }) => id));
+  const absent = pendingIds.filter((id) => !known.has(id));
+  const ids = [...transfers.map((t) => t.id), ...absent];
   const rows = await tx.query(
     `select ${TRANSFER_COLUMNS} from transfers where transfer_id = any($1::text[])
      union all
@@ -177,6 +182,9 @@ async function lockAndLoad(tx: Tx, transfers: readonly TransferRequest[]): Promi
   const view: LedgerView = { balances, transfers: new Map(), resolutions: new Map() };
   for (const pending of pendings) view.transfers.set(pending.id, pending);
   for (const stored of rows.map(transferOf)) {
+    const { kind, debit, credit } = stored;
+    if (kind === 'pending' && absent.includes(stored.id) && !(balances.has(debit) && balances.has(credit)))
+      throw LOOK_AGAIN;
     view.transfers.set(stored.id, stored);
     if (stored.pendingId !== undefined) view.resolutions.set(stored.pendingId, stored);
   }

@@ -284,20 +284,24 @@ function modelResolve(
 
 /** Ids of the pending transfers given back. */
 export function modelExpire(model: LedgerModel, nowMs: number, limit: number): readonly string[] {
-  const due = model.log
+  const due = modelDue(model, nowMs).slice(0, limit);
+  modelExpireOf(model, due);
+  return due;
+}
+
+/** Ids of the pending transfers whose time-out has passed, in the order in which they are given back. */
+export function modelDue(model: LedgerModel, nowMs: number): readonly string[] {
+  return model.log
     .filter((entry) => entry.kind === 'pending' && resolutionIn(model.log, entry.id) === undefined)
     .filter((entry) => entry.expiresAtMs !== undefined && entry.expiresAtMs <= nowMs)
     .sort((a, b) => a.expiresAtMs! - b.expiresAtMs! || (a.id < b.id ? -1 : 1))
-    .slice(0, limit);
-  for (const pending of due) {
-    const entry: StoredTransfer = {
-      ...pending,
-      id: `${pending.id}:expire`,
-      kind: 'expire',
-      pendingId: pending.id,
-      expiresAtMs: undefined,
-    };
-    proceed(model, [...model.log, entry]);
+    .map(({ id }) => id);
+}
+
+export function modelExpireOf(model: LedgerModel, ids: readonly string[]): void {
+  for (const pendingId of ids) {
+    const pending = model.log.find(({ id }) => id === pendingId)!;
+    const id = `${pendingId}:expire`;
+    proceed(model, [...model.log, { ...pending, id, kind: 'expire', pendingId, expiresAtMs: undefined }]);
   }
-  return due.map((entry) => entry.id);
 }
