@@ -1,6 +1,6 @@
 -- The quota tree in the ledger: groups have accounts, and what a node uses past its local part is owed to the account above it. The
--- debt is a column that entries of the kinds `borrow` (child to parent) and `repay` (back) prove; the row's own CHECK fixes how
--- much it is, so that no code path can use a parent's quota without the parent's limit counting it.
+-- debt is a column that entries of the kinds `borrow` (child to parent) and `repay` (back) prove. The row's own CHECK lets a node keep no
+-- more than its local part, so that no code path can use a parent's quota without an entry that the parent's limit counts.
 alter table accounts
   add column parent_account text references accounts,
   -- What of its quota the node keeps for itself; null: it has no parent, and owes nothing.
