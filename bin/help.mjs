@@ -28,8 +28,13 @@ Commands:
   models                         models, with their aliases: ls, get, apply, retrain
   retrains                       retrains: ls
   promotions                     decisions: ls, get
-  pools                          capacity, prices and quotas: ls, get, apply
-  quotas                         balances and budgets: ls, apply
+  pools                          capacity and prices: ls, get, apply, cordon, uncordon, drain
+  apply [options]                apply pools, groups, budgets and the like, all or none
+  groups                         groups of divisions: ls, get
+  divisions                      divisions and how they queue: ls, get
+  quotas                         what each has, uses, borrows and lends: ls, get, apply
+  budgets                        what divisions may spend: ls, get
+  priorities                     priority classes: ls, get
   receipt [options] <job>        one file that proves a job, for a stranger to check
   audit                          the signed chain: ls, export, verify
   events [options]               what happens, as it happens: ticks, decisions, reviews, jobs

@@ -1,4 +1,15 @@
-import { isAlias, isScalar, LineCounter, parseDocument, stringify, visit, type YAMLError } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isScalar,
+  LineCounter,
+  type ParsedNode,
+  parseAllDocuments,
+  parseDocument,
+  stringify,
+  visit,
+  type YAMLError,
+} from 'yaml';
 import { type Refusal, refuse } from '../core/refusal.ts';
 
 /** Aliases a document may hold: configuration needs few, and a bomb needs many. */
@@ -18,8 +29,28 @@ export type YamlReading =
  * no key twice. Refusals carry line and column in `field`, e.g. `line 3, column 7`.
  */
 export function parseYaml(text: string): YamlReading {
+  return guarded(() => {
+    const lines = new LineCounter();
+    return readingOf(parseDocument(text, options(lines)), lines);
+  });
+}
+
+/** Reads all documents of a text, those between `---` that say nothing left out. As `parseYaml` otherwise; `value` is their list. */
+export function parseYamlDocuments(text: string): YamlReading {
+  return guarded(() => {
+    const lines = new LineCounter();
+    const readings = [...parseAllDocuments(text, options(lines))]
+      .filter((document) => document.contents !== null || document.errors.length > 0)
+      .map((document) => readingOf(document, lines));
+    const refusals = readings.flatMap((reading) => (reading.ok ? [] : reading.refusals)).slice(0, MAX_FAULTS);
+    if (refusals.length > 0) return { ok: false, refusals };
+    return { ok: true, value: readings.flatMap((reading) => (reading.ok ? [reading.value] : [])) };
+  });
+}
+
+function guarded(read: () => YamlReading): YamlReading {
   try {
-    return read(text);
+    return read();
   } catch (error) {
     // The parser recurses: nesting beyond the stack surfaces as a RangeError; an alias bomb as a ReferenceError.
     if (error instanceof RangeError) {
@@ -32,10 +63,9 @@ export function parseYaml(text: string): YamlReading {
   }
 }
 
-function read(text: string): YamlReading {
-  const lines = new LineCounter();
-  const document = parseDocument(text, {
-    lineCounter: lines,
+function options(lineCounter: LineCounter) {
+  return {
+    lineCounter,
     version: '1.2',
     schema: 'core',
     merge: false,
@@ -46,7 +76,10 @@ function read(text: string): YamlReading {
     // 'silent' would also hide a second document.
     logLevel: 'error',
     prettyErrors: true,
-  });
+  } as const;
+}
+
+function readingOf(document: Document.Parsed<ParsedNode>, lines: LineCounter): YamlReading {
   // An unknown tag is only a warning to the parser, and its value would pass as plain text.
   const faults = [...document.errors, ...document.warnings];
   if (faults.length > 0) return { ok: false, refusals: faults.slice(0, MAX_FAULTS).map(refusalOf) };

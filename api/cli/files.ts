@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { isJsonObject, parseJson } from '../../core/json.ts';
 import { RefusedInput } from '../../core/refusal.ts';
+import type { YamlReading } from '../../platform/yaml.ts';
 import { CliError, EXIT } from './exit.ts';
 import type { Io } from './io.ts';
 
@@ -77,7 +78,20 @@ export async function readDescription(io: Io, path: string): Promise<Readonly<Re
   return value;
 }
 
-async function described(path: string, bytes: Buffer): Promise<unknown> {
+/** All that a file describes: YAML documents between `---`, or JSON, an object or a list of them. */
+export async function readDescriptions(io: Io, path: string): Promise<readonly Readonly<Record<string, unknown>>[]> {
+  const bytes = await readInputFile(io, path);
+  const { parseYamlDocuments } = await import('../../platform/yaml.ts');
+  const value = await described(path, bytes, parseYamlDocuments);
+  const values = Array.isArray(value) ? (value as readonly unknown[]).flat() : [value];
+  if (values.length === 0) throw refused(path, 'describes nothing', 'see the examples folder');
+  return values.map((one) => {
+    if (!isJsonObject(one)) throw refused(path, 'is not an object of names and values', 'see the examples folder');
+    return one;
+  });
+}
+
+async function described(path: string, bytes: Buffer, readYaml?: (text: string) => YamlReading): Promise<unknown> {
   if (/^\s*[[{]/.test(bytes.subarray(0, 64).toString('latin1'))) {
     const reading = parseJson(bytes);
     if (reading.ok) return reading.value;
@@ -86,7 +100,7 @@ async function described(path: string, bytes: Buffer): Promise<unknown> {
   const { parseYaml } = await import('../../platform/yaml.ts');
   const { isUtf8 } = await import('node:buffer');
   if (!isUtf8(bytes)) throw refused(path, 'is not UTF-8 text', 'save it as UTF-8');
-  const reading = parseYaml(bytes.toString('utf8'));
+  const reading = (readYaml ?? parseYaml)(bytes.toString('utf8'));
   if (!reading.ok) throw new RefusedInput(reading.refusals);
   return reading.value;
 }

@@ -1,3 +1,4 @@
+import { BUDGETS, DIVISIONS, GROUPS, PRIORITIES } from './capacity-shapes.ts';
 import { type Client, connect } from './client.ts';
 import { CliError, EXIT } from './exit.ts';
 import { readDescription } from './files.ts';
@@ -6,11 +7,24 @@ import { type Row, type Shape, showList, showOne, wholeText } from './render.ts'
 import { MODELS, POOLS, SUITES } from './shapes.ts';
 import type { Format } from './values.ts';
 
-const SHAPES: Readonly<Record<'suites' | 'models' | 'pools', Shape>> = { suites: SUITES, models: MODELS, pools: POOLS };
+type Plural = 'suites' | 'models' | 'pools' | 'groups' | 'divisions' | 'budgets' | 'priorities';
 
-/** `merit suites|models|pools ls|get|apply`. */
+const SHAPES: Readonly<Record<Plural, Shape>> = {
+  suites: SUITES,
+  models: MODELS,
+  pools: POOLS,
+  groups: GROUPS,
+  divisions: DIVISIONS,
+  budgets: BUDGETS,
+  priorities: PRIORITIES,
+};
+
+/** What the API calls them, where that is not what they are called here. */
+const PATHS: Partial<Readonly<Record<Plural, string>>> = { priorities: 'priority-classes' };
+
+/** `merit suites|models|pools ls|get|apply`, and `ls|get` of what `merit apply` changes. */
 export async function nounCommand(
-  plural: 'suites' | 'models' | 'pools',
+  plural: Plural,
   verb: 'list' | 'get' | 'apply',
   invocation: Invocation,
 ): Promise<number> {
@@ -19,9 +33,11 @@ export async function nounCommand(
   const shape = SHAPES[plural];
   if (verb === 'apply') return apply(plural, shape, format, invocation);
   const client = await connect(invocation);
-  if (verb === 'list') await showList(io, format, shape, await client.all<Row>(`/v1/${plural}`));
+  const path = `/v1/${PATHS[plural] ?? plural}`;
+  if (verb === 'list') await showList(io, format, shape, await client.all<Row>(path));
   else {
-    const row = await client.get<Row>(`/v1/${plural}/${encodeURIComponent(args[0] ?? '')}`);
+    const query = options.currency === undefined ? '' : `?currency=${encodeURIComponent(String(options.currency))}`;
+    const row = await client.get<Row>(`${path}/${encodeURIComponent(args[0] ?? '')}${query}`);
     await showOne(io, format, shape, row, await wholeText(row));
   }
   return EXIT.ok;

@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { quotaCommands } from './capacity-commands.ts';
 import type { CommandModule, Invocation } from './invocation.ts';
 import { share } from './share.ts';
 import * as values from './values.ts';
@@ -39,7 +40,7 @@ export function buildProgram(version: string, run: Run): Command {
   return program;
 }
 
-type Define = (command: Command, load: () => Promise<CommandModule>, kind?: 'data' | 'plain') => Command;
+export type Define = (command: Command, load: () => Promise<CommandModule>, kind?: 'data' | 'plain') => Command;
 
 /** Binds a command to its module; `data` gives it -o. */
 function definer(run: Run): Define {
@@ -343,23 +344,9 @@ function suiteCommands(program: Command, define: Define): void {
 }
 
 function capacityCommands(program: Command, define: Define): void {
-  noun(program, define, 'pools', 'pool', 'capacity, prices and quotas');
-  const quotas = program.command('quotas').description('balances and budgets: ls, apply');
-  define(
-    quotas
-      .command('ls')
-      .description('every balance')
-      .option('--division <division>', 'of one division', values.slug)
-      .option('--pool <pool>', 'in one pool', values.slug),
-    () => import('./commands/quotas-ls.ts'),
-  );
-  define(
-    quotas
-      .command('apply')
-      .description('set a budget from a file')
-      .requiredOption('-f, --file <file>', 'kind: Budget', values.path),
-    () => import('./commands/quotas-apply.ts'),
-  );
+  const states = ['cordon', 'uncordon', 'drain'];
+  const { command } = noun(program, define, 'pools', 'pool', 'capacity and prices', states);
+  quotaCommands(program, define, command);
 }
 
 function proofCommands(program: Command, define: Define): void {

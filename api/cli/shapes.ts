@@ -141,6 +141,7 @@ export const POOLS: Shape = {
   columns: [
     { head: 'NAME', cell: (row) => row.name },
     { head: 'PROVIDER', cell: (row) => row.provider },
+    { head: 'STATE', cell: (row) => row.state },
     { head: 'FLAVOURS', cell: (row) => (Array.isArray(row.flavours) ? row.flavours.map(flavourText).join(', ') : '') },
     { head: 'VERSION', cell: (row) => row.version, wide: true },
   ],
@@ -153,16 +154,19 @@ function flavourText(flavour: Row): string {
 export const BALANCES: Shape = {
   name: (row) => String(row.account),
   columns: [
-    { head: 'DIVISION', cell: (row) => row.division },
+    { head: 'OWNER', cell: (row) => row.division ?? (row.group == null ? '' : `group ${String(row.group)}`) },
     { head: 'KIND', cell: (row) => row.kind },
     { head: 'POOL', cell: (row) => row.pool },
     { head: 'FLAVOUR', cell: (row) => row.flavour },
     { head: 'UNIT', cell: (row) => row.unit },
+    { head: 'NOMINAL', cell: (row) => row.nominal },
     { head: 'LIMIT', cell: (row) => row.limit },
     { head: 'HELD', cell: (row) => row.held },
     { head: 'USED', cell: (row) => row.used },
     { head: 'FREE', cell: (row) => row.free },
-    { head: 'DRAIN DEBT', cell: (row) => row.drainDebt, wide: true },
+    { head: 'BORROWED', cell: (row) => row.borrowed },
+    { head: 'LENT', cell: (row) => row.lent },
+    { head: 'DRAIN DEBT', cell: (row) => row.drainDebt },
   ],
 };
 

@@ -1,0 +1,74 @@
+import type { Command } from 'commander';
+import type { CommandModule, Invocation } from './invocation.ts';
+import type { Define } from './program.ts';
+import * as values from './values.ts';
+
+/** What operators declare and how much of it is used. */
+export function quotaCommands(program: Command, define: Define, pools: Command): void {
+  define(
+    program
+      .command('apply')
+      .description('apply pools, groups, budgets and the like, all or none')
+      .requiredOption('-f, --file <file>', 'documents, YAML or JSON; several', values.paths)
+      .option('--dry-run', 'show field by field what would change')
+      .option('--if-version <version>', 'of one document: only if it is still at this version'),
+    () => import('./commands/apply.ts'),
+  );
+  poolStates(define, pools);
+  listed(program, define, 'groups', 'group', 'groups of divisions');
+  listed(program, define, 'divisions', 'division', 'divisions and how they queue');
+  const quotas = program.command('quotas').description('what each has, uses, borrows and lends: ls, get, apply');
+  define(
+    quotas
+      .command('ls')
+      .description('every balance')
+      .option('--division <division>', 'of one division', values.slug)
+      .option('--group <group>', 'of one group', values.slug)
+      .option('--pool <pool>', 'in one pool', values.slug),
+    () => import('./commands/quotas-ls.ts'),
+  );
+  define(
+    quotas.command('get').description('those of one division or group').argument('<name>'),
+    () => import('./commands/quotas-get.ts'),
+  );
+  define(
+    quotas
+      .command('apply')
+      .description('set a budget from a file')
+      .requiredOption('-f, --file <file>', 'kind: Budget', values.path),
+    () => import('./commands/quotas-apply.ts'),
+  );
+  const budgets = listed(program, define, 'budgets', 'budget', 'what divisions may spend', '<division>');
+  budgets.option('--currency <currency>', 'needed where it has budgets in several');
+  listed(program, define, 'priorities', 'priority class', 'priority classes');
+}
+
+function poolStates(define: Define, pools: Command): void {
+  for (const [verb, text] of [
+    ['cordon', 'take no new work; what runs goes on'],
+    ['uncordon', 'take work again'],
+    ['drain', 'take no new work, and have what runs leave'],
+  ] as const) {
+    const command = pools.command(verb).description(text).argument('<name>');
+    if (verb === 'drain') command.option('-y, --yes', 'do not ask');
+    define(command, async () => (await import('./commands/pools-state.ts'))[verb]);
+  }
+}
+
+/** A noun with ls and get; `apply` changes it. Returns its `get`. */
+function listed(
+  program: Command,
+  define: Define,
+  plural: 'groups' | 'divisions' | 'budgets' | 'priorities',
+  singular: string,
+  description: string,
+  argument = '<name>',
+): Command {
+  const command = program.command(plural).description(`${description}: ls, get`);
+  const load = (verb: 'list' | 'get') => async (): Promise<CommandModule> => {
+    const { nounCommand } = await import('./nouns.ts');
+    return { default: (invocation: Invocation) => nounCommand(plural, verb, invocation) };
+  };
+  define(command.command('ls').description(`all ${plural}`), load('list'));
+  return define(command.command('get').description(`one ${singular}`).argument(argument), load('get'));
+}
