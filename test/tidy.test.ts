@@ -31,9 +31,9 @@ const RANKS: Readonly<Record<string, number>> = {
 const PURE = [
   /^core\//,
   /^scoring\/rules\//,
-  /^scheduler\/admission\//,
+  /^scheduler\/(admission|preemption)\//,
   /^scheduler\/reconcile\/plan\.ts$/,
-  /^pools\/(snapshot|pool-file|quota-tree)\.ts$/,
+  /^pools\/(snapshot|pool-file|planner-input|quota-tree|share|tree-usage)\.ts$/,
   /^artifacts\/manifest\.ts$/,
   /^ledger\/quota\/(model|plan)\.ts$/,
 ];

@@ -1,7 +1,5 @@
-import { assert } from '../../core/assert.ts';
 import type { Victim } from '../preemption/candidates.ts';
 import { Removals } from '../preemption/removals.ts';
-import { costOf } from './accounts.ts';
 import type { Admission, Preempted } from './decision.ts';
 import type { Placement } from './machines.ts';
 import { judge, type Nomination, nominate, type Verdict } from './nominate.ts';
@@ -9,6 +7,7 @@ import { type Entry, Order } from './order.ts';
 import type { Scene } from './scene.ts';
 import type { Member } from './shape.ts';
 import { type Stage, setStage } from './stage.ts';
+import { start } from './start.ts';
 import type { Holder, State } from './state.ts';
 import type { Option, Work } from './world.ts';
 
@@ -277,47 +276,8 @@ class Cycle {
   }
 
   #admit(member: Member, option: Option, isNew: boolean): void {
-    const { input, shape } = member;
-    const { nowMs, flavours, backfill, typical } = this.#scene;
-    const { division } = shape;
-    if (isNew) this.#charge(division, option);
-    const above = nodesAbove(this.#scene, division, option);
-    const borrowedMilli = borrowed(this.#scene, division, option);
-    const placement = placeIn(this.#scene, option, typical);
-    const leaseEndsAtMs = input.leaseMs === null ? null : nowMs + input.leaseMs;
-    const held = costOf(option, input.leaseMs, flavours);
-    const podSets = withNodes(this.#scene, option, placement);
-    this.#state.removePending(input.id);
-    this.#state.addRunning(
-      {
-        id: input.id,
-        division: input.division,
-        user: input.user,
-        podSets: podSets.map((podSet, i) => ({ ...podSet, resources: option.podSets[i]!.resources })),
-        minReplicas: input.minReplicas,
-        priority: input.priority,
-        createdAtMs: input.createdAtMs,
-        startedAtMs: nowMs,
-        leaseEndsAtMs,
-        checkpointedAtMs: null,
-        draining: null,
-        held,
-      },
-      placement,
-    );
-    backfill.started(division, option, leaseEndsAtMs);
-    const crossed = nodesAbove(this.#scene, division, option) > above;
-    for (const other of this.#state.parking.stirred(division, !crossed)) this.#state.wake(other);
-    const replicas = option.podSets.reduce((sum, { count }) => sum + count, 0);
-    this.#admitted.push({
-      id: input.id,
-      division: input.division,
-      podSets,
-      replicas,
-      borrowedMilli,
-      leaseEndsAtMs,
-      held,
-    });
+    if (isNew) this.#charge(member.shape.division, option);
+    this.#admitted.push(start(this.#state, this.#scene, member, option));
   }
 }
 
@@ -337,46 +297,4 @@ function blockedAs({ verdict, tried }: Nomination) {
       option.podSets.length === verdict.option.podSets.length,
   );
   return { option: room?.option ?? verdict.option, byRoom: room !== undefined };
-}
-
-/** How many nodes above it are above their quota in what it asks for. */
-function nodesAbove({ tree, present }: Scene, division: number, { demand }: Option): number {
-  let above = 0;
-  for (let node = division; node >= 0; node = tree.nodes[node]!.parent)
-    for (const cell of demand.cells) if (present.usage.isAboveNominal(node, cell)) above++;
-  return above;
-}
-
-/** The part of the ask that lies above the division's nominal, by resource. */
-function borrowed({ tree, present }: Scene, division: number, { demand }: Option): Readonly<Record<string, number>> {
-  const byResource: Record<string, number> = {};
-  for (const [i, cell] of demand.cells.entries()) {
-    const ask = demand.amounts[i]!;
-    const beyond = present.usage.usage(division, cell) + ask - tree.subtree[tree.at(division, cell)]!;
-    const { resource } = tree.cells[cell]!;
-    byResource[resource] = (byResource[resource] ?? 0) + Math.max(0, Math.min(ask, beyond));
-  }
-  return byResource;
-}
-
-function placeIn({ present }: Scene, { flavours, podSets }: Option, typical: Scene['typical']): Placement {
-  const { machines } = present;
-  if (machines === null) return [];
-  return podSets.flatMap(({ resources, count }, i) => {
-    if (!machines.has(flavours[i]!)) return [];
-    const placement = machines.place(flavours[i]!, resources, count, typical);
-    assert(placement !== undefined, 'what fits finds its machines');
-    return placement;
-  });
-}
-
-function withNodes({ present }: Scene, { flavours, podSets }: Option, placement: Placement) {
-  let at = 0;
-  return podSets.map(({ count }, i) => {
-    const flavour = flavours[i]!;
-    if (present.machines?.has(flavour) !== true) return { flavour, count, nodes: null };
-    const nodes = present.machines.shares(placement.slice(at, at + count));
-    at += count;
-    return { flavour, count, nodes };
-  });
 }

@@ -305,6 +305,30 @@ const CLASSIC: Readonly<Record<string, Case>> = {
     },
     want: ['b>p'],
   },
+  'no claim on a sister, whose common ancestor is what holds the ask': {
+    scenario: {
+      groups: [
+        { name: 'r', parent: null },
+        { name: 'c', parent: 'r', quota: gpu(4) },
+      ],
+      divisions: [
+        { name: 'q', group: 'c', quota: gpu(0), preemption: policies },
+        { name: 'sister', group: 'c', quota: gpu(0) },
+        { name: 'outside', group: 'r', quota: gpu(0) },
+      ],
+      running: [runs('s', 'sister', 2, { priority: -10 }), runs('o', 'outside', 2)],
+      pending: [asks('p', 'q', 2)],
+    },
+    want: ['o>p'],
+  },
+  'a division is looked at anew before each removal: at its nominal it is left alone': {
+    scenario: {
+      ...pair({ preemption: { reclaim: 'lower', borrow: { maxPriority: 0 } } }),
+      running: [runs('r1', 'beta', 2, { startedAt: at(-10) }), runs('r2', 'beta', 6)],
+      pending: [asks('p', 'alpha', 7, { priority: 1 })],
+    },
+    want: [],
+  },
   'every node on the victim’s side must be above its quota': {
     scenario: {
       groups: [
