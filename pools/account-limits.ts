@@ -1,3 +1,4 @@
+import { ownOf } from '../core/own.ts';
 import {
   type AccountSpec,
   budgetAccount,
@@ -98,12 +99,12 @@ export function quotaNodes(documents: readonly Document[], divisions: readonly s
   const rest = root === undefined ? new Map<string, bigint>() : ungranted(pools, groups);
   return [
     ...groups.map(({ name, parent = null, quotas = {} }): QuotaNode => {
-      const own = pools.flatMap((pool) => nodeQuotas(pool, quotas[pool.name] ?? {}));
+      const own = pools.flatMap((pool) => nodeQuotas(pool, ownOf(quotas, pool.name) ?? {}));
       return { kind: 'group', name, parent, quotas: name === root ? withRest(pools, own, rest) : own };
     }),
     ...divisions.map((name): QuotaNode => {
       const quotas = pools.flatMap((pool) => {
-        const own = pool.quotas[name];
+        const own = ownOf(pool.quotas, name);
         // Of a pool that grants it anything it has an account of each flavour, so that `quotas ls` shows what it lacks.
         return own === undefined
           ? []
@@ -126,7 +127,7 @@ function nodeQuotas(
   return pool.flavours
     .filter(({ name }) => flavours.includes(name))
     .map(({ name, resource }) => {
-      const { nominalMilli, borrowMilli, lendMilli } = milliQuota(own[name]);
+      const { nominalMilli, borrowMilli, lendMilli } = milliQuota(ownOf(own, name));
       return {
         pool: pool.name,
         flavour: name,
@@ -153,7 +154,7 @@ function ungranted(
   for (const pool of pools) {
     for (const { name, capacity } of pool.flavours) {
       let left = capacity * 1000;
-      for (const quota of Object.values(pool.quotas)) left -= milliQuota(quota[name]).nominalMilli;
+      for (const quota of Object.values(pool.quotas)) left -= milliQuota(ownOf(quota, name)).nominalMilli;
       for (const { quotas } of groups) left -= milliQuota(quotas?.[pool.name]?.[name]).nominalMilli;
       if (left > 0) rest.set(`${pool.name}/${name}`, BigInt(left));
     }

@@ -195,7 +195,7 @@ function usersOf(stored: readonly Stored[], kind: DocumentKind, name: string): r
     const uses =
       (kind === 'Group' && document.kind === 'Group' && document.parent === name) ||
       (kind === 'Group' && document.kind === 'Division' && document.group === name) ||
-      (kind === 'Division' && document.kind === 'Pool' && document.quotas[name] !== undefined) ||
+      (kind === 'Division' && document.kind === 'Pool' && Object.hasOwn(document.quotas, name)) ||
       (kind === 'Division' && document.kind === 'Budget' && document.division === name);
     if (!uses) return [];
     return [refuse('in_use', '', `${documentTitle(document)} names ${name}`, 'change or remove that first')];

@@ -82,29 +82,48 @@ const ACTOR = 'engine';
 
 /** Begins the periods that are due, of all tenants; how many. In the leader's transaction: two would begin one twice. */
 export async function beginPeriods(tx: Tx, nowMs: number, traceId: string): Promise<number> {
+  const tenants = new Set((await dueBudgets(tx, nowMs)).map((due) => due.tenant));
+  let begun = 0;
+  for (const tenant of [...tenants].sort()) {
+    await lockDocuments(tx, tenant);
+    // Read again under the lock: it may have been changed, removed or begun meanwhile.
+    for (const { file } of await dueBudgets(tx, nowMs, tenant))
+      begun += await beginAnew(tx, tenant, file, nowMs, traceId);
+  }
+  return begun;
+}
+
+async function dueBudgets(
+  tx: Tx,
+  nowMs: number,
+  tenant?: string,
+): Promise<readonly { readonly tenant: string; readonly file: BudgetFile }[]> {
   const rows = await tx.query<{ tenant: string; file: BudgetFile; started_at: Date | null }>(
     `select d.tenant, d.file, p.started_at from quota_documents d
      left join budget_periods p on p.tenant = d.tenant and p.division = d.file->>'division' and p.currency = d.file->>'currency'
-     where d.kind = 'Budget' and d.file ? 'period' order by d.tenant, d.name`,
+     where d.kind = 'Budget' and d.file ? 'period' and ($1::text is null or d.tenant = $1) order by d.tenant, d.name`,
+    [tenant ?? null],
   );
-  let begun = 0;
-  for (const { tenant, file, started_at } of rows) {
-    const { division, currency, period, limit } = file;
-    if (period === undefined || (started_at !== null && started_at.getTime() >= periodStartMs(period, nowMs))) continue;
-    await lockDocuments(tx, tenant);
-    const spentBefore = await beginPeriod(tx, tenant, division, currency, period, nowMs);
-    await setLimit(tx, budgetAccount(tenant, division, currency), cents(limit) + spentBefore);
-    const by = { tenant, actor: ACTOR, traceId, nowMs };
-    const began = new Date(periodStartMs(period, nowMs)).toISOString();
-    await tellDocument(tx, by, { kind: 'Budget', name: budgetName(division, currency) }, 'period_began', {
-      period,
-      began,
-      limit,
-      spentBeforeCents: String(spentBefore),
-    });
-    begun++;
-  }
-  return begun;
+  return rows.filter(
+    ({ file, started_at }) =>
+      file.period !== undefined && (started_at === null || started_at.getTime() < periodStartMs(file.period, nowMs)),
+  );
+}
+
+async function beginAnew(tx: Tx, tenant: string, file: BudgetFile, nowMs: number, traceId: string): Promise<number> {
+  const { division, currency, period, limit } = file;
+  if (period === undefined) return 0;
+  const spentBefore = await beginPeriod(tx, tenant, division, currency, period, nowMs);
+  await setLimit(tx, budgetAccount(tenant, division, currency), cents(limit) + spentBefore);
+  const by = { tenant, actor: ACTOR, traceId, nowMs };
+  const began = new Date(periodStartMs(period, nowMs)).toISOString();
+  await tellDocument(tx, by, { kind: 'Budget', name: budgetName(division, currency) }, 'period_began', {
+    period,
+    began,
+    limit,
+    spentBeforeCents: String(spentBefore),
+  });
+  return 1;
 }
 
 async function periodRow(tx: Tx, tenant: string, division: string, currency: string): Promise<PeriodRow | undefined> {

@@ -1,3 +1,4 @@
+import { ownOf } from '../core/own.ts';
 import { type Refusal, refuse } from '../core/refusal.ts';
 import type { Document } from './documents.ts';
 import { documentKey } from './documents.ts';
@@ -112,7 +113,7 @@ function divisionRefusals(file: DivisionFile, known: Known): readonly Refusal[] 
 function grantRefusals(pool: PoolFile, { groups }: Known): readonly Refusal[] {
   if (pool.overcommit === true) return [];
   return pool.flavours.flatMap(({ name, capacity }) => {
-    const divisions = Object.values(pool.quotas).map((quota) => quota[name]);
+    const divisions = Object.values(pool.quotas).map((quota) => ownOf(quota, name));
     const owners = [...groups.values()].map(({ quotas }) => quotas?.[pool.name]?.[name]);
     let granted = 0;
     for (const quota of [...divisions, ...owners]) granted += milliQuota(quota).nominalMilli / 1000;

@@ -1,3 +1,4 @@
+import { ownOf } from '../core/own.ts';
 import type {
   BudgetInput,
   DivisionInput,
@@ -118,7 +119,7 @@ class Quotas {
 
   ofGroup({ quotas = {} }: GroupFile): readonly QuotaInput[] {
     return this.#flavours.flatMap((flavour) => {
-      const value = quotas[flavour.pool]?.[flavour.id.slice(flavour.pool.length + 1)];
+      const value = ownOf(ownOf(quotas, flavour.pool) ?? {}, flavour.id.slice(flavour.pool.length + 1));
       return value === undefined ? [] : [{ flavour: flavour.id, resource: resourceOf(flavour), ...milliQuota(value) }];
     });
   }

@@ -1,4 +1,5 @@
 import { currencyScale } from '../core/currency.ts';
+import { ownOf } from '../core/own.ts';
 import { type Refusal, RefusedInput, refuse } from '../core/refusal.ts';
 import { check, type Static, Type } from '../core/schema.ts';
 import { windowRefusals } from './off-peak.ts';
@@ -158,7 +159,7 @@ function quotaRefusals(pool: PoolFile): readonly Refusal[] {
   const names = new Set(pool.flavours.map((flavour) => flavour.name));
   for (const flavour of pool.flavours) {
     const granted = Object.values(pool.quotas).reduce(
-      (sum, quota) => sum + milliQuota(quota[flavour.name]).nominalMilli / 1000,
+      (sum, quota) => sum + milliQuota(ownOf(quota, flavour.name)).nominalMilli / 1000,
       0,
     );
     if (granted <= flavour.capacity || pool.overcommit === true) continue;
