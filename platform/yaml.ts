@@ -39,12 +39,13 @@ export function parseYaml(text: string): YamlReading {
 export function parseYamlDocuments(text: string): YamlReading {
   return guarded(() => {
     const lines = new LineCounter();
-    const readings = [...parseAllDocuments(text, options(lines))]
-      .filter((document) => document.contents !== null || document.errors.length > 0)
-      .map((document) => readingOf(document, lines));
+    const readings = [...parseAllDocuments(text, options(lines))].map((document) => readingOf(document, lines));
     const refusals = readings.flatMap((reading) => (reading.ok ? [] : reading.refusals)).slice(0, MAX_FAULTS);
     if (refusals.length > 0) return { ok: false, refusals };
-    return { ok: true, value: readings.flatMap((reading) => (reading.ok ? [reading.value] : [])) };
+    return {
+      ok: true,
+      value: readings.flatMap((reading) => (reading.ok && reading.value !== null ? [reading.value] : [])),
+    };
   });
 }
 

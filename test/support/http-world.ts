@@ -46,7 +46,7 @@ export async function httpWorld() {
       cursorSecret: Buffer.alloc(32, 1),
       allowedHosts: [],
       identify: async (authorization) => {
-        const tenant = /^Bearer token-of-(acme|rival)$/.exec(authorization ?? '')?.[1];
+        const tenant = /^Bearer token-of-(acme|rival)-0123456789$/.exec(authorization ?? '')?.[1];
         return tenant === undefined
           ? undefined
           : {
@@ -81,7 +81,7 @@ export async function httpWorld() {
         url,
         headers: {
           host: 'localhost',
-          authorization: `Bearer token-of-${tenant}`,
+          authorization: `Bearer token-of-${tenant}-0123456789`,
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
           ...(method === 'POST' ? { 'idempotency-key': `key-${++keys}` } : {}),
           ...headers,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { parseYaml, stringifyYaml } from '../../../platform/yaml.ts';
+import { parseYaml, parseYamlDocuments, stringifyYaml } from '../../../platform/yaml.ts';
 
 function fault(text: string): string {
   const reading = parseYaml(text);
@@ -56,5 +56,24 @@ describe('reading YAML', () => {
   test('what is written reads back', () => {
     const value = { a: [1, { b: 'x: y', c: null }], s: '1', d: '2026-11-23', e: 'no', f: 1e300, g: '0e1' };
     expect(parseYaml(stringifyYaml(value))).toEqual({ ok: true, value });
+  });
+});
+
+describe('reading several YAML documents', () => {
+  test('gives each that says something, in order', () => {
+    expect(parseYamlDocuments('# one\n---\na: 1\n---\n---\nb: [2]\n---\n')).toEqual({
+      ok: true,
+      value: [{ a: 1 }, { b: [2] }],
+    });
+    expect(parseYamlDocuments('')).toEqual({ ok: true, value: [] });
+  });
+
+  test('refuses all faults of all documents, and says on which line of the text', () => {
+    const reading = parseYamlDocuments('a: 010\n---\nb: !foo 1\n---\nc: 1\nc: 2\n');
+    expect(reading.ok ? [] : reading.refusals.map(({ code, field }) => `${code} ${field}`)).toEqual([
+      'ambiguous_number line 1, column 4',
+      'yaml_syntax line 3, column 4',
+      'yaml_syntax line 6, column 1',
+    ]);
   });
 });
