@@ -125,7 +125,10 @@ function crash(world: World): void {
 }
 
 export function ensureLeader(world: World): void {
-  if (!world.runs.some(({ epoch, life }) => epoch === world.books.epoch && !life.frozen)) world.start();
+  const leads = world.runs.some(
+    ({ epoch, life, stop }) => epoch === world.books.epoch && !life.frozen && !stop.signal.aborted,
+  );
+  if (!leads) world.start();
 }
 
 /** The leader is frozen past its lease; another process is nominated; then the first one wakes up. */
@@ -144,7 +147,7 @@ function usurp(world: World): void {
 
 /** Asked to end: its steps under way go on to their ends. */
 function stop(world: World): void {
-  for (const run of world.runs) run.stop.abort();
+  for (const { stop: asked } of world.runs) asked.abort();
   world.timeline.after(world.chance.of([100, 60_000]), () => ensureLeader(world));
 }
 

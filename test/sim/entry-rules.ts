@@ -145,19 +145,17 @@ function applied(
 function draining(known: Known, { deadlineMs, reason, outcome }: StateOf<'draining'>, nowMs: number): void {
   const { bookingId, spec, state } = known.booking;
   // The time is taken before the transaction, which takes its own.
-  must(
-    deadlineMs + TRANSACTION_MS >= nowMs + (spec.graceMs ?? 30_000),
-    'a notice is as long as it has to be',
-    bookingId,
-  );
+  must(deadlineMs + COMMIT_MS >= nowMs + (spec.graceMs ?? 30_000), 'a notice is as long as it has to be', bookingId);
   if (outcome === 'expired' && state.state === 'applied')
     must(nowMs >= state.leaseEndsAtMs, 'a lease is not cut short', bookingId);
   if (outcome === 'retry' && reason.for !== undefined && spec.maxPreemptions !== undefined)
     must(known.preempted < spec.maxPreemptions, 'preempted no more often than it may be', bookingId);
 }
 
-/** A call's own delays, at most. */
-const TRANSACTION_MS = 30_000;
+/** Between the taking of a time and the commit that stores it: one commit that is lost goes before. */
+const COMMIT_MS = 12_000;
+/** Between a provider's answer and what is committed for it. */
+const BELIEVED_MS = 30_000;
 
 function releasing(model: Model, known: Known, booking: Booking, state: StateOf<'releasing'>, nowMs: number): void {
   const from = known.booking.state;
@@ -169,7 +167,7 @@ function releasing(model: Model, known: Known, booking: Booking, state: StateOf<
   const isLive = provider.isLive(keyOf(booking, state.attempt));
   const isOver = from.state === 'draining' && nowMs >= from.deadlineMs;
   // A provider that says twice that it knows nothing of it is believed.
-  const wasDenied = nowMs - provider.missedAtMs < TRANSACTION_MS;
+  const wasDenied = nowMs - provider.missedAtMs < BELIEVED_MS;
   must(!isLive || isOver || wasDenied, 'what runs is not given up before its notice is over', booking.bookingId);
   must(state.appliedAtMs === from.appliedAtMs, 'billing begins with the apply', booking.bookingId);
   must(
@@ -177,6 +175,15 @@ function releasing(model: Model, known: Known, booking: Booking, state: StateOf<
     'billing ends between apply and now',
     booking.bookingId,
   );
+  const resource = provider.resources.get(keyOf(booking, state.attempt));
+  if (state.reason.code === 'succeeded' || state.reason.code === 'job_failed') {
+    const told = state.reason.code === 'succeeded' ? 'succeeded' : 'failed';
+    must(resource?.state === told, 'a job ends as its provider says', booking.bookingId);
+    const endedAtMs = Math.max(from.appliedAtMs, resource.endedAtMs!);
+    must(state.endedAtMs === endedAtMs, 'billing ends when the job did', booking.bookingId);
+  }
+  if (state.reason.code === 'succeeded')
+    must(model.outside.books.manifests.has(keyOf(booking, state.attempt)), 'what it wrote is kept', booking.bookingId);
 }
 
 /** From `releasing` to its end, or to its next attempt: nothing of it is left anywhere. */

@@ -133,6 +133,17 @@ export class Model implements Witness {
     });
   }
 
+  /** A release takes effect at a provider. */
+  released(key: string): void {
+    this.#watch(() => {
+      const [, id = '', attempt] = /^m-(\w+)-(\d+)$/.exec(key) ?? [];
+      const state = this.known.get(id)?.booking.state;
+      const isCurrent = state !== undefined && state.attempt === Number(attempt);
+      const isOver = !isCurrent || state.state === 'releasing' || ENDED.includes(state.state);
+      must(isOver, 'nothing is released that a booking has a right to', `${key} in ${state?.state}`);
+    });
+  }
+
   #moved({ before, after, transfers, actor }: Changed): void {
     const id = after.bookingId;
     const known = this.known.get(id);

@@ -40,6 +40,8 @@ export interface ProviderOptions {
   readonly chance: Chance;
   readonly faults: Faults;
   readonly jobs: () => JobChances;
+  /** Is told of each release that takes effect. */
+  readonly onRelease: (key: string) => void;
 }
 
 /** What a pool's provider runs; it outlives the engine. */
@@ -186,6 +188,7 @@ export class SimProvider {
 
   #release(key: string): void {
     this.releasedAtMs.set(key, this.options.timeline.now());
+    this.options.onRelease(key);
     const resource = this.resources.get(key);
     if (resource !== undefined) this.end(resource, 'stopped');
   }

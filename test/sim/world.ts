@@ -61,7 +61,11 @@ export class World {
     for (const { name, spot, windowMs } of this.setting.pools) {
       const { timeline, faults } = this;
       const jobs = () => this.jobs;
-      this.providers.set(name, new SimProvider({ pool: name, spot, windowMs, timeline, chance, faults, jobs }));
+      const onRelease = (key: string) => this.model.released(key);
+      this.providers.set(
+        name,
+        new SimProvider({ pool: name, spot, windowMs, timeline, chance, faults, jobs, onRelease }),
+      );
     }
     this.model = new Model(this);
     this.books.trailAgeMs = (nowMs) => (this.unsealedSinceMs === undefined ? 0 : nowMs - this.unsealedSinceMs);
