@@ -5,7 +5,7 @@ import { type Clock, systemClock } from './clock.ts';
 import { copiedRows } from './copy-rows.ts';
 import { type Appended, type EventLog, type LogMessage, MAX_MESSAGE_BYTES } from './event-log.ts';
 import { listen } from './listener.ts';
-import { type Database, escapeLiteral, type Tx } from './postgres.ts';
+import { type CopyTx, type Database, escapeLiteral, type Tx } from './postgres.ts';
 
 /** What an append says; the log adds partition, offset and time. */
 export type NewMessage = Pick<LogMessage, 'tenant' | 'topic' | 'key' | 'value' | 'headers'>;
@@ -225,7 +225,7 @@ function choosePartition(message: NewMessage, partitions: readonly number[]): nu
 const MESSAGE_FIELDS = 6;
 
 async function readMessages(
-  tx: Tx,
+  tx: CopyTx,
   topic: string,
   partition: number,
   offset: bigint,

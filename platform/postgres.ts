@@ -14,6 +14,9 @@ export interface Tx {
   query<R extends object = Row>(sql: string, values?: readonly unknown[]): Promise<readonly R[]>;
   /** As query, but says how many rows an INSERT, UPDATE or DELETE touched. */
   execute(sql: string, values?: readonly unknown[]): Promise<number>;
+}
+
+export interface CopyTx extends Tx {
   /** What `COPY … TO STDOUT` says, whole: the caller's statement bounds it. Nothing can be bound: values are escaped into the text. */
   copyOut(sql: string): Promise<Buffer>;
 }
@@ -25,7 +28,7 @@ export interface Database {
   /** A request's transaction: sees one tenant (role merit_app, row-level security). */
   asTenant<T>(tenant: string, work: (tx: Tx) => Promise<T>): Promise<T>;
   /** The engine's transaction: sees all tenants (role merit_engine). Not fenced: reads, and writes that any process may do. */
-  asEngine<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  asEngine<T>(work: (tx: CopyTx) => Promise<T>): Promise<T>;
   /** The leader's transaction: throws StaleLeader, having changed nothing, when `epoch` is no longer the current one. */
   asLeader<T>(epoch: bigint, work: (tx: Tx) => Promise<T>): Promise<T>;
   close(): Promise<void>;
@@ -133,7 +136,7 @@ async function attemptOnce<T>(
   pool: pg.Pool,
   begin: string,
   prepare: (tx: Tx) => Promise<void>,
-  work: (tx: Tx) => Promise<T>,
+  work: (tx: CopyTx) => Promise<T>,
 ): Promise<T> {
   let client: pg.PoolClient;
   try {
@@ -149,7 +152,7 @@ async function attemptOnce<T>(
   client.on('error', onError);
   try {
     await client.query(begin);
-    const tx: Tx = {
+    const tx: CopyTx = {
       query: async <R extends object>(sql: string, values: readonly unknown[] = []) =>
         (await client.query(sql, values as unknown[])).rows as readonly R[],
       execute: async (sql, values = []) => (await client.query(sql, values as unknown[])).rowCount ?? 0,
@@ -178,7 +181,7 @@ async function inTransaction<T>(
   pool: pg.Pool,
   begin: string,
   prepare: (tx: Tx) => Promise<void>,
-  work: (tx: Tx) => Promise<T>,
+  work: (tx: CopyTx) => Promise<T>,
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {

@@ -1,6 +1,6 @@
 import type { Services, View } from '../../../../api/http/services.ts';
 import { tokenIdentifier } from '../../../../api/http/token.ts';
-import type { Database, Tx } from '../../../../platform/postgres.ts';
+import type { CopyTx, Database } from '../../../../platform/postgres.ts';
 
 export const TOKEN = 'a-token-of-the-tests-0123456789';
 export const JOB_ID = '01k00000000000000000000000';
@@ -10,7 +10,7 @@ class KeyTable {
   readonly rows = new Map<string, Record<string, unknown>>();
   hits = 0;
 
-  tx(): Tx {
+  tx(): CopyTx {
     return {
       query: async <R extends object>(sql: string, values: readonly unknown[] = []) => {
         if (!sql.includes('idempotency_keys')) return [] as readonly R[];
@@ -36,7 +36,7 @@ class KeyTable {
     };
   }
 
-  async transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+  async transaction<T>(work: (tx: CopyTx) => Promise<T>): Promise<T> {
     const before = new Map([...this.rows].map(([key, row]) => [key, { ...row }]));
     try {
       return await work(this.tx());
