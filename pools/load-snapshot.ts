@@ -20,8 +20,8 @@ interface AccountRow {
   readonly used: bigint;
 }
 
-/** An account without a limit: more than any ask, and still an int8. */
-const UNLIMITED = 2n ** 62n;
+/** An account without a limit of its own: more than any ask, and still an int8. */
+export const UNLIMITED = 2n ** 62n;
 
 /** The snapshot for the tenants that have something waiting. `away` is asked once a pool, outside of any transaction. */
 export async function loadSnapshot(

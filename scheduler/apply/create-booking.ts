@@ -6,6 +6,7 @@ import { type JobSpec, specHash } from '../../core/job.ts';
 import { type Refusal, RefusedInput, refuse } from '../../core/refusal.ts';
 import { appendAudits } from '../../ledger/audit/append.ts';
 import type { Tx } from '../../platform/postgres.ts';
+import { priorityClasses } from '../../pools/priority-classes.ts';
 import { notifyBookings } from './wake.ts';
 
 export interface NewBooking {
@@ -51,12 +52,16 @@ export function arrayTasks(input: NewBooking, newId: () => BookingId): readonly 
 
 /**
  * New bookings of one tenant in `waiting` with an audit event each, in the caller's transaction. Throws RefusedInput where a
- * division, a job that one depends on, or the form of its code is not known.
+ * division, a class of priority, a job that one depends on, or the form of its code is not known.
  */
-export async function createBookings(tx: Tx, inputs: readonly NewBooking[]): Promise<void> {
-  const [first] = inputs;
+export async function createBookings(tx: Tx, given: readonly NewBooking[]): Promise<void> {
+  const [first] = given;
   assert(first !== undefined, 'at least one booking is made');
+  const specs = given.map(({ spec }) => spec);
+  const classes = await priorityClasses(tx, first.tenant, specs);
+  const inputs = given.map((input) => ({ ...input, spec: classes.resolved(input.spec) }));
   const refusals = [
+    ...specs.flatMap((spec) => classes.refusals(spec)).slice(0, 1),
     ...codeRefusals(inputs),
     ...(await divisionRefusals(tx, first.tenant, inputs)),
     ...(await dependencyRefusals(tx, first.tenant, inputs)),

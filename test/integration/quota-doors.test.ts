@@ -288,6 +288,38 @@ describe('a document of its own', () => {
   });
 });
 
+describe('a priority class', () => {
+  const job = { name: 'j', division: 'vision', resources: { gpus: 1 }, pools: ['east'], run: 'true' };
+
+  test('gives a job its number when it is booked, which it keeps when the class changes', async () => {
+    const booked = (await call('POST', '/v1/jobs', { ...job, priority: 'urgent' })).json();
+    expect(booked.spec).toMatchObject({ priority: 100, priorityClass: 'urgent' });
+    await call('PUT', '/v1/priority-classes/urgent', { ...v1, kind: 'PriorityClass', name: 'urgent', value: 7 });
+    expect((await call('GET', `/v1/jobs/${booked.id}`)).json().spec.priority).toBe(100);
+    const later = (await call('POST', '/v1/jobs', { ...job, priority: 'urgent' })).json();
+    expect(later.spec.priority).toBe(7);
+    for (const { id } of [booked, later]) await call('POST', `/v1/jobs/${id}:cancel`);
+  });
+
+  test('that does not exist is refused, booked or planned, and the answer names those that do', async () => {
+    for (const path of ['/v1/jobs', '/v1/jobs:plan']) {
+      const refused = await call('POST', path, { ...job, priority: 'nothing' });
+      expect([path, refused.json()]).toEqual([
+        path,
+        expect.objectContaining({
+          status: 422,
+          code: 'unknown_priority_class',
+          reasons: [expect.objectContaining({ field: 'priority', mend: 'write a number, or one of urgent' })],
+        }),
+      ]);
+    }
+    const planned = (await call('POST', '/v1/jobs:plan', { ...job, priority: 'urgent' })).json();
+    // Its group borrows without a limit of its own.
+    expect(planned.verdict).toBe('admit');
+    expect(planned.offers[0]).toMatchObject({ flavour: 'h100', chosen: true, quotaLeft: null });
+  });
+});
+
 describe('what is in use', () => {
   test('a group with children, and a division with a quota, a budget, jobs or models, cannot be removed', async () => {
     const refused = await call('DELETE', '/v1/groups/research');

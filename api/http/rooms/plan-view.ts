@@ -1,9 +1,10 @@
 import { newBooking } from '../../../core/booking.ts';
 import type { BookingId } from '../../../core/ids.ts';
 import { type JobSpec, specHash } from '../../../core/job.ts';
-import { loadSnapshot } from '../../../pools/load-snapshot.ts';
+import { loadSnapshot, UNLIMITED } from '../../../pools/load-snapshot.ts';
 import type { FlavourInput } from '../../../pools/planner-input.ts';
 import { flavourId } from '../../../pools/pool-facts.ts';
+import { withPriority } from '../../../pools/priority-classes.ts';
 import { costCents, type Snapshot } from '../../../pools/snapshot.ts';
 import { flavoursFor, resourceOf } from '../../../scheduler/apply/asks.ts';
 import type { Booking } from '../../../scheduler/apply/booking-store.ts';
@@ -16,8 +17,9 @@ import { queueExplanation } from './queue-explanation.ts';
 const LAST_ID = 'z'.repeat(26) as BookingId;
 
 /** The engine's own planner, asked about one booking that is not there: every offer, what it would decide, when it would start and what stands against it. */
-export async function planView(ports: RoomPorts, caller: Caller, spec: JobSpec): Promise<View> {
+export async function planView(ports: RoomPorts, caller: Caller, asked: JobSpec): Promise<View> {
   const { tenant } = caller.identity;
+  const spec = await ports.db.asTenant(tenant, (tx) => withPriority(tx, tenant, asked));
   const plan = await ports.queues.fresh(tenant);
   const snapshot = await loadSnapshot(ports.db, [{ tenant }], async () => undefined);
   plan.put({ booking: unbooked(caller, spec), needs: new Map() });
@@ -108,7 +110,8 @@ function offerView(snapshot: Snapshot, tenant: string, spec: JobSpec, flavour: F
     maxCost: moneyText(costCents(ask, BigInt(spec.leaseMs), price)),
     free: known === undefined ? null : unitsText(known.freeMilli),
     capacity: known === undefined ? null : unitsText(known.capacityMilli),
-    quotaLeft: quota === undefined ? null : unitsText(quota.free),
+    // What a group's division may borrow without a limit of its own, only the groups above it bound.
+    quotaLeft: quota === undefined || quota.limit === UNLIMITED ? null : unitsText(quota.free),
     budgetLeft: budget === undefined ? null : moneyText(budget.free),
     away: flavour.away,
   };
