@@ -101,7 +101,7 @@ async function measured(world: World): Promise<readonly Row[]> {
       aim: AIM,
       detail: `the consumer ${figure('ours')} a report; our kernel and COPY BINARY into a keyed table ${figure('rows')}`,
       limit:
-        'reading the log through SQL, an object a line between kernel and consumer, and a round trip for each of the effects of a flush of at most 2,000 lines',
+        'the peer reads by the same kernel from the same log and writes a row; the consumer besides publishes ticks, keeps evidence and merges sketches. Kernel and log alone, which both pay, leave less than 5× to any store',
       command: COMMAND,
     }),
     row({
