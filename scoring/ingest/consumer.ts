@@ -18,7 +18,7 @@ import { REPORTS_TOPIC } from './report-log.ts';
 import { loadActiveSuites, loadSuites, type SuiteRef, suiteKey } from './suite-state.sql.ts';
 
 /** A flush takes at most this many lines; a tick that becomes final ends it earlier. */
-export const MAX_FLUSH_LINES = 16_384;
+export const MAX_FLUSH_LINES = 20_480;
 /**
  * Read ahead from a partition at once: what is held in memory of its messages, but for the last, which may reach beyond. Where little waits
  * little is read, and flushed at once.

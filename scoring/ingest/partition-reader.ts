@@ -13,7 +13,7 @@ import { type LogLine, readLines } from './read-lines.ts';
 import { PRODUCER_HEADER, TOO_LARGE_HEADER } from './report-log.ts';
 
 /** Rows of a block: a flush takes no more lines than that. About 250 bytes each of a suite with eight metrics. */
-export const READER_BLOCK_ROWS = 16_384;
+export const READER_BLOCK_ROWS = 20_480;
 /** What a kernel is given at once, and keeps room for: places in it are places in the packed bytes. */
 const READER_CHUNK_BYTES = 12 * 1024 * 1024;
 /** The kernel's own memory of reports is not used: duplicates are looked up in the index of all partitions. */
