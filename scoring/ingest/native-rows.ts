@@ -31,12 +31,17 @@ export class NativeRows {
   readonly suite: Int32Array;
   readonly model: Uint32Array;
   readonly observedAtMs: Float64Array;
+  readonly weight: Uint32Array;
   /** Four words a row, and eight. */
   readonly keys: Uint32Array;
   readonly digests: Uint32Array;
   readonly #block: RowBlock;
   readonly #source: NativeSource;
   readonly #status: Uint8Array;
+  readonly #present: Uint32Array;
+  readonly #presentWords: number;
+  readonly #x: Float64Array;
+  readonly #metricStride: number;
   /** The message of a row. */
   readonly #messageOf: Uint32Array;
   /** By message: its first row in this block, and what a row's line in the file is beyond its line in the message. */
@@ -46,7 +51,8 @@ export class NativeRows {
   readonly #lines = new Map<number, LogLine>();
 
   constructor(block: RowBlock, source: NativeSource) {
-    const { key, digest, model, observedAtMs, status, suite } = block.columns;
+    const { key, digest, metricStride, model, observedAtMs, present, presentWords, status, suite, weight, x } =
+      block.columns;
     this.#block = block;
     this.#source = source;
     this.#status = status;
@@ -55,6 +61,11 @@ export class NativeRows {
     this.suite = suite;
     this.model = model;
     this.observedAtMs = observedAtMs;
+    this.weight = weight;
+    this.#present = present;
+    this.#presentWords = presentWords;
+    this.#x = x;
+    this.#metricStride = metricStride;
     this.keys = wordsOf(key);
     this.digests = wordsOf(digest);
     this.#messageOf = this.#placed();
@@ -190,17 +201,23 @@ export class NativeRows {
     return made;
   }
 
+  /** Does the row hold that metric of its suite? */
+  has(row: number, metric: number): boolean {
+    return (this.#present[row * this.#presentWords + (metric >> 5)]! & (1 << (metric & 31))) !== 0;
+  }
+
+  valueOf(row: number, metric: number): number {
+    return this.#x[row * this.#metricStride + metric]!;
+  }
+
   /** What evidence is made of, under the version that the kernel read the row by. */
   observation(row: number, suite: Suite): Observation {
-    const { columns } = this.#block;
     return {
       model: this.modelOf(row),
       observedAtMs: this.observedAtMs[row]!,
-      w: BigInt(columns.weight[row]!),
+      w: BigInt(this.weight[row]!),
       metrics: suite.metrics.flatMap((rule, metric) =>
-        isWatched(rule) && this.#block.has(row, metric)
-          ? [{ rule, x: columns.x[row * columns.metricStride + metric]! }]
-          : [],
+        isWatched(rule) && this.has(row, metric) ? [{ rule, x: this.valueOf(row, metric) }] : [],
       ),
     };
   }

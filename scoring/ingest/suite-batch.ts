@@ -1,6 +1,16 @@
+import type { MetricRule } from '../../core/suite.ts';
 import type { Observation } from '../rules/contribution.ts';
 import { Edge, type EdgeEntry } from '../rules/edge.ts';
-import { addEvidence, type EvidenceRow, evidenceOf, tickAfter, watchCounts } from '../rules/evidence.ts';
+import {
+  beyondOf,
+  type EvidenceRow,
+  evidenceOf,
+  fixedScore,
+  isWatched,
+  tickAfter,
+  watchCounts,
+} from '../rules/evidence.ts';
+import { EvidenceSum, MAX_SMALL_WEIGHT } from '../rules/evidence-sum.ts';
 import { PaneTable } from '../rules/pane-table.ts';
 import { affectedTicks, isTooLate, type PartitionMark, suiteWatermark, tickAt } from '../rules/watermark.ts';
 import type { Counted } from './line-report.ts';
@@ -42,17 +52,21 @@ export class SuiteBatch {
   counted = 0;
   refused = 0;
   missed = 0;
-  readonly #evidence = new Map<string, EvidenceRow>();
+  readonly #evidence = new Map<string, Omit<EvidenceRow, 'sums'> & { readonly sum: EvidenceSum }>();
   #watermarkMs: number | null;
   #maxObservedMs: number | null;
   #scoredTickMs: number | null;
   #decidedTickMs: number | null;
   /** The partition's mark in `marks`, once it has one and the watermark is up to date with it. */
   #own: { readonly partition: number; watermarkMs: number; lastAppendMs: number } | undefined;
-  /** By tick and the kernel's number of a model. */
+  /** Those that evidence is kept of, and their places in the suite. */
+  readonly #watchedMetrics: readonly { readonly rule: MetricRule; readonly metric: number }[];
+  /** By tick and the kernel's number of a model: the same as in tickReports, found without a text. */
   readonly #tickSlots = new Map<number, TickReports>();
-  /** The kernel's numbers of models that a watch counts, true, and of others. */
-  readonly #watched: boolean[] = [];
+  /** By the kernel's number of a model: the watches that count it. */
+  readonly #watchesOf: (readonly OpenWatch[])[] = [];
+  /** By the same, then by metric and watch: what was added to last. */
+  readonly #lastSums: ({ readonly tickMs: number; readonly sum: EvidenceSum } | undefined)[][] = [];
   /** Rows not behind the watermark when they were taken: the last of them are the edge. */
   #edgeRows: number[] = [];
   #newestEdgeRowMs = Number.NEGATIVE_INFINITY;
@@ -64,6 +78,7 @@ export class SuiteBatch {
     edge: readonly EdgeEntry[],
   ) {
     this.before = state;
+    this.#watchedMetrics = state.suite.metrics.flatMap((rule, metric) => (isWatched(rule) ? [{ rule, metric }] : []));
     this.#watermarkMs = state.watermarkMs;
     this.#maxObservedMs = state.maxObservedMs;
     this.#scoredTickMs = state.scoredTickMs;
@@ -85,7 +100,7 @@ export class SuiteBatch {
   }
 
   evidenceRows(): readonly EvidenceRow[] {
-    return [...this.#evidence.values()];
+    return Array.from(this.#evidence.values(), ({ sum, ...row }) => ({ ...row, sums: sum.sums }));
   }
 
   /** Takes an accepted report in. True where it makes a tick final: nothing may be read past it before the tick is published. */
@@ -137,9 +152,37 @@ export class SuiteBatch {
       this.#tickSlots.set(slot, reports);
     }
     reports.n++;
-    this.#watched[model] ??= this.watches.some((watch) => watch.model === rows.modelOf(row));
-    if (this.#watched[model]) this.#addEvidence(rows.observation(row, suite), tickMs);
+    this.#addRowEvidence(rows, row, tickMs);
     return this.#isFinal();
+  }
+
+  #addRowEvidence(rows: NativeRows, row: number, tickMs: number): void {
+    const model = rows.model[row]!;
+    this.#watchesOf[model] ??= this.#countingOf(rows.modelOf(row));
+    const watches = this.#watchesOf[model];
+    if (watches.length === 0) return;
+    const w = rows.weight[row]!;
+    if (w > MAX_SMALL_WEIGHT) {
+      this.#addEvidence(rows.observation(row, this.before.suite), tickMs);
+      return;
+    }
+    this.#lastSums[model] ??= [];
+    const last = this.#lastSums[model];
+    this.#watchedMetrics.forEach(({ rule, metric }, i) => {
+      if (!rows.has(row, metric)) return;
+      const x = rows.valueOf(row, metric);
+      const [s, beyond] = [fixedScore(rule, x), beyondOf(rule, x)];
+      for (let j = 0; j < watches.length; j++) {
+        const watch = watches[j]!;
+        if (!watchCounts(watch.startMs, rows.observedAtMs[row]!)) continue;
+        let found = last[i * watches.length + j];
+        if (found?.tickMs !== tickMs) {
+          found = { tickMs, sum: this.#sumOf(watch.watchId, rows.modelOf(row), rule.name, tickMs) };
+          last[i * watches.length + j] = found;
+        }
+        found.sum.addSmall(w, s, beyond);
+      }
+    });
   }
 
   /** All before the newest fall behind at once where one partition leads. */
@@ -211,23 +254,28 @@ export class SuiteBatch {
     this.rescore = { fromMs: Math.min(range.fromMs, affected.firstMs), toMs: Math.max(range.toMs, toMs) };
   }
 
-  /** A candidate's challenge counts the incumbent's reports too: both arms over the same stretch. */
   #addEvidence(observation: Observation, tickMs: number): void {
     const { model, observedAtMs } = observation;
-    const isIncumbent = this.watches.some((watch) => watch.role === 'incumbent' && watch.model === model);
-    const counting = this.watches.filter(
-      (watch) =>
-        (watch.model === model || (isIncumbent && watch.role === 'candidate')) &&
-        watchCounts(watch.startMs, observedAtMs),
-    );
+    const counting = this.#countingOf(model).filter((watch) => watchCounts(watch.startMs, observedAtMs));
     if (counting.length === 0) return;
     for (const { metric, sums } of evidenceOf(observation)) {
-      for (const { watchId } of counting) {
-        const key = `${watchId} ${model} ${metric} ${tickMs}`;
-        const present = this.#evidence.get(key);
-        const merged = present === undefined ? sums : addEvidence(present.sums, sums);
-        this.#evidence.set(key, { watchId, model, metric, tickMs, sums: merged });
-      }
+      for (const { watchId } of counting) this.#sumOf(watchId, model, metric, tickMs).add(sums);
     }
+  }
+
+  /** A candidate's challenge counts the incumbent's reports too: both arms over the same stretch. */
+  #countingOf(model: string): readonly OpenWatch[] {
+    const isIncumbent = this.watches.some((watch) => watch.role === 'incumbent' && watch.model === model);
+    return this.watches.filter((watch) => watch.model === model || (isIncumbent && watch.role === 'candidate'));
+  }
+
+  #sumOf(watchId: string, model: string, metric: string, tickMs: number): EvidenceSum {
+    const key = `${watchId} ${model} ${metric} ${tickMs}`;
+    let found = this.#evidence.get(key);
+    if (found === undefined) {
+      found = { watchId, model, metric, tickMs, sum: new EvidenceSum() };
+      this.#evidence.set(key, found);
+    }
+    return found.sum;
   }
 }

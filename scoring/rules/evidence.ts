@@ -76,10 +76,22 @@ export function evidenceOf(
   return observation.metrics
     .filter(({ rule }) => isWatched(rule))
     .map(({ rule, x }) => {
-      const s = BigInt(roundTiesToEven(normalise(rule, x) * S_FACTOR));
-      const beyond = rule.guardrail !== null && isBeyond(rule.guardrail, x) ? 1 : 0;
-      return { metric: rule.name, sums: { n: 1, weight: w, sumWs: w * s, sumWs2: w * s * s, beyond } };
+      const s = BigInt(fixedScore(rule, x));
+      return {
+        metric: rule.name,
+        sums: { n: 1, weight: w, sumWs: w * s, sumWs2: w * s * s, beyond: beyondOf(rule, x) },
+      };
     });
+}
+
+/** S of a value: an integer in [0, S_FACTOR]. */
+export function fixedScore(rule: MetricRule, x: number): number {
+  return roundTiesToEven(normalise(rule, x) * S_FACTOR);
+}
+
+/** 1 where the value is beyond the metric's guardrail. */
+export function beyondOf({ guardrail }: MetricRule, x: number): 0 | 1 {
+  return guardrail !== null && isBeyond(guardrail, x) ? 1 : 0;
 }
 
 /** Is x beyond the guardrail? The bound itself is not. */
