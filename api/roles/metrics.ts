@@ -2,6 +2,7 @@ import { TRANSITIONS } from '../../core/booking.ts';
 import type { SequencerWatch } from '../../ledger/audit/sequencer.ts';
 import type { Metrics } from '../../platform/metrics.ts';
 import type { Seat } from '../../platform/nominator.ts';
+import { MAX_FLAVOURS, MAX_OWNERS, MAX_TENANTS, type QuotaMetrics } from '../../pools/watch-quotas.ts';
 import type { Log, SagaMetrics } from '../../scheduler/apply/context.ts';
 import type { RecomputeMetrics } from '../../scoring/batch/context.ts';
 import { recomputeMetrics } from '../../scoring/batch/metrics.ts';
@@ -17,6 +18,7 @@ const MAX_ROUTES = 100;
 export interface ServerMetrics {
   readonly http: HttpMetrics;
   readonly saga: SagaMetrics;
+  readonly quotas: QuotaMetrics;
   readonly scoring: ScoringMetrics;
   readonly realtime: RealtimeMetrics;
   readonly recompute: RecomputeMetrics;
@@ -36,6 +38,7 @@ export function serverMetrics(metrics: Metrics): ServerMetrics {
   return {
     http: httpMetrics(metrics, (code) => rejected({ surface: 'http', code })),
     saga: sagaMetrics(metrics),
+    quotas: quotaMetrics(metrics),
     scoring: scoringMetrics(metrics, (code, count) => rejected({ surface: 'log', code }, count)),
     realtime: realtimeMetrics(metrics),
     recompute: recomputeMetrics(metrics),
@@ -101,6 +104,26 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
     planned: (seconds) => pass({}, seconds),
     waiting: (count) => queue({}, count),
     reclaimHalted: () => halted({}),
+  };
+}
+
+/** Sampled where this process leads the engine; in units: GPUs, or CPUs where a flavour has none. */
+function quotaMetrics(metrics: Metrics): QuotaMetrics {
+  // One more of each: what is beyond is told as `other`.
+  const labels = {
+    tenant: { atMost: MAX_TENANTS },
+    owner: { atMost: MAX_OWNERS + 1 },
+    flavour: { atMost: MAX_FLAVOURS + 1 },
+  } as const;
+  const use = metrics.gauge('merit_quota_used_units', 'Used of a quota by a division, or below a group', labels);
+  const borrowed = metrics.gauge('merit_quota_borrowed_units', 'Used beyond its own quota', labels);
+  const debt = metrics.gauge('merit_quota_drain_debt_units', 'Used beyond a limit that was lowered', labels);
+  return {
+    quota: ({ tenant, owner, flavour, use: used, borrowed: lent, drainDebt }) => {
+      use({ tenant, owner, flavour }, used);
+      borrowed({ tenant, owner, flavour }, lent);
+      debt({ tenant, owner, flavour }, drainDebt);
+    },
   };
 }
 

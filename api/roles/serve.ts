@@ -15,6 +15,7 @@ import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openDatabase } from '../../platform/postgres.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
+import { watchQuotas } from '../../pools/watch-quotas.ts';
 import type { Log } from '../../scheduler/apply/context.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
 import { runRecomputes } from '../../scoring/batch/recompute-worker.ts';
@@ -130,7 +131,13 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     const seats = new Map<Seat, readonly LeaderLoop[]>();
     if (config.roles.has('allocator')) {
       const retrains = (epoch: bigint, signal: AbortSignal) => runRetrains(scoring(epoch), signal);
-      seats.set('engine', [allocatorLoop(saga, options.engineUrl), { name: 'retrains', run: retrains }]);
+      const quotas = (epoch: bigint, signal: AbortSignal) =>
+        watchQuotas({ db, epoch, clock, log, metrics: metrics.quotas }, signal);
+      seats.set('engine', [
+        allocatorLoop(saga, options.engineUrl),
+        { name: 'retrains', run: retrains },
+        { name: 'quotas', run: quotas },
+      ]);
     }
     if (config.roles.has('reconciler')) seats.set('reconciler', [reconcilerLoop(saga)]);
     if (config.roles.has('ingest')) {

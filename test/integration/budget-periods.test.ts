@@ -1,50 +1,155 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { budgetAccount, readBalances } from '../../ledger/quota/account.ts';
-import { applyDocuments, removeDocument } from '../../pools/apply-documents.ts';
-import { beginPeriods } from '../../pools/budget-periods.ts';
-import { parseDocument } from '../../pools/documents.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { budgetAccount, freeOf, readBalances, spendAccount } from '../../ledger/quota/account.ts';
+import { executeLinked } from '../../ledger/quota/execute.sql.ts';
+import { StaleLeader } from '../../platform/postgres.ts';
+import { applyDocuments } from '../../pools/apply-documents.ts';
+import { type Document, parseDocument } from '../../pools/documents.ts';
+import { loadConfig } from '../../pools/load-config.ts';
+import { type QuotaSample, watchOnce } from '../../pools/watch-quotas.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 
-const TRACE = '0af7651916cd43dd8448eb211c80319c';
-const OCTOBER = Date.UTC(2026, 9, 5);
-const NOVEMBER = Date.UTC(2026, 10, 26);
+let database: TestDatabase;
+let nowMs = Date.UTC(2026, 10, 30, 12);
+let epoch = 0n;
+const samples: QuotaSample[] = [];
+const told = new Map<string, QuotaSample>();
 
-let t: TestDatabase;
 beforeAll(async () => {
-  t = await testDatabase();
+  database = await testDatabase();
+  await database.db.asEngine((tx) => tx.execute("insert into tenants (tenant) values ('acme')"));
+  [{ epoch } = { epoch: 0n }] = await database.db.asEngine((tx) =>
+    tx.query<{ epoch: bigint }>("update leader_epochs set epoch = epoch + 1 where name = 'engine' returning epoch"),
+  );
+  await apply(POOL, budget('100.00', 'month'));
 });
-afterAll(() => t.close());
+afterAll(() => database?.close());
 
-const by = (tenant: string, nowMs: number) => ({ tenant, actor: 'ada', traceId: TRACE, nowMs });
-const budget = (limit: string) => ({
-  document: parseDocument({
-    apiVersion: 'merit/v1',
-    kind: 'Budget',
-    division: 'lab',
-    currency: 'USD',
-    limit,
-    period: 'month',
-  }),
+const v1 = { apiVersion: 'merit/v1' } as const;
+const POOL = {
+  ...v1,
+  kind: 'Pool',
+  name: 'east',
+  provider: { kind: 'ray' },
+  flavours: [{ name: 'h100', resource: 'gpu', capacity: 8, price: { currency: 'USD', perUnitHour: '2.00' } }],
+  quotas: { vision: { h100: 8 } },
+};
+const budget = (limit: string, period?: string) => ({
+  ...v1,
+  kind: 'Budget',
+  division: 'vision',
+  currency: 'USD',
+  limit,
+  ...(period === undefined ? {} : { period }),
 });
-const limitOf = async (tenant: string) =>
-  (await t.db.asEngine((tx) => readBalances(tx, [budgetAccount(tenant, 'lab', 'USD')])))[0]?.limit;
 
-test.each([
-  ['lowered', 1_000n],
-  ['removed', 0n],
-])('a budget that is %s while its period begins ends as the document says', async (how, expected) => {
-  await t.db.asEngine((tx) => tx.execute('insert into tenants (tenant) values ($1)', [how]));
-  await t.db.asTenant(how, (tx) => applyDocuments(tx, by(how, OCTOBER), [budget('1000.00')]));
-  expect(await limitOf(how)).toBe(100_000n);
-  let periods: Promise<number> = Promise.resolve(0);
-  await t.db.asTenant(how, async (tx) => {
-    if (how === 'lowered') await applyDocuments(tx, by(how, NOVEMBER), [budget('10.00')]);
-    else await removeDocument(tx, by(how, NOVEMBER), 'Budget', 'lab-USD');
-    // It reads what is committed, and waits for the documents' lock that this transaction has.
-    periods = t.db.asEngine((engine) => beginPeriods(engine, NOVEMBER, TRACE));
-    periods.catch(() => {});
-    await new Promise((resolve) => setTimeout(resolve, 300));
+async function apply(...documents: object[]) {
+  const by = { tenant: 'acme', actor: 'test', traceId: '0af7651916cd43dd8448eb211c80319c', nowMs };
+  const wanted = documents.map((document) => ({ document: parseDocument(document) as Document }));
+  const applied = await database.db.asTenant('acme', (tx) => applyDocuments(tx, by, wanted));
+  return applied.kind === 'applied' ? applied.drainDebt : [];
+}
+
+let transfers = 0;
+/** Money that is gone, as after a run that was settled. */
+async function spend(amount: bigint): Promise<string> {
+  const debit = budgetAccount('acme', 'vision', 'USD');
+  const credit = spendAccount('acme', 'vision', 'USD');
+  const result = await database.db.asEngine((tx) =>
+    executeLinked(tx, { tenant: 'acme', nowMs }, [{ kind: 'direct', id: `t${++transfers}`, debit, credit, amount }]),
+  );
+  return result.ok ? 'ok' : result.outcome.kind;
+}
+
+const look = () =>
+  watchOnce(
+    {
+      db: database.db,
+      epoch,
+      clock: { now: () => nowMs, sleep: async () => {} },
+      log: { warn: () => {} },
+      metrics: { quota: (sample) => samples.push(sample) },
+    },
+    told,
+  );
+
+/** What the ledger lets go through, and what the planner is told of it. */
+async function left() {
+  const [balance] = await database.db.asEngine((tx) => readBalances(tx, [budgetAccount('acme', 'vision', 'USD')]));
+  const { config } = await loadConfig(database.db, 'acme', nowMs, async () => undefined);
+  const planned = config.divisions[0]?.budgets[0];
+  return { ledger: balance === undefined ? undefined : freeOf(balance), ...planned };
+}
+
+const event = async () => {
+  const rows = await database.db.asEngine((tx) =>
+    tx.query<{ type: string }>(
+      "select type from audit_events where subject = 'budget/vision-USD' order by subject_seq",
+    ),
+  );
+  return rows.map(({ type }) => type);
+};
+
+describe('a budget with a period', () => {
+  test('is spent like any other, in the ledger as in the plan', async () => {
+    expect(await spend(6_000n)).toBe('ok');
+    expect(await spend(5_000n)).toBe('exceeds_limit');
+    expect(await left()).toEqual({ ledger: 4_000n, currency: 'USD', limitMinor: 10_000n, spentMinor: 6_000n });
+    await look();
+    expect(await left()).toMatchObject({ ledger: 4_000n });
   });
-  await periods;
-  expect(await limitOf(how)).toBe(expected);
+
+  test('is whole again once the next period began, and that is told once', async () => {
+    nowMs = Date.UTC(2026, 11, 1);
+    await look();
+    await look();
+    expect(await left()).toEqual({ ledger: 10_000n, currency: 'USD', limitMinor: 10_000n, spentMinor: 0n });
+    expect(await event()).toEqual(['budget.created', 'budget.period_began']);
+    expect(await spend(10_000n)).toBe('ok');
+    expect(await spend(1n)).toBe('exceeds_limit');
+  });
+
+  test('keeps its period when only its limit changes, and what is above the new limit is debt', async () => {
+    expect(await apply(budget('120.00', 'month'))).toEqual([]);
+    expect(await left()).toMatchObject({ ledger: 2_000n, limitMinor: 12_000n, spentMinor: 10_000n });
+    expect(await apply(budget('70.00', 'month'))).toMatchObject([{ kind: 'budget', amount: 3_000n }]);
+    expect(await left()).toMatchObject({ limitMinor: 7_000n, spentMinor: 10_000n });
+  });
+
+  test('without its period counts all that was ever spent', async () => {
+    await apply(budget('200.00'));
+    expect(await left()).toMatchObject({ ledger: 4_000n, limitMinor: 20_000n, spentMinor: 16_000n });
+    nowMs = Date.UTC(2027, 1, 1);
+    await look();
+    expect(await left()).toMatchObject({ ledger: 4_000n });
+  });
+
+  test('begins no period by a leader whose epoch is over', async () => {
+    await apply(budget('200.00', 'day'));
+    const before = await left();
+    nowMs += 86_400_000;
+    const real = epoch;
+    epoch = real - 1n;
+    await expect(look()).rejects.toThrow(StaleLeader);
+    epoch = real;
+    expect(await left()).toEqual(before);
+  });
+});
+
+describe('what is used of quotas', () => {
+  test('is sampled by owner and flavour, and told as nothing once it is gone', async () => {
+    samples.length = 0;
+    await look();
+    expect(samples.at(-1)).toEqual({
+      tenant: 'acme',
+      owner: 'division vision',
+      flavour: 'east/h100',
+      use: 0,
+      borrowed: 0,
+      drainDebt: 0,
+    });
+    await apply({ ...POOL, quotas: {} });
+    samples.length = 0;
+    await look();
+    expect(samples.map((sample) => [sample.owner, sample.use])).toEqual([['division vision', 0]]);
+  });
 });
