@@ -7,7 +7,7 @@ type Action = (world: World) => void;
 
 /** What can happen in between, and how often beside the others. A seed draws which of it happens at all. */
 export const ACTIONS: Readonly<Record<string, { readonly weight: number; readonly act: Action }>> = {
-  submit: { weight: 30, act: submit },
+  submit: { weight: 15, act: submit },
   cancel: {
     weight: 6,
     act: (world) => withBooking(world, (id) => world.books.cancel(id, 'ada', world.timeline.now())),
