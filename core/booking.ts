@@ -43,6 +43,15 @@ export interface PolicyAnswer {
 
 interface Live {
   readonly attempt: number;
+  /** Ids of what it made room for, newest last: it takes none of it back. Absent: it made room for nobody. */
+  readonly leftFor?: readonly string[];
+}
+
+/** The newest of them that are remembered. */
+const MAX_LEFT_FOR = 16;
+
+function leftForOf({ leftFor }: Live): Pick<Live, 'leftFor'> {
+  return leftFor === undefined ? {} : { leftFor };
 }
 interface Placed extends Live {
   readonly placement: Placement;
@@ -190,7 +199,8 @@ function step(current: BookingState, event: BookingEvent): BookingState | undefi
       return fromWaiting(current, event);
     case 'awaiting_signatures':
       if (event.type === 'quorum_met') {
-        return { state: 'waiting', attempt: current.attempt, reasons: [], notBeforeMs: 0, policy: current.policy };
+        const { attempt, policy } = current;
+        return { state: 'waiting', attempt, reasons: [], notBeforeMs: 0, policy, ...leftForOf(current) };
       }
       return fromUnplaced(current.attempt, event);
     case 'reserved':
@@ -251,9 +261,15 @@ function fromWaiting(
   const isPlanned = event.type === 'reserve' || event.type === 'signatures_required';
   if (isPlanned && current.held !== undefined) return undefined;
   if (event.type === 'reserve')
-    return { state: 'reserved', attempt: current.attempt, placement: event.placement, policy: event.policy };
+    return {
+      state: 'reserved',
+      attempt: current.attempt,
+      placement: event.placement,
+      policy: event.policy,
+      ...leftForOf(current),
+    };
   if (event.type === 'signatures_required')
-    return { state: 'awaiting_signatures', attempt: current.attempt, policy: event.policy };
+    return { state: 'awaiting_signatures', attempt: current.attempt, policy: event.policy, ...leftForOf(current) };
   if (event.type === 'declare_infeasible')
     return { state: 'infeasible', attempt: current.attempt, reason: event.reason };
   return fromUnplaced(current.attempt, event);
@@ -297,6 +313,7 @@ function releasing(
     endedAtMs: atMs,
     outcome,
     reason,
+    ...leftForOf(from),
   };
 }
 
@@ -306,11 +323,15 @@ function fromReleasing(
 ): BookingState | undefined {
   if (event.type !== 'released') return undefined;
   if (current.outcome === 'retry') {
+    const asker = current.reason.for;
+    const before = (current.leftFor ?? []).filter((id) => id !== asker);
+    const leftFor = asker === undefined ? before : [...before, asker].slice(-MAX_LEFT_FOR);
     return {
       state: 'waiting',
       attempt: current.attempt + 1,
       reasons: [current.reason],
       notBeforeMs: event.notBeforeMs,
+      ...(leftFor.length === 0 ? {} : { leftFor }),
     };
   }
   return { state: current.outcome, attempt: current.attempt, reason: current.reason };

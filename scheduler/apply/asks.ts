@@ -46,6 +46,7 @@ export function pendingOf(booking: Booking, facts: PoolFacts, notBeforeMs: numbe
     maxCostMinor: spec.maxCostCents === null ? null : BigInt(spec.maxCostCents),
     preferPrice: false,
     startWithin: spec.offPeak === true ? windowsOf(spec, facts) : null,
+    ...leftForOf(booking),
   };
 }
 
@@ -86,8 +87,13 @@ export function runningOf(booking: Booking): RunningInput | undefined {
     leaseEndsAtMs: state.state === 'applied' ? state.leaseEndsAtMs : startedAtMs + spec.leaseMs,
     checkpointedAtMs: null,
     draining: drainingOf(booking),
+    ...leftForOf(booking),
     held: { currency: placement.currency, minor: BigInt(placement.holdCents) },
   };
+}
+
+function leftForOf({ state }: Booking): { readonly leftFor?: readonly string[] } {
+  return 'leftFor' in state && state.leftFor !== undefined ? { leftFor: state.leftFor } : {};
 }
 
 function drainingOf({ state }: Booking): RunningInput['draining'] {

@@ -128,6 +128,19 @@ describe('a booking', () => {
     ).toMatchObject({ state: 'applied', policy: { policyVersion: 'v2' } });
   });
 
+  test('remembers whom it made room for, each once, through its further attempts', () => {
+    let state: BookingState = newBooking();
+    const preemptedFor = (id: string) => {
+      const placed = advance(state, { type: 'reserve', placement, policy }) as BookingState;
+      const left = advance(placed, { type: 'release', outcome: 'retry', reason: { ...reason, for: id }, atMs: 3 });
+      state = advance(left as BookingState, { type: 'released', notBeforeMs: 0 }) as BookingState;
+    };
+    for (const id of ['a', 'b', 'a']) preemptedFor(id);
+    expect(state).toMatchObject({ state: 'waiting', attempt: 4, leftFor: ['b', 'a'] });
+    for (let i = 0; i < 20; i++) preemptedFor(`c${i}`);
+    expect(state).toMatchObject({ leftFor: Array.from({ length: 16 }, (_, i) => `c${i + 4}`) });
+  });
+
   test('whose release is a retry waits as its next attempt with the reason kept', () => {
     const releasing = advance(requesting(), { type: 'release', outcome: 'retry', reason, atMs: 3 }) as BookingState;
     expect(advance(releasing, { type: 'released', notBeforeMs: 99 })).toEqual({
