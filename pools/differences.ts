@@ -13,9 +13,20 @@ export function differences(from: unknown, to: unknown, field = ''): readonly Di
   if (before === undefined || after === undefined)
     return JSON.stringify(from) === JSON.stringify(to) ? [] : [{ field, from, to }];
   const names = [...new Set([...before.keys(), ...after.keys()])].sort();
-  return names.flatMap((name) =>
+  const members = names.flatMap((name) =>
     differences(before.get(name), after.get(name), field === '' ? name : `${field}.${name}`),
   );
+  return [...orderDifference(from, to, field), ...members];
+}
+
+/** A list of named members says something by its order as well: pools are tried by it. */
+function orderDifference(from: unknown, to: unknown, field: string): readonly Difference[] {
+  if (Array.isArray(from) !== Array.isArray(to)) return [{ field, from, to }];
+  if (!Array.isArray(from) || !Array.isArray(to)) return [];
+  const [before, after] = [from, to].map((list) => list.map((one) => (one as { name: string }).name));
+  const stayed = before?.filter((name) => after?.includes(name)) ?? [];
+  const stays = after?.filter((name) => before?.includes(name)) ?? [];
+  return stayed.every((name, i) => name === stays[i]) ? [] : [{ field, from: before, to: after }];
 }
 
 /** undefined: a plain value, or a list whose order is what it says. */

@@ -62,7 +62,7 @@ function divisionOf(
 ): DivisionInput {
   const { group = null, preemption = {}, fallback = {} } = file ?? {};
   const { own = 'never', reclaim = 'never', borrow } = preemption;
-  const quota = quotas.ofDivision(name);
+  const quota = quotas.ofDivision(name, group === null);
   const withQuota = quota.filter((one) => one.declared).map((one) => one.flavour);
   return {
     name,
@@ -107,12 +107,14 @@ class Quotas {
   }
 
   /** Of every flavour: one without a quota of it has nothing, which is not to be known nothing of it. */
-  ofDivision(division: string): readonly (QuotaInput & { readonly declared: boolean })[] {
+  ofDivision(division: string, alone: boolean): readonly (QuotaInput & { readonly declared: boolean })[] {
     const own = this.#granted.get(division);
     return this.#flavours.map((flavour) => ({
       flavour: flavour.id,
       resource: resourceOf(flavour),
       ...milliQuota(own?.get(flavour.id)),
+      // What it says of borrowing and lending waits for a group.
+      ...(alone ? { borrowMilli: null, lendMilli: null } : {}),
       declared: own?.has(flavour.id) ?? false,
     }));
   }
