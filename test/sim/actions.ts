@@ -24,7 +24,7 @@ export const ACTIONS: Readonly<Record<string, { readonly weight: number; readonl
   requota: { weight: 2, act: changeQuota },
   cordon: { weight: 1, act: (world) => flip(world, 'cordoned') },
   drainPool: { weight: 1, act: (world) => flip(world, 'draining') },
-  policy: { weight: 2, act: changePolicy },
+  policy: { weight: 4, act: changePolicy },
   refusal: { weight: 1, act: (world) => void world.finance.refuses++ },
   crash: { weight: 5, act: crash },
   usurp: { weight: 2, act: usurp },
@@ -113,9 +113,14 @@ function flip({ chance, setting }: World, what: 'cordoned' | 'draining'): void {
   pool[what] = !pool[what];
 }
 
-function changePolicy({ chance, setting, sentinel, timeline }: World): void {
-  sentinel.change(chance.is(0.5) ? [] : [chance.of(setting.divisions).name], timeline.now());
+/** Often of a division that is just about to have something applied. */
+function changePolicy({ chance, setting, sentinel, timeline, model }: World): void {
+  const near = [...model.known.values()].filter(({ booking }) => NEARLY.has(booking.state.state));
+  const denied = near.length > 0 ? chance.of(near).booking.division : chance.of(setting.divisions).name;
+  sentinel.change(chance.is(0.4) ? [] : [denied], timeline.now());
 }
+
+export const NEARLY: ReadonlySet<string> = new Set(['reserved', 'requesting', 'confirming']);
 
 function crash(world: World): void {
   const { chance, timeline, runs } = world;

@@ -118,7 +118,7 @@ function applied(
   state: StateOf<'applied'>,
   fresh: readonly StoredTransfer[],
 ): void {
-  const { finance, sentinel, books, timeline } = model.outside;
+  const { finance, sentinel, books } = model.outside;
   const id = booking.bookingId;
   must(finance.book.get(state.holdId)?.status === 'confirmed', 'applied: Finance has confirmed', id);
   must(wasAccepted(model, booking, state), 'applied: the provider has accepted', id);
@@ -132,7 +132,7 @@ function applied(
   const at = sentinel.versions.findIndex(({ version }) => version === policyVersion);
   const until = sentinel.versions[at + 1]?.fromMs ?? Number.POSITIVE_INFINITY;
   must(until >= known.sinceMs, 'applied: by the policy in force', `${id}: ${policyVersion}`);
-  must(books.trailAgeMs(timeline.now()) < 5_000, 'applied: the trail is sealed', id);
+  must(books.trailAgeMs(state.appliedAtMs) < 5_000, 'applied: the trail is sealed', id);
   const posts = fresh.map(({ kind, amount }) => `${kind} ${amount}`).join();
   must(
     posts === `post ${known.units},post ${known.held}`,

@@ -1,5 +1,5 @@
 import { seeded } from '../bench/random.ts';
-import { drawActions, drawFaults, ensureLeader } from './actions.ts';
+import { drawActions, drawFaults, ensureLeader, NEARLY } from './actions.ts';
 import { WELL } from './life.ts';
 import { Broken, HOLDING, must } from './model.ts';
 import { enlarge } from './setting.ts';
@@ -26,6 +26,9 @@ const HEALED_MS = 60_000;
 /** All that waits has run and ended by then. */
 const DONE_MS = 4 * 3_600_000;
 const LOOK_MS = 1_000;
+/** How many of the seeds end their chaos with one, and how long it is. */
+const BLACKOUTS = 0.2;
+const BLACKOUT_MS = 11 * 60_000;
 
 /** One seed, from its first step to its last: all that happens in it is drawn from the seed. */
 export async function simulate(seed: number): Promise<Outcome> {
@@ -59,6 +62,7 @@ async function run(world: World): Promise<number> {
   let steps = 0;
   for (; steps < CHAOS_STEPS; steps++) await step(world);
   isHealed = true;
+  if (chance.is(BLACKOUTS)) steps += await blackout(world);
   heal(world);
   const healedMs = timeline.now();
   let lookedMs = healedMs;
@@ -71,6 +75,21 @@ async function run(world: World): Promise<number> {
     isUnderWayOnlyShortly(world, healedMs);
   }
   isTidy(world);
+  return steps;
+}
+
+/** Something is on its way, and nobody leads for longer than what it holds may stay pending. */
+async function blackout(world: World): Promise<number> {
+  const { timeline, model } = world;
+  let steps = 0;
+  const isNear = () => [...model.known.values()].some(({ booking }) => NEARLY.has(booking.state.state));
+  for (; !isNear() && steps < CHAOS_STEPS && timeline.nextMs() !== undefined; steps++) await step(world);
+  for (const one of world.runs) world.crash(one);
+  let isOver = false;
+  timeline.after(BLACKOUT_MS, () => {
+    isOver = true;
+  });
+  for (; !isOver; steps++) await step(world);
   return steps;
 }
 
