@@ -106,17 +106,16 @@ export function modelBalance(model: LedgerModel, account: string): ModelBalance 
   const limit = model.limits.get(account);
   const over = limit === undefined ? 0n : useIn(model, model.log, account) - limit;
   const own = counters(model.log, account);
-  const passed = (debts: readonly ModelDebt[]) => sum(debts.map(({ amount }) => (amount < 0n ? -amount : amount)));
-  const ups = model.debts.filter(({ amount }) => amount > 0n);
-  const downs = model.debts.filter(({ amount }) => amount < 0n);
-  const [child, parent] = [
-    (debt: ModelDebt) => debt.child === account,
-    (debt: ModelDebt) => debt.parent === account,
-  ] as const;
+  const passed = (side: 'child' | 'parent', sign: bigint) =>
+    sum(
+      model.debts
+        .filter((debt) => debt[side] === account && debt.amount * sign > 0n)
+        .map(({ amount }) => amount * sign),
+    );
   return {
     ...own,
-    debitsPosted: own.debitsPosted + passed(ups.filter(child)) + passed(downs.filter(parent)),
-    creditsPosted: own.creditsPosted + passed(ups.filter(parent)) + passed(downs.filter(child)),
+    debitsPosted: own.debitsPosted + passed('child', 1n) + passed('parent', -1n),
+    creditsPosted: own.creditsPosted + passed('parent', 1n) + passed('child', -1n),
     drainDebt: over > 0n ? over : 0n,
     lenderDebt: treeOwed(model.tree, account, leafUseIn(model, model.log)),
   };
@@ -244,7 +243,7 @@ function modelOpen(
     return { kind: 'different_units' };
   }
   const after = [...model.log, asEntry(model, asked, context)];
-  for (const id of [...sides, ...ancestorsIn(model.tree, asked.debit), ...ancestorsIn(model.tree, asked.credit)]) {
+  for (const id of [...sides, ...ancestorsIn(model.tree, asked.credit), ...ancestorsIn(model.tree, asked.debit)]) {
     const limit = model.limits.get(id);
     if (limit === undefined) continue;
     const was = useIn(model, model.log, id);

@@ -80,7 +80,7 @@ export type TransferOutcome =
   /** A group's account holds only what its children owe it. */
   | { readonly kind: 'account_of_a_group'; readonly account: string }
   | { readonly kind: 'different_units' }
-  /** The account's limit stands in the way by `shortfall`; the debit account is looked at first, groups last, from below. */
+  /** The account's limit stands in the way by `shortfall`; the debit account is looked at first, the groups above the credit's last, from below. */
   | { readonly kind: 'exceeds_limit'; readonly account: string; readonly shortfall: bigint }
   /** More would come back than was posted. */
   | { readonly kind: 'exceeds_posted'; readonly account: string; readonly shortfall: bigint }

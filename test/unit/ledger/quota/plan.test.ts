@@ -1,20 +1,36 @@
 import { describe, expect, test } from 'vitest';
 import { type Balance, useOf } from '../../../../ledger/quota/account.ts';
-import { modelBalance, modelExecute, newModel } from '../../../../ledger/quota/model.ts';
+import {
+  type LedgerModel,
+  modelBalance,
+  modelExecute,
+  modelSetTree,
+  newModel,
+} from '../../../../ledger/quota/model.ts';
+import { type NodeLimits, nodeLimits } from '../../../../ledger/quota/node-limits.ts';
 import { type LedgerView, planBatches } from '../../../../ledger/quota/plan.ts';
 import type { Batch, TransferRequest } from '../../../../ledger/quota/transfer.ts';
-import { CASE_START_MS, caseAccounts, ledgerCases } from '../../../support/ledger-cases.ts';
+import {
+  CASE_START_MS,
+  caseAccounts,
+  ledgerCases,
+  modelNodes,
+  seededRandom,
+  someTree,
+  treeCaseAccounts,
+} from '../../../support/ledger-cases.ts';
 
-function emptyView(): LedgerView {
-  const balances = caseAccounts().map(
+function emptyView(accounts = caseAccounts(), tree: readonly NodeLimits[] = []): LedgerView {
+  const nodes = new Map(tree.map((node) => [node.account, node]));
+  const balances = accounts.map(
     ({ id, tenant, kind, unit, limit }): Balance => ({
       id,
       tenant,
       kind,
       unit,
-      limit,
-      parent: undefined,
-      local: undefined,
+      limit: nodes.has(id) ? nodes.get(id)!.limit : limit,
+      parent: nodes.get(id)?.parent,
+      local: nodes.get(id)?.local,
       drainDebt: 0n,
       lenderDebt: 0n,
       debitsPending: 0n,
@@ -41,23 +57,38 @@ const pending = (id: string, amount: bigint): TransferRequest => ({
   amount,
 });
 
+/** Whoever of the two is first to do otherwise. */
+function compare(view: LedgerView, model: LedgerModel, seed: number, tree: boolean): void {
+  for (const step of ledgerCases(seed, 60, { tree })) {
+    if (step.kind !== 'execute') continue;
+    expect(planBatches(view, step.batches).results).toEqual(modelExecute(model, step.batches));
+    for (const [id, balance] of view.balances) {
+      const { drainDebt, lenderDebt, debitsPending, debitsPosted, creditsPending, creditsPosted } = balance;
+      expect({ drainDebt, lenderDebt, debitsPending, debitsPosted, creditsPending, creditsPosted }).toEqual(
+        modelBalance(model, id),
+      );
+    }
+  }
+}
+
 describe('planning batches', () => {
   test.each(Array.from({ length: 40 }, (_, i) => 100 + i))(
     'seed %i: the plan is what the model says, and a failed batch leaves no trace',
     (seed) => {
-      const view = emptyView();
-      const model = newModel(caseAccounts());
-      for (const step of ledgerCases(seed, 60)) {
-        if (step.kind !== 'execute') continue;
-        expect(planBatches(view, step.batches).results).toEqual(modelExecute(model, step.batches));
-        for (const [id, balance] of view.balances) {
-          const { drainDebt, lenderDebt, debitsPending, debitsPosted, creditsPending, creditsPosted } = balance;
-          expect({ drainDebt, lenderDebt, debitsPending, debitsPosted, creditsPending, creditsPosted }).toEqual(
-            modelBalance(model, id),
-          );
-        }
-      }
+      const [view, model] = [emptyView(), newModel(caseAccounts())];
+      compare(view, model, seed, false);
       expect(view.transfers.size).toBe(model.log.length);
+    },
+  );
+
+  test.each(Array.from({ length: 40 }, (_, i) => 200 + i))(
+    'seed %i: and so it is in a quota tree, where transfers between divisions change what two groups use',
+    (seed) => {
+      const random = seededRandom(seed);
+      const nodes = modelNodes(someTree((n) => Math.floor(random() * n)));
+      const model = newModel(treeCaseAccounts());
+      modelSetTree(model, nodes);
+      compare(emptyView(treeCaseAccounts(), nodeLimits(nodes)), model, seed, true);
     },
   );
 
