@@ -14,37 +14,51 @@ interface End {
   readonly work: Work;
 }
 
-/** Running work by the end of its lease. */
+/** Running work by the end of its lease, then by id. */
 export class LeaseEnds {
   readonly #ends: End[] = [];
+  /** Work without an end. */
+  readonly #endless: End[] = [];
 
   add(work: Work): void {
-    const atMs = work.input.leaseEndsAtMs;
-    if (atMs !== null) this.#ends.splice(this.#indexOf(atMs, work.input.id), 0, { atMs, work });
+    const { leaseEndsAtMs, id } = work.input;
+    const ends = this.#of(leaseEndsAtMs);
+    const atMs = leaseEndsAtMs ?? Number.POSITIVE_INFINITY;
+    ends.splice(indexOf(ends, atMs, id), 0, { atMs, work });
   }
 
   remove(work: Work): void {
-    const atMs = work.input.leaseEndsAtMs;
-    if (atMs === null) return;
-    const at = this.#indexOf(atMs, work.input.id);
-    if (this.#ends[at]?.work === work) this.#ends.splice(at, 1);
+    const { leaseEndsAtMs, id } = work.input;
+    const ends = this.#of(leaseEndsAtMs);
+    const at = indexOf(ends, leaseEndsAtMs ?? Number.POSITIVE_INFINITY, id);
+    if (ends[at]?.work === work) ends.splice(at, 1);
   }
 
   get inOrder(): readonly End[] {
     return this.#ends;
   }
 
-  #indexOf(atMs: number, id: string): number {
-    let low = 0;
-    let high = this.#ends.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      const end = this.#ends[middle]!;
-      if (end.atMs < atMs || (end.atMs === atMs && end.work.input.id < id)) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+  /** All that runs; what has no end comes last. */
+  *firstToEnd(): Generator<Work> {
+    for (const { work } of this.#ends) yield work;
+    for (const { work } of this.#endless) yield work;
   }
+
+  #of(leaseEndsAtMs: number | null): End[] {
+    return leaseEndsAtMs === null ? this.#endless : this.#ends;
+  }
+}
+
+function indexOf(ends: readonly End[], atMs: number, id: string): number {
+  let low = 0;
+  let high = ends.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const end = ends[middle]!;
+    if (end.atMs < atMs || (end.atMs === atMs && end.work.input.id < id)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Capacity that is promised from a time on. */

@@ -19,6 +19,14 @@ interface Replica {
   readonly others: Amounts;
 }
 
+/** A typical ask, ready to be held against machines. */
+interface Reach {
+  readonly gpu: number;
+  /** Index of a resource, and how much of it. */
+  readonly others: readonly (readonly [at: number, amount: number])[];
+  readonly weight: number;
+}
+
 /** Where pod sets are; what gives the room back. */
 export type Placement = readonly Replica[];
 
@@ -182,16 +190,18 @@ export class Machines {
   }
 
   #placeOne(flavour: string, ask: Amounts, typical: readonly TypicalAsk[]): Replica | undefined {
+    const reaches = this.#reachesOf(typical);
+    // Most machines of a fleet are in one of few states: what an ask strands is worked out once for each.
+    const seen = new Map<string, number>();
     let best: number | undefined;
     let bestStrands = 0;
     let bestFree = 0;
     for (const machine of this.#ofFlavour.get(flavour) ?? []) {
       if (this.#machines[machine]!.cordoned || this.#roomOn(machine, ask, 1) === 0) continue;
-      const before = this.#stranded(machine, typical);
-      const replica = this.#take(machine, ask);
-      const strands = this.#stranded(machine, typical) - before;
-      const free = this.#fullness(machine);
-      this.#move(replica, 1);
+      const state = this.#stateOf(machine);
+      const strands = seen.get(state) ?? this.#strandedBy(machine, ask, reaches);
+      seen.set(state, strands);
+      const free = this.#fullness(machine) - this.#part(ask);
       if (best !== undefined && (strands > bestStrands || (strands === bestStrands && free >= bestFree))) continue;
       best = machine;
       bestStrands = strands;
@@ -200,42 +210,66 @@ export class Machines {
     return best === undefined ? undefined : this.#take(best, ask);
   }
 
+  #strandedBy(machine: number, ask: Amounts, reaches: readonly Reach[]): number {
+    const before = this.#stranded(machine, reaches);
+    const replica = this.#take(machine, ask);
+    const after = this.#stranded(machine, reaches);
+    this.#move(replica, 1);
+    return after - before;
+  }
+
+  #stateOf(machine: number): string {
+    const { firstDevice, devices } = this.#machines[machine]!;
+    const from = machine * this.#resources.length;
+    const free = this.#devices.subarray(firstDevice, firstDevice + devices).join();
+    return `${free};${this.#free.subarray(from, from + this.#resources.length).join()}`;
+  }
+
+  #reachesOf(typical: readonly TypicalAsk[]): readonly Reach[] {
+    return typical.flatMap(({ amounts, weight }) => {
+      const gpu = amounts[DEVICES] ?? 0;
+      if (gpu === 0) return [];
+      const others = Object.entries(amounts).flatMap(([resource, amount]) => {
+        const at = this.#resources.indexOf(resource);
+        return resource === DEVICES || at < 0 ? [] : [[at, amount] as const];
+      });
+      return [{ gpu, others, weight }];
+    });
+  }
+
+  #part(ask: Amounts): number {
+    return ask[this.#resources.includes(DEVICES) ? DEVICES : this.#resources[0]!] ?? 0;
+  }
+
   #fullness(machine: number): number {
     const of = this.#resources.includes(DEVICES) ? DEVICES : this.#resources[0]!;
     return this.#freeOf(machine, of);
   }
 
   /** Free GPU that a typical ask cannot reach here, weighted by how many ask so. */
-  #stranded(machine: number, typical: readonly TypicalAsk[]): number {
+  #stranded(machine: number, reaches: readonly Reach[]): number {
     const { firstDevice, devices } = this.#machines[machine]!;
+    const end = firstDevice + devices;
     let free = 0;
     let empty = 0;
-    for (let device = firstDevice; device < firstDevice + devices; device++) {
+    for (let device = firstDevice; device < end; device++) {
       const left = this.#devices[device]!;
       free += left;
       if (left === DEVICE) empty++;
     }
     if (free === 0) return 0;
+    const from = machine * this.#resources.length;
     let stranded = 0;
-    for (const { amounts, weight } of typical) {
-      const gpu = amounts[DEVICES] ?? 0;
-      if (gpu === 0) continue;
-      stranded += weight * this.#beyondReach(machine, amounts, gpu, free, empty);
+    for (const { gpu, others, weight } of reaches) {
+      let lost = 0;
+      if (others.some(([at, amount]) => amount > this.#free[from + at]!)) lost = free;
+      else if (gpu >= DEVICE) lost = empty >= Math.ceil(gpu / DEVICE) ? free - empty * DEVICE : free;
+      else
+        for (let device = firstDevice; device < end; device++)
+          if (this.#devices[device]! < gpu) lost += this.#devices[device]!;
+      stranded += weight * lost;
     }
     return stranded;
-  }
-
-  #beyondReach(machine: number, amounts: Amounts, gpu: number, free: number, empty: number): number {
-    for (const [resource, amount] of Object.entries(amounts))
-      if (resource !== DEVICES && amount > this.#freeOf(machine, resource)) return free;
-    if (gpu >= DEVICE) return empty >= Math.ceil(gpu / DEVICE) ? free - empty * DEVICE : free;
-    const { firstDevice, devices } = this.#machines[machine]!;
-    let lost = 0;
-    for (let device = firstDevice; device < firstDevice + devices; device++) {
-      const left = this.#devices[device]!;
-      if (left < gpu) lost += left;
-    }
-    return lost;
   }
 
   /** Takes it from the fullest devices that have room; beyond what is there it goes below zero on the last one. */

@@ -6,8 +6,8 @@ export interface TypicalAsk {
   readonly weight: number;
 }
 
-/** More say little more, and each costs time at every placement. */
-const MAX_TYPICAL = 24;
+/** With the commonest 24 only, a real GPU trace (151 distinct asks) left 390 of 6,212 GPUs stranded, with all of them 354. */
+const MAX_TYPICAL = 160;
 
 /** What waits and runs, counted by what one replica asks: a function of the state, whatever came first. */
 export class TypicalAsks {

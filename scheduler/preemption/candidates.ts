@@ -1,4 +1,5 @@
 import type { PreemptionPolicy } from '../../pools/planner-input.ts';
+import type { QuotaTree } from '../../pools/quota-tree.ts';
 import { type Option, usesAny, type Work, type World } from '../admission/world.ts';
 import type { Guards } from './guards.ts';
 
@@ -63,13 +64,24 @@ export function candidatesOf(search: Search): Candidates {
   const others: Work[] = [];
   if (asker.policy.own !== 'never') collect(search, asker.division, own, ownAllows);
   if (asker.policy.reclaim !== 'never' && parent >= 0) {
-    for (const node of tree.nodes) {
-      if (!node.isDivision || node.index === asker.division || node.root !== root) continue;
-      if (isAbove(world, node.index, short)) collect(search, node.index, others, reclaimAllows);
+    for (const node of divisionsBelow(tree, root)) {
+      if (node !== asker.division && isAbove(world, node, short)) collect(search, node, others, reclaimAllows);
     }
   }
   search.notes.candidates += own.length + others.length;
   return { own: own.sort(byCandidateOrder), others: others.sort(byCandidateOrder) };
+}
+
+const divisions = new WeakMap<QuotaTree, Map<number, readonly number[]>>();
+
+/** Worked out once a tree: every head that may preempt asks for it in every cycle. */
+function divisionsBelow(tree: QuotaTree, root: number): readonly number[] {
+  const byRoot = divisions.get(tree) ?? new Map<number, readonly number[]>();
+  divisions.set(tree, byRoot);
+  const known =
+    byRoot.get(root) ?? tree.nodes.filter((node) => node.isDivision && node.root === root).map(({ index }) => index);
+  byRoot.set(root, known);
+  return known;
 }
 
 function collect(search: Search, division: number, into: Work[], allows: (asker: Asker, work: Work) => boolean): void {
