@@ -34,6 +34,7 @@ const PURE = [
   /^scheduler\/(admission|preemption)\//,
   /^scheduler\/reconcile\/plan\.ts$/,
   /^pools\/(snapshot|pool-file|planner-input|quota-tree|share|tree-usage)\.ts$/,
+  /^pools\/(documents|document-checks|differences|planner-config|quota-use|quota-value|tree-files|scheduling-file|off-peak|pool-facts)\.ts$/,
   /^artifacts\/manifest\.ts$/,
   /^ledger\/quota\/(model|plan)\.ts$/,
 ];

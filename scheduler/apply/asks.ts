@@ -1,6 +1,13 @@
 import type { Placement } from '../../core/booking.ts';
 import type { JobSpec } from '../../core/job.ts';
-import type { Amounts, FlavourInput, Interval, PendingInput, RunningInput } from '../../pools/planner-input.ts';
+import type {
+  Amounts,
+  FlavourInput,
+  Interval,
+  PendingInput,
+  PlannerConfig,
+  RunningInput,
+} from '../../pools/planner-input.ts';
 import { flavourId, type PoolFacts } from '../../pools/pool-facts.ts';
 import type { Booking } from './booking-store.ts';
 
@@ -13,7 +20,7 @@ function amountsOf(spec: Pick<JobSpec, 'gpuMilli' | 'cpuMilli'>): Amounts {
   return spec.gpuMilli > 0 ? { gpu: spec.gpuMilli } : { cpu: spec.cpuMilli };
 }
 
-/** The flavours that a job may run on, in the order of its pools and of each pool's own. */
+/** The flavours that a job may run on, in the order of its pools, and in each pool of its division's. */
 export function flavoursFor(spec: JobSpec, { config, gpuTypes }: PoolFacts): readonly FlavourInput[] {
   const resource = resourceOf(spec);
   const fits = (flavour: FlavourInput) =>
@@ -21,8 +28,26 @@ export function flavoursFor(spec: JobSpec, { config, gpuTypes }: PoolFacts): rea
     (spec.gpuType === undefined ||
       sameType(spec.gpuType, gpuTypes.get(flavour.id) ?? flavour.id.split('/')[1] ?? '')) &&
     (spec.useSpot === undefined || flavour.spot === spec.useSpot);
-  const own = spec.pools.flatMap((pool) => config.flavours.filter((flavour) => flavour.pool === pool && fits(flavour)));
+  const order = orderOf(config, spec.division);
+  const place = (flavour: FlavourInput) => order.get(flavour.id) ?? order.size;
+  const own = spec.pools.flatMap((pool) =>
+    config.flavours.filter((flavour) => flavour.pool === pool && fits(flavour)).sort((a, b) => place(a) - place(b)),
+  );
   return spec.prefersSpot === true ? [...own].sort((a, b) => Number(b.spot) - Number(a.spot)) : own;
+}
+
+const orders = new WeakMap<PlannerConfig, Map<string, ReadonlyMap<string, number>>>();
+
+/** Flavour id → its place in the order in which the division tries them; asked once a booking, so it is kept with the configuration. */
+function orderOf(config: PlannerConfig, division: string): ReadonlyMap<string, number> {
+  let byDivision = orders.get(config);
+  if (byDivision === undefined) {
+    byDivision = new Map(
+      config.divisions.map(({ name, flavours }) => [name, new Map(flavours.map((id, at) => [id, at]))]),
+    );
+    orders.set(config, byDivision);
+  }
+  return byDivision.get(division) ?? new Map();
 }
 
 function sameType(asked: string, has: string): boolean {

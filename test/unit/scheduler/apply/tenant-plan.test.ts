@@ -154,6 +154,15 @@ describe('an admission', () => {
     expect(plan.decide(NOW + 100).admitted[0]?.placement.flavour).toBe(expected);
   });
 
+  test('of a job that names no kind is where its division tries first', () => {
+    plan = new TenantPlan(
+      facts({ flavours: ['east/spot', 'east/h100'] }),
+      new Planner(config({ flavours: ['east/spot', 'east/h100'] })),
+    );
+    for (let i = 0; i < 2; i++) put(booking({ resources: { gpus: 4 } }));
+    expect(plan.decide(NOW + 100).admitted.map(({ placement }) => placement.flavour)).toEqual(['spot', 'h100']);
+  });
+
   test('of a job that prefers spot is there, and elsewhere once that is full', () => {
     put(booking({ resources: { gpus: 4 } }, newBooking(), { prefersSpot: true }));
     put(booking({ resources: { gpus: 4 } }, newBooking(), { prefersSpot: true }));
