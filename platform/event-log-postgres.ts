@@ -5,6 +5,7 @@ import { type Clock, systemClock } from './clock.ts';
 import { copiedRows } from './copy-rows.ts';
 import { type Appended, type EventLog, type LogMessage, MAX_MESSAGE_BYTES } from './event-log.ts';
 import { listen } from './listener.ts';
+import { byteaArray } from './pg-bytea-array.ts';
 import { type CopyTx, type Database, escapeLiteral, type Tx } from './postgres.ts';
 
 /** What an append says; the log adds partition, offset and time. */
@@ -73,16 +74,12 @@ export async function appendInside(
       first,
       messages.map((message) => message.tenant),
       messages.map((message) => message.key),
-      messages.map((message) => (message.value === null ? null : asBuffer(message.value))),
+      byteaArray(messages.map((message) => message.value)),
       messages.map((message) => JSON.stringify(message.headers)),
     ],
   );
   await tx.query('select pg_notify($1, $2)', [CHANNEL, topic]);
   return first;
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 interface Waiting {
