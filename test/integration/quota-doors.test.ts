@@ -236,6 +236,20 @@ describe('a document of its own', () => {
     await call('DELETE', '/v1/groups/guests');
   });
 
+  test('H47: of many who change it at once from one version, one does, and the others are told', async () => {
+    const { etag } = (await call('GET', '/v1/priority-classes/urgent')).headers;
+    const put = (value: number) =>
+      call(
+        'PUT',
+        '/v1/priority-classes/urgent',
+        { ...v1, kind: 'PriorityClass', name: 'urgent', value },
+        { 'if-match': String(etag) },
+      );
+    const answers = await Promise.all([101, 102, 103, 104].map(put));
+    expect(answers.map((answer) => answer.statusCode).sort()).toEqual([200, 412, 412, 412]);
+    await call('PUT', '/v1/priority-classes/urgent', { ...v1, kind: 'PriorityClass', name: 'urgent', value: 100 });
+  });
+
   test('tells by a dry run what would differ, and stays as it is', async () => {
     const tried = await call(
       'PUT',
