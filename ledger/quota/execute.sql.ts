@@ -171,7 +171,7 @@ async function lockAndLoad(tx: Tx, transfers: readonly TransferRequest[]): Promi
   // Under the locks, so that nobody can resolve or repeat one of these any more. What was not there yet is looked for once more: who was
   // waited for may have made it.
   const known = new Set(pendings.map(({ id }) => id));
-  const absent = pendingIds.filter((id) => !known.has(id));
+  const absent = new Set(pendingIds.filter((id) => !known.has(id)));
   const ids = [...transfers.map((t) => t.id), ...absent];
   const rows = await tx.query(
     `select ${TRANSFER_COLUMNS} from transfers where transfer_id = any($1::text[])
@@ -183,8 +183,7 @@ async function lockAndLoad(tx: Tx, transfers: readonly TransferRequest[]): Promi
   for (const pending of pendings) view.transfers.set(pending.id, pending);
   for (const stored of rows.map(transferOf)) {
     const { kind, debit, credit } = stored;
-    if (kind === 'pending' && absent.includes(stored.id) && !(balances.has(debit) && balances.has(credit)))
-      throw LOOK_AGAIN;
+    if (kind === 'pending' && absent.has(stored.id) && !(balances.has(debit) && balances.has(credit))) throw LOOK_AGAIN;
     view.transfers.set(stored.id, stored);
     if (stored.pendingId !== undefined) view.resolutions.set(stored.pendingId, stored);
   }
