@@ -7,7 +7,7 @@ import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { TrailNotSealed } from './group-commit.ts';
 import { APPLY_DEADLINE_MS, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
-import { billingEnd, holdId, postTransfers } from './money.ts';
+import { billingEnd, holdId, LedgerRefusal, postTransfers } from './money.ts';
 import { allocationRequest, deniedReason, policyAnswer } from './reserve.ts';
 
 /**
@@ -206,6 +206,12 @@ export async function confirmAndApply(
       data: { policyVersion: recheck.policy.policyVersion },
     });
   } catch (error) {
+    if (error instanceof LedgerRefusal && error.outcome.kind === 'expired')
+      return undo(ctx, booking, 'retry', {
+        code: 'apply_timeout',
+        text: 'the quota and money it held had expired before it was confirmed',
+        mend: 'it is tried again by itself',
+      });
     if (!(error instanceof TrailNotSealed)) throw error;
     return { kind: 'retry', why: 'the audit trail is not sealed: its signer or sequencer is behind' };
   }
