@@ -245,6 +245,8 @@ describe('a document of its own', () => {
         { ...v1, kind: 'PriorityClass', name: 'urgent', value },
         { 'if-match': String(etag) },
       );
+    // A connection for each is open before: else the first is done when the others begin.
+    await Promise.all([1, 2, 3, 4].map(() => call('GET', '/v1/quotas')));
     const answers = await Promise.all([101, 102, 103, 104].map(put));
     expect(answers.map((answer) => answer.statusCode).sort()).toEqual([200, 412, 412, 412]);
     await call('PUT', '/v1/priority-classes/urgent', { ...v1, kind: 'PriorityClass', name: 'urgent', value: 100 });
@@ -360,6 +362,7 @@ describe('what is in use', () => {
     await call('POST', `/v1/jobs/${id}:cancel`);
     expect((await call('DELETE', '/v1/divisions/idle')).statusCode).toBe(200);
     expect((await call('GET', '/v1/divisions/idle')).statusCode).toBe(404);
+    expect((await config()).config.divisions.map(({ name }) => name)).toEqual(['speech', 'vision']);
     expect((await call('POST', '/v1/jobs', job)).json()).toMatchObject({ status: 422, code: 'unknown_division' });
     expect((await call('PUT', '/v1/divisions/idle', division('idle'))).statusCode).toBe(201);
     expect((await call('POST', '/v1/jobs', job)).statusCode).toBe(202);

@@ -240,6 +240,27 @@ describe('documents', () => {
 });
 
 describe('what is used of quotas', () => {
+  test('of one that borrows is lent by the others in proportion to what they leave idle, to the last part', () => {
+    const members = ['d0', 'd1', 'd2'].map((name) => ({ name, group: 'g0' }));
+    const byOwner = new Map([
+      ['d0', new Map([['od', 94]])],
+      ['d1', new Map([['od', 2]])],
+      ['d2', new Map([['od', 4]])],
+    ]);
+    const config = configOf(
+      asDocuments({ groups: [{ name: 'g0' }], members, byOwner, fair: undefined, guards: undefined }),
+    );
+    const uses = quotaUse(config, (division) => (division === 'd0' ? 94_500 : 0)).filter(
+      ({ flavour }) => flavour === 'east/od',
+    );
+    expect(uses.map(({ name, borrowedMilli, lentMilli }) => [name, borrowedMilli, lentMilli])).toEqual([
+      ['g0', 0, 0],
+      ['d0', 500, 0],
+      ['d1', 0, 167],
+      ['d2', 0, 333],
+    ]);
+  });
+
   const used = fc.tuple(tenants, fc.array(fc.nat(6), { minLength: 8, maxLength: 8 }));
 
   test('is lent by as many as borrow it: what a group has itself and borrows, and what its children lend, is what they borrow', () => {
