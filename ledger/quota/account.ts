@@ -31,14 +31,14 @@ export function groupAccount(tenant: string, group: string, pool: string, flavou
   return `group:${tenant}:${group}:${pool}:${flavour}:${resource}`;
 }
 
-/** Money a division may spend: for good, or in one period (its id, see budget-period.ts). */
-export function budgetAccount(tenant: string, division: string, currency: string, period?: string): string {
-  return `budget:${tenant}:${division}:${currency}${period === undefined ? '' : `:${period}`}`;
+/** Money a division may spend. */
+export function budgetAccount(tenant: string, division: string, currency: string): string {
+  return `budget:${tenant}:${division}:${currency}`;
 }
 
 /** Money a division holds or has spent. */
-export function spendAccount(tenant: string, division: string, currency: string, period?: string): string {
-  return `spend:${tenant}:${division}:${currency}${period === undefined ? '' : `:${period}`}`;
+export function spendAccount(tenant: string, division: string, currency: string): string {
+  return `spend:${tenant}:${division}:${currency}`;
 }
 
 export interface AccountSpec {

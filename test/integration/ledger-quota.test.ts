@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ensureAccounts, freeOf, placementAccounts, readBalances, setLimit } from '../../ledger/quota/account.ts';
-import { openBudgetPeriod } from '../../ledger/quota/budget-period.ts';
 import { executeLinked, expire } from '../../ledger/quota/execute.sql.ts';
 import { newModel } from '../../ledger/quota/model.ts';
 import type { TransferOutcome, TransferRequest } from '../../ledger/quota/transfer.ts';
@@ -196,30 +195,6 @@ describe('the ledger on Postgres', () => {
       expect(taken).toMatchObject({ ok: false, outcome: { kind: 'account_not_found' } });
       const voided = await executeLinked(tx, globex, [{ kind: 'void', id: 'g2', pendingId: 'z-quota' }]);
       expect(voided).toMatchObject({ ok: false, outcome: { kind: 'pending_not_found' } });
-    });
-  });
-
-  test('a budget of a period is an account of its own: what was held in the old one is posted and refunded there', async () => {
-    const of = { tenant: 'acme', division: 'vision', currency: 'USD', limitMinor: 100n };
-    const money = { tenant: 'acme', bookingId: 'm', nowMs: T0 };
-    await own.db.asTenant('acme', async (tx) => {
-      const old = await openBudgetPeriod(tx, { ...of, period: '2026-11' });
-      const held = await executeLinked(tx, money, [
-        { kind: 'pending', id: 'm', debit: old.budget, credit: old.spend, amount: 90n },
-      ]);
-      expect(held).toMatchObject({ ok: true });
-      const next = await openBudgetPeriod(tx, { ...of, period: '2026-12' });
-      const whole = await executeLinked(tx, money, [
-        { kind: 'pending', id: 'n', debit: next.budget, credit: next.spend, amount: 100n },
-        { kind: 'post', id: 'm-post', pendingId: 'm' },
-        { kind: 'direct', id: 'm-refund', debit: old.spend, credit: old.budget, amount: 40n },
-      ]);
-      expect(whole).toMatchObject({ ok: true });
-      const [oldBudget] = await readBalances(tx, [old.budget]);
-      const [nextBudget] = await readBalances(tx, [next.budget]);
-      expect([freeOf(oldBudget!), freeOf(nextBudget!)]).toEqual([50n, 0n]);
-      const again = await openBudgetPeriod(tx, { ...of, period: '2026-12', limitMinor: 70n });
-      expect(again).toEqual({ ...next, change: { kind: 'set', use: 100n, drainDebt: 30n } });
     });
   });
 
