@@ -59,14 +59,20 @@ export class LiveBookings {
   /** Reads what changed; the bookings that did, with those that ended. Of those that are busy nothing is read: their own step tells. */
   async follow(isBusy: (id: string) => boolean): Promise<readonly Booking[]> {
     const nowMs = this.#ctx.clock.now();
-    const changed = await this.#changed(nowMs, isBusy);
-    for (const live of changed) {
-      const { bookingId, tenant } = live.booking;
-      const { plan } = await this.#tenant(tenant, nowMs);
-      this.#tenantOf.set(bookingId, tenant);
-      plan.put(live);
+    try {
+      const changed = await this.#changed(nowMs, isBusy);
+      for (const live of changed) {
+        const { bookingId, tenant } = live.booking;
+        const { plan } = await this.#tenant(tenant, nowMs);
+        this.#tenantOf.set(bookingId, tenant);
+        plan.put(live);
+      }
+      return changed.map(({ booking }) => booking);
+    } catch (error) {
+      // What could not be read, or not be taken up, is found by a scan before anything is planned again.
+      this.#scannedAtMs = Number.NEGATIVE_INFINITY;
+      throw error;
     }
-    return changed.map(({ booking }) => booking);
   }
 
   async #changed(nowMs: number, isBusy: (id: string) => boolean): Promise<readonly LiveBooking[]> {

@@ -90,10 +90,10 @@ export const MUTANTS: readonly Mutant[] = [
     put: "if (recheck.kind === 'never') return undo(",
   },
   {
-    name: 'nothing is ever too late to be applied',
+    name: 'what expired is confirmed over and over',
     file: `${APPLY}/apply.saga.ts`,
-    find: 'return ctx.clock.now() - booking.updatedAtMs > APPLY_DEADLINE_MS;',
-    put: 'return false;',
+    find: "error.outcome.kind === 'expired')",
+    put: "error.outcome.kind === 'same_account')",
   },
   {
     name: 'a denial is not heard',

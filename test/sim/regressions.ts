@@ -3,4 +3,5 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   { seed: 1, found: 'a hold that was let go stayed, where the notice of it was lost' },
   { seed: 16, found: 'a job was given up as lost within its provider’s consistency window' },
   { seed: 33, found: 'what had expired while nobody led was confirmed over and over' },
+  { seed: 50767, found: 'after a first read that failed the engine planned with what it had been told alone' },
 ];

@@ -9,7 +9,7 @@ const isWhole = process.env.MERIT_PROOFS === 'whole';
 const SEEDS = isWhole ? 500 : 40;
 const MUTANTS_A_DAY = isWhole ? 5 : 1;
 /** A mutant that this many seeds do not find is missed. */
-const MUTANT_SEEDS = 300;
+const MUTANT_SEEDS = 500;
 const SHOWN = 60;
 const day = Math.floor(Date.now() / 86_400_000);
 
