@@ -214,7 +214,7 @@ class Twins {
     return this.chance.of<BookingEvent>([
       { type: 'cancel', reason: REASON },
       { type: 'reject', reason: REASON },
-      { type: 'released', notBeforeMs: nowMs },
+      { type: 'quorum_met' },
       { type: 'signatures_required', policy: POLICY },
       { type: 'release', outcome: 'failed', reason: REASON, atMs: nowMs },
     ]);
