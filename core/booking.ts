@@ -27,6 +27,8 @@ export interface Placement {
   readonly cpuMilli: string;
   /** Absent: one. */
   readonly nodes?: number;
+  /** The machines they are on, where the flavour's are known. */
+  readonly machines?: readonly { readonly node: string; readonly replicas: number }[];
   /** Held for the whole lease at the flavour's price. */
   readonly holdCents: string;
   readonly currency: string;

@@ -4,6 +4,7 @@ import type {
   Amounts,
   FlavourInput,
   Interval,
+  NodeShare,
   PendingInput,
   PlannerConfig,
   RunningInput,
@@ -101,7 +102,7 @@ export function runningOf(booking: Booking): RunningInput | undefined {
         flavour: flavourId(placement.pool, placement.flavour),
         count: placement.nodes ?? 1,
         resources: amountsOf(spec),
-        nodes: null,
+        nodes: placement.machines ?? null,
       },
     ],
     // No provider can take nodes away from a job that runs.
@@ -133,6 +134,7 @@ export function placementOf(
   flavour: FlavourInput,
   nodes: number,
   held: { readonly currency: string; readonly minor: bigint },
+  machines: readonly NodeShare[] | null,
 ): Placement {
   const { spec } = booking;
   return {
@@ -142,6 +144,7 @@ export function placementOf(
     gpuMilli: String(spec.gpuMilli * nodes),
     cpuMilli: String(spec.cpuMilli * nodes),
     ...(nodes === 1 ? {} : { nodes }),
+    ...(machines === null || machines.length === 0 ? {} : { machines }),
     holdCents: String(held.minor),
     currency: held.currency,
     centsPerUnitHour: String(flavour.price?.minorPerUnitHour[resourceOf(spec)] ?? 0n),

@@ -237,7 +237,7 @@ export class TenantPlan {
     this.#offered.delete(id);
     this.#placed.add(id);
     const money = held ?? { currency: flavour.price?.currency ?? 'USD', minor: 0n };
-    return { booking, placement: placementOf(booking, flavour, replicas, money) };
+    return { booking, placement: placementOf(booking, flavour, replicas, money, podSets[0]?.nodes ?? null) };
   }
 
   /** Bookings that can no longer start whatever the planner thinks. */

@@ -163,6 +163,23 @@ describe('an admission', () => {
     expect(plan.decide(NOW + 100).admitted.map(({ placement }) => placement.flavour)).toEqual(['spot', 'h100']);
   });
 
+  test('is on the machines that the planner chose, and holds them while it runs', () => {
+    const machines = ['m1', 'm2'].map((name) => ({
+      name,
+      flavour: 'east/h100',
+      capacity: { gpu: 2000 },
+      cordoned: false,
+    }));
+    const placed = { ...facts(), config: { ...config(), nodes: machines } };
+    plan = new TenantPlan(placed, new Planner(placed.config));
+    const first = put(booking({ resources: { gpus: 2, use_spot: false } }));
+    const [taken] = plan.decide(NOW + 100).admitted;
+    expect(taken?.placement.machines).toEqual([{ node: 'm1', replicas: 1 }]);
+    put(running(first, 'h100', { placement: taken?.placement }));
+    put(booking({ resources: { gpus: 2, use_spot: false } }));
+    expect(plan.decide(NOW + 200).admitted[0]?.placement.machines).toEqual([{ node: 'm2', replicas: 1 }]);
+  });
+
   test('of a job that prefers spot is there, and elsewhere once that is full', () => {
     put(booking({ resources: { gpus: 4 } }, newBooking(), { prefersSpot: true }));
     put(booking({ resources: { gpus: 4 } }, newBooking(), { prefersSpot: true }));
