@@ -28,7 +28,7 @@ const TENANT = 'acme';
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const DIVISIONS = ['blue', 'green'];
 /** Long ago, so that Postgres, which has its own clock, takes the trail for sealed. */
-const BASE_MS = Date.now() - 86_400_000;
+const BASE_MS = Date.now() - 240 * 3_600_000;
 const HOUR = 3_600_000;
 const AT = { tenant: TENANT, pool: 'pool', flavour: 'h100', resource: 'gpu', currency: 'USD' };
 
@@ -88,7 +88,7 @@ class Twins {
   constructor(seed: number) {
     this.chance = new Chance(seeded(seed));
     this.books.epoch = epoch;
-    this.books.trailAgeMs = (nowMs) => (nowMs > BASE_MS + 12 * HOUR ? 10_000 : 0);
+    this.books.trailAgeMs = (nowMs) => (nowMs > BASE_MS + 240 * HOUR ? 10_000 : 0);
     for (const division of DIVISIONS) this.books.ledger.open(openOf(division));
     const timeline = new Timeline();
     const life = new Life(1, timeline, this.chance);
@@ -148,7 +148,7 @@ class Twins {
   async commit(): Promise<void> {
     if (this.chance.is(0.03)) this.nowMs += 11 * 60_000;
     const isLate = this.chance.is(0.15);
-    const moves = this.known(5).map((booking) => this.#move(booking, isLate ? this.nowMs + 24 * HOUR : this.nowMs));
+    const moves = this.known(5).map((booking) => this.#move(booking, isLate ? this.nowMs + 480 * HOUR : this.nowMs));
     const results = await this.both('commit', (desk) => desk.commit(moves), this.chance.is(0.05));
     for (const { kind } of Array.isArray(results) ? (results as { kind: string }[]) : [{ kind: 'thrown' }])
       this.seen.set(kind, (this.seen.get(kind) ?? 0) + 1);
