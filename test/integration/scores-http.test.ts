@@ -18,6 +18,7 @@ import { systemClock } from '../../platform/clock.ts';
 import { openTenantReads, type TenantReads } from '../../platform/postgres-reads.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
+import { horizonPassed } from '../support/horizon.ts';
 import { fakeServices, TOKEN } from '../unit/api/http/fake-services.ts';
 import {
   currentEpoch,
@@ -336,6 +337,7 @@ describe('GET /v1/events', () => {
       await base.db.asEngine((late) => late.execute(insert, ['late']));
       expect(await read()).toEqual([]);
     });
+    await horizonPassed(base.db);
     expect(await read()).toEqual(['early', 'late']);
   });
 

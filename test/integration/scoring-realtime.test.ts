@@ -13,6 +13,7 @@ import { retireVersion } from '../../scoring/registry/models.ts';
 import { PaneTable } from '../../scoring/rules/pane-table.ts';
 import type { PublishedModel } from '../../scoring/rules/published.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
+import { horizonPassed } from '../support/horizon.ts';
 import {
   EPOCH_MS,
   type Harness,
@@ -326,6 +327,8 @@ describe('windows in memory', () => {
       },
     };
     const scores = new LiveScores(counting, NO_REALTIME_METRICS);
+    // Panes of transactions that may still run are read again, too.
+    await horizonPassed(base.db);
     await compute('little', report(now), scores);
     await send('little', [report(now)]);
     await compute('little', report(now), scores);
