@@ -10,6 +10,7 @@ const HALF = 2 ** 20;
 /**
  * Evidence that grows report by report, exact: w·S and w·S² of small weights are summed in doubles, digit by digit to the base 2^14, and become
  * BigInts only when those could overflow, or are read.
+ * Source: docs/scoring.md, Promotion and demotion; sums of integers below 2^53 in doubles are exact (IEEE 754).
  */
 export class EvidenceSum {
   #sums: EvidenceSums = NO_EVIDENCE;
