@@ -11,7 +11,7 @@ export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 export const NEEDED_NODE_MAJOR = 24;
 
-/** Exit code of scheduler.md for an environment that must be mended first. */
+/** Exit code for an environment that must be mended first. */
 export const EXIT_BAD_CONFIGURATION = 78;
 
 /** npm packages that carry a Node 24 binary, by platform and architecture. */

@@ -160,7 +160,7 @@ export function holdsQuota(state: StateName): boolean {
   );
 }
 
-/** Every legal edge, as `scheduler.md` lists them; `advance` makes no other. `waiting → waiting` never happens: reasons are not state. */
+/** Every legal edge, `advance` makes no other. `waiting → waiting` never happens: reasons are not state. */
 export const TRANSITIONS: Readonly<Record<StateName, readonly StateName[]>> = {
   waiting: ['awaiting_signatures', 'reserved', 'rejected', 'infeasible', 'expired', 'cancelled'],
   awaiting_signatures: ['waiting', 'rejected', 'expired', 'cancelled'],

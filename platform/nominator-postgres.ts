@@ -30,7 +30,12 @@ const CUT_OFF_SILENT = `
 export function postgresNominator(engineUrl: string, leaseMs = LEASE_MS): Nominator {
   return {
     nominate: async (seat) => {
-      const client = new pg.Client({ ...clientConfig(engineUrl, APPLICATION), keepAlive: true });
+      // A server that does not answer loses the nomination within the lease, not when TCP gives up.
+      const client = new pg.Client({
+        ...clientConfig(engineUrl, APPLICATION),
+        keepAlive: true,
+        query_timeout: leaseMs / 3,
+      });
       const lost = new AbortController();
       client.on('error', () => lost.abort());
       client.on('end', () => lost.abort());

@@ -15,7 +15,7 @@ const COMMAND_TIMEOUT_MS = 2_000;
  * Source: Redis documentation, "Distributed Locks with Redis", single instance.
  */
 export async function redisNominator(url: string, installation: string, leaseMs = LEASE_MS): Promise<Nominator> {
-  // Here and not above: 40 ms at start that nobody without Redis needs.
+  // Here and not above: nobody without Redis needs it.
   const { Redis: Client } = await import('ioredis');
   const redis = new Client(url, {
     lazyConnect: true,

@@ -23,7 +23,7 @@ export interface TreeNode {
 
 /**
  * The quota tree org → group → division without its usage: what each node has, keeps for itself, lends and may borrow, per cell.
- * All of it follows from the configuration, so that one copy serves every snapshot. Formulas: see scheduler.md, "Quota tree".
+ * All of it follows from the configuration, so that one copy serves every snapshot. Formulas: docs/scheduling.md, Quota tree.
  */
 export class QuotaTree {
   readonly cells: readonly Cell[];

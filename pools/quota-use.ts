@@ -17,7 +17,7 @@ export interface QuotaUse {
   readonly lentMilli: number;
 }
 
-/** Of every node and cell; `useOf` says what a division uses. Formulas: see scheduler.md, "Quota tree". */
+/** Of every node and cell; `useOf` says what a division uses. Formulas: docs/scheduling.md, Quota tree. */
 export function quotaUse(
   config: PlannerConfig,
   useOf: (division: string, flavour: string, resource: string) => number,

@@ -2,7 +2,7 @@ import { type Refusal, RefusedInput, refuse } from '../core/refusal.ts';
 import { check, type Static, type TSchema, Type } from '../core/schema.ts';
 import { QuotaValue, Slug, Units } from './quota-value.ts';
 
-/** Groups, divisions and priority classes as files. Defaults are those of a Scenario (scheduler.md, "Explain"). */
+/** Groups, divisions and priority classes as files. Defaults are those of a Scenario (docs/scheduling.md). */
 
 const strict = { additionalProperties: false } as const;
 const Weight = Type.Number({
@@ -15,7 +15,36 @@ export const FlavourId = Type.String({
   maxLength: 127,
   pattern: '^[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0-9]([a-z0-9-]*[a-z0-9])?$',
 });
-const Priority = Type.Integer({ minimum: -1_000_000_000, maximum: 1_000_000_000 });
+export const Priority = Type.Integer({ minimum: -1_000_000_000, maximum: 1_000_000_000 });
+
+/** How a division preempts, falls back and queues: the same in its document and in a scenario. */
+export const POLICIES = {
+  preemption: Type.Optional(
+    Type.Object(
+      {
+        own: Type.Optional(Type.Enum(['never', 'lower', 'lower-or-newer'])),
+        reclaim: Type.Optional(Type.Enum(['never', 'lower', 'any'])),
+        borrow: Type.Optional(
+          Type.Union([
+            Type.Null(),
+            Type.Object({ maxPriority: Type.Optional(Type.Union([Priority, Type.Null()])) }, strict),
+          ]),
+        ),
+      },
+      strict,
+    ),
+  ),
+  fallback: Type.Optional(
+    Type.Object(
+      {
+        whenFull: Type.Optional(Type.Enum(['next', 'preempt'])),
+        prefer: Type.Optional(Type.Enum(['borrow', 'preempt'])),
+      },
+      strict,
+    ),
+  ),
+  queueing: Type.Optional(Type.Enum(['best-effort', 'strict'])),
+};
 
 export const GroupFile = Type.Object(
   {
@@ -42,31 +71,7 @@ export const DivisionFile = Type.Object(
     weight: Type.Optional(Weight),
     /** In the order to try. Absent: those it has a quota of, by pool; all, where it has none or no group. */
     flavours: Type.Optional(Type.Array(FlavourId, { minItems: 1, maxItems: 256 })),
-    preemption: Type.Optional(
-      Type.Object(
-        {
-          own: Type.Optional(Type.Enum(['never', 'lower', 'lower-or-newer'])),
-          reclaim: Type.Optional(Type.Enum(['never', 'lower', 'any'])),
-          borrow: Type.Optional(
-            Type.Union([
-              Type.Null(),
-              Type.Object({ maxPriority: Type.Optional(Type.Union([Priority, Type.Null()])) }, strict),
-            ]),
-          ),
-        },
-        strict,
-      ),
-    ),
-    fallback: Type.Optional(
-      Type.Object(
-        {
-          whenFull: Type.Optional(Type.Enum(['next', 'preempt'])),
-          prefer: Type.Optional(Type.Enum(['borrow', 'preempt'])),
-        },
-        strict,
-      ),
-    ),
-    queueing: Type.Optional(Type.Enum(['best-effort', 'strict'])),
+    ...POLICIES,
     /** What one user may use at a time, of one flavour or of all together. */
     userLimits: Type.Optional(
       Type.Array(

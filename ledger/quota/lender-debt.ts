@@ -20,7 +20,7 @@ export interface Spread {
 const MAX_DEPTH = 64;
 
 /**
- * What accounts that change do to those above them: usage bubbles up only past the local part (scheduler.md, "Quota tree"). Each debt changes at
+ * What accounts that change do to those above them: usage bubbles up only past the local part (docs/scheduling.md, Quota tree). Each debt changes at
  * most once, also where two of the accounts have ancestors in common. Accounts in no tree cost nothing. `balances` has all ancestors.
  */
 export function spreadUp(balances: ReadonlyMap<string, Balance>, changed: readonly Balance[]): Spread {

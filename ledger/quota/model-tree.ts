@@ -1,6 +1,6 @@
 /**
  * The quota tree's meaning for the model: nothing is kept but what was configured, and all that a node uses, owes and may have is worked out from
- * the leaves by the definitions in scheduler.md, each time anew.
+ * the leaves by the definitions in docs/scheduling.md, each time anew.
  */
 export interface ModelNode {
   readonly account: string;

@@ -30,7 +30,7 @@ export interface NodeLimits {
   readonly local: bigint | undefined;
 }
 
-/** Children before parents, each with its limit and local part. Formulas: see scheduler.md, "Quota tree". */
+/** Children before parents, each with its limit and local part. Formulas: docs/scheduling.md, Quota tree. */
 export function nodeLimits(nodes: readonly AccountNode[]): readonly NodeLimits[] {
   const subtree = new Map(nodes.map((node) => [node.account, node.nominal]));
   assert(subtree.size === nodes.length, 'each node is given once');

@@ -1,13 +1,13 @@
 import { type Static, Type } from '../../core/schema.ts';
+import { POLICIES, Priority } from '../../pools/tree-files.ts';
 
-/** A scenario as a file: everything one planner cycle looks at. See scheduler.md, "Explain". */
+/** A scenario as a file: everything one planner cycle looks at. See docs/scheduling.md, Scenario. */
 
 const strict = { additionalProperties: false } as const;
 const Name = Type.String({ minLength: 1, maxLength: 128, pattern: '^[^\\u0000-\\u001f\\u007f]*$' });
 const Quantity = Type.Number({ minimum: 0, maximum: 1_000_000_000 });
 const Instant = Type.String({ maxLength: 64 });
 const Duration = Type.String({ maxLength: 16 });
-const Priority = Type.Integer({ minimum: -1_000_000_000, maximum: 1_000_000_000 });
 const Replicas = Type.Integer({ minimum: 1, maximum: 1_000_000 });
 const Amounts = Type.Record(Name, Quantity, { minProperties: 1, maxProperties: 16 });
 const Money = Type.Union([Type.String({ maxLength: 24 }), Type.Number({ minimum: 0 })]);
@@ -40,31 +40,7 @@ const Division = Type.Object(
     weight: Type.Optional(Quantity),
     flavours: Type.Optional(Type.Array(Name, { maxItems: 256 })),
     quota: Type.Optional(Quota),
-    preemption: Type.Optional(
-      Type.Object(
-        {
-          own: Type.Optional(Type.Enum(['never', 'lower', 'lower-or-newer'])),
-          reclaim: Type.Optional(Type.Enum(['never', 'lower', 'any'])),
-          borrow: Type.Optional(
-            Type.Union([
-              Type.Null(),
-              Type.Object({ maxPriority: Type.Optional(Type.Union([Priority, Type.Null()])) }, strict),
-            ]),
-          ),
-        },
-        strict,
-      ),
-    ),
-    fallback: Type.Optional(
-      Type.Object(
-        {
-          whenFull: Type.Optional(Type.Enum(['next', 'preempt'])),
-          prefer: Type.Optional(Type.Enum(['borrow', 'preempt'])),
-        },
-        strict,
-      ),
-    ),
-    queueing: Type.Optional(Type.Enum(['best-effort', 'strict'])),
+    ...POLICIES,
     perUser: Type.Optional(
       Type.Array(Type.Object({ flavour: Type.Optional(Name), resource: Name, limit: Quantity }, strict), {
         maxItems: 64,

@@ -17,6 +17,11 @@ export function resourceOf(spec: Pick<JobSpec, 'gpuMilli'>): 'gpu' | 'cpu' {
   return spec.gpuMilli > 0 ? 'gpu' : 'cpu';
 }
 
+/** The same of all its nodes together, in milli-units. */
+export function unitsMilliOf(spec: JobSpec, nodes = spec.nodes ?? 1): number {
+  return nodes * (spec.gpuMilli > 0 ? spec.gpuMilli : spec.cpuMilli);
+}
+
 function amountsOf(spec: Pick<JobSpec, 'gpuMilli' | 'cpuMilli'>): Amounts {
   return spec.gpuMilli > 0 ? { gpu: spec.gpuMilli } : { cpu: spec.cpuMilli };
 }

@@ -19,7 +19,7 @@ export class TrailNotSealed extends Error {
 
 /**
  * Group commit: moves that are asked for while a transaction is under way go together into the next one, at most MAX_MOVES. One
- * move alone waits for nobody. Measured on one hot account, 500 bookings a commit are 30 times as many as one commit each.
+ * move alone waits for nobody. What it gains on a hot account: docs/benchmarks.md, `npm run bench:scheduler -- reservations`.
  */
 export class GroupCommit {
   readonly #desk: Pick<BookingDesk, 'commit'>;

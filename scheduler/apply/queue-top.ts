@@ -1,7 +1,6 @@
 import type { FlavourInput, QuotaInput } from '../../pools/planner-input.ts';
 import { flavourId } from '../../pools/pool-facts.ts';
-import { flavoursFor, resourceOf } from './asks.ts';
-import type { Booking } from './booking-store.ts';
+import { flavoursFor, resourceOf, unitsMilliOf } from './asks.ts';
 import type { TenantPlan } from './tenant-plan.ts';
 
 /** What a tenant's pools and divisions have, use and wait for, in milli-units. */
@@ -60,7 +59,7 @@ export function topOf(plan: TenantPlan, nowMs: number): QueueTop {
     if ('placement' in booking.state) {
       const { pool, flavour, nodes = 1 } = booking.state.placement;
       const id = flavourId(pool, flavour);
-      const milli = askOf(booking, nodes);
+      const milli = unitsMilliOf(booking.spec, nodes);
       for (const one of [tally(cells, id), division]) {
         one.used += milli;
         one.running++;
@@ -69,7 +68,7 @@ export function topOf(plan: TenantPlan, nowMs: number): QueueTop {
       const key = `${booking.division} ${id}`;
       used.set(key, (used.get(key) ?? 0) + milli);
     } else if (booking.state.state === 'waiting') {
-      const milli = askOf(booking, booking.spec.nodes ?? 1);
+      const milli = unitsMilliOf(booking.spec);
       const places = flavoursFor(booking.spec, plan.facts).map((flavour) => tally(cells, flavour.id));
       for (const one of [...places, division]) {
         one.waiting++;
@@ -124,10 +123,6 @@ function flavourTops(flavour: FlavourInput, one: Tally): readonly FlavourTop[] {
 
 function borrowed(quota: readonly QuotaInput[], usedOf: (flavour: string) => number): number {
   return quota.reduce((sum, { flavour, nominalMilli }) => sum + Math.max(0, usedOf(flavour) - nominalMilli), 0);
-}
-
-function askOf({ spec }: Booking, nodes: number): number {
-  return nodes * (spec.gpuMilli > 0 ? spec.gpuMilli : spec.cpuMilli);
 }
 
 function tally(all: Map<string, Tally>, key: string): Tally {

@@ -6,7 +6,7 @@ import type { Admission, Explanation, Preempted, Waiting } from '../admission/de
 import type { PlannerPort } from '../admission/planner-port.ts';
 import { pendingOf, placementOf, runningOf } from './asks.ts';
 import type { Booking } from './booking-store.ts';
-import { infeasibleReason } from './wait-reasons.ts';
+import { heldReason, infeasibleReason } from './wait-reasons.ts';
 
 /** A booking with what it depends on, as it stands. */
 export interface LiveBooking {
@@ -287,10 +287,7 @@ export class TenantPlan {
     const { state } = booking;
     if (state.state !== 'waiting') return [];
     const reasons: Reason[] = [];
-    if (state.held !== undefined) {
-      const text = `held by ${state.held.by} since ${new Date(state.held.atMs).toISOString()}`;
-      reasons.push({ code: 'held', text, mend: '`merit jobs release` lets it go on' });
-    }
+    if (state.held !== undefined) reasons.push(heldReason(state.held));
     const open = [...needs].filter(([, needed]) => needed !== 'released');
     if (open.length > 0) {
       const text = `waits for ${open.map(([need, needed]) => `${need} (${needed})`).join(', ')}`;

@@ -1,4 +1,4 @@
-import type { Reason } from '../../core/booking.ts';
+import type { Hold, Reason } from '../../core/booking.ts';
 import type { JobSpec } from '../../core/job.ts';
 import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { ReasonCode, Waiting, WaitReason } from '../admission/decision.ts';
@@ -31,6 +31,11 @@ const MENDS: Readonly<Record<ReasonCode, string>> = {
 /** A wait reason as bookings keep it. */
 export function reasonOf({ code, text }: WaitReason): Reason {
   return { code, text, mend: MENDS[code] };
+}
+
+export function heldReason({ by, atMs }: Hold): Reason {
+  const text = `held by ${by} since ${new Date(atMs).toISOString()}`;
+  return { code: 'held', text, mend: '`merit jobs release` lets it go on' };
 }
 
 /** Reasons that are kept with a booking; the rest is told by `merit why`, which asks the planner anew. */

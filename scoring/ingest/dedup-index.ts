@@ -173,12 +173,6 @@ export class DedupIndex {
     for (let i = 0; i < DIGEST_KEPT_WORDS; i++) this.#slots[at + KEY_WORDS + i] = digests[digestAt + i]!;
   }
 
-  /** Adds the entries of a packed block, `entryWords` words each, key and digest first. */
-  addBlock(words: Uint32Array, entryWords: number): void {
-    assert(words.length % entryWords === 0, 'a dedup block is whole entries');
-    for (let at = 0; at < words.length; at += entryWords) this.addWords(words, at, words, at + KEY_WORDS);
-  }
-
   /** The slot that holds the key, or the free one where it would go. Keys are hashes: their own bytes place them. */
   #slotOf(keys: Uint32Array, at: number): number {
     const slots = this.#slots;

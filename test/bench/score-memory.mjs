@@ -2,12 +2,10 @@
 // and the CPU time a report costs, by runs of 10⁴ to 2·10⁶ reports and by stretches of the longest run. The reports are made while they
 // are sent: nothing is stored. Fails at 512 MiB, or where a report of the
 // second million costs 25 % more than one of the first hundred thousand in the same run.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { needNode, ROOT } from '../../bin/launch.mjs';
+import { pipedRun, seeded } from './piped-run.mjs';
 
 const SIZES = [1, 10_000, 100_000, 1_000_000, 2_000_000];
 const MAX_RSS_MIB = 512;
@@ -17,10 +15,6 @@ const MALFORMED_EVERY = 200;
 const DUPLICATE_EVERY = 1_000;
 const AT_MS = Date.UTC(2026, 10, 23, 12);
 const SPAN_MS = 8 * 86_400_000;
-/** Written at once; the reader's pace decides when the next piece is made. */
-const PIECE_BYTES = 65_536;
-/** What /proc/PID/stat counts in. */
-const TICK_MS = 10;
 
 const SUITE = {
   apiVersion: 'merit/v1',
@@ -35,17 +29,6 @@ const SUITE = {
     solved: { direction: 'higher', kind: 'binary', floor: 0, ceil: 1 },
   },
 };
-
-/** mulberry32: the same corpus on every machine. */
-function seeded(seed) {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 function reportLine(id, random) {
   const at = new Date(AT_MS - Math.floor(random() ** 3 * SPAN_MS)).toISOString();
@@ -69,71 +52,19 @@ function lineAt(i) {
   return i % MALFORMED_EVERY === MALFORMED_EVERY - 3 ? `${line.slice(0, 200)}\n` : line;
 }
 
-/** Sends `count` lines at the reader's pace; `onLine` is called behind the line of each number in `marks`. */
-async function send(stream, count, marks, onMark) {
-  let piece = '';
-  for (let i = 0; i < count; i++) {
-    piece += lineAt(i);
-    const marked = marks.includes(i + 1);
-    if (piece.length < PIECE_BYTES && !marked && i + 1 < count) continue;
-    if (!stream.write(piece)) await once(stream, 'drain');
-    piece = '';
-    if (marked) onMark(i + 1);
-  }
-  stream.end();
-}
-
-function cpuMs(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
-}
-
-/** Tells on fd 3 what the process used, when it ends. */
-const TELL_USAGE =
-  "data:text/javascript,import{writeSync}from'node:fs';process.on('exit',()=>writeSync(3,JSON.stringify(process.resourceUsage())))";
-
-async function textOf(stream) {
-  let text = '';
-  for await (const part of stream.setEncoding('utf8')) text += part;
-  return text;
-}
-
-async function linesOf(stream) {
-  let lines = 0;
-  for await (const part of stream) for (const byte of part) if (byte === 0x0a) lines++;
-  return lines;
-}
-
 /** One run of `merit score` over `count` reports from a pipe. */
-async function score(suite, count) {
-  const options = ['--suite', suite, '--reports', '-', '--at', new Date(AT_MS).toISOString(), '-o', 'json'];
-  const child = spawn(
-    needNode(),
-    ['--conditions=merit-source', `--import=${TELL_USAGE}`, join(ROOT, 'api/cli/main.ts'), 'score', ...options],
-    { stdio: ['pipe', 'pipe', 'pipe', 'pipe'] },
+function score(suite, count) {
+  const args = ['score', '--suite', suite, '--at', new Date(AT_MS).toISOString()];
+  return pipedRun(
+    args,
+    lineAt,
+    count,
+    SIZES.filter((size) => size > 1 && size <= count),
   );
-  const stretches = [];
-  const marks = SIZES.filter((size) => size > 1 && size <= count);
-  const [out, told, usage, [code]] = await Promise.all([
-    textOf(child.stdout),
-    linesOf(child.stderr),
-    textOf(child.stdio[3]),
-    once(child, 'exit'),
-    send(child.stdin, count, marks, (lines) => stretches.push({ lines, cpuMs: cpuMs(child.pid) })),
-  ]);
-  if (code !== 0) throw new Error(`merit score ended with ${code}`);
-  const { maxRSS, userCPUTime, systemCPUTime } = JSON.parse(usage);
-  return {
-    scores: JSON.parse(out),
-    told,
-    rssMib: maxRSS / 1024,
-    cpuMs: (userCPUTime + systemCPUTime) / 1000,
-    stretches,
-  };
 }
 
 /** What the corpus must come to: nothing may have been lost on the way. */
-function check({ scores, told }, count) {
+function check({ result: scores, told }, count) {
   let [accepted, quarantined, duplicates] = [0, 0, 0];
   for (let i = 0; i < count; i++) {
     if (i % MALFORMED_EVERY === MALFORMED_EVERY - 3) quarantined++;
@@ -167,7 +98,7 @@ try {
     most = Math.max(most, run.rssMib);
     const cost = (1000 * (run.cpuMs - idleMs)) / count;
     console.log(
-      `${String(count).padStart(9)} reports  ${run.rssMib.toFixed(0).padStart(4)} MiB at most  ${cost.toFixed(2).padStart(6)} µs CPU each  ${run.scores.checksum.slice(0, 12)}`,
+      `${String(count).padStart(9)} reports  ${run.rssMib.toFixed(0).padStart(4)} MiB at most  ${cost.toFixed(2).padStart(6)} µs CPU each  ${run.result.checksum.slice(0, 12)}`,
     );
     if (count !== SIZES.at(-1)) continue;
     let from = { lines: 0, cpuMs: idleMs };

@@ -1,94 +1,20 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { roomServices } from '../../api/http/rooms.ts';
-import { buildHttpServer } from '../../api/http/server.ts';
-import type { Identity } from '../../api/http/services.ts';
-import { systemClock } from '../../platform/clock.ts';
-import type { EventLog } from '../../platform/event-log.ts';
-import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
-import { openFileObjectStore } from '../../platform/object-store-files.ts';
-import { openTenantReads, type TenantReads } from '../../platform/postgres-reads.ts';
-import { openFileSigner } from '../../platform/signer-file.ts';
-import { QueueView } from '../../scheduler/apply/queue-view.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
-import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
-import { type TestDatabase, testDatabase } from '../support/db.ts';
+import { type HttpWorld, httpWorld } from '../support/http-world.ts';
 
-let database: TestDatabase;
-let eventLog: EventLog;
-let reads: TenantReads;
-let app: FastifyInstance;
-let folder: string;
-let away: string | undefined;
-
-const TENANTS: Readonly<Record<string, string>> = {
-  'Bearer token-of-acme-0123456789': 'acme',
-  'Bearer token-of-rival-0123456789': 'rival',
-};
-
-function identityOf(authorization: string | undefined): Identity | undefined {
-  const tenant = TENANTS[authorization ?? ''];
-  return tenant === undefined
-    ? undefined
-    : { principal: `token:${tenant}`, tenant, functions: ['read', 'submit', 'report', 'operate'], producers: 'any' };
-}
+let world: HttpWorld;
+const call: HttpWorld['call'] = (...args) => world.call(...args);
+const count: HttpWorld['count'] = (table) => world.count(table);
 
 beforeAll(async () => {
-  database = await testDatabase();
-  const { db, urls } = database;
-  await db.asEngine(async (tx) => {
-    await tx.execute("insert into tenants (tenant) values ('acme'), ('rival')");
-    await createTopic(tx, REPORTS_TOPIC, 1);
-  });
-  folder = await mkdtemp(join(tmpdir(), 'merit-http-'));
-  eventLog = openPostgresEventLog({ db, listenUrl: urls.engine, appendAs: 'engine' });
-  const store = await openFileObjectStore({ root: join(folder, 'objects') });
-  const signer = await openFileSigner({ path: join(folder, 'signer.key'), create: true });
-  reads = openTenantReads(urls.app);
-  app = buildHttpServer(
-    roomServices({
-      version: '0.0.0-test',
-      clock: systemClock,
-      db,
-      log: { info: () => {}, warn: () => {}, error: (fields) => console.error(fields) },
-      metrics: {
-        request: () => {},
-        rejected: () => {},
-        streams: () => {},
-        streamEnded: () => {},
-        expose: async () => ({ contentType: 'text/plain', body: '' }),
-      },
-      reads,
-      realtimeMetrics: NO_REALTIME_METRICS,
-      features: new Set(['suite-rollouts']),
-      cursorSecret: Buffer.alloc(32, 1),
-      allowedHosts: [],
-      identify: async (authorization) => identityOf(authorization),
-      readiness: async () => [],
-      store,
-      eventLog,
-      signer,
-      queues: new QueueView({ db, clock: systemClock, providers: { away: async () => away } }),
-      providers: {
-        of: () => Promise.reject(new Error('no provider runs in this test')),
-        away: async () => away,
-      },
-    }),
-  );
+  world = await httpWorld(['suite-rollouts']);
   expect((await call('PUT', '/v1/pools/cpus', pool)).statusCode).toBe(201);
   expect((await call('PUT', '/v1/budgets/vision', budget)).statusCode).toBe(200);
 });
 
 afterAll(async () => {
-  await app?.close();
-  await reads?.close();
-  await eventLog?.close();
-  await database?.close();
-  if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+  await world?.close();
 });
 
 const pool = {
@@ -108,28 +34,6 @@ const job = {
   lease: '1h',
   run: 'python train.py',
 };
-
-let keys = 0;
-function call(
-  method: 'GET' | 'POST' | 'PUT',
-  url: string,
-  body?: unknown,
-  headers: Record<string, string> = {},
-  tenant = 'acme',
-) {
-  return app.inject({
-    method,
-    url,
-    headers: {
-      host: 'localhost',
-      authorization: `Bearer token-of-${tenant}-0123456789`,
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-      ...(method === 'POST' ? { 'idempotency-key': `key-${++keys}` } : {}),
-      ...headers,
-    },
-    ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
-  });
-}
 
 describe('a job at the door', () => {
   test('is booked with its audit event under the caller’s trace, and can be read in every way', async () => {
@@ -182,18 +86,18 @@ describe('a job at the door', () => {
       },
       policy: { decisionId: 'd', policyVersion: 'v', requestHash: 'r', signatures: 0 },
     };
-    await database.db.asEngine((tx) =>
+    await world.database.db.asEngine((tx) =>
       tx.execute("update bookings set state = 'reserved', data = $2 where booking_id = $1", [
         id,
         JSON.stringify(placed),
       ]),
     );
     expect((await call('GET', `/v1/jobs/${id}/why`)).json()).toMatchObject({ state: 'reserved', reasons: [] });
-    away = 'Ray is unreachable';
+    world.provider.away = 'Ray is unreachable';
     expect((await call('GET', `/v1/jobs/${id}/why`)).json()).toMatchObject({
       reasons: [{ code: 'provider_away', text: 'the provider of pool cpus is away: Ray is unreachable' }],
     });
-    away = undefined;
+    world.provider.away = undefined;
   });
 
   test('is planned by the server’s own planner, at what it can cost at most, without booking anything', async () => {
@@ -310,7 +214,7 @@ describe('a job at the door', () => {
     );
     expect(new Set(replies.map((reply) => `${reply.statusCode} ${reply.headers.location} ${reply.body}`)).size).toBe(1);
     expect(await count('bookings')).toBe(before + 1);
-    const [row] = await database.db.asEngine((tx) =>
+    const [row] = await world.database.db.asEngine((tx) =>
       tx.query<{ hits: bigint }>("select hits from idempotency_keys where key = 'the-one'"),
     );
     expect(row?.hits).toBe(49n);
@@ -431,8 +335,8 @@ describe('reports', () => {
     metrics: { accuracy: 0.9 },
   };
   const lines = async () => {
-    const { nextOffset } = await eventLog.end(REPORTS_TOPIC, 0);
-    const messages = await eventLog.read(REPORTS_TOPIC, 0, 0n, Number(nextOffset) + 1, 1 << 30);
+    const { nextOffset } = await world.eventLog.end(REPORTS_TOPIC, 0);
+    const messages = await world.eventLog.read(REPORTS_TOPIC, 0, 0n, Number(nextOffset) + 1, 1 << 30);
     return messages.flatMap((message) =>
       Buffer.from(message.value ?? [])
         .toString('utf8')
@@ -442,7 +346,7 @@ describe('reports', () => {
   };
 
   test('one is durable in the log when it is accepted, on one line, without an idempotency key', async () => {
-    const response = await app.inject({
+    const response = await world.app.inject({
       method: 'POST',
       url: '/v1/eval-reports',
       headers: {
@@ -472,7 +376,7 @@ describe('reports', () => {
     const before = (await lines()).length;
     const body = Array.from({ length: 5000 }, (_, i) => JSON.stringify({ ...report, reportId: `b${i}` })).join('\n');
     const send = (payload: string | Buffer, headers: Record<string, string>) =>
-      app.inject({
+      world.app.inject({
         method: 'POST',
         url: '/v1/eval-reports:batch',
         headers: {
@@ -515,8 +419,3 @@ describe('proof', () => {
     );
   });
 });
-
-async function count(table: string): Promise<number> {
-  const [row] = await database.db.asEngine((tx) => tx.query<{ n: bigint }>(`select count(*) as n from ${table}`));
-  return Number(row?.n);
-}

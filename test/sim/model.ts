@@ -48,7 +48,7 @@ export const HOLDING: ReadonlySet<StateName> = new Set([
 ]);
 const ENDED: readonly StateName[] = ['released', 'rejected', 'infeasible', 'failed', 'expired', 'cancelled', 'revoked'];
 
-/** From scheduler.md, written down a second time. */
+/** The transitions of core/booking.ts, written down a second time. */
 const EDGES: Readonly<Record<string, readonly StateName[]>> = {
   waiting: ['awaiting_signatures', 'reserved', 'rejected', 'infeasible', 'expired', 'cancelled'],
   awaiting_signatures: ['waiting', 'rejected', 'expired', 'cancelled'],

@@ -21,7 +21,7 @@ export const CHAOS_STEPS = 400;
 /** Steps of the rest: a seed that needs more goes on for ever. */
 const MOST_STEPS = 60_000;
 const ACTION_MS = [50, 1_000, 10_000, 60_000];
-/** From scheduler.md: the provider's window and this long after the faults healed, nothing is on its way. */
+/** The provider's window and this long after the faults healed, nothing is on its way. */
 const HEALED_MS = 60_000;
 /** All that waits has run and ended by then. */
 const DONE_MS = 4 * 3_600_000;

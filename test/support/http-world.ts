@@ -5,6 +5,7 @@ import { roomServices } from '../../api/http/rooms.ts';
 import { buildHttpServer } from '../../api/http/server.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
+import type { Feature } from '../../platform/features.ts';
 import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
@@ -16,7 +17,7 @@ import { testDatabase } from './db.ts';
 export type HttpWorld = Awaited<ReturnType<typeof httpWorld>>;
 
 /** The HTTP server on real Postgres with two tenants, and no provider that runs. */
-export async function httpWorld() {
+export async function httpWorld(features: readonly Feature[] = []) {
   const database = await testDatabase();
   const { db, urls } = database;
   await db.asEngine(async (tx) => {
@@ -26,7 +27,8 @@ export async function httpWorld() {
   const folder = await mkdtemp(join(tmpdir(), 'merit-http-'));
   const eventLog = openPostgresEventLog({ db, listenUrl: urls.engine, appendAs: 'engine' });
   const reads = openTenantReads(urls.app);
-  const away = async () => undefined;
+  const provider: { away: string | undefined } = { away: undefined };
+  const away = async () => provider.away;
   const app = buildHttpServer(
     roomServices({
       version: '0.0.0-test',
@@ -42,7 +44,7 @@ export async function httpWorld() {
       },
       reads,
       realtimeMetrics: NO_REALTIME_METRICS,
-      features: new Set(),
+      features: new Set(features),
       cursorSecret: Buffer.alloc(32, 1),
       allowedHosts: [],
       identify: async (authorization) => {
@@ -68,6 +70,9 @@ export async function httpWorld() {
   return {
     database,
     app,
+    eventLog,
+    /** Why it is away, as the server is told. */
+    provider,
     /** As the tenant acme, unless another is named; a POST gets a key of its own. */
     call: (
       method: 'GET' | 'POST' | 'PUT' | 'DELETE',

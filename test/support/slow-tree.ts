@@ -1,7 +1,7 @@
 import type { PlannerConfig, RunningInput } from '../../pools/planner-input.ts';
 
 /**
- * The quota tree as scheduler.md writes it, worked out anew from the leaves at every question: the planner's tree is judged by it. It
+ * The quota tree as docs/scheduling.md writes it, worked out anew from the leaves at every question: the planner's tree is judged by it. It
  * shares nothing with pools/quota-tree.ts.
  */
 export class SlowTree {

@@ -1,7 +1,8 @@
-import type { BookingState, Hold, Reason } from '../../../core/booking.ts';
+import type { BookingState, Reason } from '../../../core/booking.ts';
 import type { Json } from '../../../core/canonical.ts';
 import type { Tx } from '../../../platform/postgres.ts';
-import { BOOKING_COLUMNS, type Booking, bookingOf } from '../../../scheduler/apply/booking-store.ts';
+import { BOOKING_COLUMNS, type Booking, bookingOf, ENDED_STATES } from '../../../scheduler/apply/booking-store.ts';
+import { heldReason } from '../../../scheduler/apply/wait-reasons.ts';
 import type { JobFilter, Page, Rows, View } from '../services.ts';
 
 /** Jobs as the API shows them: the booking with its newest attempt. */
@@ -41,7 +42,7 @@ export async function jobRows(tx: Tx, tenant: string, filter: JobFilter, page: P
        and ($4::text is null or spec->>'model' = $4) and ($5::text is null or job_name = $5)
        and ($6::timestamptz is null or (created_at, booking_id) < ($6::timestamptz, $7))
        and ($9::timestamptz is null or created_at >= $9::timestamptz)
-       and (not $10::boolean or state not in ('released', 'rejected', 'infeasible', 'failed', 'expired', 'cancelled', 'revoked'))
+       and (not $10::boolean or state not in ${ENDED_STATES})
      order by created_at desc, booking_id desc limit $8`,
     [
       tenant,
@@ -90,11 +91,6 @@ export function viewOf(
     reasons: reasonsOf(state).map((reason) => ({ ...reason })),
     spec: booking.spec as unknown as Json,
   };
-}
-
-function heldReason({ by, atMs }: Hold): Reason {
-  const text = `held by ${by} since ${new Date(atMs).toISOString()}`;
-  return { code: 'held', text, mend: '`merit jobs release` lets it go on' };
 }
 
 /** Everything that stands between a booking and its next state, or what ended it. */

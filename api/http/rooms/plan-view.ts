@@ -6,7 +6,7 @@ import type { FlavourInput } from '../../../pools/planner-input.ts';
 import { flavourId } from '../../../pools/pool-facts.ts';
 import { withPriority } from '../../../pools/priority-classes.ts';
 import { costCents, type Snapshot } from '../../../pools/snapshot.ts';
-import { flavoursFor, resourceOf } from '../../../scheduler/apply/asks.ts';
+import { flavoursFor, resourceOf, unitsMilliOf } from '../../../scheduler/apply/asks.ts';
 import type { Booking } from '../../../scheduler/apply/booking-store.ts';
 import type { TenantDecisions } from '../../../scheduler/apply/tenant-plan.ts';
 import type { Caller, View } from '../services.ts';
@@ -25,13 +25,13 @@ export async function planView(ports: RoomPorts, caller: Caller, asked: JobSpec)
   plan.put({ booking: unbooked(caller, spec), needs: new Map() });
   const { gates, planned } = plan.explain(LAST_ID, caller.nowMs);
   const outcome = outcomeOf(plan.decide(caller.nowMs));
-  const nodes = BigInt(spec.nodes ?? 1);
+  const { nodes = 1 } = spec;
   const isGpu = resourceOf(spec) === 'gpu';
-  const ask = nodes * BigInt(isGpu ? spec.gpuMilli : spec.cpuMilli);
+  const ask = BigInt(unitsMilliOf(spec));
   return {
     name: spec.name,
     division: spec.division,
-    asks: `${unitsText(ask)} ${isGpu ? 'GPU' : 'CPU'}${nodes === 1n ? '' : ` on ${nodes} nodes`}`,
+    asks: `${unitsText(ask)} ${isGpu ? 'GPU' : 'CPU'}${nodes === 1 ? '' : ` on ${nodes} nodes`}`,
     lease: durationText(spec.leaseMs),
     policy: 'asked once it is booked, before anything is taken',
     offers: flavoursFor(spec, plan.facts).map((flavour) => ({
