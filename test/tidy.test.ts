@@ -72,6 +72,8 @@ const OWNERS: Readonly<Record<string, string>> = {
   '@fastify/type-provider-typebox': 'api/',
   commander: 'api/',
   croner: 'pools/',
+  '@aws-sdk/lib-storage': 'platform/',
+  '@kubernetes/client-node': 'platform/',
   ioredis: 'platform/',
   piscina: 'scoring/',
   'pg-copy-streams': 'platform/',
