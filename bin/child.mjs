@@ -30,6 +30,7 @@ export function runChild(command, args, options = {}) {
     });
     const keep = (chunk) => {
       tail = (tail + chunk).slice(-OUTPUT_TAIL_BYTES);
+      options.hear?.(String(chunk));
     };
     child.stdout.on('data', keep);
     child.stderr.on('data', keep);

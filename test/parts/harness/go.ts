@@ -1,0 +1,124 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { lastLines, runChild, usualCause } from '../../../bin/child.mjs';
+import { cachedFolder, keepInCache } from './cache.ts';
+import { findCommand } from './debian.ts';
+import type { Say } from './part.ts';
+
+/** A command of a published Go module, built as it is. */
+export interface GoCommand {
+  /** Of the part; the binary is called so too. */
+  readonly name: string;
+  readonly module: string;
+  readonly version: string;
+  /** The main package: `module/cmd/thing`. */
+  readonly main: string;
+  /** The least Go that builds it, as `1.24`. */
+  readonly go: string;
+  /** CPU-seconds of the build where nothing is cached, for the message. */
+  readonly cpuSeconds: number;
+  /** Modules whose version in its go.mod is a placeholder, and the version they have. */
+  readonly replace?: { readonly modules: readonly string[]; readonly version: string };
+  readonly ldflags?: string;
+}
+
+const PROGRESS_MS = 1_000;
+
+/** Where the binary is, or will be. */
+export function goBinary(command: GoCommand): string {
+  return join(cachedFolder(`${command.name}-${command.version}`, recipeOf(command)), command.name);
+}
+
+/** Why it cannot be started, with the command that provides it; undefined where it is built. */
+export function goCommandMissing(command: GoCommand): string | undefined {
+  if (existsSync(goBinary(command))) return undefined;
+  return `${command.name} ${command.version} is not built: with Go ${command.go} or later on PATH, "npm run test:parts" builds it`;
+}
+
+/** Builds it into the cache, with less priority than what else runs. Throws with a reason that a person can mend; throws Interrupted. */
+export async function provideGoCommand(command: GoCommand, say: Say): Promise<void> {
+  const go = findGo(command.go);
+  if (go === undefined)
+    throw new Error(`no Go ${command.go} or later was found: install it from go.dev, or a newer Debian's golang-go`);
+  const folder = cachedFolder(`${command.name}-${command.version}`, recipeOf(command));
+  await keepInCache(folder, say, async (place) => {
+    const minutes = Math.ceil(command.cpuSeconds / Math.min(4, availableParallelism()) / 60);
+    say(`Building ${command.name} ${command.version} (once for all clones; about ${minutes} min) …`);
+    await build(go, command, place, say);
+  });
+}
+
+async function build(go: string, command: GoCommand, place: string, say: Say): Promise<void> {
+  const source = join(place, 'source');
+  const temporary = join(place, 'tmp');
+  mkdirSync(source);
+  mkdirSync(temporary);
+  writeFileSync(join(source, 'go.mod'), goMod(command));
+  const built = join(place, `${command.name}.new`);
+  const flags = ['-v', '-mod=mod', '-trimpath', '-buildvcs=false', `-ldflags=${ldflags(command)}`];
+  const startedAt = performance.now();
+  let packages = 0;
+  const count = (output: string) => {
+    packages += output.split('\n').filter((line) => line !== '' && !line.startsWith('go: ')).length;
+  };
+  const timer = setInterval(() => {
+    const seconds = Math.round((performance.now() - startedAt) / 1000);
+    say(`  ${command.name}: ${packages} packages compiled, ${seconds} s`, true);
+  }, PROGRESS_MS);
+  try {
+    const [first = '', ...rest] = [...gently(), go, 'build', ...flags, '-o', built, command.main];
+    const { code, tail } = await runChild(first, rest, {
+      cwd: source,
+      env: { ...process.env, CGO_ENABLED: '0', GOWORK: 'off', GOFLAGS: '', GOTMPDIR: temporary },
+      hear: count,
+    });
+    if (code !== 0) {
+      const usual = usualCause(tail);
+      throw new Error(
+        usual === undefined
+          ? `could not build ${command.name}:\n${lastLines(tail)}`
+          : `could not build ${command.name}: ${usual[0]}; ${usual[1]}`,
+      );
+    }
+  } finally {
+    clearInterval(timer);
+  }
+  renameSync(built, join(place, command.name));
+  say(`Built ${command.name} in ${Math.round((performance.now() - startedAt) / 1000)} s`);
+}
+
+/** Builds yield to whatever else runs, and end with us however we end (util-linux's setpriv: PR_SET_PDEATHSIG). */
+function gently(): readonly string[] {
+  const setpriv = findCommand('setpriv');
+  const nice = findCommand('nice');
+  return [
+    ...(nice === undefined ? [] : [nice, '-n', '10']),
+    ...(setpriv === undefined || process.platform !== 'linux' ? [] : [setpriv, '--pdeathsig', 'TERM']),
+  ];
+}
+
+function ldflags(command: GoCommand): string {
+  return `-s -w${command.ldflags === undefined ? '' : ` ${command.ldflags}`}`;
+}
+
+/** Our module, which has no code: it names the module whose command is built. */
+function goMod({ module, version, go, replace }: GoCommand): string {
+  const lines = replace?.modules.map((name) => `replace ${name} => ${name} ${replace.version}\n`) ?? [];
+  return `module merit.invalid/parts\n\ngo ${go}\n\nrequire ${module} ${version}\n\n${lines.join('')}`;
+}
+
+function recipeOf(command: GoCommand): string {
+  return `${goMod(command)}${command.main}\n${ldflags(command)}\n`;
+}
+
+/** The path of a Go that is new enough. */
+function findGo(needed: string): string | undefined {
+  const path = findCommand('go') ?? ['/usr/local/go/bin/go'].find((one) => existsSync(one));
+  if (path === undefined) return undefined;
+  const said = spawnSync(path, ['env', 'GOVERSION'], { encoding: 'utf8' }).stdout;
+  const [, major = 0, minor = 0] = /^go(\d+)\.(\d+)/.exec(said)?.map(Number) ?? [];
+  const [neededMajor = 0, neededMinor = 0] = needed.split('.').map(Number);
+  return major > neededMajor || (major === neededMajor && minor >= neededMinor) ? path : undefined;
+}
