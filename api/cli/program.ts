@@ -164,7 +164,9 @@ function jobCommands(program: Command, define: Define): void {
       .option('-y, --yes', 'do not ask'),
     () => import('./commands/cancel.ts'),
   );
-  const jobs = program.command('jobs').description('jobs: ls, get, hold, release, events, artifacts, cost, verify');
+  const jobs = program
+    .command('jobs')
+    .description('jobs: ls, get, retry, hold, release, events, artifacts, cost, verify');
   for (const [verb, text] of [
     ['hold', 'keep a waiting job back'],
     ['release', 'let a job that was held go on'],
@@ -177,6 +179,14 @@ function jobCommands(program: Command, define: Define): void {
       async () => (await import('./commands/jobs-hold.ts'))[verb],
     );
   }
+  define(
+    jobs
+      .command('retry')
+      .description('book a job that has ended once more: the same file, the same code')
+      .argument(...JOB)
+      .option('--force', 'also where it ended well'),
+    () => import('./commands/jobs-retry.ts'),
+  );
   define(
     jobs
       .command('ls')

@@ -63,6 +63,8 @@ export function jobText(job: Row): string {
     ['updated', job.updatedAt],
     ['trace', job.traceId],
     ['spec hash', job.specHash],
+    ['retry of', job.retryOf],
+    ['retried as', job.retriedAs],
     ['why', reasonOf(job)],
   ]);
 }

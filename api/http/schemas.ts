@@ -73,6 +73,10 @@ export const JobView = Type.Object(
     createdAt: Type.String(),
     updatedAt: Type.String(),
     reasons: Type.Array(ReasonView),
+    retryOf: Type.Union([Type.String(), Type.Null()], {
+      description: 'the job that ended, of which this is another go',
+    }),
+    retriedAs: Type.Union([Type.String(), Type.Null()], { description: 'the job that is another go of this one' }),
     spec: Type.Unknown(),
   },
   { ...open, title: 'Job' },

@@ -110,6 +110,20 @@ export interface JobsService {
     jobId: string,
     wanted: 'hold' | 'let_go',
   ): Promise<{ readonly kind: 'done' | 'not_waiting'; readonly view: View } | undefined>;
+  /**
+   * Books a job that has ended once more; the view is of the new booking, whose `retryOf` names the old one. undefined: no such job of this
+   * tenant. `force`: also where it ended well. Throws RefusedInput.
+   */
+  retry(
+    tx: Tx,
+    caller: Caller,
+    jobId: string,
+    force: boolean,
+  ): Promise<
+    | { readonly kind: 'booked'; readonly view: View }
+    | { readonly kind: 'refused'; readonly code: string; readonly text: string }
+    | undefined
+  >;
   /** What would happen if it were submitted now: offers with price, most it can cost, what is free, and every reason that stands against it. Outside any transaction. */
   plan(caller: Caller, spec: JobSpec): Promise<View>;
   list(tx: Tx, caller: Caller, filter: JobFilter, page: Page): Promise<Rows>;

@@ -22,6 +22,8 @@ export interface NewBooking {
   readonly causes?: readonly string[];
   /** Hashes of the evidence it rests on: the signed decision, for a retrain. */
   readonly evidence?: readonly string[];
+  /** The booking that ended, of which this is another go. */
+  readonly retryOf?: BookingId;
 }
 
 /** The code a job runs, by content: `code:<sha256>` names a stored working directory; null where it brings none. */
@@ -69,10 +71,10 @@ export async function createBookings(tx: Tx, given: readonly NewBooking[]): Prom
   if (refusals.length > 0) throw new RefusedInput(refusals);
   const hashes = inputs.map(({ spec }) => specHash(spec));
   await tx.execute(
-    `insert into bookings (booking_id, tenant, division, job_name, requester, trace_id, spec, spec_hash, state, data, version, created_at, updated_at)
-     select id, $2, division, name, requester, trace, spec::jsonb, hash, 'waiting', $9::jsonb, 1, at, at
-     from unnest($1::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $10::timestamptz[])
-       as b (id, division, name, requester, trace, spec, hash, at)`,
+    `insert into bookings (booking_id, tenant, division, job_name, requester, trace_id, spec, spec_hash, state, data, version, created_at, updated_at, retry_of)
+     select id, $2, division, name, requester, trace, spec::jsonb, hash, 'waiting', $9::jsonb, 1, at, at, retry_of
+     from unnest($1::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $10::timestamptz[], $11::text[])
+       as b (id, division, name, requester, trace, spec, hash, at, retry_of)`,
     [
       inputs.map((input) => input.bookingId),
       first.tenant,
@@ -84,6 +86,7 @@ export async function createBookings(tx: Tx, given: readonly NewBooking[]): Prom
       hashes,
       canonicalText(newBooking()),
       inputs.map((input) => new Date(input.nowMs)),
+      inputs.map((input) => input.retryOf ?? null),
     ],
   );
   await storeDependencies(tx, inputs);
@@ -113,6 +116,7 @@ function createdEvent(input: NewBooking, hash: string) {
       division: input.division,
       ...(input.causes === undefined ? {} : { causes: input.causes }),
       ...(input.evidence === undefined ? {} : { evidence: input.evidence }),
+      ...(input.retryOf === undefined ? {} : { retryOf: input.retryOf }),
     },
   };
 }
@@ -151,13 +155,20 @@ async function dependencyRefusals(tx: Tx, tenant: string, inputs: readonly NewBo
     .map((id) => refuse('unknown_job', 'depends_on', `names ${id}, which does not exist`, 'see `merit jobs ls`'));
 }
 
+/** Who names a job that was retried waits for its newest go. */
 async function storeDependencies(tx: Tx, inputs: readonly NewBooking[]): Promise<void> {
   const pairs = inputs.flatMap(({ bookingId, tenant, spec }) =>
     (spec.dependsOn ?? []).map((needs) => ({ bookingId, tenant, needs })),
   );
   if (pairs.length === 0) return;
   await tx.execute(
-    'insert into booking_dependencies (booking_id, tenant, needs) select * from unnest($1::text[], $2::text[], $3::text[])',
+    `with recursive goes (booking_id, tenant, needs) as (
+       select * from unnest($1::text[], $2::text[], $3::text[])
+       union all
+       select goes.booking_id, goes.tenant, b.booking_id from goes join bookings b on b.retry_of = goes.needs
+     )
+     insert into booking_dependencies (booking_id, tenant, needs)
+     select distinct booking_id, tenant, needs from goes where not exists (select 1 from bookings b where b.retry_of = goes.needs)`,
     [pairs.map((pair) => pair.bookingId), pairs.map((pair) => pair.tenant), pairs.map((pair) => pair.needs)],
   );
 }

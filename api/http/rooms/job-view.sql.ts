@@ -1,7 +1,7 @@
 import type { BookingState, Reason } from '../../../core/booking.ts';
 import type { Json } from '../../../core/canonical.ts';
 import type { Tx } from '../../../platform/postgres.ts';
-import { BOOKING_COLUMNS, type Booking, bookingOf, ENDED_STATES } from '../../../scheduler/apply/booking-store.ts';
+import { BOOKING_COLUMNS, bookingOf, ENDED_STATES } from '../../../scheduler/apply/booking-store.ts';
 import { heldReason } from '../../../scheduler/apply/wait-reasons.ts';
 import type { JobFilter, Page, Rows, View } from '../services.ts';
 
@@ -22,15 +22,18 @@ interface AttemptRow {
 
 interface JoinedRow {
   readonly newest: AttemptRow | null;
+  readonly retry_of: string | null;
+  readonly retried_as: string | null;
 }
 
 const SELECT = `select ${BOOKING_COLUMNS},
-  (select to_jsonb(a) from attempts a where a.booking_id = b.booking_id order by a.attempt desc limit 1) as newest
+  (select to_jsonb(a) from attempts a where a.booking_id = b.booking_id order by a.attempt desc limit 1) as newest,
+  retry_of, (select r.booking_id from bookings r where r.retry_of = b.booking_id) as retried_as
   from bookings b`;
 
 export async function jobView(tx: Tx, tenant: string, jobId: string): Promise<View | undefined> {
   const [row] = await tx.query<JoinedRow>(`${SELECT} where tenant = $1 and booking_id = $2`, [tenant, jobId]);
-  return row === undefined ? undefined : viewOf(bookingOf(row), row.newest);
+  return row === undefined ? undefined : viewOf(row);
 }
 
 /** Newest first; the sort key is the creation time and the id. */
@@ -57,18 +60,16 @@ export async function jobRows(tx: Tx, tenant: string, filter: JobFilter, page: P
       filter.live === 'true',
     ],
   );
-  const jobs = rows.map((row) => ({ booking: bookingOf(row), newest: row.newest }));
-  const last = jobs.length === page.limit ? jobs.at(-1)?.booking : undefined;
+  const last = rows.length === page.limit && rows.length > 0 ? bookingOf(rows.at(-1) as JoinedRow) : undefined;
   return {
-    items: jobs.map(({ booking, newest }) => viewOf(booking, newest)),
+    items: rows.map(viewOf),
     last: last === undefined ? undefined : `${new Date(last.createdAtMs).toISOString()}|${last.bookingId}`,
   };
 }
 
-export function viewOf(
-  booking: Booking,
-  newest: Pick<AttemptRow, 'pool' | 'flavour' | 'provider' | 'handle'> | null,
-): View {
+function viewOf(row: JoinedRow): View {
+  const booking = bookingOf(row);
+  const { newest } = row;
   const { state } = booking;
   const placement = 'placement' in state ? state.placement : undefined;
   const handle = 'handle' in state ? state.handle?.id : undefined;
@@ -89,6 +90,8 @@ export function viewOf(
     createdAt: new Date(booking.createdAtMs).toISOString(),
     updatedAt: new Date(booking.updatedAtMs).toISOString(),
     reasons: reasonsOf(state).map((reason) => ({ ...reason })),
+    retryOf: row.retry_of,
+    retriedAs: row.retried_as,
     spec: booking.spec as unknown as Json,
   };
 }

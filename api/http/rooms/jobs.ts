@@ -17,6 +17,7 @@ import { arrayTasks, codeHash, createBookings } from '../../../scheduler/apply/c
 import { setHold } from '../../../scheduler/apply/hold.ts';
 import { logKey } from '../../../scheduler/apply/keep-log.ts';
 import { topOf } from '../../../scheduler/apply/queue-top.ts';
+import { retryBooking } from '../../../scheduler/apply/retry.ts';
 import type { Caller, JobsService, View } from '../services.ts';
 import { subjectEvents } from './audit-view.sql.ts';
 import type { RoomPorts } from './base.ts';
@@ -32,6 +33,7 @@ export function jobsOf(ports: RoomPorts): JobsService {
     submit: (tx, caller, spec) => submit(tx, caller, spec),
     cancel: (tx, caller, jobId) => cancel(tx, caller, jobId),
     hold: (tx, caller, jobId, wanted) => hold(tx, caller, jobId, wanted),
+    retry: (tx, caller, jobId, force) => retry(tx, caller, jobId, force),
     plan: (caller, spec) => planView(ports, caller, spec),
     list: (tx, caller, filter, page) => jobRows(tx, caller.identity.tenant, filter, page),
     top: async (caller) => topView(topOf(await ports.queues.of(caller.identity.tenant), caller.nowMs)),
@@ -87,6 +89,15 @@ async function hold(tx: Tx, caller: Caller, jobId: string, wanted: 'hold' | 'let
   const outcome = await setHold(tx, jobId, wanted, principal, caller.nowMs);
   if (outcome === undefined) return undefined;
   return { kind: outcome.kind, view: (await jobView(tx, tenant, jobId)) as View };
+}
+
+async function retry(tx: Tx, caller: Caller, jobId: string, force: boolean): ReturnType<JobsService['retry']> {
+  const { tenant, principal } = caller.identity;
+  const { traceId, nowMs } = caller;
+  const bookingId = ulid(nowMs, randomBytes(10));
+  const outcome = await retryBooking(tx, { jobId, bookingId, requester: principal, traceId, nowMs, force });
+  if (outcome?.kind !== 'booked') return outcome;
+  return { kind: 'booked', view: (await jobView(tx, tenant, bookingId)) as View };
 }
 
 async function cancel(tx: Tx, caller: Caller, jobId: string): ReturnType<JobsService['cancel']> {

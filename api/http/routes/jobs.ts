@@ -1,4 +1,3 @@
-import { isBookingId } from '../../../core/ids.ts';
 import { jobSpec } from '../../../core/job.ts';
 import { JobFile } from '../../../core/job-file.ts';
 import { RefusedInput, refuse } from '../../../core/refusal.ts';
@@ -8,21 +7,15 @@ import { filterOf, found, mutate, page, read } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
 import { callerOf } from '../guard.ts';
 import { MAX_CODE_UPLOAD_BYTES, MAX_LOG_PIECE_BYTES } from '../limits.ts';
-import { HttpProblem, notFound } from '../problem.ts';
+import { HttpProblem } from '../problem.ts';
 import { AnyView, IdParams, JobView, Literal, listOf, pageQuery, replies, text } from '../schemas.ts';
+import { jobId, jobVerbRoutes } from './job-verbs.ts';
 
 const tags = ['jobs'];
 
-/** The job id of a path; what is malformed does not exist. */
-function jobId(params: unknown): string {
-  const { id } = params as { id: string };
-  if (!isBookingId(id)) throw notFound('job');
-  return id;
-}
-
 export function jobRoutes(context: RouteContext): void {
   submitRoutes(context);
-  holdRoutes(context);
+  jobVerbRoutes(context);
   readRoutes(context);
   logRoutes(context);
   proofRoutes(context);
@@ -59,58 +52,6 @@ function submitRoutes(context: RouteContext): void {
     },
     (request) => services.jobs.plan(callerOf(services, request), jobSpec(request.body)),
   );
-  app.post(
-    '/v1/jobs/:id(^[^:/]+)::cancel',
-    {
-      config: { needs: 'submit', keyed: true },
-      schema: {
-        summary: 'Ask for a job’s end; 200 where it has ended already',
-        tags,
-        params: IdParams,
-        response: replies({ 200: JobView, 202: JobView }),
-      },
-    },
-    (request, reply) => {
-      const id = jobId(request.params);
-      return mutate(context, request, reply, async (tx, caller) => {
-        const outcome = found(await services.jobs.cancel(tx, caller, id), 'job');
-        return {
-          status: outcome.kind === 'ended' ? 200 : 202,
-          headers: { location: `/v1/jobs/${id}` },
-          body: outcome.view,
-        };
-      });
-    },
-  );
-}
-
-function holdRoutes(context: RouteContext): void {
-  const verbs = {
-    hold: ['hold', 'Keep a waiting job back'],
-    release: ['let_go', 'Let a job that was held go on'],
-  } as const;
-  for (const [verb, [wanted, summary]] of Object.entries(verbs)) {
-    context.app.post(
-      `/v1/jobs/:id(^[^:/]+)::${verb}`,
-      {
-        config: { needs: 'submit', keyed: true },
-        schema: { summary, tags, params: IdParams, response: replies({ 200: JobView }) },
-      },
-      (request, reply) => {
-        const id = jobId(request.params);
-        return mutate(context, request, reply, async (tx, caller) => {
-          const outcome = found(await context.services.jobs.hold(tx, caller, id, wanted), 'job');
-          if (outcome.kind === 'not_waiting')
-            throw new HttpProblem(
-              409,
-              'not_waiting',
-              `the job is ${String(outcome.view.state)}: only what waits can be held`,
-            );
-          return { status: 200, body: outcome.view };
-        });
-      },
-    );
-  }
 }
 
 const JobQuery = Type.Object(
