@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { type Refusal, refuse } from '../core/refusal.ts';
 import { check, type Static, Type } from '../core/schema.ts';
 import type { Ruled } from './config-rules.ts';
+import { ObjectStoreFile } from './object-store-config.ts';
 import { parseYaml } from './yaml.ts';
 
 const Text = Type.String({ minLength: 1, maxLength: 4096 });
@@ -32,6 +33,7 @@ export const ConfigFile = Type.Object(
     peers: Optional(Type.Object({ sentinelNet: Optional(Peer), finance: Optional(Peer) }, closed)),
     tls: Optional(Type.Object({ certFile: Text, keyFile: Text, caFile: Text }, closed)),
     objectStoreDir: Optional(Text),
+    objectStore: Optional(ObjectStoreFile),
     s3Outputs: Optional(Type.Array(Text, { maxItems: 64 })),
     signer: Optional(Type.Object({ keyFile: Text }, closed)),
     roles: Optional(Type.Array(Text, { minItems: 1, maxItems: 16 })),

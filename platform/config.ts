@@ -17,6 +17,7 @@ import { FEATURES, type Feature } from './features.ts';
 import { LOG_LEVELS, type LogLevel } from './log-level.ts';
 import { isLoopbackHost } from './loopback.ts';
 import type { TlsFiles } from './mtls.ts';
+import { type ObjectStoreConfig, objectStoreConfig } from './object-store-config.ts';
 import { Secret } from './secret.ts';
 import { readSecretFile } from './secret-file.ts';
 import { spiffeRefusal } from './spiffe.ts';
@@ -73,7 +74,7 @@ export interface ServerConfig {
   readonly peers: { readonly sentinelNet: PeerEndpoint | undefined; readonly finance: PeerEndpoint | undefined };
   /** undefined: certificates of the development authority. */
   readonly tls: TlsFiles | undefined;
-  readonly objectStoreDir: string;
+  readonly objectStore: ObjectStoreConfig;
   /** `s3://bucket/prefix` that jobs may name for their outputs. */
   readonly s3Outputs: readonly string[];
   readonly signerKeyFile: string;
@@ -99,7 +100,7 @@ const VARIABLES = {
   MERIT_TENANT: 'tenant',
   MERIT_SENTINELNET_URL: 'peers.sentinelNet.url',
   MERIT_FINANCE_URL: 'peers.finance.url',
-  MERIT_OBJECT_STORE: 'objectStoreDir',
+  MERIT_OBJECT_STORE: 'objectStore',
   MERIT_S3_OUTPUTS: 's3Outputs',
   MERIT_ROLES: 'roles',
   MERIT_FEATURES: 'features',
@@ -197,7 +198,16 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
             keyFile: resolve(from.fileDir, tls.keyFile),
             caFile: resolve(from.fileDir, tls.caFile),
           },
-    objectStoreDir: path(from, 'MERIT_OBJECT_STORE', file.objectStoreDir) ?? join(stateDir, 'objects'),
+    objectStore: objectStoreConfig(
+      {
+        variable: variable(env, 'MERIT_OBJECT_STORE'),
+        file: file.objectStore,
+        dir: path(from, undefined, file.objectStoreDir),
+        defaultDir: join(stateDir, 'objects'),
+        reader,
+      },
+      (named) => resolve(from.cwd, named),
+    ),
     s3Outputs: readS3Outputs(from),
     signerKeyFile: path(from, undefined, file.signer?.keyFile) ?? join(stateDir, 'signer.pem'),
     roles: readRoles(from),

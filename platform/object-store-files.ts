@@ -4,32 +4,15 @@ import { type FileHandle, link, mkdir, open, opendir, readdir, rename, rm, stat,
 import { dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { OperatingError } from '../core/operating-error.ts';
-import { RefusedInput, refuse } from '../core/refusal.ts';
-import type { ObjectStore, StoredObject } from './object-store.ts';
+import type { ListedObject, ObjectStore, StoredObject } from './object-store.ts';
+import { checkObjectKey, checkObjectPrefix, KEY_NAME } from './object-store-keys.ts';
 
-const MAX_KEY_LENGTH = 512;
-/** A file system takes names of 255 bytes. */
-const MAX_NAME_LENGTH = 200;
-const KEY_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
 /** Names with a leading dot cannot be keys: the folder of unfinished uploads stands beside them. */
 const UNFINISHED = '.unfinished';
 /** Folders remembered to be on the disk; past it they are synced once more. */
 const MAX_DURABLE_FOLDERS = 10_000;
 /** An unfinished upload this old belongs to a process that is gone. */
 const UNFINISHED_AGE_MS = 24 * 3_600_000;
-
-/** Throws RefusedInput unless the key is `/`-separated names of [A-Za-z0-9._-] without a leading dot. */
-function checkObjectKey(key: string): void {
-  const problem = keyProblem(key);
-  if (problem === undefined) return;
-  throw new RefusedInput([refuse('object_key', 'key', problem, 'use names of A-Z a-z 0-9 . _ - separated by /')]);
-}
-
-function keyProblem(key: string): string | undefined {
-  if (key.length === 0 || key.length > MAX_KEY_LENGTH) return `must have 1 to ${MAX_KEY_LENGTH} characters`;
-  const wrong = key.split('/').some((name) => name.length > MAX_NAME_LENGTH || !KEY_NAME.test(name));
-  return wrong ? 'is not a relative path of plain names' : undefined;
-}
 
 /**
  * The object store in a folder. What `put` acknowledged survives a power cut: the content is synced before it gets its
@@ -70,7 +53,7 @@ export async function openFileObjectStore(options: { readonly root: string }): P
         }
       });
     },
-    get: async (key) => {
+    get: async (key, range = {}) => {
       const path = pathOf(key);
       return guarded(`reading ${key}`, async () => {
         let handle: FileHandle;
@@ -84,8 +67,13 @@ export async function openFileObjectStore(options: { readonly root: string }): P
           await handle.close();
           return undefined;
         }
+        const { from = 0, to } = range;
+        if (to !== undefined && to <= from) {
+          await handle.close();
+          return Readable.from([]);
+        }
         // The stream closes the handle when it ends or is destroyed.
-        return handle.createReadStream();
+        return handle.createReadStream(to === undefined ? { start: from } : { start: from, end: to - 1 });
       });
     },
     head: async (key) => {
@@ -108,6 +96,7 @@ export async function openFileObjectStore(options: { readonly root: string }): P
         }
       });
     },
+    sweepUnfinished: () => guarded('sweeping unfinished uploads', () => sweep(unfinished)),
   };
 }
 
@@ -222,20 +211,13 @@ async function describe(key: string, path: string): Promise<StoredObject> {
 }
 
 /** Keys that begin with `prefix`, in the order of their names within each folder. The prefix may end inside a name. */
-async function* listKeys(
-  root: string,
-  prefix: string,
-): AsyncGenerator<{ readonly key: string; readonly size: number }> {
+async function* listKeys(root: string, prefix: string): AsyncGenerator<ListedObject> {
+  checkObjectPrefix(prefix);
   const folderKey = prefix.includes('/') ? prefix.slice(0, prefix.lastIndexOf('/')) : '';
-  if (folderKey !== '') checkObjectKey(folderKey);
   yield* walk(root, folderKey, prefix);
 }
 
-async function* walk(
-  root: string,
-  folderKey: string,
-  prefix: string,
-): AsyncGenerator<{ readonly key: string; readonly size: number }> {
+async function* walk(root: string, folderKey: string, prefix: string): AsyncGenerator<ListedObject> {
   const entries = await readdir(join(root, folderKey), { withFileTypes: true }).catch((error: unknown) => {
     if (isAbsent(error)) return [];
     throw new OperatingError('storage', 'safe', `listing ${folderKey}`, { cause: error });
@@ -246,21 +228,25 @@ async function* walk(
     if (entry.isDirectory()) {
       if (`${key}/`.startsWith(prefix) || prefix.startsWith(`${key}/`)) yield* walk(root, key, prefix);
     } else if (entry.isFile() && key.startsWith(prefix)) {
-      const size = await fileSize(join(root, key));
-      if (size !== undefined) yield { key, size };
+      const facts = await stat(join(root, key)).catch(() => undefined);
+      if (facts?.isFile() === true) yield { key, size: facts.size, modifiedAtMs: facts.mtimeMs };
     }
   }
 }
 
-async function sweep(folder: string): Promise<void> {
+async function sweep(folder: string): Promise<number> {
+  let swept = 0;
   for await (const entry of await opendir(folder)) {
     const path = join(folder, entry.name);
     const facts = await stat(path).catch(() => undefined);
     if (facts === undefined) continue;
     const owner = Number(entry.name.split('-')[0]);
     const old = Date.now() - facts.mtimeMs > UNFINISHED_AGE_MS;
-    if (old || !(await processExists(owner))) await rm(path, { force: true });
+    if (!old && (await processExists(owner))) continue;
+    await rm(path, { force: true });
+    swept++;
   }
+  return swept;
 }
 
 async function processExists(pid: number): Promise<boolean> {

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { GetObjectCommandOutput, S3Client } from '@aws-sdk/client-s3';
-import { OperatingError } from '../core/operating-error.ts';
+import { s3Error } from './s3-errors.ts';
 
 export interface S3Object {
   readonly key: string;
@@ -61,19 +61,3 @@ export const s3Reader: S3Reader = {
     return reply.Body as Readable;
   },
 };
-
-function s3Error(doing: string, cause: unknown, signal: AbortSignal): OperatingError {
-  if (signal.aborted) return new OperatingError('aborted', 'safe', doing, { cause });
-  const status = (cause as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode;
-  const name = cause instanceof Error ? cause.name : '';
-  if (status === 412) return new OperatingError('conflict', 'safe', doing, { cause: 'the object has changed' });
-  if (status === 404)
-    return new OperatingError('not-found', 'safe', doing, { cause: name, mend: 'check the bucket’s name' });
-  if (status === 401 || status === 403 || name === 'CredentialsProviderError') {
-    return new OperatingError('auth', 'safe', doing, {
-      cause: name,
-      mend: 'give this process read access to the bucket (AWS_* variables or its role)',
-    });
-  }
-  return new OperatingError(status === undefined ? 'unreachable' : 'storage', 'safe', doing, { cause });
-}

@@ -11,7 +11,7 @@ import { createMetrics } from '../../platform/metrics.ts';
 import type { Nominator, Seat } from '../../platform/nominator.ts';
 import { postgresNominator } from '../../platform/nominator-postgres.ts';
 import { redisNominator } from '../../platform/nominator-redis.ts';
-import { openFileObjectStore } from '../../platform/object-store-files.ts';
+import { openObjectStore } from '../../platform/object-store-config.ts';
 import { openDatabase } from '../../platform/postgres.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
@@ -55,7 +55,7 @@ export interface ServerOptions {
     | 'tenant'
     | 'maxConnections'
     | 'nominator'
-    | 'objectStoreDir'
+    | 'objectStore'
     | 's3Outputs'
     | 'signerKeyFile'
     | 'roles'
@@ -94,7 +94,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     closers.unshift(() => eventLog.close());
     const reader = new ReaderThread();
     closers.unshift(() => reader.close());
-    const store = await openFileObjectStore({ root: config.objectStoreDir });
+    const store = await openObjectStore(config.objectStore);
     const signer = await openFileSigner({ path: config.signerKeyFile, create: true });
     const providers = new PoolProviders({ db, clock, stateDir, ownRay: options.ownRay });
     closers.unshift(() => providers.close());

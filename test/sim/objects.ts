@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import type { ObjectStore } from '../../platform/object-store.ts';
+import type { ByteRange, ObjectStore } from '../../platform/object-store.ts';
 import type { S3Reader } from '../../platform/s3.ts';
 
 /** An object store in a map. */
@@ -17,9 +17,9 @@ export class MemoryObjects implements ObjectStore {
     return { key, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
   }
 
-  async get(key: string) {
+  async get(key: string, { from = 0, to }: ByteRange = {}) {
     const bytes = this.#objects.get(key);
-    return bytes === undefined ? undefined : Readable.from([bytes]);
+    return bytes === undefined ? undefined : Readable.from([bytes.subarray(from, to)]);
   }
 
   async head(key: string) {
@@ -28,11 +28,16 @@ export class MemoryObjects implements ObjectStore {
   }
 
   async *list(prefix: string) {
-    for (const [key, bytes] of this.#objects) if (key.startsWith(prefix)) yield { key, size: bytes.length };
+    for (const [key, bytes] of this.#objects)
+      if (key.startsWith(prefix)) yield { key, size: bytes.length, modifiedAtMs: 0 };
   }
 
   async delete(key: string) {
     this.#objects.delete(key);
+  }
+
+  async sweepUnfinished() {
+    return 0;
   }
 }
 

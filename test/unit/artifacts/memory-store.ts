@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import type { ObjectStore, StoredObject } from '../../../platform/object-store.ts';
+import type { ListedObject, ObjectStore, StoredObject } from '../../../platform/object-store.ts';
 
 /** An object store in memory that keeps the port's promises; `before` may throw, as a crash before that step would look. */
 export class MemoryStore implements ObjectStore {
@@ -37,14 +37,19 @@ export class MemoryStore implements ObjectStore {
     return bytes && { size: bytes.length };
   }
 
-  async *list(prefix: string): AsyncIterable<{ readonly key: string; readonly size: number }> {
+  async *list(prefix: string): AsyncIterable<ListedObject> {
     this.#step(`list ${prefix}`);
-    for (const [key, bytes] of [...this.objects]) if (key.startsWith(prefix)) yield { key, size: bytes.length };
+    for (const [key, bytes] of [...this.objects])
+      if (key.startsWith(prefix)) yield { key, size: bytes.length, modifiedAtMs: 0 };
   }
 
   async delete(key: string): Promise<void> {
     this.#step(`delete ${key}`);
     this.objects.delete(key);
+  }
+
+  async sweepUnfinished(): Promise<number> {
+    return 0;
   }
 
   #step(step: string): void {

@@ -48,7 +48,7 @@ describe('what is not said is sensible', () => {
       fileHash: undefined,
     });
     expect(config.stateDir).toMatch(/\/\.merit$/);
-    expect(config.objectStoreDir).toBe(join(config.stateDir, 'objects'));
+    expect(config.objectStore).toEqual({ kind: 'files', dir: join(config.stateDir, 'objects') });
     expect([...config.roles]).toEqual(['api', 'ingest', 'scorer', 'recompute', 'allocator', 'reconciler']);
     expect([...config.features]).toEqual([]);
   });
@@ -67,13 +67,42 @@ describe('what is not said is sensible', () => {
       stateDir: join(cwd, 'state'),
       tenant: 'other',
       listen: { port: 0 },
-      objectStoreDir: join(cwd, 'objs'),
+      objectStore: { kind: 'files', dir: join(cwd, 'objs') },
       signerKeyFile: join(cwd, 'state', 'signer.pem'),
       log: { level: 'warn', file: join(cwd, 'm.log') },
       intervals: { planMs: 2000 },
     });
     expect([...config.roles]).toEqual(['scorer', 'ingest']);
     expect([...config.features]).toEqual(['suite-rollouts']);
+  });
+
+  test('objects are kept in a bucket where one is named, and no credentials have a place', async () => {
+    const yaml = 'objectStore: {s3: {bucket: models, prefix: prod/a, region: eu-central-1}}\n';
+    const s3 = { kind: 's3', bucket: 'models', prefix: 'prod/a', region: 'eu-central-1', pathStyle: false };
+    expect((await loadYaml(yaml)).objectStore).toMatchObject(s3);
+    const other = 'objectStore: {s3: {bucket: models, endpoint: "https://s3.example:9000"}}\n';
+    expect((await loadYaml(other)).objectStore).toMatchObject({
+      endpoint: 'https://s3.example:9000',
+      pathStyle: true,
+      region: 'us-east-1',
+    });
+    expect((await loadYaml(other, { MERIT_OBJECT_STORE: 's3://there/below/' })).objectStore).toMatchObject({
+      bucket: 'there',
+      prefix: 'below',
+      endpoint: 'https://s3.example:9000',
+    });
+    expect((await loadYaml(yaml, { MERIT_OBJECT_STORE: 'objs' })).objectStore).toEqual({
+      kind: 'files',
+      dir: join(cwd, 'objs'),
+    });
+    for (const [bad, field] of [
+      ['objectStore: {s3: {bucket: Models}}', 'objectStore.s3.bucket'],
+      ['objectStore: {s3: {bucket: models, prefix: ../x}}', 'objectStore.s3.prefix'],
+      ['objectStore: {s3: {bucket: models, endpoint: "http://s3.example"}}', 'objectStore.s3.endpoint'],
+      ['objectStore: {s3: {bucket: models, accessKeyId: AKIA}}', 'objectStore.s3.accessKeyId'],
+      ['objectStoreDir: x\nobjectStore: {s3: {bucket: models}}', 'objectStoreDir'],
+    ] as const)
+      await expect(loadYaml(`${bad}\n`), bad).rejects.toMatchObject({ refusals: [{ field }] });
   });
 
   test('line ends, a byte-order mark and comments do not change the hash; values do', async () => {
