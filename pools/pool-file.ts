@@ -15,7 +15,7 @@ export const PoolFile = Type.Object(
     kind: Type.Literal('Pool'),
     name: Slug,
     provider: Type.Object(
-      { kind: Type.String({ maxLength: 64 }), config: Type.Optional(Type.Record(Type.String(), Type.Unknown())) },
+      { kind: Type.String({ maxLength: 512 }), config: Type.Optional(Type.Record(Type.String(), Type.Unknown())) },
       { additionalProperties: false },
     ),
     /** Σ of the divisions' quotas may pass the capacity only where this is true. */

@@ -83,7 +83,11 @@ const OWNERS: Readonly<Record<string, string>> = {
 };
 
 /** Packages of the repository that others may install without it. */
-const WORKSPACES = ['providers/ray-job-submission-client/', 'scoring-native/simd-json-wasm/'];
+const WORKSPACES = [
+  'providers/merit-provider/',
+  'providers/ray-job-submission-client/',
+  'scoring-native/simd-json-wasm/',
+];
 
 const MAX_FILE_LINES = 600;
 const AIM_FILE_LINES = 300;

@@ -6,7 +6,7 @@ import type { Database } from '../../platform/postgres.ts';
 import { loadPool } from '../../pools/apply-pool.ts';
 import { cents, type PoolFile } from '../../pools/pool-file.ts';
 import type { PoolFlavour, Provider } from '../../providers/provider.ts';
-import { loadProvider } from '../../providers/registry.ts';
+import { loadProvider, openProvider } from '../../providers/registry.ts';
 import type { ProviderSource } from '../../scheduler/apply/context.ts';
 import type { OwnRay } from './own-ray.ts';
 
@@ -109,7 +109,7 @@ export class PoolProviders implements ProviderSource {
 
   async #openProvider(file: PoolFile): Promise<Provider> {
     const declared = file.provider;
-    const { ownRay, stateDir } = this.#options;
+    const { ownRay, stateDir, clock } = this.#options;
     const definition = await loadProvider(declared.kind);
     let config: Readonly<Record<string, unknown>> = declared.config ?? {};
     if (declared.kind === 'ray' && declared.config === undefined) {
@@ -119,8 +119,9 @@ export class PoolProviders implements ProviderSource {
       config = { ...own };
     }
     try {
-      return await definition.open(config, {
-        stateDir: join(stateDir, 'providers', declared.kind),
+      return await openProvider(definition, config, {
+        stateDir: join(stateDir, 'providers', definition.kind),
+        clock,
         flavours: file.flavours.map(poolFlavour),
       });
     } catch (cause) {

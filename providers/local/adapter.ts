@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, systemClock } from '../../platform/clock.ts';
-import { checkAttempt, checkKey, isKey } from '../attempt-check.ts';
+import type { Clock } from '../../platform/clock.ts';
 import {
   type AttemptSpec,
+  checkAttempt,
+  checkKey,
   defineProvider,
   type FlavourCapacity,
   type Handle,
+  isKey,
   type Observation,
   type Offer,
   type Owned,
@@ -22,6 +24,8 @@ import { type JobState, jobState } from './job-state.ts';
 import { handleOf, observationOf, PROVIDER_KIND } from './observation.ts';
 import { placeWorkdir, startWrapper } from './start.ts';
 import { askToStop, removeFolder, stopAndWait, WITHDRAWN_PREFIX, withdraw } from './stop.ts';
+
+const CAPABILITIES = { migrate: false, spot: false, topology: false, reserve: false, logs: true, resize: false };
 
 /** What is under way in a root. Several pools of a server share one, and a pool whose file changed is opened anew before the old one closed. */
 interface RootWork {
@@ -47,7 +51,7 @@ function workOf(root: string): RootWork {
 class LocalProvider implements Provider {
   readonly kind = PROVIDER_KIND;
   readonly contractVersion = PROVIDER_CONTRACT_VERSION;
-  readonly capabilities = { migrate: false, spot: false, topology: false, reserve: false, logs: true, resize: false };
+  readonly capabilities = CAPABILITIES;
   readonly consistencyWindowMs = 0;
   readonly #settings: LocalSettings;
   readonly #clock: Clock;
@@ -255,8 +259,10 @@ class LocalProvider implements Provider {
 
 export default defineProvider<LocalConfig>({
   kind: PROVIDER_KIND,
+  contractVersion: 1,
+  capabilities: CAPABILITIES,
   configSchema: localConfigSchema,
-  open: async (config, { stateDir, flavours }) => {
+  open: async (config, { stateDir, clock, flavours }) => {
     const [first] = flavours ?? [];
     const ofPool =
       first === undefined
@@ -264,7 +270,7 @@ export default defineProvider<LocalConfig>({
         : { flavour: first.flavour, currency: first.currency, centsPerUnitHour: Number(first.centsPerUnitHour) };
     const settings = localSettings({ ...ofPool, ...config }, stateDir);
     await mkdir(settings.root, { recursive: true, mode: 0o700 });
-    const provider = new LocalProvider(settings, systemClock);
+    const provider = new LocalProvider(settings, clock);
     await provider.withdrawLeftovers();
     return provider;
   },

@@ -1,6 +1,5 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { cleanMessage } from '../clean-message.ts';
-import type { Handle, Observation } from '../provider.ts';
+import { cleanMessage, type Handle, type Observation } from '../provider.ts';
 import { type Exit, type Intent, isStopAsked, logPath } from './job-folder.ts';
 import type { JobState } from './job-state.ts';
 

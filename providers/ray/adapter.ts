@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { type RayJob, RayJobClient, RayJobError } from 'ray-job-submission-client';
-import { type Clock, systemClock } from '../../platform/clock.ts';
+import type { Clock } from '../../platform/clock.ts';
 import {
   type AttemptSpec,
   defineProvider,
@@ -31,6 +31,7 @@ import { assertOurs, handleOf, PROVIDER_KIND } from './ownership.ts';
 import { type ReleaseSettings, releaseAttempt, StoppedPending, stopOnce } from './release.ts';
 import { submitAttempt } from './submit.ts';
 
+const CAPABILITIES = { migrate: false, spot: false, topology: false, reserve: false, logs: true, resize: false };
 /** Reads that Ray asks us to hold back for longer are handed to Merit's own retries, with the time. */
 const LONGEST_WAIT_MS = 2_000;
 
@@ -38,7 +39,7 @@ const LONGEST_WAIT_MS = 2_000;
 class RayProvider implements Provider {
   readonly kind = PROVIDER_KIND;
   readonly contractVersion = PROVIDER_CONTRACT_VERSION;
-  readonly capabilities = { migrate: false, spot: false, topology: false, reserve: false, logs: true, resize: false };
+  readonly capabilities = CAPABILITIES;
   /** Ray writes its job table before it answers. */
   readonly consistencyWindowMs = 0;
   readonly #client: RayJobClient;
@@ -184,12 +185,14 @@ function asRayFlavour(flavour: PoolFlavour): RayFlavour {
 /** `open` touches no network: Merit starts while a Ray is away, and the first verb asks it whether its door is closed. */
 export default defineProvider<RayConfig>({
   kind: PROVIDER_KIND,
+  contractVersion: 1,
+  capabilities: CAPABILITIES,
   configSchema: rayConfigSchema,
-  open: (config, { flavours }) =>
+  open: (config, { clock, flavours }) =>
     openRayProvider(
       config.flavours === undefined && flavours !== undefined
         ? { ...config, flavours: flavours.map(asRayFlavour) }
         : config,
-      systemClock,
+      clock,
     ),
 });

@@ -1,6 +1,5 @@
 import { RayJobError } from 'ray-job-submission-client';
-import { cleanMessage } from '../clean-message.ts';
-import { ProviderError, type ProviderErrorCode } from '../provider.ts';
+import { cleanMessage, ProviderError, type ProviderErrorCode } from '../provider.ts';
 
 /**
  * What a failed call to Ray means to Merit. `ifCancelled` is the effect of a call that the caller broke off: unknown for one that

@@ -1,6 +1,5 @@
 import type { RayJob } from 'ray-job-submission-client';
-import { cleanMessage } from '../clean-message.ts';
-import type { Observation } from '../provider.ts';
+import { cleanMessage, type Observation } from '../provider.ts';
 import { handleOf } from './ownership.ts';
 
 const WORD_LIMIT = 64;

@@ -6,8 +6,7 @@ import {
   type SubmitRequest,
   zipFolder,
 } from 'ray-job-submission-client';
-import { checkAttempt } from '../attempt-check.ts';
-import { type AttemptSpec, type Handle, ProviderError } from '../provider.ts';
+import { type AttemptSpec, checkAttempt, type Handle, ProviderError } from '../provider.ts';
 import { assertCouldFit, knownNodes } from './capacity.ts';
 import type { RayFlavour } from './config.ts';
 import { providerErrorOf } from './errors.ts';

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { systemClock } from '../../platform/clock.ts';
 import { isAlive } from '../../platform/processes.ts';
 import local from '../../providers/local/adapter.ts';
 import type { LocalConfig } from '../../providers/local/config.ts';
@@ -12,6 +13,7 @@ import { jobProcesses } from '../../providers/local/job-state.ts';
 import { type AttemptSpec, type Observation, type Provider, ProviderError } from '../../providers/provider.ts';
 
 const signal = new AbortController().signal;
+const CLOCK = new URL('../../platform/clock.ts', import.meta.url).href;
 const ADAPTER = new URL('../../providers/local/adapter.ts', import.meta.url).href;
 
 let root: string;
@@ -29,7 +31,7 @@ afterEach(async () => {
 });
 
 function open(config: Partial<LocalConfig> = {}): Promise<Provider> {
-  return local.open({ root, cpus: 8, gpus: 2, stopGraceSeconds: 1, ...config }, { stateDir: root });
+  return local.open({ root, cpus: 8, gpus: 2, stopGraceSeconds: 1, ...config }, { stateDir: root, clock: systemClock });
 }
 
 function spec(fields: Partial<AttemptSpec> = {}): AttemptSpec {
@@ -81,10 +83,11 @@ async function inOtherMerit(one: AttemptSpec, program: string): Promise<{ readon
   const amounts = one.resources;
   const text = `
     import local from ${JSON.stringify(ADAPTER)};
+    import { systemClock as clock } from ${JSON.stringify(CLOCK)};
     const signal = new AbortController().signal;
     const resources = { gpuMilli: ${amounts.gpuMilli}n, cpuMilli: ${amounts.cpuMilli}n, memoryBytes: ${amounts.memoryBytes}n };
     const spec = { ...${JSON.stringify({ ...one, resources: undefined })}, resources };
-    const provider = await local.open(${JSON.stringify({ root, cpus: 8, gpus: 2, stopGraceSeconds: 1 })}, { stateDir: ${JSON.stringify(root)} });
+    const provider = await local.open(${JSON.stringify({ root, cpus: 8, gpus: 2, stopGraceSeconds: 1 })}, { stateDir: ${JSON.stringify(root)}, clock });
     ${program}`;
   const args = ['--conditions=merit-source', '--input-type=module-typescript', '--eval', text];
   return promisify(execFile)(process.execPath, args).then(

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '../../platform/clock.ts';
 import { type AttemptSpec, type Observation, type Provider, ProviderError } from '../../providers/provider.ts';
 import rayProvider from '../../providers/ray/adapter.ts';
 import { rayForTests, rayMissing, type TestRay } from '../support/ray.ts';
@@ -26,7 +27,7 @@ describe.skipIf(missing !== undefined)(
           stopGraceSeconds: 5,
           flavours: [{ name: 'a', resource: 'pool_a' }],
         },
-        { stateDir: tmpdir() },
+        { stateDir: tmpdir(), clock: systemClock },
       );
     });
     afterAll(async () => {
@@ -166,7 +167,10 @@ describe.skipIf(missing !== undefined)(
       });
       await provider.release(holder.key, signal);
       // With the GPUs free Ray starts the queued one's supervisor, which finds the stop waiting.
-      const other = await rayProvider.open({ address: ray.address, tokenFile: ray.tokenFile }, { stateDir: tmpdir() });
+      const other = await rayProvider.open(
+        { address: ray.address, tokenFile: ray.tokenFile },
+        { stateDir: tmpdir(), clock: systemClock },
+      );
       for (;;) {
         const observation = await other.observe(queued.key, signal);
         if (observation.state === 'ended') {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { checkAttempt } from '../../../providers/attempt-check.ts';
+import { checkAttempt } from '../../../providers/provider.ts';
 import type { AttemptSpec } from '../../../providers/provider.ts';
 
 const resources = { gpuMilli: 1000n, cpuMilli: 1000n, memoryBytes: 0n };

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { cleanMessage, MESSAGE_LIMIT_BYTES } from '../../../providers/clean-message.ts';
+import { cleanMessage, MESSAGE_LIMIT_BYTES } from '../../../providers/provider.ts';
 
 describe('a message from a provider', () => {
   test('is at most 4 KiB without control or invisible characters, whatever comes in', () => {

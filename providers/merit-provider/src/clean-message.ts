@@ -1,9 +1,12 @@
-import { withoutHidden } from '../core/hidden-characters.ts';
-
-/** What a provider may hand on of a job's own words. */
+/** What a provider may hand on of a job's or backend's own words. */
 export const MESSAGE_LIMIT_BYTES = 4096;
 const HEAD_BYTES = 1024;
 const CUT = ' … ';
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: terminal escape sequences are what is looked for
+const ESCAPES = /\u001b\[[0-9;?]*[ -/]*[@-~]/g;
+/** Control and format characters, line and paragraph separators. */
+const HIDDEN_RUNS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu;
 
 /**
  * A job's or backend's text made fit to store and show: control characters, line ends, terminal escapes and invisible
@@ -11,8 +14,7 @@ const CUT = ' … ';
  * (a traceback's last lines say why).
  */
 export function cleanMessage(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: terminal escape sequences are what is looked for
-  const plain = withoutHidden(text.toWellFormed().replace(/\u001b\[[0-9;?]*[ -/]*[@-~]/g, ''));
+  const plain = text.toWellFormed().replace(ESCAPES, '').replace(HIDDEN_RUNS, ' ').trim();
   const bytes = Buffer.from(plain, 'utf8');
   if (bytes.length <= MESSAGE_LIMIT_BYTES) return plain;
   const tailBytes = MESSAGE_LIMIT_BYTES - HEAD_BYTES - Buffer.byteLength(CUT);

@@ -1,4 +1,5 @@
-import { type AttemptSpec, ProviderError } from './provider.ts';
+import type { AttemptSpec } from './contract.ts';
+import { ProviderError } from './errors.ts';
 
 const KEY = /^[A-Za-z0-9_-]{1,128}$/;
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;

@@ -1,0 +1,88 @@
+import {
+  type AttemptSpec,
+  cleanMessage,
+  type Effect,
+  isProviderError,
+  type Observation,
+  type Provider,
+  ProviderError,
+} from './provider.ts';
+
+/** What a provider may take to answer after its signal aborted; then Merit goes on without it. */
+const ABORT_GRACE_MS = 5_000;
+const WORD_LIMIT = 64;
+
+/**
+ * A provider that keeps to the contract whatever the package under it does: what it throws is a ProviderError of ours, its texts are
+ * bounded and clean, and a verb that does not heed its signal is left behind. So a mistake in a package costs its pool, never the engine.
+ */
+export function guarded(provider: Provider): Provider {
+  const reads = <T>(verb: string, signal: AbortSignal, work: () => Promise<T>) => bounded(verb, 'none', signal, work);
+  const changes = <T>(verb: string, signal: AbortSignal, work: () => Promise<T>) =>
+    bounded(verb, 'unknown', signal, work);
+  return {
+    kind: provider.kind,
+    contractVersion: provider.contractVersion,
+    capabilities: provider.capabilities,
+    consistencyWindowMs: provider.consistencyWindowMs,
+    capacity: (signal) => reads('capacity', signal, () => provider.capacity(signal)),
+    offers: (signal) => reads('offers', signal, () => provider.offers(signal)),
+    submit: (spec: AttemptSpec, signal) => changes('submit', signal, () => provider.submit(spec, signal)),
+    observe: (key, signal) => reads('observe', signal, async () => plain(await provider.observe(key, signal))),
+    drain: (key, deadlineMs, signal) => changes('drain', signal, () => provider.drain(key, deadlineMs, signal)),
+    release: (key, signal) => changes('release', signal, () => provider.release(key, signal)),
+    list: (tag, signal) => reads('list', signal, () => provider.list(tag, signal)),
+    logs: (key, fromByte, maxBytes, signal) =>
+      reads('logs', signal, async () => (await provider.logs(key, fromByte, maxBytes, signal)).subarray(0, maxBytes)),
+    close: () => provider.close(),
+  };
+}
+
+async function bounded<T>(verb: string, ifOdd: Effect, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  let onAbort = () => {};
+  const leftBehind = new Promise<never>((_resolve, reject) => {
+    const giveUp = () => reject(new ProviderError('transient', `${verb} does not heed its signal`, { effect: ifOdd }));
+    onAbort = () => {
+      timer = setTimeout(giveUp, ABORT_GRACE_MS);
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([work(), leftBehind]);
+  } catch (error) {
+    throw ours(verb, ifOdd, error);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function ours(verb: string, ifOdd: Effect, error: unknown): ProviderError {
+  const text = cleanMessage(error instanceof Error ? error.message : String(error));
+  if (!isProviderError(error)) {
+    const message = `${verb} threw what is no ProviderError: ${text}`;
+    return new ProviderError('transient', cleanMessage(message), { effect: ifOdd, cause: error });
+  }
+  if (error instanceof ProviderError && error.message === text) return error;
+  const { code, effect, retryAfterMs } = error;
+  return new ProviderError(code, text, {
+    effect,
+    cause: error,
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
+}
+
+function plain(seen: Observation): Observation {
+  switch (seen.state) {
+    case 'pending':
+    case 'ended':
+      return { ...seen, message: cleanMessage(seen.message) };
+    case 'unknown-status':
+      return { ...seen, word: cleanMessage(seen.word).slice(0, WORD_LIMIT) };
+    case 'running':
+    case 'absent':
+      return seen;
+  }
+}

@@ -1,0 +1,33 @@
+export { checkAttempt, checkKey, isKey } from './attempt-check.ts';
+export { cleanMessage, MESSAGE_LIMIT_BYTES } from './clean-message.ts';
+export {
+  type AttemptSpec,
+  CAPABILITY_NAMES,
+  type Capabilities,
+  defineProvider,
+  type EndOutcome,
+  type FlavourCapacity,
+  type Handle,
+  type Observation,
+  type Offer,
+  type OpenContext,
+  type Owned,
+  type PoolFlavour,
+  PROVIDER_CONTRACT_VERSION,
+  type Provider,
+  type ProviderClock,
+  type ProviderDefinition,
+  VERB_NAMES,
+  type Verbs,
+  WINDOW_LIMIT_MS,
+} from './contract.ts';
+export {
+  EFFECTS,
+  type Effect,
+  isProviderError,
+  PROVIDER_ERROR_CODES,
+  ProviderError,
+  type ProviderErrorCode,
+} from './errors.ts';
+export { defineTestBackend, JOBS_AT_ONCE, type TestBackend, type TestBackendDefinition } from './test-backend.ts';
+export { readWorkdir, type WorkdirFile } from './workdir.ts';
