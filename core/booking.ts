@@ -43,8 +43,20 @@ export interface PolicyAnswer {
   readonly signatures: number;
 }
 
+/** A place whose provider refused an attempt: it is not tried again before `untilMs`, others are. */
+export interface PassedOver {
+  /** `pool/flavour`. */
+  readonly place: string;
+  readonly untilMs: number;
+  readonly code: string;
+  /** Refusals there in a row. */
+  readonly times: number;
+}
+
 interface Live {
   readonly attempt: number;
+  /** Newest last. Absent: no provider refused it. */
+  readonly passedOver?: readonly PassedOver[];
   /** Ids of what it made room for, newest last: it takes none of it back. Absent: it made room for nobody. */
   readonly leftFor?: readonly string[];
 }
@@ -52,8 +64,12 @@ interface Live {
 /** The newest of them that are remembered. */
 const MAX_LEFT_FOR = 16;
 
-function leftForOf({ leftFor }: Live): Pick<Live, 'leftFor'> {
-  return leftFor === undefined ? {} : { leftFor };
+/** The newest places that are remembered. */
+const MAX_PASSED_OVER = 16;
+
+/** What a booking remembers from attempt to attempt. */
+function memoryOf({ leftFor, passedOver }: Live): Pick<Live, 'leftFor' | 'passedOver'> {
+  return { ...(leftFor === undefined ? {} : { leftFor }), ...(passedOver === undefined ? {} : { passedOver }) };
 }
 interface Placed extends Live {
   readonly placement: Placement;
@@ -131,7 +147,8 @@ export type BookingEvent =
   | { readonly type: 'drain'; readonly deadlineMs: number; readonly outcome: Outcome; readonly reason: Reason }
   /** `atMs` ends what is billed. */
   | { readonly type: 'release'; readonly outcome: Outcome; readonly reason: Reason; readonly atMs: number }
-  | { readonly type: 'released'; readonly notBeforeMs: number }
+  /** `passOver`: the place that refused it; it goes on at once wherever else it may. */
+  | { readonly type: 'released'; readonly notBeforeMs: number; readonly passOver?: PassedOver }
   | { readonly type: 'reject' | 'declare_infeasible' | 'expire' | 'cancel'; readonly reason: Reason };
 
 const ENDS: ReadonlySet<StateName> = new Set([
@@ -202,7 +219,7 @@ function step(current: BookingState, event: BookingEvent): BookingState | undefi
     case 'awaiting_signatures':
       if (event.type === 'quorum_met') {
         const { attempt, policy } = current;
-        return { state: 'waiting', attempt, reasons: [], notBeforeMs: 0, policy, ...leftForOf(current) };
+        return { state: 'waiting', attempt, reasons: [], notBeforeMs: 0, policy, ...memoryOf(current) };
       }
       return fromUnplaced(current.attempt, event);
     case 'reserved':
@@ -268,10 +285,10 @@ function fromWaiting(
       attempt: current.attempt,
       placement: event.placement,
       policy: event.policy,
-      ...leftForOf(current),
+      ...memoryOf(current),
     };
   if (event.type === 'signatures_required')
-    return { state: 'awaiting_signatures', attempt: current.attempt, policy: event.policy, ...leftForOf(current) };
+    return { state: 'awaiting_signatures', attempt: current.attempt, policy: event.policy, ...memoryOf(current) };
   if (event.type === 'declare_infeasible')
     return { state: 'infeasible', attempt: current.attempt, reason: event.reason };
   return fromUnplaced(current.attempt, event);
@@ -315,7 +332,7 @@ function releasing(
     endedAtMs: atMs,
     outcome,
     reason,
-    ...leftForOf(from),
+    ...memoryOf(from),
   };
 }
 
@@ -328,12 +345,16 @@ function fromReleasing(
     const asker = current.reason.for;
     const before = (current.leftFor ?? []).filter((id) => id !== asker);
     const leftFor = asker === undefined ? before : [...before, asker].slice(-MAX_LEFT_FOR);
+    const { passOver } = event;
+    const others = (current.passedOver ?? []).filter(({ place }) => place !== passOver?.place);
+    const passedOver = passOver === undefined ? others : [...others, passOver].slice(-MAX_PASSED_OVER);
     return {
       state: 'waiting',
       attempt: current.attempt + 1,
       reasons: [current.reason],
       notBeforeMs: event.notBeforeMs,
       ...(leftFor.length === 0 ? {} : { leftFor }),
+      ...(passedOver.length === 0 ? {} : { passedOver }),
     };
   }
   return { state: current.outcome, attempt: current.attempt, reason: current.reason };

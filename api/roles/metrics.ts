@@ -4,6 +4,7 @@ import type { Metrics } from '../../platform/metrics.ts';
 import type { Seat } from '../../platform/nominator.ts';
 import { MAX_FLAVOURS, MAX_OWNERS, MAX_TENANTS, type QuotaMetrics } from '../../pools/watch-quotas.ts';
 import type { Log, SagaMetrics } from '../../scheduler/apply/context.ts';
+import { REFUSALS_OF_A_PLACE } from '../../scheduler/apply/failover.ts';
 import type { RecomputeMetrics } from '../../scoring/batch/context.ts';
 import { recomputeMetrics } from '../../scoring/batch/metrics.ts';
 import type { ScoringMetrics } from '../../scoring/context.ts';
@@ -95,6 +96,11 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
     'Looks at jobs that were missing from a provider with so many others that none was given up',
     {},
   );
+  const passedOver = metrics.counter(
+    'merit_places_passed_over_total',
+    'Attempts that a provider refused or took back, so that the next one is tried elsewhere',
+    { code: [...REFUSALS_OF_A_PLACE] },
+  );
   const queue = metrics.gauge('merit_bookings_waiting', 'Bookings that wait', {});
   return {
     transition: (state) => transitions({ state }),
@@ -104,6 +110,7 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
     planned: (seconds) => pass({}, seconds),
     waiting: (count) => queue({}, count),
     reclaimHalted: () => halted({}),
+    passedOver: (code) => passedOver({ code }),
   };
 }
 

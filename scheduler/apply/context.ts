@@ -30,6 +30,8 @@ export interface SagaMetrics {
   applied(outcome: 'applied' | 'undone'): void;
   /** A victim had its notice (drained), or was undone on its way. */
   preempted(how: 'drained' | 'undone'): void;
+  /** A provider refused an attempt, or took its capacity back; it is tried elsewhere. */
+  passedOver(code: string): void;
   /** One look of the planner at a tenant's queue. */
   planned(seconds: number): void;
   waiting(count: number): void;

@@ -138,7 +138,7 @@ export class LiveBookings {
     const known = this.#tenants.get(name);
     if (known !== undefined) return known;
     const facts = await this.#loadFacts(name);
-    const tenant = { plan: new TenantPlan(facts, new Planner(facts.config)), factsAtMs: nowMs };
+    const tenant = { plan: new TenantPlan(facts, new Planner(facts.config), nowMs), factsAtMs: nowMs };
     assert(!this.#tenants.has(name), 'one reader follows the bookings');
     this.#tenants.set(name, tenant);
     return tenant;

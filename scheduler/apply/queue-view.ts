@@ -52,7 +52,7 @@ export class QueueView {
       const live = await liveBookings(tx, tenant);
       return { bookings: live, needs: await dependencyStates(tx, live) };
     });
-    const plan = new TenantPlan(facts, new Planner(facts.config));
+    const plan = new TenantPlan(facts, new Planner(facts.config), clock.now());
     for (const booking of bookings) plan.put({ booking, needs: needs.get(booking.bookingId) ?? new Map() });
     return plan;
   }

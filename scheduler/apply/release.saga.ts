@@ -5,6 +5,7 @@ import type { StepOutcome } from '../../peers/finance/client.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
 import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
+import { passOverOf } from './failover.ts';
 import { attemptBackoffMs, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
 import { type Cost, costOf, holdId, pendingIds, returnTransfers } from './money.ts';
 
@@ -31,7 +32,12 @@ export async function releaseAll(
       why: `Finance did not take the end of hold ${holdId(booking.bookingId, state.attempt)}: ${money.reason.text}`,
     };
   const nowMs = ctx.clock.now();
-  const event = { type: 'released', notBeforeMs: nowMs + backoffOf(booking, state) } as const;
+  const passOver = passOverOf(booking, state, nowMs);
+  const event = {
+    type: 'released',
+    notBeforeMs: passOver === undefined ? nowMs + backoffOf(booking, state) : nowMs,
+    ...(passOver === undefined ? {} : { passOver }),
+  } as const;
   const { attempt, placement, reason } = state;
   const moved = await ctx.commit({
     booking,
@@ -50,8 +56,14 @@ export async function releaseAll(
       message: reason.text,
     },
     // An attempt that ends in another one keeps its own number here; the next one is the state's.
-    data: { attempt, reason: { ...reason }, ...(cost === undefined ? {} : { cost: costJson(cost) }) },
+    data: {
+      attempt,
+      reason: { ...reason },
+      ...(passOver === undefined ? {} : { passOver: { ...passOver } }),
+      ...(cost === undefined ? {} : { cost: costJson(cost) }),
+    },
   });
+  if (passOver !== undefined) ctx.metrics.passedOver(passOver.code);
   return { kind: 'moved', booking: moved };
 }
 

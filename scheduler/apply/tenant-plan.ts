@@ -1,12 +1,12 @@
 import { assert } from '../../core/assert.ts';
-import { isEnded, type Placement, type Reason, type StateName } from '../../core/booking.ts';
+import { isEnded, type PassedOver, type Placement, type Reason, type StateName } from '../../core/booking.ts';
 import type { PendingInput, RunningInput } from '../../pools/planner-input.ts';
 import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { Admission, Explanation, Preempted, Waiting } from '../admission/decision.ts';
 import type { PlannerPort } from '../admission/planner-port.ts';
 import { pendingOf, placementOf, runningOf } from './asks.ts';
 import type { Booking } from './booking-store.ts';
-import { heldReason, infeasibleReason } from './wait-reasons.ts';
+import { heldReason, infeasibleReason, passedOverReason } from './wait-reasons.ts';
 
 /** A booking with what it depends on, as it stands. */
 export interface LiveBooking {
@@ -49,11 +49,15 @@ export class TenantPlan {
   /** Array id → tasks that are offered or placed, and those that wait for a place among them. */
   readonly #arrays = new Map<string, { readonly under: Set<string>; readonly behind: Set<string> }>();
   readonly #owed = new Map<string, Preempted>();
+  /** Bookings that are not offered everywhere, since a provider refused them there, and until when. */
+  readonly #narrowed = new Map<string, number>();
   #facts: PoolFacts;
+  #nowMs: number;
 
-  constructor(facts: PoolFacts, planner: PlannerPort) {
+  constructor(facts: PoolFacts, planner: PlannerPort, nowMs = 0) {
     this.#facts = facts;
     this.#planner = planner;
+    this.#nowMs = nowMs;
   }
 
   get facts(): PoolFacts {
@@ -159,6 +163,7 @@ export class TenantPlan {
     const admitted: { booking: Booking; placement: Placement }[] = [];
     const preempted: { victim: Booking; decision: Preempted }[] = [];
     const waiting = new Map<string, { booking: Booking; waiting: Waiting }>();
+    this.#widen(nowMs);
     const refused = [...this.#refuseByRule(nowMs)];
     for (let i = 0; i < MAX_CYCLES; i++) {
       const result = this.#planner.cycle(nowMs);
@@ -173,6 +178,11 @@ export class TenantPlan {
       for (const one of result.infeasible) {
         this.#offered.delete(one.id);
         const { booking } = this.#get(one.id);
+        if (this.#narrowed.has(one.id)) {
+          this.#planner.addPending(this.#whole(booking));
+          this.#offered.add(one.id);
+          continue;
+        }
         refused.push({ booking, type: 'declare_infeasible', reason: infeasibleReason(booking.spec, this.#facts, one) });
       }
       for (const one of result.waiting) waiting.set(one.id, { booking: this.#get(one.id).booking, waiting: one });
@@ -185,7 +195,7 @@ export class TenantPlan {
   explain(id: string, nowMs: number): { readonly gates: readonly Reason[]; readonly planned: Explanation | undefined } {
     const live = this.#live.get(id);
     if (live === undefined) return { gates: [], planned: undefined };
-    const gates = this.#gates(live);
+    const gates = [...this.#gates(live), ...this.#passedOver(live.booking).map(passedOverReason)];
     return {
       gates,
       planned: this.#offered.has(id) || this.#placed.has(id) ? this.#planner.explain(id, nowMs) : undefined,
@@ -195,6 +205,7 @@ export class TenantPlan {
   /** When something may be decided though nobody told anything; undefined: only after a change. */
   nextWakeMs(nowMs: number): number | undefined {
     let next = this.#planner.nextWakeMs(nowMs) ?? undefined;
+    for (const untilMs of this.#narrowed.values()) next = Math.min(next ?? untilMs, untilMs);
     for (const id of this.#ruled) {
       const { spec, state } = this.#get(id).booking;
       if (spec.deadlineMs !== undefined && state.state === 'waiting')
@@ -235,6 +246,7 @@ export class TenantPlan {
     const flavour = this.#facts.config.flavours.find((one) => one.id === podSets[0]?.flavour);
     assert(flavour !== undefined, 'an admission names a flavour of the configuration');
     this.#offered.delete(id);
+    this.#narrowed.delete(id);
     this.#placed.add(id);
     const money = held ?? { currency: flavour.price?.currency ?? 'USD', minor: 0n };
     return { booking, placement: placementOf(booking, flavour, replicas, money, podSets[0]?.nodes ?? null) };
@@ -272,10 +284,42 @@ export class TenantPlan {
   #pendingOf(booking: Booking): PendingInput {
     const { state } = booking;
     const own = state.state === 'waiting' ? state.notBeforeMs : 0;
-    return pendingOf(booking, this.#facts, Math.max(own, this.#notBefore.get(booking.bookingId) ?? 0));
+    const pending = pendingOf(booking, this.#facts, Math.max(own, this.#notBefore.get(booking.bookingId) ?? 0));
+    const passedOver = this.#passedOver(booking);
+    if (passedOver.length === 0) return pending;
+    const places = new Set(passedOver.map(({ place }) => place));
+    const others = (pending.flavours ?? []).filter((flavour) => !places.has(flavour));
+    const untilMs = Math.min(...passedOver.map((one) => one.untilMs));
+    this.#narrowed.set(booking.bookingId, untilMs);
+    if (others.length > 0) return { ...pending, flavours: others };
+    const first = passedOver.filter((one) => one.untilMs === untilMs).map(({ place }) => place);
+    return { ...pending, flavours: first, notBeforeMs: Math.max(pending.notBeforeMs, untilMs) };
+  }
+
+  /** Offered wherever it may run once a place that refused it is tried again: elsewhere it could never start. */
+  #whole(booking: Booking): PendingInput {
+    const untilMs = this.#narrowed.get(booking.bookingId) ?? 0;
+    this.#narrowed.delete(booking.bookingId);
+    return pendingOf(booking, this.#facts, Math.max(untilMs, this.#notBefore.get(booking.bookingId) ?? 0));
+  }
+
+  #passedOver({ state }: Booking): readonly PassedOver[] {
+    if (state.state !== 'waiting') return [];
+    return (state.passedOver ?? []).filter(({ untilMs }) => untilMs > this.#nowMs);
+  }
+
+  /** Whose time at some place has come is offered there again. */
+  #widen(nowMs: number): void {
+    this.#nowMs = Math.max(this.#nowMs, nowMs);
+    for (const [id, untilMs] of [...this.#narrowed]) {
+      if (untilMs > this.#nowMs) continue;
+      this.#withdraw(id);
+      this.#offer(this.#get(id));
+    }
   }
 
   #withdraw(id: string): void {
+    this.#narrowed.delete(id);
     if (!this.#offered.delete(id)) return;
     this.#planner.removePending(id);
     const live = this.#live.get(id);

@@ -1,4 +1,4 @@
-import type { Hold, Reason } from '../../core/booking.ts';
+import type { Hold, PassedOver, Reason } from '../../core/booking.ts';
 import type { JobSpec } from '../../core/job.ts';
 import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { ReasonCode, Waiting, WaitReason } from '../admission/decision.ts';
@@ -36,6 +36,12 @@ export function reasonOf({ code, text }: WaitReason): Reason {
 export function heldReason({ by, atMs }: Hold): Reason {
   const text = `held by ${by} since ${new Date(atMs).toISOString()}`;
   return { code: 'held', text, mend: '`merit jobs release` lets it go on' };
+}
+
+export function passedOverReason({ place, untilMs, code, times }: PassedOver): Reason {
+  const refusals = times === 1 ? 'refused it' : `refused it ${times} times in a row`;
+  const text = `${place} ${refusals} (${code}) and is tried again at ${new Date(untilMs).toISOString()}`;
+  return { code: 'passed_over', text, mend: 'wait, or name more pools: the others are tried at once, in their order' };
 }
 
 /** Reasons that are kept with a booking; the rest is told by `merit why`, which asks the planner anew. */

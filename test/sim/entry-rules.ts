@@ -51,6 +51,9 @@ function reserved(
   if (before.state === 'waiting') {
     must(before.held === undefined, 'what is held stays', bookingId);
     must(timeline.now() >= before.notBeforeMs, 'who backs off is not tried', bookingId);
+    const place = `${placement.pool}/${placement.flavour}`;
+    const refusal = before.passedOver?.find((one) => one.place === place);
+    must(refusal === undefined || timeline.now() >= refusal.untilMs, 'who refused is not asked at once', bookingId);
   }
   for (const need of known.needs)
     must(model.known.get(need)?.booking.state.state === 'released', 'dependencies come first', bookingId);

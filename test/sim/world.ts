@@ -188,6 +188,7 @@ const NO_METRICS: SagaContext['metrics'] = {
   planned: () => {},
   waiting: () => {},
   reclaimHalted: () => {},
+  passedOver: () => {},
 };
 
 function textOf(error: unknown): string {

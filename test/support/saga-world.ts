@@ -115,6 +115,7 @@ export async function sagaWorld(): Promise<SagaWorld> {
       planned: () => {},
       waiting: () => {},
       reclaimHalted: () => {},
+      passedOver: () => {},
     },
   };
   const get = async (id: string): Promise<Booking> => {

@@ -150,6 +150,19 @@ describe('a booking', () => {
       notBeforeMs: 99,
     });
   });
+
+  test('remembers the places that refused it, the newest refusal of each, and at most 16', () => {
+    const at = (place: string, times: number) => ({ place, untilMs: 9, code: 'no_capacity', times });
+    const refuse = (from: BookingState, place: string, times: number) => {
+      const reserved = advance(from, { type: 'reserve', placement, policy }) as BookingState;
+      const left = advance(reserved, { type: 'release', outcome: 'retry', reason, atMs: 3 }) as BookingState;
+      return advance(left, { type: 'released', notBeforeMs: 0, passOver: at(place, times) }) as BookingState;
+    };
+    let state = refuse(refuse(refuse(newBooking(), 'a/x', 1), 'b/x', 1), 'a/x', 2);
+    expect(state).toMatchObject({ passedOver: [at('b/x', 1), at('a/x', 2)] });
+    for (let i = 0; i < 20; i++) state = refuse(state, `c${i}/x`, 1);
+    expect(state).toMatchObject({ passedOver: Array.from({ length: 16 }, (_, i) => at(`c${i + 4}/x`, 1)) });
+  });
 });
 
 function requesting(): BookingState {

@@ -347,3 +347,38 @@ test('pools that change are reckoned with, and money that changes disturbs nobod
   });
   expect(admitted()).toEqual(['b3']);
 });
+
+describe('a booking that a provider refused', () => {
+  const refusedAt = (...places: readonly [string, number][]) => ({
+    ...newBooking(),
+    passedOver: places.map(([place, untilMs]) => ({ place, untilMs, code: 'no_capacity', times: 1 })),
+  });
+  const flavourAt = (nowMs: number) => plan.decide(nowMs).admitted[0]?.placement.flavour;
+
+  test('is tried elsewhere at once', () => {
+    put(booking({}, refusedAt(['east/h100', NOW + 5_000])));
+    expect(flavourAt(NOW + 100)).toBe('spot');
+  });
+
+  test('everywhere is tried where its time comes first, and not before', () => {
+    put(booking({}, refusedAt(['east/h100', NOW + 9_000], ['east/spot', NOW + 5_000])));
+    expect(flavourAt(NOW + 4_999)).toBeUndefined();
+    expect(plan.nextWakeMs(NOW + 4_999)).toBe(NOW + 5_000);
+    expect(flavourAt(NOW + 5_000)).toBe('spot');
+  });
+
+  test('waits for the others’ room, and takes the place that refused it once its time has come', () => {
+    put(running(booking(), 'spot'));
+    put(booking({}, refusedAt(['east/h100', NOW + 5_000])));
+    expect(flavourAt(NOW + 100)).toBeUndefined();
+    expect(gatesOf('b2')).toEqual(['passed_over']);
+    expect(plan.nextWakeMs(NOW + 100)).toBe(NOW + 5_000);
+    expect(flavourAt(NOW + 5_000)).toBe('h100');
+  });
+
+  test('is not taken for one that can never start because the other places could never hold it', () => {
+    put(booking({ budget: { max_cost: '5.00' } }, refusedAt(['east/spot', NOW + 5_000])));
+    expect(plan.decide(NOW + 100)).toMatchObject({ refused: [], admitted: [] });
+    expect(flavourAt(NOW + 5_000)).toBe('spot');
+  });
+});
