@@ -5,7 +5,7 @@ import type { Clock } from '../../platform/clock.ts';
 import type { Database } from '../../platform/postgres.ts';
 import { loadPool } from '../../pools/apply-pool.ts';
 import { cents, type PoolFile } from '../../pools/pool-file.ts';
-import type { PoolFlavour, Provider } from '../../providers/provider.ts';
+import type { Offer, PoolFlavour, Provider } from '../../providers/provider.ts';
 import { loadProvider, openProvider } from '../../providers/registry.ts';
 import type { ProviderSource } from '../../scheduler/apply/context.ts';
 import type { OwnRay } from './own-ray.ts';
@@ -13,6 +13,8 @@ import type { OwnRay } from './own-ray.ts';
 /** An answer about a provider's health holds this long. */
 const HEALTH_MS = 2_000;
 const HEALTH_TIMEOUT_MS = 5_000;
+/** And so do its prices. */
+const OFFERS_MS = 60_000;
 /** Providers kept open; the one unused longest is closed. */
 const MAX_OPEN = 256;
 
@@ -29,6 +31,7 @@ interface Open {
   readonly ownAddress: string | undefined;
   readonly provider: Promise<Provider>;
   health: { readonly atMs: number; readonly away: string | undefined } | undefined;
+  offers: { readonly atMs: number; readonly asked: Promise<readonly Offer[]> } | undefined;
 }
 
 /** Opens each pool's provider when it is first needed, and again when the pool's file changed. */
@@ -59,6 +62,17 @@ export class PoolProviders implements ProviderSource {
     }
   }
 
+  async offers(tenant: string, pool: string): Promise<readonly Offer[]> {
+    const nowMs = this.#options.clock.now();
+    const entry = await this.#entry(tenant, pool).catch(() => undefined);
+    if (entry === undefined) return [];
+    if (entry.offers === undefined || nowMs - entry.offers.atMs >= OFFERS_MS) {
+      const signal = AbortSignal.timeout(HEALTH_TIMEOUT_MS);
+      entry.offers = { atMs: nowMs, asked: entry.provider.then((provider) => provider.offers(signal)).catch(() => []) };
+    }
+    return entry.offers.asked;
+  }
+
   async close(): Promise<void> {
     const open = [...this.#open.values()];
     this.#open.clear();
@@ -84,6 +98,7 @@ export class PoolProviders implements ProviderSource {
       ownAddress,
       provider: this.#openProvider(stored.file),
       health: undefined,
+      offers: undefined,
     };
     this.#open.set(key, entry);
     entry.provider.catch(() => {

@@ -1,5 +1,6 @@
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { newBooking } from '../../core/booking.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { type HttpWorld, httpWorld } from '../support/http-world.ts';
 
@@ -98,12 +99,20 @@ describe('a job at the door', () => {
       reasons: [{ code: 'provider_away', text: 'the provider of pool cpus is away: Ray is unreachable' }],
     });
     world.provider.away = undefined;
+    await world.database.db.asEngine((tx) =>
+      tx.execute("update bookings set state = 'waiting', data = $2 where booking_id = $1", [
+        id,
+        JSON.stringify(newBooking()),
+      ]),
+    );
   });
 
   test('is planned by the server’s own planner, at what it can cost at most, without booking anything', async () => {
     const before = await count('bookings');
     const behind = (await call('POST', '/v1/jobs:plan', job)).json();
-    expect(behind).toMatchObject({ verdict: 'wait', position: 2, eta: expect.any(String) });
+    expect(behind).toMatchObject({ verdict: 'wait', position: 3, eta: expect.any(String) });
+    expect(behind.offers).toMatchObject([{ starts: behind.eta, wait: behind.reasons[0].code, quote: null }]);
+    world.provider.offers = [{ flavour: 'small', spot: false, currency: 'USD', centsPerUnitHour: 75n }];
     const plan = (await call('POST', '/v1/jobs:plan', { ...job, priority: 5 })).json();
     expect(plan).toMatchObject({
       verdict: 'admit',
@@ -117,6 +126,8 @@ describe('a job at the door', () => {
           free: '4',
           quotaLeft: '4',
           budgetLeft: '100.00',
+          quote: '0.75 USD',
+          starts: expect.any(String),
           chosen: true,
         },
       ],

@@ -263,4 +263,10 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'debitsPending: debit.debitsPending - pending.amount,',
     put: '',
   },
+  {
+    name: 'who refused is asked again at once',
+    file: `${APPLY}/tenant-plan.ts`,
+    find: 'return (state.passedOver ?? []).filter(({ untilMs }) => untilMs > this.#nowMs);',
+    put: 'return [];',
+  },
 ];

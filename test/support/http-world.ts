@@ -9,6 +9,7 @@ import type { Feature } from '../../platform/features.ts';
 import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
+import type { Offer } from '../../providers/provider.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
@@ -27,7 +28,7 @@ export async function httpWorld(features: readonly Feature[] = []) {
   const folder = await mkdtemp(join(tmpdir(), 'merit-http-'));
   const eventLog = openPostgresEventLog({ db, listenUrl: urls.engine, appendAs: 'engine' });
   const reads = openTenantReads(urls.app);
-  const provider: { away: string | undefined } = { away: undefined };
+  const provider: { away: string | undefined; offers: readonly Offer[] } = { away: undefined, offers: [] };
   const away = async () => provider.away;
   const app = buildHttpServer(
     roomServices({
@@ -63,7 +64,11 @@ export async function httpWorld(features: readonly Feature[] = []) {
       eventLog,
       signer: await openFileSigner({ path: join(folder, 'signer.key'), create: true }),
       queues: new QueueView({ db, clock: systemClock, providers: { away } }),
-      providers: { of: () => Promise.reject(new Error('no provider runs in this test')), away },
+      providers: {
+        of: () => Promise.reject(new Error('no provider runs in this test')),
+        away,
+        offers: async () => provider.offers,
+      },
     }),
   );
   let keys = 0;
@@ -71,7 +76,7 @@ export async function httpWorld(features: readonly Feature[] = []) {
     database,
     app,
     eventLog,
-    /** Why it is away, as the server is told. */
+    /** Why it is away and what it asks for, as the server is told. */
     provider,
     /** As the tenant acme, unless another is named; a POST gets a key of its own. */
     call: (

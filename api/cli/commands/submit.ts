@@ -85,6 +85,12 @@ async function after(client: Client, invocation: Invocation, format: Format, boo
   return exit;
 }
 
+/** What the pool is priced at, and what its provider asks for where that differs. */
+function priceText({ price, currency, quote }: Row): string {
+  const asked = quote === null || quote === undefined || quote === `${String(price)} ${String(currency)}`;
+  return asked ? String(price) : `${String(price)} (quoted ${String(quote)})`;
+}
+
 export function planText(plan: Row): string {
   const offers = Array.isArray(plan.offers) ? (plan.offers as readonly Row[]) : [];
   const head = facts([
@@ -103,7 +109,8 @@ export function planText(plan: Row): string {
             { head: 'POOL', cell: (row) => row.pool },
             { head: 'FLAVOUR', cell: (row) => row.flavour },
             { head: 'PROVIDER', cell: (row) => row.provider },
-            { head: 'PRICE/H', cell: (row) => row.price },
+            { head: 'PRICE/H', cell: priceText },
+            { head: 'STARTS', cell: (row) => row.starts ?? row.wait },
             { head: 'COSTS AT MOST', cell: (row) => `${String(row.maxCost)} ${String(row.currency)}` },
             { head: 'FREE', cell: (row) => row.free },
             { head: 'QUOTA LEFT', cell: (row) => row.quotaLeft },

@@ -5,7 +5,7 @@ import type { Feature } from '../../../platform/features.ts';
 import type { ObjectStore } from '../../../platform/object-store.ts';
 import type { Database } from '../../../platform/postgres.ts';
 import type { TenantReads } from '../../../platform/postgres-reads.ts';
-import type { Provider } from '../../../providers/provider.ts';
+import type { Offer, Provider } from '../../../providers/provider.ts';
 import type { QueueView } from '../../../scheduler/apply/queue-view.ts';
 import type { RealtimeMetrics } from '../../../scoring/realtime/metrics.ts';
 import type { Caller } from '../services.ts';
@@ -27,6 +27,8 @@ export interface RoomPorts {
     of(tenant: string, pool: string): Promise<Provider>;
     /** Why nothing can be started there now; undefined: it can. */
     away(tenant: string, pool: string): Promise<string | undefined>;
+    /** What the provider asks for now, lately asked; none where it does not answer or names no prices. */
+    offers(tenant: string, pool: string): Promise<readonly Offer[]>;
   };
 }
 

@@ -8,7 +8,7 @@ import { withPriority } from '../../../pools/priority-classes.ts';
 import { costCents, type Snapshot } from '../../../pools/snapshot.ts';
 import { flavoursFor, resourceOf, unitsMilliOf } from '../../../scheduler/apply/asks.ts';
 import type { Booking } from '../../../scheduler/apply/booking-store.ts';
-import type { TenantDecisions } from '../../../scheduler/apply/tenant-plan.ts';
+import type { TenantDecisions, TenantPlan } from '../../../scheduler/apply/tenant-plan.ts';
 import type { Caller, View } from '../services.ts';
 import { moneyText, type RoomPorts, unitsText } from './base.ts';
 import { queueExplanation } from './queue-explanation.ts';
@@ -22,6 +22,9 @@ export async function planView(ports: RoomPorts, caller: Caller, asked: JobSpec)
   const spec = await ports.db.asTenant(tenant, (tx) => withPriority(tx, tenant, asked));
   const plan = await ports.queues.fresh(tenant);
   const snapshot = await loadSnapshot(ports.db, [{ tenant }], async () => undefined);
+  const flavours = flavoursFor(spec, plan.facts);
+  const starts = startsOf(plan, unbooked(caller, spec), flavours, caller.nowMs);
+  const quotes = await quotesOf(ports, tenant, spec.pools);
   plan.put({ booking: unbooked(caller, spec), needs: new Map() });
   const { gates, planned } = plan.explain(LAST_ID, caller.nowMs);
   const outcome = outcomeOf(plan.decide(caller.nowMs));
@@ -34,14 +37,57 @@ export async function planView(ports: RoomPorts, caller: Caller, asked: JobSpec)
     asks: `${unitsText(ask)} ${isGpu ? 'GPU' : 'CPU'}${nodes === 1 ? '' : ` on ${nodes} nodes`}`,
     lease: durationText(spec.leaseMs),
     policy: 'asked once it is booked, before anything is taken',
-    offers: flavoursFor(spec, plan.facts).map((flavour) => ({
+    offers: flavours.map((flavour) => ({
       ...offerView(snapshot, tenant, spec, flavour, ask),
+      quote: quotes.get(flavour.id) ?? null,
+      ...(starts.get(flavour.id) ?? { starts: null, wait: null }),
       chosen: flavour.id === outcome.flavour,
     })),
     verdict: outcome.verdict,
     preempts: outcome.preempts,
     ...queueExplanation(gates, planned),
   };
+}
+
+/** Offers whose start is reckoned, the first ones. */
+const MAX_STARTS = 8;
+
+/** When it would start, were it to run at this one place: every other is passed over. */
+function startsOf(
+  plan: TenantPlan,
+  booking: Booking,
+  flavours: readonly FlavourInput[],
+  nowMs: number,
+): ReadonlyMap<string, { readonly starts: string | null; readonly wait: string | null }> {
+  return new Map(
+    flavours.slice(0, MAX_STARTS).map(({ id }) => {
+      const passedOver = flavours
+        .filter((other) => other.id !== id)
+        .map((other) => ({ place: other.id, untilMs: Number.MAX_SAFE_INTEGER, code: 'asked_elsewhere', times: 1 }));
+      plan.put({ booking: { ...booking, state: { ...newBooking(), passedOver } }, needs: new Map() });
+      const { planned } = plan.explain(booking.bookingId, nowMs);
+      const etaMs = planned?.etaMs ?? null;
+      const wait = planned?.reasons[0]?.code ?? null;
+      return [id, { starts: etaMs === null ? null : new Date(etaMs).toISOString(), wait }];
+    }),
+  );
+}
+
+/** Flavour id → what its provider asks for a unit and hour now. */
+async function quotesOf(
+  ports: RoomPorts,
+  tenant: string,
+  pools: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  const quoted = await Promise.all(
+    [...new Set(pools)].map(async (pool) =>
+      (await ports.providers.offers(tenant, pool)).map(
+        ({ flavour, currency, centsPerUnitHour }) =>
+          [flavourId(pool, flavour), `${moneyText(centsPerUnitHour)} ${currency}`] as const,
+      ),
+    ),
+  );
+  return new Map(quoted.flat());
 }
 
 interface Outcome {
