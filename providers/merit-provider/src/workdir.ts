@@ -26,7 +26,7 @@ export async function readWorkdir(
   let left = limitBytes;
   for (const entry of entries) {
     if (!entry.isFile()) continue;
-    signal.throwIfAborted();
+    if (signal.aborted) throw new ProviderError('transient', 'stopped while the work folder was read');
     const full = join(entry.parentPath, entry.name);
     const { mode, size } = await stat(full);
     left -= size;

@@ -1,0 +1,22 @@
+import { MESSAGE_LIMIT_BYTES } from '../clean-message.ts';
+import { hold, shown } from './check.ts';
+
+/** What shells, JSON, URLs, templates and terminals each take amiss. No NUL: no process can carry one. */
+export const HOSTILE_TEXT = `'"$(id)\`id\`;|&\\ %s %n {{x}} \${y} <b>&amp; ?a=b&c#d\u0001\t\r\n€😀\u202e -- `;
+
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
+const LONG_BYTES = 20 * 1024;
+
+/** 20 KiB that begin with `begins`, with control characters throughout. */
+export function longHostileText(begins: string): string {
+  const piece = 'Trace\u001b[31mback\u0007 grün\u202e\n\t';
+  return begins + piece.repeat(Math.ceil(LONG_BYTES / Buffer.byteLength(piece)));
+}
+
+/** Broken unless a text is fit to store and to show. */
+export function holdClean(what: string, text: string): void {
+  const bytes = Buffer.byteLength(text);
+  hold(bytes <= MESSAGE_LIMIT_BYTES, `${what} has ${bytes} bytes, ${MESSAGE_LIMIT_BYTES} are taken`);
+  hold(!HIDDEN.test(text), `${what} has control or invisible characters: ${shown(text)}`);
+  hold(text.isWellFormed(), `${what} is not well-formed Unicode`);
+}

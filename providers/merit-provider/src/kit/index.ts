@@ -1,0 +1,11 @@
+export { describeProvider, type Runner } from './describe-provider.ts';
+export { KIT_ENTRYPOINT, type SimulatedRun, type SimulatedState, simulateKitJob } from './jobs.ts';
+export {
+  CHECK_NAMES,
+  type CheckResult,
+  type KitOptions,
+  type KitReport,
+  plainBackend,
+  runKit,
+  type Verdict,
+} from './run.ts';

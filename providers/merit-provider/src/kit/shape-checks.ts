@@ -1,0 +1,107 @@
+import { CAPABILITY_NAMES, PROVIDER_CONTRACT_VERSION, VERB_NAMES, WINDOW_LIMIT_MS } from '../contract.ts';
+import { type Check, hold, NotExercised, shown } from './check.ts';
+import type { World } from './world.ts';
+
+const KIND = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+const CURRENCY = /^[A-Z]{3}$/;
+const CONFIG_SURPLUS = 'merit_kit_unknown_field';
+
+/** Before anything else is tried. */
+export const CONTRACT: Check = {
+  name: 'contract',
+  rule: 'the definition and what it opens have the form of the contract',
+  run: async ({ definition, provider }) => {
+    const { kind, contractVersion, configSchema, capabilities } = definition;
+    hold(KIND.test(kind), `kind: ${shown(kind)} is not 1 to 63 of a-z, 0-9 and inner dashes`);
+    hold(contractVersion === PROVIDER_CONTRACT_VERSION, `contractVersion: ${shown(contractVersion)} is not this kit's`);
+    hold(typeof configSchema === 'object' && configSchema !== null, 'configSchema: is no JSON Schema');
+    hold(provider.kind === kind, `what it opens is of kind ${shown(provider.kind)}`);
+    hold(provider.contractVersion === contractVersion, 'what it opens has another contractVersion');
+    const windowMs = provider.consistencyWindowMs;
+    hold(
+      Number.isSafeInteger(windowMs) && windowMs >= 0 && windowMs <= WINDOW_LIMIT_MS,
+      `consistencyWindowMs: ${shown(windowMs)} is not a whole number from 0 to ${WINDOW_LIMIT_MS}`,
+    );
+    for (const name of CAPABILITY_NAMES) {
+      hold(typeof capabilities[name] === 'boolean', `capabilities.${name}: must be true or false`);
+      hold(
+        typeof provider.capabilities[name] === 'boolean',
+        `what it opens: capabilities.${name} must be true or false`,
+      );
+      hold(
+        capabilities[name] || !provider.capabilities[name],
+        `what it opens can ${name}, its definition says it cannot`,
+      );
+    }
+    for (const name of [...VERB_NAMES, 'close'] as const)
+      hold(typeof provider[name] === 'function', `what it opens has no ${name}`);
+  },
+};
+
+const configRefused: Check = {
+  name: 'config-refused',
+  rule: 'a field that the config does not have is refused by its JSON Schema, before anything is opened',
+  run: async ({ backend: { config }, checkConfig }) => {
+    if (checkConfig === undefined) throw new NotExercised('only `merit providers test` has a validator of JSON Schema');
+    const wrong = checkConfig(config);
+    hold(wrong.length === 0, `the config of the test backend is refused: ${wrong.join('; ')}`);
+    const refused = checkConfig({ ...(config as object), [CONFIG_SURPLUS]: true });
+    hold(
+      refused.some((text) => text.includes(CONFIG_SURPLUS)),
+      'configSchema takes a field that it does not name: say additionalProperties: false',
+    );
+  },
+};
+
+const capacityTold: Check = {
+  name: 'capacity-told',
+  rule: 'capacity and offers are whole amounts, one of each flavour, what is free at most what is there',
+  run: async ({ provider, signal }) => {
+    const told = await provider.capacity(signal);
+    hold(new Set(told.map((one) => one.flavour)).size === told.length, 'capacity names a flavour twice');
+    for (const one of told) {
+      for (const [total, free] of [
+        [one.totalGpuMilli, one.freeGpuMilli],
+        [one.totalCpuMilli, one.freeCpuMilli],
+      ]) {
+        hold(typeof total === 'bigint' && typeof free === 'bigint', `an amount of ${one.flavour} is no bigint`);
+        hold(free >= 0n && free <= total, `of ${one.flavour} ${free} milli are free, ${total} are there`);
+      }
+    }
+    for (const offer of await provider.offers(signal)) {
+      const known = told.length === 0 || told.some((one) => one.flavour === offer.flavour);
+      hold(known, `it offers ${shown(offer.flavour)}, which capacity does not name`);
+      hold(typeof offer.spot === 'boolean', `the offer of ${offer.flavour} does not say whether it is spot`);
+      hold(CURRENCY.test(offer.currency), `the offer of ${offer.flavour} has currency ${shown(offer.currency)}`);
+      hold(
+        typeof offer.centsPerUnitHour === 'bigint' && offer.centsPerUnitHour >= 0n,
+        `the price of ${offer.flavour} is ${shown(offer.centsPerUnitHour)}`,
+      );
+    }
+  },
+};
+
+const capacityFollows: Check = {
+  name: 'capacity-follows',
+  rule: 'what a job holds is not free while it runs, and is free again after its release',
+  // Other jobs hold some, too.
+  alone: true,
+  run: async (world) => {
+    const free = () => freeMilli(world);
+    const before = await free();
+    if (before === undefined) throw new NotExercised('it does not say what capacity there is');
+    const { key } = await world.running();
+    await world.eventually('less is free', async () => ((await free()) ?? 0n) < before);
+    await world.release(key);
+    await world.eventually('as much is free as before', async () => ((await free()) ?? 0n) >= before);
+  },
+};
+
+/** Of what the kit's jobs hold. */
+async function freeMilli(world: World): Promise<bigint | undefined> {
+  const { flavour, resources } = world.spec({});
+  const found = (await world.provider.capacity(world.signal)).find((one) => one.flavour === flavour);
+  return resources.gpuMilli > 0n ? found?.freeGpuMilli : found?.freeCpuMilli;
+}
+
+export const SHAPE_CHECKS: readonly Check[] = [configRefused, capacityTold, capacityFollows];
