@@ -75,16 +75,26 @@ where case t.kind when 'borrow' then d.kind not in ('quota', 'group') or c.kind 
                   else 'group' in (d.kind, c.kind) end
 
 -- name: transfers_join_one_tenant_and_unit
+-- Accounts that are there.
 select t.transfer_id, d.unit as debit_unit, c.unit as credit_unit
-from transfers t join accounts d on d.account_id = t.debit_account join accounts c on c.account_id = t.credit_account
-where d.unit <> c.unit or t.tenant <> d.tenant or t.tenant <> c.tenant
+from transfers t left join accounts d on d.account_id = t.debit_account left join accounts c on c.account_id = t.credit_account
+where d.unit is null or d.unit is distinct from c.unit or t.tenant is distinct from d.tenant or t.tenant is distinct from c.tenant
 
 -- name: resolutions_fit_their_pending_transfer
 select r.transfer_id, r.kind, r.amount, p.transfer_id as pending_id, p.kind as pending_kind, p.amount as pending_amount
-from transfers r join transfers p on p.transfer_id = r.pending_id
-where p.kind <> 'pending' or r.debit_account <> p.debit_account or r.credit_account <> p.credit_account or r.tenant <> p.tenant
-   or r.booking_id is distinct from p.booking_id
-   or case when r.kind = 'post' then r.amount > p.amount else r.amount <> p.amount end
+from transfers r left join transfers p on p.transfer_id = r.pending_id
+where r.pending_id is not null
+  and (p.transfer_id is null or p.kind <> 'pending' or r.debit_account <> p.debit_account or r.credit_account <> p.credit_account
+       or r.tenant <> p.tenant or r.booking_id is distinct from p.booking_id
+       or case when r.kind = 'post' then r.amount > p.amount else r.amount <> p.amount end)
+
+-- name: who_is_named_is_there
+-- Of what has no foreign key: the tenants of events and evidence, the bookings of attempts.
+select 'audit_events' as named_by, event_id as id from audit_events e where not exists (select from tenants t where t.tenant = e.tenant)
+union all
+select 'evidence', hash from evidence e where not exists (select from tenants t where t.tenant = e.tenant)
+union all
+select 'attempts', key from attempts a where not exists (select from bookings b where b.booking_id = a.booking_id and b.tenant = a.tenant)
 
 -- name: open_pendings_are_listed
 select transfer_id, o.transfer_id is not null as listed, u.transfer_id is not null as unresolved

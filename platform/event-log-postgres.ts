@@ -5,7 +5,7 @@ import { type Clock, systemClock } from './clock.ts';
 import { copiedRows } from './copy-rows.ts';
 import { type Appended, type EventLog, type LogMessage, MAX_MESSAGE_BYTES } from './event-log.ts';
 import { listen } from './listener.ts';
-import { byteaArray } from './pg-bytea-array.ts';
+import { byteaArray } from './pg-arrays.ts';
 import { type CopyTx, type Database, escapeLiteral, type Tx } from './postgres.ts';
 
 /** What an append says; the log adds partition, offset and time. */

@@ -205,8 +205,7 @@ function usersOf(stored: readonly Stored[], kind: DocumentKind, name: string): r
 /** Bookings that live, and models, of a division. */
 async function workOf(tx: Tx, tenant: string, division: string): Promise<readonly Refusal[]> {
   const [row] = await tx.query<{ bookings: bigint; models: bigint }>(
-    `select (select count(*) from bookings where tenant = $1 and division = $2 and state not in
-               ('released', 'rejected', 'infeasible', 'failed', 'expired', 'cancelled', 'revoked')) as bookings,
+    `select (select count(*) from bookings where tenant = $1 and division = $2 and not ended) as bookings,
             (select count(*) from models where tenant = $1 and division = $2) as models`,
     [tenant, division],
   );

@@ -1,6 +1,7 @@
 import { assert } from '../../core/assert.ts';
 import type { AuditEvent } from '../../core/audit-event.ts';
 import { canonicalBytes, sha256Hex } from '../../core/canonical.ts';
+import { byteaArray, int8Array, textArray } from '../../platform/pg-arrays.ts';
 import type { Tx } from '../../platform/postgres.ts';
 
 /** What the caller tells; the id, the number within the subject and the version are given here. */
@@ -55,12 +56,12 @@ export async function appendAudits(tx: Tx, events: readonly NewAuditEvent[]): Pr
        with ordinality as e (id, tenant, subject, n, type, bytes, at)
      order by at`,
     [
-      rows.map((r) => r.id),
-      rows.map((r) => r.tenant),
-      rows.map((r) => r.subject),
-      rows.map((r) => r.n),
-      rows.map((r) => r.type),
-      rows.map((r) => r.bytes),
+      textArray(rows.map((r) => r.id)),
+      textArray(rows.map((r) => r.tenant)),
+      textArray(rows.map((r) => r.subject)),
+      int8Array(rows.map((r) => r.n)),
+      textArray(rows.map((r) => r.type)),
+      byteaArray(rows.map((r) => r.bytes)),
     ],
   );
   return rows.map(({ id, n }) => ({ id, n }));
@@ -77,7 +78,10 @@ async function lastNumbers(tx: Tx, events: readonly NewAuditEvent[]): Promise<Ma
      from unnest($1::text[], $2::text[]) as s (tenant, subject),
        lateral (select tenant, subject, subject_seq from audit_events e
                 where e.tenant = s.tenant and e.subject = s.subject order by subject_seq desc limit 1) a`,
-    [[...subjects.values()].map((event) => event.tenant), [...subjects.values()].map((event) => event.subject)],
+    [
+      textArray([...subjects.values()].map((event) => event.tenant)),
+      textArray([...subjects.values()].map((event) => event.subject)),
+    ],
   );
   return new Map(rows.map((row) => [subjectKey(row.tenant, row.subject), Number(row.n)]));
 }

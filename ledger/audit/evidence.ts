@@ -1,5 +1,6 @@
 import { assert } from '../../core/assert.ts';
 import { canonicalBytes, sha256Hex } from '../../core/canonical.ts';
+import { byteaArray, textArray } from '../../platform/pg-arrays.ts';
 import type { Tx } from '../../platform/postgres.ts';
 
 /** Content that was hashed where it came in, as peers' clients hand it on. */
@@ -40,7 +41,11 @@ export async function putEvidences(
   await tx.execute(
     `insert into evidence (tenant, hash, body) select * from unnest($1::text[], $2::text[], $3::bytea[])
      on conflict (tenant, hash) do nothing`,
-    [sorted.map((row) => row.tenant), sorted.map((row) => row.hash), sorted.map((row) => row.bytes)],
+    [
+      textArray(sorted.map((row) => row.tenant)),
+      textArray(sorted.map((row) => row.hash)),
+      byteaArray(sorted.map((row) => row.bytes)),
+    ],
   );
   return rows.map((row) => row.hash);
 }

@@ -1,5 +1,6 @@
 import { assert } from '../../core/assert.ts';
 import { OperatingError } from '../../core/operating-error.ts';
+import { int8Array, textArray } from '../../platform/pg-arrays.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { appendAudits } from '../audit/append.ts';
 import { BALANCE_COLUMNS, type Balance, balanceOf } from './account.ts';
@@ -177,7 +178,7 @@ async function lockAndLoad(tx: Tx, transfers: readonly TransferRequest[]): Promi
     `select ${TRANSFER_COLUMNS} from transfers where transfer_id = any($1::text[])
      union all
      select ${TRANSFER_COLUMNS} from transfers where pending_id = any($2::text[]) and transfer_id <> all($1::text[])`,
-    [ids, pendingIds],
+    [textArray(ids), textArray(pendingIds)],
   );
   const view: LedgerView = { balances, transfers: new Map(), resolutions: new Map() };
   for (const pending of pendings) view.transfers.set(pending.id, pending);
@@ -215,7 +216,7 @@ async function lockPaths(tx: Tx, accountIds: readonly string[]): Promise<readonl
          select unnest($1::text[]) union select a.parent_account from accounts a join path on a.account_id = path.id)
        select id from path where id is not null))
      order by account_id for no key update`,
-    [accountIds],
+    [textArray(accountIds)],
   );
   return rows.map(balanceOf);
 }
@@ -230,36 +231,14 @@ async function write(tx: Tx, view: LedgerView, plan: Plan): Promise<void> {
        as n (id, debt, owed, dp, d, cp, c)
      where a.account_id = n.id`,
     [
-      balances.map((b) => b.id),
-      balances.map((b) => b.drainDebt.toString()),
-      balances.map((b) => b.lenderDebt.toString()),
-      balances.map((b) => b.debitsPending.toString()),
-      balances.map((b) => b.debitsPosted.toString()),
-      balances.map((b) => b.creditsPending.toString()),
-      balances.map((b) => b.creditsPosted.toString()),
+      textArray(balances.map((b) => b.id)),
+      int8Array(balances.map((b) => b.drainDebt)),
+      int8Array(balances.map((b) => b.lenderDebt)),
+      int8Array(balances.map((b) => b.debitsPending)),
+      int8Array(balances.map((b) => b.debitsPosted)),
+      int8Array(balances.map((b) => b.creditsPending)),
+      int8Array(balances.map((b) => b.creditsPosted)),
     ],
   );
   await insertTransfers(tx, plan.inserts);
-  await trackPendings(tx, plan.inserts);
-}
-
-/** Keeps the short list of what is still pending, so that a sweep never reads the whole history. */
-async function trackPendings(tx: Tx, rows: readonly StoredTransfer[]): Promise<void> {
-  const resolved = new Set(rows.flatMap((t) => t.pendingId ?? []));
-  const opened = rows.filter((t) => t.kind === 'pending' && !resolved.has(t.id));
-  if (resolved.size > 0) {
-    await tx.execute('delete from pending_transfers where transfer_id = any($1::text[])', [[...resolved]]);
-  }
-  if (opened.length > 0) {
-    await tx.execute(
-      `insert into pending_transfers (transfer_id, tenant, booking_id, expires_at)
-       select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])`,
-      [
-        opened.map((t) => t.id),
-        opened.map((t) => t.tenant),
-        opened.map((t) => t.bookingId ?? null),
-        opened.map((t) => (t.expiresAtMs === undefined ? null : new Date(t.expiresAtMs).toISOString())),
-      ],
-    );
-  }
 }

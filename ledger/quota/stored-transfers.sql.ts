@@ -1,3 +1,4 @@
+import { int8Array, textArray, timestampArray } from '../../platform/pg-arrays.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import type { StoredTransfer, TransferKind } from './transfer.ts';
 
@@ -35,7 +36,9 @@ export function transferOf(row: object): StoredTransfer {
 }
 
 export async function readTransfers(tx: Tx, ids: readonly string[]): Promise<readonly StoredTransfer[]> {
-  const rows = await tx.query(`select ${TRANSFER_COLUMNS} from transfers where transfer_id = any($1::text[])`, [ids]);
+  const rows = await tx.query(`select ${TRANSFER_COLUMNS} from transfers where transfer_id = any($1::text[])`, [
+    textArray(ids),
+  ]);
   return rows.map(transferOf);
 }
 
@@ -52,19 +55,19 @@ export async function insertTransfers(tx: Tx, rows: readonly StoredTransfer[]): 
   if (rows.length === 0) return;
   await tx.execute(
     `insert into transfers (${TRANSFER_COLUMNS})
-     select * from unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[],
+     select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
                           $9::bigint[], $10::timestamptz[])`,
     [
-      rows.map((t) => t.id),
-      rows.map((t) => t.tenant),
-      rows.map((t) => t.bookingId ?? null),
-      rows.map((t) => t.attempt ?? null),
-      rows.map((t) => t.kind),
-      rows.map((t) => t.pendingId ?? null),
-      rows.map((t) => t.debit),
-      rows.map((t) => t.credit),
-      rows.map((t) => t.amount.toString()),
-      rows.map((t) => (t.expiresAtMs === undefined ? null : new Date(t.expiresAtMs).toISOString())),
+      textArray(rows.map((t) => t.id)),
+      textArray(rows.map((t) => t.tenant)),
+      textArray(rows.map((t) => t.bookingId ?? null)),
+      int8Array(rows.map((t) => t.attempt ?? null)),
+      textArray(rows.map((t) => t.kind)),
+      textArray(rows.map((t) => t.pendingId ?? null)),
+      textArray(rows.map((t) => t.debit)),
+      textArray(rows.map((t) => t.credit)),
+      int8Array(rows.map((t) => t.amount)),
+      timestampArray(rows.map((t) => t.expiresAtMs ?? null)),
     ],
   );
 }

@@ -64,13 +64,10 @@ export function bookingOf(row: object): Booking {
 /** The engine holds no more than this many live bookings; younger ones wait unseen until others ended. */
 export const MAX_LIVE_BOOKINGS = 200_000;
 
-/** States that a booking never leaves, as SQL. */
-export const ENDED_STATES = "('released', 'rejected', 'infeasible', 'failed', 'expired', 'cancelled', 'revoked')";
-
 /** All that live, oldest first; of one tenant, where one is named. */
 export async function liveBookings(tx: Tx, tenant?: string): Promise<readonly Booking[]> {
   const rows = await tx.query(
-    `select ${BOOKING_COLUMNS} from bookings where state not in ${ENDED_STATES} and ($1::text is null or tenant = $1)
+    `select ${BOOKING_COLUMNS} from bookings where not ended and ($1::text is null or tenant = $1)
      order by created_at, booking_id limit ${MAX_LIVE_BOOKINGS}`,
     [tenant ?? null],
   );
@@ -83,7 +80,7 @@ export type Stamp = Pick<Booking, 'version' | 'updatedAtMs'>;
 /** Of all that live: what a reader that followed changes compares itself with. */
 export async function liveStamps(tx: Tx): Promise<ReadonlyMap<string, Stamp>> {
   const rows = await tx.query<{ booking_id: string; version: bigint; updated_at: Date }>(
-    `select booking_id, version, updated_at from bookings where state not in ${ENDED_STATES} order by created_at, booking_id limit ${MAX_LIVE_BOOKINGS}`,
+    `select booking_id, version, updated_at from bookings where not ended order by created_at, booking_id limit ${MAX_LIVE_BOOKINGS}`,
   );
   return new Map(rows.map((row) => [row.booking_id, { version: row.version, updatedAtMs: row.updated_at.getTime() }]));
 }

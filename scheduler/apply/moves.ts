@@ -1,12 +1,13 @@
 import { assert } from '../../core/assert.ts';
 import { advance, type BookingEvent, type BookingState, type Hold, isEnded } from '../../core/booking.ts';
-import { canonicalText, type Json } from '../../core/canonical.ts';
+import type { Json } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { appendAudits, type NewAuditEvent } from '../../ledger/audit/append.ts';
 import { putEvidences } from '../../ledger/audit/evidence.ts';
 import { trailAgeMs } from '../../ledger/audit/sequencer.ts';
 import { executeMany } from '../../ledger/quota/execute.sql.ts';
 import type { Failure, TransferRequest } from '../../ledger/quota/transfer.ts';
+import { int8Array, textArray, timestampArray } from '../../platform/pg-arrays.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import type { Booking } from './booking-store.ts';
 import { MAX_UNSEALED_MS } from './limits.ts';
@@ -96,7 +97,7 @@ export async function commitMoves(tx: Tx, moves: readonly Move[]): Promise<reado
 async function lockAndAdvance(tx: Tx, moves: readonly Move[], results: MoveResult[]): Promise<readonly Going[]> {
   const locked = await tx.query<{ booking_id: string; version: bigint; held: Hold | null }>(
     "select booking_id, version, data->'held' as held from bookings where booking_id = any($1::text[]) order by booking_id for update",
-    [moves.map((move) => move.booking.bookingId)],
+    [textArray(moves.map((move) => move.booking.bookingId))],
   );
   const rows = new Map(locked.map((row) => [row.booking_id, row]));
   const unsealed =
@@ -109,7 +110,7 @@ async function lockAndAdvance(tx: Tx, moves: readonly Move[], results: MoveResul
       : (
           await tx.query<{ pending_id: string }>(
             'select pending_id from transfers where pending_id = any($1::text[])',
-            [asked],
+            [textArray(asked)],
           )
         ).map((row) => row.pending_id),
   );
@@ -159,10 +160,10 @@ async function storeStates(tx: Tx, taken: readonly Taken[]): Promise<void> {
     `update bookings b set state = n.state, data = n.data::jsonb, version = b.version + 1, updated_at = n.at
      from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) as n (id, state, data, at) where b.booking_id = n.id`,
     [
-      taken.map(({ move }) => move.booking.bookingId),
-      taken.map(({ next }) => next.state),
-      taken.map(({ next }) => canonicalText(next)),
-      taken.map(({ move }) => new Date(move.nowMs)),
+      textArray(taken.map(({ move }) => move.booking.bookingId)),
+      textArray(taken.map(({ next }) => next.state)),
+      textArray(taken.map(({ next }) => JSON.stringify(next))),
+      timestampArray(taken.map(({ move }) => move.nowMs)),
     ],
   );
 }
@@ -172,15 +173,15 @@ async function storeAttempts(tx: Tx, taken: readonly Taken[]): Promise<void> {
   if (begun.length > 0) {
     await tx.execute(
       `insert into attempts (booking_id, attempt, tenant, pool, flavour, provider, key)
-       select * from unnest($1::text[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])`,
+       select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])`,
       [
-        begun.map(({ move }) => move.booking.bookingId),
-        begun.map(({ move }) => move.booking.state.attempt),
-        begun.map(({ move }) => move.booking.tenant),
-        begun.map(({ pool }) => pool),
-        begun.map(({ flavour }) => flavour),
-        begun.map(({ provider }) => provider),
-        begun.map(({ move }) => attemptKey(move.booking.bookingId, move.booking.state.attempt)),
+        textArray(begun.map(({ move }) => move.booking.bookingId)),
+        int8Array(begun.map(({ move }) => move.booking.state.attempt)),
+        textArray(begun.map(({ move }) => move.booking.tenant)),
+        textArray(begun.map(({ pool }) => pool)),
+        textArray(begun.map(({ flavour }) => flavour)),
+        textArray(begun.map(({ provider }) => provider)),
+        textArray(begun.map(({ move }) => attemptKey(move.booking.bookingId, move.booking.state.attempt))),
       ],
     );
   }
@@ -193,18 +194,18 @@ async function storeAttempts(tx: Tx, taken: readonly Taken[]): Promise<void> {
     `update attempts a set handle = coalesce(n.handle::jsonb, a.handle), started_at = coalesce(n.started, a.started_at),
        ended_at = coalesce(n.ended, a.ended_at), outcome = coalesce(n.outcome, a.outcome), end_code = coalesce(n.code, a.end_code),
        message = coalesce(n.message, a.message)
-     from unnest($1::text[], $2::integer[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::text[], $8::text[])
+     from unnest($1::text[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::text[], $8::text[])
        as n (id, attempt, handle, started, ended, outcome, code, message)
      where a.booking_id = n.id and a.attempt = n.attempt`,
     [
-      changed.map(({ move }) => move.booking.bookingId),
-      changed.map(({ move }) => move.booking.state.attempt),
-      changed.map(({ change }) => (change.kind === 'started' ? JSON.stringify(change.handle) : null)),
-      changed.map(({ change, move }) => (change.kind === 'started' ? new Date(move.nowMs) : null)),
-      ends.map((end) => (end === undefined ? null : new Date(end.endedAtMs))),
-      ends.map((end) => end?.outcome ?? null),
-      ends.map((end) => end?.code ?? null),
-      ends.map((end) => end?.message ?? null),
+      textArray(changed.map(({ move }) => move.booking.bookingId)),
+      int8Array(changed.map(({ move }) => move.booking.state.attempt)),
+      textArray(changed.map(({ change }) => (change.kind === 'started' ? JSON.stringify(change.handle) : null))),
+      timestampArray(changed.map(({ change, move }) => (change.kind === 'started' ? move.nowMs : null))),
+      timestampArray(ends.map((end) => end?.endedAtMs ?? null)),
+      textArray(ends.map((end) => end?.outcome ?? null)),
+      textArray(ends.map((end) => end?.code ?? null)),
+      textArray(ends.map((end) => end?.message ?? null)),
     ],
   );
 }

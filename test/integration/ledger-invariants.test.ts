@@ -29,6 +29,7 @@ const BREAKS: Readonly<Record<string, string>> = {
   debts_are_all_that_groups_take_part_in: `insert into transfers (${head}) values ('x', 'acme', null, 'repay', null, '${capacity}', '${quota}', 0)`,
   transfers_join_one_tenant_and_unit: `insert into transfers (${head}) select 'x', 'acme', null, 'direct', null, '${capacity}', account_id, 0 from accounts where tenant = 'globex' limit 1`,
   resolutions_fit_their_pending_transfer: `insert into transfers (${head}) values ('x', 'acme', '${BOOKING}', 'post', 'open', '${capacity}', '${quota}', 9)`,
+  who_is_named_is_there: `insert into attempts (booking_id, attempt, tenant, pool, flavour, provider, key) values ('${BOOKING}', 1, 'globex', 'p', 'f', 'local', 'k')`,
   open_pendings_are_listed: 'delete from pending_transfers',
   every_transition_has_its_event: 'update bookings set version = version + 1',
   transitions_are_legal: `update audit_events set type = 'booking.applied' where subject = '${subject}' and subject_seq = 2`,

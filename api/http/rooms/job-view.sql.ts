@@ -1,7 +1,7 @@
 import type { BookingState, Reason } from '../../../core/booking.ts';
 import type { Json } from '../../../core/canonical.ts';
 import type { Tx } from '../../../platform/postgres.ts';
-import { BOOKING_COLUMNS, bookingOf, ENDED_STATES } from '../../../scheduler/apply/booking-store.ts';
+import { BOOKING_COLUMNS, bookingOf } from '../../../scheduler/apply/booking-store.ts';
 import { heldReason } from '../../../scheduler/apply/wait-reasons.ts';
 import type { JobFilter, Page, Rows, View } from '../services.ts';
 
@@ -45,7 +45,7 @@ export async function jobRows(tx: Tx, tenant: string, filter: JobFilter, page: P
        and ($4::text is null or spec->>'model' = $4) and ($5::text is null or job_name = $5)
        and ($6::timestamptz is null or (created_at, booking_id) < ($6::timestamptz, $7))
        and ($9::timestamptz is null or created_at >= $9::timestamptz)
-       and (not $10::boolean or state not in ${ENDED_STATES})
+       and (not $10::boolean or not ended)
      order by created_at desc, booking_id desc limit $8`,
     [
       tenant,

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { assert } from '../../../core/assert.ts';
 import type { BookingEvent, Placement } from '../../../core/booking.ts';
 import { ulid } from '../../../core/ids.ts';
 import { jobSpec } from '../../../core/job.ts';
@@ -7,8 +6,9 @@ import { type AccountSpec, ensureAccounts, placementAccounts } from '../../../le
 import type { Tx } from '../../../platform/postgres.ts';
 import { BOOKING_COLUMNS, type Booking, bookingOf } from '../../../scheduler/apply/booking-store.ts';
 import { createBookings } from '../../../scheduler/apply/create-booking.ts';
+import { GroupCommit } from '../../../scheduler/apply/group-commit.ts';
 import { pendingIds, reserveTransfers } from '../../../scheduler/apply/money.ts';
-import { commitMoves, MAX_MOVES, type Move } from '../../../scheduler/apply/moves.ts';
+import { commitMoves, type Move } from '../../../scheduler/apply/moves.ts';
 import { type BenchDatabase, TENANT } from '../database.ts';
 import type { Quota } from './bounds.ts';
 import type { CommitCycle } from './commit-cycle.ts';
@@ -16,7 +16,7 @@ import { KUEUE_FLAVOUR, KUEUE_RESOURCE } from './kueue-generators.ts';
 import type { Work } from './work.ts';
 
 /**
- * As the engine commits, by its own moves. What is in, for each booking: its row and version, quota and money as pending transfers, the
+ * As the engine commits, by its own moves and its group commit. What is in, for each booking: its row and version, quota and money as pending transfers, the
  * attempt's row, the policy's answer as evidence, an audit event a transition; at its end both voided, and the transitions to
  * `releasing` and on. What is not: the transitions between `reserved` and the end (requesting, confirming, applied), the peers and the provider, the
  * sequencer, and the creation of the bookings, which are there before the clock starts.
@@ -29,57 +29,39 @@ export async function movesCommit(
   const { db, epoch } = database;
   await db.asEngine((tx) => openPlaces(tx, quotas));
   const bookings = await createAll(database, works);
-  const commit = async (tx: Tx, moves: readonly (readonly [Work, Move])[]) => {
-    for (let from = 0; from < moves.length; from += MAX_MOVES) {
-      const piece = moves.slice(from, from + MAX_MOVES);
-      const results = await commitMoves(
-        tx,
-        piece.map(([, move]) => move),
-      );
-      for (const [at, result] of results.entries()) {
-        assert(result.kind === 'moved', `${piece[at]![0].id} is ${result.kind}`);
-        bookings.set(piece[at]![0], result.booking);
-      }
-    }
-  };
+  const group = new GroupCommit({ commit: (moves) => db.asLeader(epoch, (tx) => commitMoves(tx, moves)) });
   return async ({ released, booked }, nowMs) => {
-    const move = (work: Work, event: BookingEvent, more: Partial<Move> = {}): readonly [Work, Move] => {
-      return [work, { booking: bookings.get(work)!, event, actor: 'bench', nowMs, ...more }];
+    const move = async (work: Work, event: BookingEvent, more: Partial<Move> = {}): Promise<void> => {
+      const booking = bookings.get(work)!;
+      bookings.set(work, await group.commit({ booking, event, actor: 'bench', nowMs, ...more }));
     };
-    await db.asLeader(epoch, async (tx) => {
-      await commit(
-        tx,
-        released.map(({ work, evicted }) => {
-          const booking = bookings.get(work)!;
-          const reason = { code: 'bench', text: 'it ended', mend: 'none' };
-          const outcome = evicted ? 'retry' : 'released';
-          const event = { type: 'release', outcome, reason, atMs: nowMs } as const;
-          return move(work, event, { voids: pendingIds(booking, booking.state.attempt) });
-        }),
-      );
-      await commit(
-        tx,
-        released.map(({ work }) => move(work, { type: 'released', notBeforeMs: nowMs })),
-      );
-      await commit(
-        tx,
-        booked.map(({ work }) => {
-          const booking = bookings.get(work)!;
-          const { attempt } = booking.state;
-          const placement = placementOf(work);
-          const { pool, flavour, provider } = placement;
-          return move(
-            work,
-            { type: 'reserve', placement, policy: policyOf(booking) },
-            {
-              transfers: reserveTransfers(booking, attempt, placement, nowMs),
-              attempt: { kind: 'begin', pool, flavour, provider },
-              evidence: [{ decision: 'allow', booking: booking.bookingId, attempt }],
-            },
-          );
-        }),
-      );
-    });
+    await Promise.all(
+      released.map(({ work, evicted }) => {
+        const booking = bookings.get(work)!;
+        const reason = { code: 'bench', text: 'it ended', mend: 'none' };
+        const outcome = evicted ? 'retry' : 'released';
+        const event = { type: 'release', outcome, reason, atMs: nowMs } as const;
+        return move(work, event, { voids: pendingIds(booking, booking.state.attempt) });
+      }),
+    );
+    await Promise.all([
+      ...released.map(({ work }) => move(work, { type: 'released', notBeforeMs: nowMs })),
+      ...booked.map(({ work }) => {
+        const booking = bookings.get(work)!;
+        const { attempt } = booking.state;
+        const placement = placementOf(work);
+        const { pool, flavour, provider } = placement;
+        return move(
+          work,
+          { type: 'reserve', placement, policy: policyOf(booking) },
+          {
+            transfers: reserveTransfers(booking, attempt, placement, nowMs),
+            attempt: { kind: 'begin', pool, flavour, provider },
+            evidence: [{ decision: 'allow', booking: booking.bookingId, attempt }],
+          },
+        );
+      }),
+    ]);
   };
 }
 

@@ -212,8 +212,6 @@ const BY_HAND = `
   ), takes as (
     update accounts set credits_pending = credits_pending + $5::bigint
     where account_id = $2 and exists (select from gives) returning account_id
-  ), moved as (
-    insert into transfers (transfer_id, tenant, booking_id, attempt, kind, debit_account, credit_account, amount)
-    select $3, $4, $3, 1, 'pending', gives.account_id, takes.account_id, $5::bigint from gives, takes returning transfer_id
   )
-  insert into pending_transfers (transfer_id, tenant, booking_id) select transfer_id, $4, $3 from moved`;
+  insert into transfers (transfer_id, tenant, booking_id, attempt, kind, debit_account, credit_account, amount)
+  select $3, $4, $3, 1, 'pending', gives.account_id, takes.account_id, $5::bigint from gives, takes`;
