@@ -106,9 +106,7 @@ const closeEndsNothing: Check = {
     await world.until(spec.key, 'running', first);
     await first.close();
     await first.close();
-    const seen = await world.observe(spec.key);
-    hold(seen.state === 'running', `after close it is told as ${shown(seen)}`);
-    hold((await world.live(spec.key)) === 1, 'it is not live after close');
+    hold((await world.live(spec.key)) === 1, 'what it ran is not live after close');
   },
 };
 
@@ -184,7 +182,7 @@ const CHUNKS: readonly (readonly [number, number])[] = [
   [0, 7],
   [7, 1],
   [8, 100_000],
-  [3, 50],
+  [3, 20],
 ];
 
 const logsFromOffset: Check = {

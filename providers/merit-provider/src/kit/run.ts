@@ -26,7 +26,7 @@ const REAL_PATIENCE_MS = 120_000;
 /** Of one check on a real backend, in turns of patience. */
 const REAL_LIMIT_TURNS = 4;
 const END_LIMIT_MS = 60_000;
-/** Checks at once on a real backend, whose jobs take their time. */
+/** Checks at once: each has a backend of its own, and jobs of a real one take their time. */
 const AT_ONCE = 4;
 
 export type Verdict = 'passed' | 'failed' | 'not_exercised';
@@ -94,7 +94,7 @@ export async function runKit(given: ProviderDefinition<never>, options: KitOptio
     tell(await tried(check, world));
   };
   const beside = rest.filter((check) => check.alone !== true);
-  await inTurns(beside, backend.time === 'real' ? AT_ONCE : 1, run);
+  await inTurns(beside, AT_ONCE, run);
   await inTurns(
     rest.filter((check) => check.alone === true),
     1,

@@ -13,7 +13,6 @@ const orphanSweep: Check = {
     const first = await world.open();
     const spec = world.spec({ sleeps: true });
     await world.submit(spec, first);
-    await first.close();
     const sweeper = await world.open();
     await world.eventually('the list shows it', async () =>
       isLive(await sweeper.list(world.tag, world.signal), spec.key),

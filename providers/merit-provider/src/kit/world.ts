@@ -18,7 +18,7 @@ import { hold, NotExercised, shown } from './check.ts';
 import { realClock, VirtualClock } from './clock.ts';
 import { KIT_ENTRYPOINT, type KitJob, kitEnv } from './jobs.ts';
 
-const LOOK_EVERY_MS = { virtual: 1_000, real: 250 };
+const LOOK_EVERY_MS = { virtual: 5_000, real: 250 };
 const VIRTUAL_PATIENCE_MS = 600_000;
 const LOG_LIMIT_BYTES = 1024 * 1024;
 const CPU_MILLI = 100n;
