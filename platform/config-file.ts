@@ -24,10 +24,14 @@ export const ConfigFile = Type.Object(
     engineDatabaseUrlFile: Optional(Text),
     migrateDatabaseUrl: Optional(Text),
     migrateDatabaseUrlFile: Optional(Text),
-    /** Who says which process leads: postgres, or redis. Postgres fences the leader in either case. */
+    /** Who says which process leads: postgres, redis or kubernetes. Postgres fences the leader in each case. */
     nominator: Optional(Text),
     redisUrl: Optional(Text),
     redisUrlFile: Optional(Text),
+    /** Where the leases are; without a kubeconfig in the cluster of the pod. */
+    kubernetes: Optional(
+      Type.Object({ kubeconfig: Optional(Text), namespace: Optional(Text), leasePrefix: Optional(Text) }, closed),
+    ),
     maxConnections: Optional(Type.Integer({ minimum: 2, maximum: 500 })),
     tenant: Optional(Text),
     peers: Optional(Type.Object({ sentinelNet: Optional(Peer), finance: Optional(Peer) }, closed)),

@@ -88,6 +88,17 @@ export function ruleRedisUrl(field: string, text: string): Ruled<string> {
   return { ok: true, value: text };
 }
 
+/** What Kubernetes takes as the name of a namespace or a lease. */
+export function ruleKubernetesName(field: string, text: string, maxLength: number): Ruled<string> {
+  if (text.length <= maxLength && /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(text)) return { ok: true, value: text };
+  return refused(
+    'kubernetes_name',
+    field,
+    'is no name in Kubernetes',
+    `write at most ${maxLength} of a-z, 0-9 and -, none of them - at an end`,
+  );
+}
+
 /** Whether a URL carries a password; a configuration file must not. */
 export function holdsPassword(text: string): boolean {
   return !URL.canParse(text) || new URL(text).password !== '' || new URL(text).searchParams.has('password');

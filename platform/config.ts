@@ -1,4 +1,4 @@
-import { dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { contentHash } from '../core/canonical.ts';
 import { slugRefusal } from '../core/ids.ts';
@@ -11,6 +11,7 @@ import {
   ruleDatabaseUrl,
   ruleDuration,
   ruleEndpoint,
+  ruleKubernetesName,
   ruleRedisUrl,
 } from './config-rules.ts';
 import { FEATURES, type Feature } from './features.ts';
@@ -48,7 +49,17 @@ export type DatabaseConfig =
     };
 
 /** Who says which process leads; Postgres fences the leader in either case. */
-export type NominatorConfig = { readonly kind: 'postgres' } | { readonly kind: 'redis'; readonly url: Secret };
+export type NominatorConfig =
+  | { readonly kind: 'postgres' }
+  | { readonly kind: 'redis'; readonly url: Secret }
+  | {
+      readonly kind: 'kubernetes';
+      /** undefined: the service account of the pod. */
+      readonly kubeconfig: string | undefined;
+      /** undefined: that of the pod, or of the kubeconfig's context. */
+      readonly namespace: string | undefined;
+      readonly leasePrefix: string;
+    };
 
 export interface Intervals {
   /** Between two looks of the planner when nothing woke it. */
@@ -97,6 +108,8 @@ const VARIABLES = {
   ADMIN_DATABASE_URL: 'adminDatabaseUrl',
   MERIT_NOMINATOR: 'nominator',
   REDIS_URL: 'redisUrl',
+  MERIT_KUBERNETES_NAMESPACE: 'kubernetes.namespace',
+  MERIT_LEASE_PREFIX: 'kubernetes.leasePrefix',
   MERIT_TENANT: 'tenant',
   MERIT_SENTINELNET_URL: 'peers.sentinelNet.url',
   MERIT_FINANCE_URL: 'peers.finance.url',
@@ -109,6 +122,11 @@ const VARIABLES = {
 } as const;
 
 const DEFAULT_MAX_CONNECTIONS = 16;
+const DEFAULT_LEASE_PREFIX = 'merit';
+/** A label of Kubernetes (RFC 1123). */
+const MAX_NAME = 63;
+/** The seat's name comes after it. */
+const MAX_LEASE_PREFIX = 50;
 const HOUR_MS = 3_600_000;
 
 interface IntervalRule {
@@ -278,15 +296,43 @@ async function readDatabase(from: Sources): Promise<DatabaseConfig> {
 
 async function readNominator(from: Sources): Promise<NominatorConfig> {
   const kind = variable(from.env, 'MERIT_NOMINATOR') ?? from.file.nominator ?? 'postgres';
-  if (kind !== 'postgres' && kind !== 'redis') {
-    from.reader.refuse('enum', 'nominator', 'is no nominator', 'use postgres or redis');
+  if (kind !== 'postgres' && kind !== 'redis' && kind !== 'kubernetes') {
+    from.reader.refuse('enum', 'nominator', 'is no nominator', 'use postgres, redis or kubernetes');
     return { kind: 'postgres' };
   }
   if (kind === 'postgres') return { kind };
+  if (kind === 'kubernetes') return readKubernetes(from);
   const url = await readSecretUrl(from, 'REDIS_URL', 'redisUrl', ruleRedisUrl);
   if (url === undefined)
     from.reader.refuse('required', 'redisUrl', 'is missing: leaders are nominated by Redis', 'set REDIS_URL');
   return { kind, url: new Secret(url ?? '') };
+}
+
+function readKubernetes(from: Sources): NominatorConfig {
+  const { env, file, reader } = from;
+  // Kubernetes' own variable, which others set too: to nothing, it is as good as unset.
+  const set = env.KUBECONFIG?.trim() === '' ? undefined : env.KUBECONFIG;
+  if (set?.includes(delimiter) === true)
+    reader.refuse(
+      'kubeconfig',
+      'KUBECONFIG',
+      'names several files',
+      'name one; kubectl config view --flatten makes one',
+    );
+  const kubeconfig = set === undefined ? path(from, undefined, file.kubernetes?.kubeconfig) : resolve(from.cwd, set);
+  if (kubeconfig === undefined && (env.KUBERNETES_SERVICE_HOST ?? '') === '') {
+    reader.refuse(
+      'required',
+      'kubernetes.kubeconfig',
+      'is missing: leaders are nominated by Kubernetes, and this runs in no pod',
+      'set KUBECONFIG, or run in a pod with a service account',
+    );
+  }
+  const namespace = variable(env, 'MERIT_KUBERNETES_NAMESPACE') ?? file.kubernetes?.namespace;
+  const prefix = variable(env, 'MERIT_LEASE_PREFIX') ?? file.kubernetes?.leasePrefix ?? DEFAULT_LEASE_PREFIX;
+  if (namespace !== undefined) reader.take(ruleKubernetesName('kubernetes.namespace', namespace, MAX_NAME), '');
+  reader.take(ruleKubernetesName('kubernetes.leasePrefix', prefix, MAX_LEASE_PREFIX), '');
+  return { kind: 'kubernetes', kubeconfig, namespace, leasePrefix: prefix };
 }
 
 async function readDatabaseUrl(

@@ -9,6 +9,7 @@ import type { ServerConfig } from '../../platform/config.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import type { Nominator, Seat } from '../../platform/nominator.ts';
+import { kubernetesNominator } from '../../platform/nominator-kubernetes.ts';
 import { postgresNominator } from '../../platform/nominator-postgres.ts';
 import { redisNominator } from '../../platform/nominator-redis.ts';
 import { openObjectStore } from '../../platform/object-store-config.ts';
@@ -247,5 +248,9 @@ function once(closers: readonly (() => Promise<unknown>)[]): () => Promise<void>
 function nominatorOf({ config, engineUrl }: ServerOptions): Nominator | Promise<Nominator> {
   const { nominator } = config;
   if (nominator.kind === 'postgres') return postgresNominator(engineUrl);
+  if (nominator.kind === 'kubernetes') {
+    const { kubeconfig, namespace, leasePrefix } = nominator;
+    return kubernetesNominator({ kubeconfig }, { namespace, prefix: leasePrefix });
+  }
   return redisNominator(nominator.url.reveal(), new URL(engineUrl).pathname.slice(1));
 }

@@ -1,19 +1,14 @@
 /**
- * Leads the engine's seat and writes a row as often as it can by its epoch: `leader-child.ts KIND ENGINE_URL REDIS_URL NAME LEASE_MS`. Each row
+ * Leads the engine's seat and writes a row as often as it can by its epoch: `leader-child.ts KIND ENGINE_URL AT NAME LEASE_MS`. Each row
  * that was committed is told on stdout as `wrote EPOCH`, and each write that was refused as `stale EPOCH`.
  */
 import { systemClock } from '../../platform/clock.ts';
 import { lead } from '../../platform/leader.ts';
-import { postgresNominator } from '../../platform/nominator-postgres.ts';
-import { redisNominator } from '../../platform/nominator-redis.ts';
 import { openDatabase, StaleLeader } from '../../platform/postgres.ts';
+import { type NominatorKind, nominatorFor } from './nominators.ts';
 
-const [kind, engineUrl, redisUrl, holder, lease] = process.argv.slice(2) as [string, string, string, string, string];
-const leaseMs = Number(lease);
-const nominator =
-  kind === 'redis'
-    ? await redisNominator(redisUrl, new URL(engineUrl).pathname.slice(1), leaseMs)
-    : postgresNominator(engineUrl, leaseMs);
+const [kind, engineUrl, at, holder, lease] = process.argv.slice(2) as [NominatorKind, string, string, string, string];
+const nominator = await nominatorFor(kind, engineUrl, at, Number(lease));
 const db = openDatabase({ appUrl: engineUrl, engineUrl, maxConnections: 2 });
 for (;;) {
   const leadership = await lead(

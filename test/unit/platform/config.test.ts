@@ -284,6 +284,48 @@ describe('database URLs', () => {
   });
 });
 
+describe('leaders nominated by Kubernetes', () => {
+  const kubernetes = { MERIT_NOMINATOR: 'kubernetes' };
+
+  test('are so by the account of the pod, where the leases of one installation have one prefix', async () => {
+    const config = await load({ ...kubernetes, KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBECONFIG: '' });
+    expect(config.nominator).toEqual({
+      kind: 'kubernetes',
+      kubeconfig: undefined,
+      namespace: undefined,
+      leasePrefix: 'merit',
+    });
+  });
+
+  test('are so by a kubeconfig, found where it was written; variables win', async () => {
+    const yaml = 'nominator: kubernetes\nkubernetes: {kubeconfig: kube.yaml, namespace: ml, leasePrefix: merit-eu}\n';
+    const named = { kind: 'kubernetes', namespace: 'ml', leasePrefix: 'merit-eu' };
+    expect((await loadYaml(yaml)).nominator).toEqual({ ...named, kubeconfig: join(cwd, 'kube.yaml') });
+    const env = { KUBECONFIG: '/etc/kube.yaml', MERIT_KUBERNETES_NAMESPACE: 'other', MERIT_LEASE_PREFIX: 'm2' };
+    expect((await load(env)).nominator).toEqual({
+      kind: 'kubernetes',
+      namespace: 'other',
+      leasePrefix: 'm2',
+      kubeconfig: '/etc/kube.yaml',
+    });
+  });
+
+  test('need a way to Kubernetes, and names that it takes', async () => {
+    expect(await codes(load(kubernetes))).toEqual(['kubernetes.kubeconfig required']);
+    const env = {
+      ...kubernetes,
+      KUBECONFIG: 'a.yaml:b.yaml',
+      MERIT_KUBERNETES_NAMESPACE: 'No_Name',
+      MERIT_LEASE_PREFIX: 'x'.repeat(51),
+    };
+    expect(await codes(load(env))).toEqual([
+      'KUBECONFIG kubeconfig',
+      'kubernetes.namespace kubernetes_name',
+      'kubernetes.leasePrefix kubernetes_name',
+    ]);
+  });
+});
+
 describe('peers', () => {
   test('a service is known by its SPIFFE id over TLS; plain http is for loopback', async () => {
     const config = await loadYaml(
