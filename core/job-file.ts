@@ -102,6 +102,8 @@ export const JobFile = Type.Object(
     ),
     /** Handed to the job as JSON in MERIT_PARAMETERS. */
     parameters: Type.Optional(Type.Record(Type.String({ maxLength: 64 }), Type.Unknown())),
+    /** What only one kind of provider knows, by its kind: `ray: {runtime_env: {pip: [torch]}, labels: {zone: a}, spread: strict}`. */
+    options: Type.Optional(Type.Record(Slug, Type.Record(Type.String({ maxLength: 64 }), Type.Unknown()))),
     /** A command line for a shell; parameters are never spliced into it. */
     run: Type.String({ minLength: 1, maxLength: 4096 }),
     /** Where the job writes its files: `file:///…` or `s3://…`. Absent: a folder of Merit's own for this attempt. */

@@ -44,6 +44,8 @@ export interface JobSpec {
   readonly graceMs?: number;
   readonly backoffMs?: number;
   readonly maxBackoffMs?: number;
+  /** By the kind of provider, which checks them. */
+  readonly options?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
 /** One job of an array. `id` is the booking of its first. */
@@ -128,6 +130,9 @@ function gpusOf(job: JobFile, refusals: Refusal[]): { readonly count: number; re
   return { count: gpus ?? 0 };
 }
 
+/** Of a job's options together: they go with every request for it. */
+const MAX_OPTIONS_BYTES = 32 * 1024;
+
 /** The members that a spec has only where its file gives them. */
 function furtherSpec(job: JobFile, refusals: Refusal[]): Partial<JobSpec> {
   const nodes = job.num_nodes ?? 1;
@@ -141,6 +146,8 @@ function furtherSpec(job: JobFile, refusals: Refusal[]): Partial<JobSpec> {
     refusals.push(
       refuse('time_format', 'schedule.deadline', 'is no RFC 3339 time with a zone', 'write 2026-12-01T06:00:00Z'),
     );
+  if (job.options !== undefined && JSON.stringify(job.options).length > MAX_OPTIONS_BYTES)
+    refusals.push(refuse('range', 'options', `are more than ${MAX_OPTIONS_BYTES} characters`, 'say less'));
   const graceMs = bounded(refusals, 'recovery.grace', job.recovery?.grace, 0, MAX_GRACE_MS, '10m');
   const backoffMs = bounded(refusals, 'retry.backoff', job.retry?.backoff, 100, MAX_BACKOFF_MS, '1d');
   const maxBackoffMs = bounded(refusals, 'retry.max_backoff', job.retry?.max_backoff, 100, MAX_BACKOFF_MS, '1d');
@@ -158,6 +165,7 @@ function furtherSpec(job: JobFile, refusals: Refusal[]): Partial<JobSpec> {
     ...(graceMs === undefined ? {} : { graceMs }),
     ...(backoffMs === undefined ? {} : { backoffMs }),
     ...(maxBackoffMs === undefined ? {} : { maxBackoffMs }),
+    ...(job.options === undefined || Object.keys(job.options).length === 0 ? {} : { options: job.options }),
   };
 }
 

@@ -28,7 +28,8 @@ export function guarded(provider: Provider): Provider {
     capacity: (signal) => reads('capacity', signal, () => provider.capacity(signal)),
     offers: (signal) => reads('offers', signal, () => provider.offers(signal)),
     submit: (spec: AttemptSpec, signal) => changes('submit', signal, () => provider.submit(spec, signal)),
-    observe: (key, signal) => reads('observe', signal, async () => plain(await provider.observe(key, signal))),
+    observe: (key, signal, known) =>
+      reads('observe', signal, async () => plain(await provider.observe(key, signal, known))),
     drain: (key, deadlineMs, signal) => changes('drain', signal, () => provider.drain(key, deadlineMs, signal)),
     release: (key, signal) => changes('release', signal, () => provider.release(key, signal)),
     list: (tag, signal) => reads('list', signal, () => provider.list(tag, signal)),

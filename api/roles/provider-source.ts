@@ -131,7 +131,8 @@ export class PoolProviders implements ProviderSource {
       const own = ownRay.state();
       if ('missing' in own)
         throw new OperatingError('part-missing', 'safe', 'using Merit’s own Ray', { cause: own.missing });
-      config = { ...own };
+      // One node, whose leftovers are ended before it is started anew: nothing of an earlier life runs on.
+      config = { ...own, nodeGivesUpSeconds: 0 };
     }
     try {
       return await openProvider(definition, config, {

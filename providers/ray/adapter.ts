@@ -14,10 +14,12 @@ import {
   type Provider,
   ProviderError,
 } from '../provider.ts';
-import { capacityOf, knownNodes, offersOf } from './capacity.ts';
+import { capacityOf, offersOf } from './capacity.ts';
 import {
   checkRayConfig,
   DEFAULT_FLAVOURS,
+  DEFAULT_GANG_START_SECONDS,
+  DEFAULT_NODE_GIVES_UP_SECONDS,
   DEFAULT_STOP_GRACE_SECONDS,
   type RayConfig,
   type RayFlavour,
@@ -26,10 +28,12 @@ import {
 import { ClosedDoor } from './door.ts';
 import { providerErrorOf } from './errors.ts';
 import { findJob } from './find-job.ts';
+import { Lives } from './lives.ts';
+import { knownNodes, usesLabels } from './nodes.ts';
 import { isLive, observationOf } from './observation.ts';
 import { assertOurs, handleOf, PROVIDER_KIND } from './ownership.ts';
 import { type ReleaseSettings, releaseAttempt, StoppedPending, stopOnce } from './release.ts';
-import { submitAttempt } from './submit.ts';
+import { type SubmitSettings, submitAttempt } from './submit.ts';
 
 const CAPABILITIES = { migrate: false, spot: false, topology: false, reserve: false, logs: true, resize: false };
 /** Reads that Ray asks us to hold back for longer are handed to Merit's own retries, with the time. */
@@ -45,13 +49,15 @@ class RayProvider implements Provider {
   readonly #client: RayJobClient;
   readonly #door: ClosedDoor;
   readonly #flavours: readonly RayFlavour[];
+  readonly #lives: Lives;
+  readonly #submit: SubmitSettings;
   readonly #release: ReleaseSettings;
 
-  constructor(config: RayConfig, ca: string | undefined, clock: Clock) {
+  constructor(config: RayConfig, tls: Tls, clock: Clock) {
     this.#client = new RayJobClient({
       address: config.address,
       token: config.tokenFile === undefined ? undefined : tokenReader(config.tokenFile),
-      ca,
+      ...tls,
       timeoutMs: config.timeoutMs,
       submitTimeoutMs: config.submitTimeoutMs,
       longestWaitMs: LONGEST_WAIT_MS,
@@ -59,11 +65,23 @@ class RayProvider implements Provider {
     this.#door = new ClosedDoor(this.#client, clock, config.allowUnauthenticated ?? false);
     this.#flavours = config.flavours ?? DEFAULT_FLAVOURS;
     const stopGraceSeconds = config.stopGraceSeconds ?? DEFAULT_STOP_GRACE_SECONDS;
+    const nodeGivesUpSeconds = config.nodeGivesUpSeconds ?? DEFAULT_NODE_GIVES_UP_SECONDS;
+    this.#lives = new Lives(this.#client, clock, nodeGivesUpSeconds * 1000);
+    this.#submit = {
+      client: this.#client,
+      lives: this.#lives,
+      flavours: this.#flavours,
+      stopGraceSeconds,
+      gangStartSeconds: config.gangStartSeconds ?? DEFAULT_GANG_START_SECONDS,
+    };
     this.#release = { client: this.#client, clock, stopGraceSeconds, stopped: new StoppedPending() };
   }
 
   capacity(signal: AbortSignal): Promise<readonly FlavourCapacity[]> {
-    return this.#read(signal, async () => capacityOf(this.#flavours, await knownNodes(this.#client, signal)));
+    const withLabels = this.#flavours.some((flavour) => usesLabels(flavour));
+    return this.#read(signal, async () =>
+      capacityOf(this.#flavours, await knownNodes(this.#client, withLabels, signal)),
+    );
   }
 
   async offers(_signal: AbortSignal): Promise<readonly Offer[]> {
@@ -72,16 +90,19 @@ class RayProvider implements Provider {
 
   async submit(spec: AttemptSpec, signal: AbortSignal): Promise<Handle> {
     await this.#door.check(signal);
-    const { client, stopGraceSeconds } = this.#release;
-    return submitAttempt({ client, flavours: this.#flavours, stopGraceSeconds }, spec, signal);
+    return submitAttempt(this.#submit, spec, signal);
   }
 
-  observe(key: string, signal: AbortSignal): Promise<Observation> {
+  observe(key: string, signal: AbortSignal, known?: Handle): Promise<Observation> {
     return this.#read(signal, async () => {
       const job = await findJob(this.#client, key, signal);
-      if (job === undefined) return { state: 'absent' };
+      if (job === undefined) return this.#lives.absence(key, known, signal);
       assertOurs(key, job);
-      return this.#release.stopped.has(key, job) ? stoppedBeforeItBegan(key, job) : observationOf(key, job);
+      this.#lives.seen(key);
+      const session = await this.#lives.session(signal);
+      return this.#release.stopped.has(key, job)
+        ? stoppedBeforeItBegan(key, session, job)
+        : observationOf(key, session, job);
     });
   }
 
@@ -97,10 +118,12 @@ class RayProvider implements Provider {
   list(tag: string, signal: AbortSignal): Promise<readonly Owned[]> {
     return this.#read(signal, async () => {
       const owned = new Map<string, Owned>();
-      for (const job of await this.#client.list(signal)) {
+      const [jobs, session] = await Promise.all([this.#client.list(signal), this.#lives.session(signal)]);
+      for (const job of jobs) {
         const key = job.submissionId;
         if (key === undefined || job.metadata.merit_tag !== tag) continue;
-        owned.set(key, { key, handle: handleOf(key, job), live: isLive(job) && !this.#release.stopped.has(key, job) });
+        const live = isLive(job) && !this.#release.stopped.has(key, job);
+        owned.set(key, { key, handle: handleOf(key, session, job), live });
       }
       return [...owned.values()];
     });
@@ -143,10 +166,10 @@ class RayProvider implements Provider {
   }
 }
 
-function stoppedBeforeItBegan(key: string, job: RayJob): Observation {
+function stoppedBeforeItBegan(key: string, session: string, job: RayJob): Observation {
   return {
     state: 'ended',
-    handle: handleOf(key, job),
+    handle: handleOf(key, session, job),
     outcome: 'stopped',
     exitCode: undefined,
     message: 'stopped before it began; Ray lists it as PENDING until it would have started',
@@ -168,8 +191,19 @@ function tokenReader(tokenFile: string): () => Promise<string> {
 /** For tests, which hold time still. Throws RefusedInput. */
 export async function openRayProvider(config: RayConfig, clock: Clock): Promise<Provider> {
   checkRayConfig(config);
-  const ca = config.caFile === undefined ? undefined : await readFile(config.caFile, 'utf8');
-  return new RayProvider(config, ca, clock);
+  const [ca, cert, key] = await Promise.all([config.caFile, config.certFile, config.keyFile].map(textOf));
+  return new RayProvider(config, { ca, cert, key }, clock);
+}
+
+/** PEM texts. */
+interface Tls {
+  readonly ca: string | undefined;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+}
+
+async function textOf(path: string | undefined): Promise<string | undefined> {
+  return path === undefined ? undefined : readFile(path, 'utf8');
 }
 
 /** A flavour of the pool's file as every node of the cluster has it. */

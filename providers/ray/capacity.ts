@@ -1,18 +1,12 @@
-import type { RayJobClient, RayNode } from 'ray-job-submission-client';
 import { type AttemptSpec, type FlavourCapacity, type Offer, ProviderError } from '../provider.ts';
 import type { RayFlavour } from './config.ts';
+import type { RayJobOptions } from './job-options.ts';
+import { labelsMatch, type Node, nodesOf } from './nodes.ts';
 
 /** Ray writes memory as GiB with two decimals: a total read back may be this much below the true one. */
-const MEMORY_ROUNDING_BYTES = 11_000_000;
+const MEMORY_ROUNDING_BYTES = 11_000_000n;
 
-/** A cluster has its head at least: no node at all means that Ray has not counted yet. Throws ProviderError `transient`, or RayJobError. */
-export async function knownNodes(client: RayJobClient, signal: AbortSignal): Promise<readonly RayNode[]> {
-  const nodes = await client.nodes(signal);
-  if (nodes.length === 0) throw new ProviderError('transient', 'Ray does not know its nodes yet');
-  return nodes;
-}
-
-export function capacityOf(flavours: readonly RayFlavour[], nodes: readonly RayNode[]): readonly FlavourCapacity[] {
+export function capacityOf(flavours: readonly RayFlavour[], nodes: readonly Node[]): readonly FlavourCapacity[] {
   return flavours.map((flavour) => {
     const own = nodesOf(flavour, nodes);
     return {
@@ -40,32 +34,51 @@ export function offersOf(flavours: readonly RayFlavour[]): readonly Offer[] {
 }
 
 /**
- * Ray queues what can never fit for 15 minutes and cannot be told to drop it, so such an attempt is not submitted. An entrypoint runs on
- * one node: one of the flavour's nodes, empty, has to hold all of it. Throws ProviderError `no_capacity`.
+ * Ray queues what can never fit for 15 minutes and cannot be told to drop it, so such an attempt is not submitted. Each of its nodes has to
+ * lie whole on one of the flavour's nodes, empty: as many of one size as a node holds, so that counting them is the whole of the packing.
+ * Throws ProviderError `no_capacity`.
  */
-export function assertCouldFit(spec: AttemptSpec, flavour: RayFlavour, nodes: readonly RayNode[]): void {
+export function assertCouldFit(
+  spec: AttemptSpec,
+  flavour: RayFlavour,
+  options: RayJobOptions,
+  nodes: readonly Node[],
+): void {
+  const count = spec.nodes ?? 1;
+  const strict = options.spread === 'strict';
+  const rooms = nodesOf(flavour, nodes)
+    .filter((node) => labelsMatch(node.labels, options.labels))
+    .map((node) => roomOf(spec, node));
+  const places = rooms.reduce((all, room) => all + (strict ? Math.min(room, 1) : room), 0);
+  if (places >= count) return;
   const { gpuMilli, cpuMilli, memoryBytes } = spec.resources;
-  const fits = nodesOf(flavour, nodes).some(
-    (node) =>
-      milli(node.resources.get('GPU')?.total) >= gpuMilli &&
-      milli(node.resources.get('CPU')?.total) >= cpuMilli &&
-      BigInt(Math.round(node.resources.get('memory')?.total ?? 0) + MEMORY_ROUNDING_BYTES) >= memoryBytes,
-  );
-  if (fits) return;
-  throw new ProviderError(
-    'no_capacity',
-    `no node of flavour ${flavour.name} could ever hold ${gpuMilli} milli-GPU, ${cpuMilli} milli-CPU and ${memoryBytes} bytes of memory`,
-  );
+  const size = `${gpuMilli} milli-GPU, ${cpuMilli} milli-CPU and ${memoryBytes} bytes of memory`;
+  const text =
+    count === 1
+      ? `no node of flavour ${flavour.name} could ever hold ${size}`
+      : `flavour ${flavour.name} could never hold ${count} nodes of ${size}${strict ? ', each on a machine of its own' : ''}: it has room for ${places}`;
+  throw new ProviderError('no_capacity', text);
 }
 
-function nodesOf(flavour: RayFlavour, nodes: readonly RayNode[]): readonly RayNode[] {
-  const resource = flavour.resource;
-  return resource === undefined ? nodes : nodes.filter((node) => (node.resources.get(resource)?.total ?? 0) > 0);
+/** How many nodes of the attempt an empty one holds. */
+function roomOf({ resources, nodes }: AttemptSpec, node: Node): number {
+  const memory = BigInt(Math.round(node.resources.get('memory')?.total ?? 0)) + MEMORY_ROUNDING_BYTES;
+  const rooms = [
+    timesIn(milli(node.resources.get('GPU')?.total), resources.gpuMilli),
+    timesIn(milli(node.resources.get('CPU')?.total), resources.cpuMilli),
+    timesIn(memory, resources.memoryBytes),
+    BigInt(nodes ?? 1),
+  ];
+  return Number(rooms.reduce((least, room) => (room < least ? room : least)));
+}
+
+function timesIn(total: bigint, asked: bigint): bigint {
+  return asked === 0n ? 1_000_000n : total / asked;
 }
 
 type Amount = { readonly used: number; readonly total: number };
 
-function sum(nodes: readonly RayNode[], name: string, pick: (amount: Amount) => number): bigint {
+function sum(nodes: readonly Node[], name: string, pick: (amount: Amount) => number): bigint {
   return nodes.reduce((all, node) => {
     const amount = node.resources.get(name);
     return amount === undefined ? all : all + milli(pick(amount));

@@ -1,11 +1,14 @@
 import { isAbsolute } from 'node:path';
 import { slugRefusal } from '../../core/ids.ts';
 import { type Refusal, RefusedInput, refuse } from '../../core/refusal.ts';
+import { labelRefusals } from './job-options.ts';
 
 export interface RayFlavour {
   readonly name: string;
   /** A custom Ray resource that exactly this flavour's nodes have; jobs ask for a sliver of it. Undefined: every node. */
   readonly resource?: string;
+  /** What the labels of exactly this flavour's nodes match, as in {"ray.io/accelerator-type": "H100"}. Beside `resource`, or in its place. */
+  readonly labels?: Readonly<Record<string, string>>;
   /** Cents per GPU-hour, or CPU-hour where it has no GPU. Undefined: not offered at a price. */
   readonly centsPerUnitHour?: number;
   readonly currency?: string;
@@ -20,20 +23,32 @@ export interface RayConfig {
   readonly tokenFile?: string;
   /** Absolute path of the PEM of a private authority. */
   readonly caFile?: string;
+  /** Absolute paths of the PEM of a client certificate and its key, where a proxy before Ray asks for one. */
+  readonly certFile?: string;
+  readonly keyFile?: string;
   /** Says by name that a cluster which runs anybody's code without a token is wanted. */
   readonly allowUnauthenticated?: boolean;
   readonly timeoutMs?: number;
   readonly submitTimeoutMs?: number;
   /** Between a job's SIGTERM and SIGKILL when it is drained or released. */
   readonly stopGraceSeconds?: number;
+  /** How long the nodes of a gang are waited for, all at once. */
+  readonly gangStartSeconds?: number;
+  /** How long a node runs on after its head was lost; until then nothing of a lost cluster is run again. 0: there is one node only. */
+  readonly nodeGivesUpSeconds?: number;
   readonly flavours?: readonly RayFlavour[];
 }
 
+export const DEFAULT_GANG_START_SECONDS = 900;
+/** Ray's gcs_rpc_server_reconnect_timeout_s is 60; a job on another node ran on for 63 s after its head was killed (measured). */
+export const DEFAULT_NODE_GIVES_UP_SECONDS = 90;
 export const DEFAULT_STOP_GRACE_SECONDS = 30;
 export const DEFAULT_FLAVOURS: readonly RayFlavour[] = [{ name: 'default' }];
 const FLAVOURS_LIMIT = 64;
 const TIMEOUT_LIMIT_MS = 600_000;
 const STOP_GRACE_LIMIT_SECONDS = 3600;
+const GANG_START_LIMIT_SECONDS = 86_400;
+const NODE_GIVES_UP_LIMIT_SECONDS = 3600;
 
 export const rayConfigSchema = {
   type: 'object',
@@ -43,10 +58,14 @@ export const rayConfigSchema = {
     address: { type: 'string', description: 'http://host:8265 or https://…' },
     tokenFile: { type: 'string', description: 'absolute path of the token file' },
     caFile: { type: 'string', description: 'absolute path of a PEM file' },
+    certFile: { type: 'string', description: 'absolute path of a PEM file' },
+    keyFile: { type: 'string', description: 'absolute path of a PEM file' },
     allowUnauthenticated: { type: 'boolean', description: 'take a cluster that asks for no token' },
     timeoutMs: { type: 'integer', minimum: 1, maximum: TIMEOUT_LIMIT_MS },
     submitTimeoutMs: { type: 'integer', minimum: 1, maximum: TIMEOUT_LIMIT_MS },
     stopGraceSeconds: { type: 'integer', minimum: 0, maximum: STOP_GRACE_LIMIT_SECONDS },
+    gangStartSeconds: { type: 'integer', minimum: 1, maximum: GANG_START_LIMIT_SECONDS },
+    nodeGivesUpSeconds: { type: 'integer', minimum: 0, maximum: NODE_GIVES_UP_LIMIT_SECONDS },
     flavours: {
       type: 'array',
       minItems: 1,
@@ -58,6 +77,7 @@ export const rayConfigSchema = {
         properties: {
           name: { type: 'string' },
           resource: { type: 'string' },
+          labels: { type: 'object', additionalProperties: { type: 'string' } },
           centsPerUnitHour: { type: 'integer', minimum: 0 },
           currency: { type: 'string', pattern: '^[A-Z]{3}$' },
           spot: { type: 'boolean' },
@@ -75,6 +95,8 @@ export function checkRayConfig(config: RayConfig): RayConfig {
     ...integerRefusal('timeoutMs', config.timeoutMs, 1, TIMEOUT_LIMIT_MS),
     ...integerRefusal('submitTimeoutMs', config.submitTimeoutMs, 1, TIMEOUT_LIMIT_MS),
     ...integerRefusal('stopGraceSeconds', config.stopGraceSeconds, 0, STOP_GRACE_LIMIT_SECONDS),
+    ...integerRefusal('gangStartSeconds', config.gangStartSeconds, 1, GANG_START_LIMIT_SECONDS),
+    ...integerRefusal('nodeGivesUpSeconds', config.nodeGivesUpSeconds, 0, NODE_GIVES_UP_LIMIT_SECONDS),
     ...flavourRefusals(config.flavours),
   ];
   if (refusals.length > 0) throw new RefusedInput(refusals);
@@ -91,11 +113,15 @@ function addressRefusals(address: unknown): Refusal[] {
 
 function tokenRefusals(config: RayConfig): Refusal[] {
   const refusals: Refusal[] = [];
-  for (const field of ['tokenFile', 'caFile'] as const) {
+  for (const field of ['tokenFile', 'caFile', 'certFile', 'keyFile'] as const) {
     const path = config[field];
     if (path !== undefined && (typeof path !== 'string' || !isAbsolute(path))) {
       refusals.push(refuse('format', field, 'must be an absolute path', 'write the full path'));
     }
+  }
+  if ((config.certFile === undefined) !== (config.keyFile === undefined)) {
+    const missing = config.certFile === undefined ? 'certFile' : 'keyFile';
+    refusals.push(refuse('required', missing, 'is missing', 'name the certificate and its key, or neither'));
   }
   if (config.tokenFile === undefined && config.allowUnauthenticated !== true) {
     const mend =
@@ -123,9 +149,11 @@ function flavourRefusals(flavours: readonly RayFlavour[] | undefined): Refusal[]
       refusals.push(refuse('duplicate', 'flavours', `two have the same ${field}`, `give each its own ${field}`));
     }
   }
-  if (flavours.length > 1 && flavours.some((flavour) => flavour.resource === undefined)) {
-    const mend = 'give each flavour the custom resource of its nodes';
-    refusals.push(refuse('required', 'flavours', 'several flavours need a resource each to be told apart', mend));
+  const unmarked = flavours.some(({ resource, labels }) => resource === undefined && labels === undefined);
+  if (flavours.length > 1 && unmarked) {
+    const mend = 'give each flavour the custom resource, or the labels, of its nodes';
+    const problem = 'several flavours need a resource or labels each to be told apart';
+    refusals.push(refuse('required', 'flavours', problem, mend));
   }
   return refusals;
 }
@@ -139,6 +167,7 @@ function oneFlavourRefusals(flavour: RayFlavour, field: string): Refusal[] {
       refuse('charset', `${field}/resource`, 'is not the name of a Ray resource', 'use A-Z a-z 0-9 _ . : -'),
     );
   }
+  refusals.push(...labelRefusals(`${field}/labels`, flavour.labels));
   if (flavour.currency !== undefined && !/^[A-Z]{3}$/.test(flavour.currency)) {
     refusals.push(refuse('format', `${field}/currency`, 'is not a currency code', 'write three capitals, as in USD'));
   }

@@ -1,12 +1,15 @@
 import type { RayJob } from 'ray-job-submission-client';
 import { cleanMessage, type Observation } from '../provider.ts';
 import { handleOf } from './ownership.ts';
+import { GANG_ENTRYPOINT } from './request.ts';
 
 const WORD_LIMIT = 64;
+/** How the driver of a gang begins the lines that are its own; its ranks' lines begin with their rank. */
+const GANG_MARK = '[merit] ';
 
 /** Ray's job as Merit sees it. `start_time` is when it was submitted, so Ray never says when a job began to run. */
-export function observationOf(key: string, job: RayJob): Observation {
-  const handle = handleOf(key, job);
+export function observationOf(key: string, session: string, job: RayJob): Observation {
+  const handle = handleOf(key, session, job);
   switch (job.status) {
     case 'PENDING':
       return { state: 'pending', handle, message: cleanMessage(job.message) };
@@ -20,7 +23,7 @@ export function observationOf(key: string, job: RayJob): Observation {
         handle,
         outcome: outcomeOf(job),
         exitCode: job.exitCode,
-        message: cleanMessage(job.errorType === undefined ? job.message : `${job.errorType}: ${job.message}`),
+        message: cleanMessage(messageOf(job)),
         startedAtMs: undefined,
         endedAtMs: job.endedAtMs,
       };
@@ -34,9 +37,28 @@ export function isLive(job: RayJob): boolean {
   return job.status !== 'SUCCEEDED' && job.status !== 'STOPPED' && job.status !== 'FAILED';
 }
 
+function messageOf(job: RayJob): string {
+  const verdict = gangVerdict(job);
+  const message = verdict === undefined ? job.message : `${verdict}; ${job.message}`;
+  return job.errorType === undefined ? message : `${job.errorType}: ${message}`;
+}
+
+/** What became of a gang, in its driver's words: which rank failed, where and how. */
+function gangVerdict(job: RayJob): string | undefined {
+  if (job.entrypoint !== GANG_ENTRYPOINT || job.errorType !== 'JOB_ENTRYPOINT_COMMAND_ERROR') return undefined;
+  // Ray's message is the log's end; its first line is Ray's own, and the second may have lost what stood before its cut.
+  const lines = job.message.split('\n').slice(2);
+  return lines.findLast((line) => line.startsWith(GANG_MARK))?.slice(GANG_MARK.length);
+}
+
 function outcomeOf(job: RayJob): 'succeeded' | 'failed' | 'stopped' | 'preempted' {
   if (job.status === 'SUCCEEDED') return 'succeeded';
   if (job.status === 'STOPPED') return 'stopped';
+  const verdict = gangVerdict(job);
+  if (verdict !== undefined) {
+    const notItsFault = /was lost: its node has died$|^no room for all its nodes at once /.test(verdict);
+    return notItsFault ? 'preempted' : 'failed';
+  }
   // Ray has one word for a supervisor that died; only its text says whether the node went away under it.
   const nodeWentAway =
     job.errorType === 'JOB_SUPERVISOR_ACTOR_DIED' &&

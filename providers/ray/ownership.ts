@@ -9,22 +9,19 @@ export function metadataOf(spec: AttemptSpec): Readonly<Record<string, string>> 
 }
 
 /**
- * The uid is the submit time: it tells a job from an earlier one of the same id that was deleted, or that an earlier life of the cluster
- * held.
+ * The uid is the cluster's session and the submit time: it tells a job from an earlier one of the same id that was deleted, or that an earlier
+ * life of the cluster held.
  */
-export function handleOf(key: string, job: RayJob | undefined): Handle {
-  return {
-    provider: PROVIDER_KIND,
-    id: key,
-    uid: job?.submittedAtMs === undefined ? undefined : String(job.submittedAtMs),
-  };
+export function handleOf(key: string, session: string, job: RayJob | undefined): Handle {
+  const uid = job?.submittedAtMs === undefined ? undefined : `${session}/${job.submittedAtMs}`;
+  return { provider: PROVIDER_KIND, id: key, uid };
 }
 
 /** The handle of the job that has this attempt's id, if it is this attempt. Throws ProviderError `invalid` if it is another. */
-export function adopted(spec: AttemptSpec, job: RayJob): Handle {
+export function adopted(spec: AttemptSpec, session: string, job: RayJob): Handle {
   const wanted = Object.entries(metadataOf(spec));
   const other = wanted.find(([name, value]) => job.metadata[name] !== value);
-  if (other === undefined) return handleOf(spec.key, job);
+  if (other === undefined) return handleOf(spec.key, session, job);
   throw new ProviderError(
     'invalid',
     `conflict: Ray already holds a job ${spec.key} whose ${other[0]} is not this attempt's`,

@@ -1,25 +1,21 @@
-import {
-  packageUri,
-  type RayJob,
-  type RayJobClient,
-  RayJobError,
-  type SubmitRequest,
-  zipFolder,
-} from 'ray-job-submission-client';
+import { type RayJob, type RayJobClient, RayJobError, type SubmitRequest } from 'ray-job-submission-client';
+import { RefusedInput } from '../../core/refusal.ts';
 import { type AttemptSpec, checkAttempt, type Handle, ProviderError } from '../provider.ts';
-import { assertCouldFit, knownNodes } from './capacity.ts';
+import { assertCouldFit } from './capacity.ts';
 import type { RayFlavour } from './config.ts';
 import { providerErrorOf } from './errors.ts';
 import { findJob } from './find-job.ts';
-import { adopted, handleOf, metadataOf } from './ownership.ts';
+import { type RayJobOptions, rayJobOptions } from './job-options.ts';
+import type { Lives } from './lives.ts';
+import { knownNodes, usesLabels } from './nodes.ts';
+import { adopted, handleOf, PROVIDER_KIND } from './ownership.ts';
+import { uploadPackages } from './packages.ts';
+import { type RequestSettings, requestOf } from './request.ts';
 
-/** The sliver of a flavour's custom resource that steers a job to its nodes; Ray counts in ten-thousandths. */
-const STEERING_AMOUNT = 0.001;
-
-export interface SubmitSettings {
+export interface SubmitSettings extends RequestSettings {
   readonly client: RayJobClient;
+  readonly lives: Lives;
   readonly flavours: readonly RayFlavour[];
-  readonly stopGraceSeconds: number;
 }
 
 /**
@@ -27,23 +23,29 @@ export interface SubmitSettings {
  * post itself is exclusive in Ray (a second one of an id is refused), so no race makes two. Throws ProviderError.
  */
 export async function submitAttempt(settings: SubmitSettings, spec: AttemptSpec, signal: AbortSignal): Promise<Handle> {
-  const flavour = checkedSpec(settings.flavours, spec);
-  const earlier = await lookBefore(settings.client, spec, signal);
+  const { flavour, options } = checkedSpec(settings.flavours, spec);
+  const earlier = await lookBefore(settings, spec, signal);
   if (earlier !== undefined) return earlier;
-  const request = await prepare(settings, spec, flavour, signal);
+  const request = await prepare(settings, spec, flavour, options, signal);
   try {
     await settings.client.submit(request, signal);
   } catch (error) {
-    return afterFailedPost(settings.client, spec, error, signal);
+    return afterFailedPost(settings, spec, error, signal);
   }
-  return handleAfterPost(settings.client, spec, signal);
+  return handleAfterPost(settings, spec, signal);
 }
 
-async function lookBefore(client: RayJobClient, spec: AttemptSpec, signal: AbortSignal): Promise<Handle | undefined> {
-  const job = await findJob(client, spec.key, signal).catch((error) => {
+async function lookBefore(
+  { client, lives }: SubmitSettings,
+  spec: AttemptSpec,
+  signal: AbortSignal,
+): Promise<Handle | undefined> {
+  try {
+    const job = await findJob(client, spec.key, signal);
+    return job === undefined ? undefined : adopted(spec, await lives.session(signal), job);
+  } catch (error) {
     throw providerErrorOf(error, 'none');
-  });
-  return job === undefined ? undefined : adopted(spec, job);
+  }
 }
 
 /** All that can fail without a job coming to be: whatever it throws has effect none. */
@@ -51,12 +53,15 @@ async function prepare(
   settings: SubmitSettings,
   spec: AttemptSpec,
   flavour: RayFlavour,
+  options: RayJobOptions,
   signal: AbortSignal,
 ): Promise<SubmitRequest> {
+  const { client } = settings;
   try {
-    assertCouldFit(spec, flavour, await knownNodes(settings.client, signal));
-    const workingDir = spec.workdir === undefined ? undefined : await uploaded(settings.client, spec.workdir, signal);
-    return requestOf(spec, flavour, settings.stopGraceSeconds, workingDir);
+    const nodes = await knownNodes(client, usesLabels(flavour, options.labels), signal);
+    assertCouldFit(spec, flavour, options, nodes);
+    const packages = await uploadPackages(client, spec.workdir, (spec.nodes ?? 1) > 1, signal);
+    return requestOf(spec, flavour, options, packages, settings);
   } catch (error) {
     const found = providerErrorOf(error, 'none');
     if (found.effect === 'none') throw found;
@@ -64,37 +69,9 @@ async function prepare(
   }
 }
 
-async function uploaded(client: RayJobClient, workdir: string, signal: AbortSignal): Promise<string> {
-  const zip = await zipFolder(workdir, signal);
-  const name = `merit_${zip.sha256.slice(0, 40)}.zip`;
-  if (!(await client.packageExists(name, signal))) await client.uploadPackage(name, zip.bytes, signal);
-  return packageUri(name);
-}
-
-function requestOf(
-  spec: AttemptSpec,
-  flavour: RayFlavour,
-  stopGraceSeconds: number,
-  workingDir: string | undefined,
-): SubmitRequest {
-  const { gpuMilli, cpuMilli, memoryBytes } = spec.resources;
-  return {
-    entrypoint: spec.entrypoint,
-    submissionId: spec.key,
-    metadata: metadataOf(spec),
-    // The job's supervisor reads its own grace from here; Ray's default of 3 s is too short for a checkpoint.
-    env: { ...spec.env, RAY_JOB_STOP_WAIT_TIME_S: String(stopGraceSeconds) },
-    workingDir,
-    numGpus: Number(gpuMilli) / 1000,
-    numCpus: Number(cpuMilli) / 1000,
-    ...(memoryBytes > 0n ? { memoryBytes: Number(memoryBytes) } : {}),
-    ...(flavour.resource === undefined ? {} : { resources: { [flavour.resource]: STEERING_AMOUNT } }),
-  };
-}
-
 /** The post failed, or said that the id exists, or its outcome is unknown: only what Ray itself holds under the id decides. */
 async function afterFailedPost(
-  client: RayJobClient,
+  { client, lives }: SubmitSettings,
   spec: AttemptSpec,
   error: unknown,
   signal: AbortSignal,
@@ -103,15 +80,16 @@ async function afterFailedPost(
   const isDuplicate = error instanceof RayJobError && error.code === 'already_exists';
   if (!isDuplicate && failure.effect === 'none') throw failure;
   let job: RayJob | undefined;
+  let session = '';
   try {
-    job = await findJob(client, spec.key, signal);
+    [job, session] = await Promise.all([findJob(client, spec.key, signal), lives.session(signal)]);
   } catch (cause) {
     throw new ProviderError('transient', `${failure.message}; a look at ${spec.key} failed too`, {
       effect: 'unknown',
       cause,
     });
   }
-  if (job !== undefined) return adopted(spec, job);
+  if (job !== undefined) return adopted(spec, session, job);
   // Not there yet, but the post may still be on its way: Merit looks again before it repeats the key.
   throw new ProviderError('transient', `${failure.message}; Ray does not hold ${spec.key} now`, {
     effect: 'unknown',
@@ -121,14 +99,27 @@ async function afterFailedPost(
 }
 
 /** The uid needs a look; the post was accepted, so a failed look only costs the uid. */
-async function handleAfterPost(client: RayJobClient, spec: AttemptSpec, signal: AbortSignal): Promise<Handle> {
-  const job = await findJob(client, spec.key, signal).catch(() => undefined);
-  return job === undefined ? handleOf(spec.key, undefined) : adopted(spec, job);
+async function handleAfterPost(
+  { client, lives }: SubmitSettings,
+  spec: AttemptSpec,
+  signal: AbortSignal,
+): Promise<Handle> {
+  const looks = [findJob(client, spec.key, signal), lives.session(signal)] as const;
+  const [job, session] = await Promise.all(looks).catch(() => []);
+  return job === undefined || session === undefined ? handleOf(spec.key, '', undefined) : adopted(spec, session, job);
 }
 
-function checkedSpec(flavours: readonly RayFlavour[], spec: AttemptSpec): RayFlavour {
+function checkedSpec(
+  flavours: readonly RayFlavour[],
+  spec: AttemptSpec,
+): { readonly flavour: RayFlavour; readonly options: RayJobOptions } {
   checkAttempt(spec);
   const flavour = flavours.find((one) => one.name === spec.flavour);
   if (flavour === undefined) throw new ProviderError('invalid', `this pool has no flavour ${spec.flavour}`);
-  return flavour;
+  try {
+    return { flavour, options: rayJobOptions(spec.options?.[PROVIDER_KIND]) };
+  } catch (error) {
+    if (error instanceof RefusedInput) throw new ProviderError('invalid', error.message);
+    throw error;
+  }
 }

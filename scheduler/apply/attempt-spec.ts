@@ -59,6 +59,7 @@ export async function attemptSpec(
     },
     nodes,
     flavour: state.placement.flavour,
+    ...(spec.options === undefined ? {} : { options: spec.options }),
     leaseMs: spec.leaseMs,
   };
 }

@@ -1,6 +1,6 @@
 import type { BookingState, Outcome, Reason } from '../../core/booking.ts';
 import { attemptKey } from '../../core/ids.ts';
-import type { Observation, Provider } from '../../providers/provider.ts';
+import type { Handle, Observation, Provider } from '../../providers/provider.ts';
 import { ACTOR, type StepResult, undo } from './apply.saga.ts';
 import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
@@ -22,7 +22,8 @@ export async function watchRun(
   let seen: Observation;
   try {
     provider = await ctx.providers.of(booking.tenant, state.placement.pool);
-    seen = await provider.observe(key, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
+    const known: Handle = { ...state.handle, uid: state.handle.uid };
+    seen = await provider.observe(key, AbortSignal.timeout(PROVIDER_TIMEOUT_MS), known);
   } catch (error) {
     // A provider that is away stops no clock: what is past its lease or its notice goes on to its release, which waits for it.
     const over = await timeIsUp(ctx, booking, state);
@@ -37,7 +38,7 @@ export async function watchRun(
     return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
   }
   const pool = `${booking.tenant}/${state.placement.pool}`;
-  if (seen.state === 'absent') {
+  if (seen.state === 'absent' && seen.certain !== true) {
     // A look may still miss what was taken just now.
     if (ctx.clock.now() - state.appliedAtMs < provider.consistencyWindowMs)
       return (await timeIsUp(ctx, booking, state)) ?? { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
@@ -108,6 +109,12 @@ async function runEnded(
 }
 
 function failure(seen: Extract<Observation, { state: 'ended' | 'absent' }>): Reason {
+  if (seen.state === 'absent' && seen.certain === true)
+    return {
+      code: 'preempted',
+      text: 'the cluster that ran the job is gone, and another one is in its place',
+      mend: 'it goes on from its checkpoint',
+    };
   if (seen.state === 'absent')
     return {
       code: 'lost',
@@ -137,7 +144,7 @@ function failure(seen: Extract<Observation, { state: 'ended' | 'absent' }>): Rea
 
 /**
  * Another attempt? A job that failed has its restarts. One that the provider took the capacity of goes on as often as it may be
- * preempted. One that the cluster lost did not fail by itself: it goes on while restarts remain, and once in any case.
+ * preempted; so does one that went down with its whole cluster. One that the cluster lost did not fail by itself: it goes on while restarts remain, and once in any case.
  */
 async function goesOn(
   ctx: StepContext,
@@ -146,7 +153,7 @@ async function goesOn(
 ): Promise<boolean> {
   const { maxRestarts, maxPreemptions } = booking.spec;
   const before = await ctx.desk.endedAttempts(booking.bookingId);
-  if (seen.state === 'ended' && seen.outcome === 'preempted')
+  if ((seen.state === 'ended' && seen.outcome === 'preempted') || (seen.state === 'absent' && seen.certain === true))
     return maxPreemptions === undefined || before.preempted < maxPreemptions;
   if (seen.state === 'ended' && seen.outcome === 'failed') return before.failed < maxRestarts;
   return before.failed < Math.max(1, maxRestarts);

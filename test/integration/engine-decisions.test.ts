@@ -181,14 +181,7 @@ describe('a pool', () => {
   });
 
   test('whose provider knows none of its jobs keeps all of them', async () => {
-    await world.database.db.asTenant(TENANT, async (tx) => {
-      await tx.execute('update flavours set capacity_milli = 8000 where pool = $1', [POOL]);
-      await tx.execute('update accounts set net_limit = 8000 where pool = $1', [POOL]);
-      await tx.execute(
-        "update pools set file = jsonb_set(jsonb_set(file, '{flavours,0,capacity}', '8'), '{quotas,vision,cpu}', '8') where pool = $1",
-        [POOL],
-      );
-    });
+    await growToEight();
     allocator = await world.startAllocator();
     const ids = await Promise.all(Array.from({ length: 6 }, () => world.book()));
     for (const id of ids) await world.until(id, applied);
@@ -199,7 +192,43 @@ describe('a pool', () => {
     for (const [key, job] of jobs) world.provider.jobs.set(key, job);
     for (const id of ids) await finish(id);
   });
+
+  test('whose cluster was born anew has all of its jobs tried again at once, each from its checkpoint', async () => {
+    await growToEight();
+    allocator = await world.startAllocator();
+    const recovery = { checkpoint: 'last.pt', max_preemptions: 1 };
+    const ids = await Promise.all(Array.from({ length: 6 }, () => world.book({ recovery })));
+    for (const id of ids) await world.until(id, applied);
+    const outputs = new Map(ids.map((id) => [id, world.provider.jobs.get(attemptKey(id, 1))!.spec.env.MERIT_OUTPUTS!]));
+    for (const folder of outputs.values()) await writeFile(new URL(`${folder}/last.pt`), 'x');
+    world.provider.jobs.clear();
+    world.provider.reborn = true;
+    for (const id of ids) {
+      await world.until(id, attempt(2));
+      expect(world.provider.jobs.get(attemptKey(id, 2))?.spec.env.MERIT_CHECKPOINT).toBe(`${outputs.get(id)}/last.pt`);
+      await finish(id, 2);
+    }
+    world.provider.reborn = false;
+    const attempts = await world.database.db.asTenant(TENANT, (tx) =>
+      tx.query('select attempt, outcome, end_code from attempts where booking_id = $1 order by attempt', [ids[0]]),
+    );
+    expect(attempts).toMatchObject([
+      { outcome: 'retry', end_code: 'preempted' },
+      { outcome: 'released', end_code: 'succeeded' },
+    ]);
+  });
 });
+
+async function growToEight(): Promise<void> {
+  await world.database.db.asTenant(TENANT, async (tx) => {
+    await tx.execute('update flavours set capacity_milli = 8000 where pool = $1', [POOL]);
+    await tx.execute('update accounts set net_limit = 8000 where pool = $1', [POOL]);
+    await tx.execute(
+      "update pools set file = jsonb_set(jsonb_set(file, '{flavours,0,capacity}', '8'), '{quotas,vision,cpu}', '8') where pool = $1",
+      [POOL],
+    );
+  });
+}
 
 test('what is cancelled while it makes room ends cancelled or goes on, and who waited for it starts', async () => {
   allocator = await world.startAllocator();

@@ -79,7 +79,11 @@ describe.skipIf(missing !== undefined)(
         resources: { gpuMilli: 500n, cpuMilli: 500n, memoryBytes: 50_000_000n },
       });
       const handle = await provider.submit(one, signal);
-      expect(handle).toMatchObject({ provider: 'ray', id: one.key, uid: expect.stringMatching(/^\d{13}$/) });
+      expect(handle).toMatchObject({
+        provider: 'ray',
+        id: one.key,
+        uid: expect.stringMatching(/^session_[\w-]+\/\d{13}$/),
+      });
       expect(await until(one.key, 'ended')).toMatchObject({ outcome: 'succeeded', exitCode: 0, handle });
       const log = Buffer.from(await provider.logs(one.key, 0, 100_000, signal));
       const at = log.indexOf('got');

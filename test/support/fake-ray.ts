@@ -33,6 +33,9 @@ export interface FakeRay {
   readonly submissions: Record<string, unknown>[];
   /** Node id to Ray's text of its resources. */
   nodes: Record<string, string>;
+  /** Node id to its labels. */
+  labels: Record<string, Record<string, string>>;
+  session: string;
   acceptedTokens: string[] | undefined;
   /** What a stop does to a job; default: it is STOPPED at once. */
   onStop: (job: FakeJob) => boolean;
@@ -81,6 +84,8 @@ export async function startFakeRay(): Promise<FakeRay> {
     authorizations: [],
     submissions: [],
     nodes: { n1: '0.0/8.0 CPU\n0.0/4.0 GPU\n0B/16.00GiB memory' },
+    labels: {},
+    session: 'session_1',
     acceptedTokens: ['token-1'],
     onStop: (job) => {
       job.status = 'STOPPED';
@@ -115,13 +120,19 @@ function answerOf(fake: FakeRay, request: IncomingMessage, body: Buffer): Answer
     if (!known) return { status: 403, text: 'Forbidden: Invalid authentication token' };
   }
   const path = request.url ?? '';
-  if (path === '/api/version') return json({ version: '4', ray_version: '2.60.0', session_name: 'session_1' });
+  if (path === '/api/version') return json({ version: '4', ray_version: '2.60.0', session_name: fake.session });
   if (path === '/nodes?view=summary') return json({ result: true, data: { nodeLogicalResources: fake.nodes } });
+  if (path === '/api/v0/nodes?limit=10000') return json({ result: true, data: { result: stateOf(fake) } });
   if (path.startsWith('/api/packages/'))
     return request.method === 'PUT' ? json({}) : { status: 404, text: 'no package' };
   if (path === '/api/jobs/' && request.method === 'POST') return submit(fake, body);
   if (path === '/api/jobs/') return json([...fake.jobs].map(([id, job]) => jobOf(id, job)));
   return aboutOne(fake, path);
+}
+
+function stateOf(fake: FakeRay): Record<string, unknown> {
+  const nodes = Object.keys(fake.nodes).map((id) => ({ node_id: id, state: 'ALIVE', labels: fake.labels[id] ?? {} }));
+  return { total: nodes.length, num_after_truncation: nodes.length, result: nodes };
 }
 
 function submit(fake: FakeRay, body: Buffer): Answer {

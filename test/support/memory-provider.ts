@@ -22,6 +22,8 @@ export class MemoryProvider implements Provider {
   readonly jobs = new Map<string, MemoryJob>();
   /** How often each key was submitted. */
   readonly submits: string[] = [];
+  /** What it no longer knows went down with it. */
+  reborn = false;
   /** Thrown by every verb until cleared. */
   down: ProviderError | undefined;
   /** Runs before a submit takes effect, and after it did and before its reply. */
@@ -65,10 +67,11 @@ export class MemoryProvider implements Provider {
     return { provider: this.kind, id: key, uid: undefined };
   }
 
-  async observe(key: string): Promise<Observation> {
+  async observe(key: string, _signal?: AbortSignal, known?: Handle): Promise<Observation> {
     this.#check();
     const job = this.jobs.get(key);
-    if (job === undefined) return { state: 'absent' };
+    if (job === undefined)
+      return this.reborn && known !== undefined ? { state: 'absent', certain: true } : { state: 'absent' };
     const handle = this.#handle(key);
     if (job.state === 'pending') return { state: 'pending', handle, message: '' };
     if (job.state === 'running') return { state: 'running', handle, startedAtMs: undefined };

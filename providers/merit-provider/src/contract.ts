@@ -28,6 +28,8 @@ export interface AttemptSpec {
   /** Nodes that start together; absent: one. A provider that runs a job in one place gives it what all of them would have. */
   readonly nodes?: number;
   readonly flavour: string;
+  /** What the job asks of one kind of provider only, by its kind: the provider checks it, and refuses what it does not know. */
+  readonly options?: Readonly<Record<string, unknown>>;
   /** Max run time; the provider may enforce it, Merit does in any case. */
   readonly leaseMs: number;
 }
@@ -55,7 +57,8 @@ export type Observation =
       readonly startedAtMs: number | undefined;
       readonly endedAtMs: number | undefined;
     }
-  | { readonly state: 'absent' }
+  /** `certain`: what held it is gone for good and nothing of it runs, so that no doubt is left, however many are gone at once. */
+  | { readonly state: 'absent'; readonly certain?: true }
   | { readonly state: 'unknown-status'; readonly handle: Handle; readonly word: string };
 
 export interface Owned {
@@ -98,8 +101,11 @@ export interface Verbs {
   offers(signal: AbortSignal): Promise<readonly Offer[]>;
   /** Idempotent by `spec.key`: a second submit of a key returns the first one's handle, never a second resource. */
   submit(spec: AttemptSpec, signal: AbortSignal): Promise<Handle>;
-  /** The state of the attempt with this key, found without a handle (its reply may have been lost). */
-  observe(key: string, signal: AbortSignal): Promise<Observation>;
+  /**
+   * The state of the attempt with this key, found without a handle (its reply may have been lost). `known` is its handle, where Merit has
+   * it: it may tell a backend that was born anew from one that forgot.
+   */
+  observe(key: string, signal: AbortSignal, known?: Handle): Promise<Observation>;
   /** Asks the attempt to end by itself (notice, checkpoint). Unknown or ended key: returns silently. */
   drain(key: string, deadlineMs: number, signal: AbortSignal): Promise<void>;
   /** Ends it and frees what it holds. Unknown or ended key: returns silently. Returns once nothing of it runs, or throws. */

@@ -3,10 +3,10 @@ import { RayJobError } from './errors.ts';
 import { isObject, jobOfReply, type RayJob, type SubmitRequest, submitBody } from './job.ts';
 import * as limits from './limits.ts';
 import { LogText } from './log-text.ts';
-import { nodesOfReply, type RayNode } from './node-resources.ts';
+import { labelsOfReply, nodesOfReply, type RayNode } from './node-resources.ts';
 import { tailLog } from './tail.ts';
 import { type Token, TokenSource } from './token.ts';
-import { badReply, Transport } from './transport.ts';
+import { badReply, type TlsFiles, Transport } from './transport.ts';
 
 export interface RayJobClientOptions {
   /** `http://host:8265` or https; a path prefix is kept. */
@@ -14,6 +14,9 @@ export interface RayJobClientOptions {
   readonly token?: Token | undefined;
   /** PEM of the authority that signed the server's certificate, where it is a private one. */
   readonly ca?: string | undefined;
+  /** PEM of a client certificate and its key, where a proxy in front of Ray asks for one. Both or neither. */
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
   readonly timeoutMs?: number | undefined;
   readonly submitTimeoutMs?: number | undefined;
   /** How often a read is tried (at least 1). Writes are never repeated: their outcome may be unknown. */
@@ -47,7 +50,7 @@ export function packageUri(name: string): string {
  */
 export class RayJobClient {
   readonly #address: URL;
-  readonly #ca: string | undefined;
+  readonly #tls: TlsFiles;
   readonly #transport: Transport;
   readonly #token: TokenSource;
   readonly #timeoutMs: number;
@@ -56,8 +59,8 @@ export class RayJobClient {
 
   constructor(options: RayJobClientOptions) {
     this.#address = parseAddress(options.address);
-    this.#ca = options.ca;
-    this.#transport = new Transport(this.#address, options.ca);
+    this.#tls = tlsOf(options);
+    this.#transport = new Transport(this.#address, this.#tls);
     this.#token = new TokenSource(options.token);
     this.#timeoutMs = options.timeoutMs ?? limits.CALL_TIMEOUT_MS;
     this.#submitTimeoutMs = options.submitTimeoutMs ?? limits.SUBMIT_TIMEOUT_MS;
@@ -192,7 +195,7 @@ export class RayJobClient {
     const authorization = await this.#token.header();
     const request = {
       url: url.href,
-      ca: this.#ca,
+      tls: this.#tls,
       fromByte: range.fromByte ?? 0,
       connectTimeoutMs: this.#timeoutMs,
       signal,
@@ -276,6 +279,15 @@ export class RayJobClient {
     return nodes;
   }
 
+  /** The labels of the live nodes by node id, as the state API has them: known as soon as a node is, unlike what of it is in use. */
+  async labels(signal?: AbortSignal): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>> {
+    const path = `/api/v0/nodes?limit=${limits.NODES_LIMIT}`;
+    const request = this.#get(path, 'asking for the labels of the nodes', signal);
+    const labels = labelsOfReply(await this.#caller.json(request, limits.LIST_LIMIT_BYTES));
+    if (typeof labels === 'string') throw badReply(request, labels);
+    return labels;
+  }
+
   async #change(
     method: 'POST' | 'DELETE',
     path: string,
@@ -305,6 +317,16 @@ export class RayJobClient {
       doing,
     };
   }
+}
+
+function tlsOf({ ca, cert, key }: RayJobClientOptions): TlsFiles {
+  if ((cert === undefined) !== (key === undefined))
+    throw new RayJobError('invalid', 'a client certificate and its key are given together, or neither');
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
 }
 
 function unknownOutcome(problem: string): RayJobError {

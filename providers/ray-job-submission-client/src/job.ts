@@ -34,6 +34,10 @@ export interface SubmitRequest {
   readonly env?: Readonly<Record<string, string>>;
   /** The working directory: `packageUri(name)` of an uploaded package. */
   readonly workingDir?: string | undefined;
+  /** Packages whose folders come first where Python looks for modules. */
+  readonly pyModules?: readonly string[];
+  /** Further members of Ray's runtime_env (pip, uv, conda, image_uri, config). Ray ignores a key that it does not know. */
+  readonly runtimeEnv?: Readonly<Record<string, unknown>>;
   readonly numCpus?: number;
   readonly numGpus?: number;
   readonly memoryBytes?: number;
@@ -44,8 +48,10 @@ export interface SubmitRequest {
 /** The body of POST /api/jobs/. Fields left out are left out, because Ray tells null from absent in places. */
 export function submitBody(request: SubmitRequest): string {
   const runtimeEnv = {
+    ...request.runtimeEnv,
     ...(request.env === undefined ? {} : { env_vars: request.env }),
     ...(request.workingDir === undefined ? {} : { working_dir: request.workingDir }),
+    ...(request.pyModules === undefined ? {} : { py_modules: request.pyModules }),
   };
   return JSON.stringify({
     entrypoint: request.entrypoint,

@@ -4,6 +4,8 @@
 export const REPLY_LIMIT_BYTES = 1024 * 1024;
 /** Replies that grow with the cluster: every job Ray remembers (~1.5 KB each, up to 20 KB with a message), every node (~16 KB each). */
 export const LIST_LIMIT_BYTES = 32 * 1024 * 1024;
+/** Nodes that the state API is asked for; its own limit is 10,000. */
+export const NODES_LIMIT = 10_000;
 /** How much of a failed call's text is read: enough for Ray's tracebacks, which end with what matters. */
 export const ERROR_TEXT_LIMIT_BYTES = 256 * 1024;
 /** Ray sends the whole log on each call; this bounds what one call may pull over the wire, not what it holds in memory. */

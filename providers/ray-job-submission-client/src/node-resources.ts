@@ -23,6 +23,32 @@ export function nodesOfReply(value: JsonValue): readonly RayNode[] | string {
   return nodes;
 }
 
+/**
+ * The labels of each live node in GET /api/v0/nodes, by node id, or what is wrong as a string. Ray answers with 100 nodes unless it is asked
+ * for more.
+ */
+export function labelsOfReply(value: JsonValue): ReadonlyMap<string, Readonly<Record<string, string>>> | string {
+  const data = isObject(value) ? value.data : undefined;
+  const result = isObject(data) ? data.result : undefined;
+  const nodes = isObject(result) ? result.result : undefined;
+  if (!isObject(result) || !Array.isArray(nodes)) return 'the state reply has no list of nodes';
+  if (typeof result.total === 'number' && result.total > nodes.length)
+    return `the state reply has ${nodes.length} of ${result.total} nodes`;
+  const labels = new Map<string, Readonly<Record<string, string>>>();
+  for (const node of nodes) {
+    if (!isObject(node) || typeof node.node_id !== 'string') return 'a node has no node_id';
+    if (node.state === 'ALIVE') labels.set(node.node_id, textsOf(node.labels));
+  }
+  return labels;
+}
+
+function textsOf(value: JsonValue | undefined): Readonly<Record<string, string>> {
+  if (!isObject(value)) return {};
+  return Object.fromEntries(
+    Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );
+}
+
 const LINE = /^\s*([\d.]+(?:e[+-]?\d+)?)([KMGTP]i?B|B)?\/([\d.]+(?:e[+-]?\d+)?)([KMGTP]i?B|B)?\s+(\S+)/;
 
 /** Lines of another form are skipped: Ray appends notes about placement groups. */

@@ -8,11 +8,12 @@ import {
   TAIL_QUEUE_LIMIT,
 } from './limits.ts';
 import { errorOfReply } from './reason.ts';
+import type { TlsFiles } from './transport.ts';
 
 export interface TailRequest {
   readonly url: string;
   readonly authorization: string | undefined;
-  readonly ca: string | undefined;
+  readonly tls: TlsFiles;
   /** Ray always starts at byte 0; what comes before this is dropped here. */
   readonly fromByte: number;
   readonly connectTimeoutMs: number;
@@ -66,7 +67,7 @@ class Inbox {
         'user-agent': 'ray-job-submission-client',
         ...(request.authorization === undefined ? {} : { authorization: request.authorization }),
       },
-      ...(request.ca === undefined ? {} : { ca: request.ca }),
+      ...request.tls,
     });
     this.#listen();
     this.#ping = setInterval(() => this.#checkAlive(), TAIL_PING_MS);

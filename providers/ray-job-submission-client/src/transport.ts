@@ -33,6 +33,13 @@ export interface Reply {
   discard(): void;
 }
 
+/** PEM texts. */
+export interface TlsFiles {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
 /**
  * Plain node:http on purpose: it follows no redirect, expands no compressed body, and bounds the headers.
  * Reads share kept-alive connections. Everything else gets its own, because a kept-alive one that the server just closed
@@ -40,12 +47,12 @@ export interface Reply {
  */
 export class Transport {
   readonly #base: URL;
-  readonly #tls: { readonly ca?: string };
+  readonly #tls: TlsFiles;
   readonly #agent: HttpAgent | HttpsAgent;
 
-  constructor(base: URL, ca: string | undefined) {
+  constructor(base: URL, tls: TlsFiles) {
     this.#base = base;
-    this.#tls = ca === undefined ? {} : { ca };
+    this.#tls = tls;
     const keep = { keepAlive: true, maxSockets: CONNECTIONS_LIMIT, maxFreeSockets: 2, timeout: 60_000 };
     this.#agent = base.protocol === 'https:' ? new HttpsAgent({ ...keep, ...this.#tls }) : new HttpAgent(keep);
   }

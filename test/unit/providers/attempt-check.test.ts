@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { checkAttempt } from '../../../providers/provider.ts';
 import type { AttemptSpec } from '../../../providers/provider.ts';
+import { checkAttempt } from '../../../providers/provider.ts';
 
 const resources = { gpuMilli: 1000n, cpuMilli: 1000n, memoryBytes: 0n };
 const SPEC: AttemptSpec = {

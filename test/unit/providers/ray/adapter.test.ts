@@ -81,13 +81,15 @@ const posts = () => ray.calls.filter((call) => POST.test(call)).length;
 
 describe('a submit to Ray', () => {
   test('carries the key, the ownership and the resources, and parameters only in the environment', async () => {
-    expect(await provider.submit(SPEC, signal)).toEqual({ provider: 'ray', id: KEY, uid: '1795000000000' });
+    expect(await provider.submit(SPEC, signal)).toEqual({ provider: 'ray', id: KEY, uid: 'session_1/1795000000000' });
     expect(ray.submissions).toEqual([
       {
         entrypoint: 'python train.py',
         submission_id: KEY,
         metadata: OURS,
-        runtime_env: { env_vars: { MERIT_PARAMETERS: '{"a":"; rm -rf /"}', RAY_JOB_STOP_WAIT_TIME_S: '30' } },
+        runtime_env: {
+          env_vars: expect.objectContaining({ MERIT_PARAMETERS: '{"a":"; rm -rf /"}', RAY_JOB_STOP_WAIT_TIME_S: '30' }),
+        },
         entrypoint_num_gpus: 2,
         entrypoint_num_cpus: 0.5,
         entrypoint_memory: 1_000_000,
@@ -242,6 +244,90 @@ describe('a submit to Ray', () => {
     expect(posts()).toBe(0);
   });
 
+  const GIB = 1024n ** 3n;
+  const two = '0.0/8.0 CPU\n0.0/4.0 GPU\n0B/16.00GiB memory';
+  test.each([
+    ['more nodes than there is room for', 3, { gpuMilli: 3000n }, undefined, 2],
+    ['nodes that fit by their sum only', 2, { memoryBytes: 9n * GIB, gpuMilli: 0n }, { n1: two }, 1],
+    ['machines of their own for more nodes than there are', 3, { gpuMilli: 1000n }, undefined, 2, 'strict'],
+    [
+      'nodes on machines with a label that too few have',
+      2,
+      { gpuMilli: 3000n },
+      undefined,
+      1,
+      undefined,
+      { zone: 'b' },
+    ],
+  ])('of a gang that asks for %s is no_capacity and is not posted', async (...row) => {
+    const [, nodes, more, seen, room, spread, labels] = row;
+    ray.nodes = seen ?? { n1: two, n2: two };
+    ray.labels = { n1: { zone: 'a' }, n2: { zone: 'b' } };
+    const resources = { ...SPEC.resources, ...more };
+    const spec = {
+      ...SPEC,
+      nodes,
+      resources,
+      options: { ray: { ...(spread && { spread }), ...(labels && { labels }) } },
+    };
+    expect(await failureOf(provider.submit(spec, signal))).toMatchObject({
+      code: 'no_capacity',
+      effect: 'none',
+      message: expect.stringContaining(`it has room for ${room}`),
+    });
+    expect(posts()).toBe(0);
+  });
+
+  test('of a gang sends its driver by content, and what it runs in one variable that Ray leaves alone', async () => {
+    ray.nodes = { n1: two, n2: two };
+    ray.labels = { n1: { zone: 'a' }, n2: { zone: 'a' } };
+    const options = { ray: { spread: 'strict', labels: { zone: 'in(a,b)' }, runtime_env: { pip: ['torch==2.8.0'] } } };
+    const env = { A: '$HOME' };
+    await provider.submit({ ...SPEC, entrypoint: 'python "$A"', env, nodes: 2, options }, signal);
+    const [sent] = ray.submissions as { runtime_env: { env_vars: Record<string, string>; py_modules: string[] } }[];
+    expect(sent).toMatchObject({
+      entrypoint: 'exec python -m merit_gang',
+      runtime_env: { pip: ['torch==2.8.0'], env_vars: { RAY_JOB_STOP_WAIT_TIME_S: '50' } },
+    });
+    expect(sent).not.toHaveProperty('entrypoint_num_gpus');
+    expect(JSON.parse(Buffer.from(sent?.runtime_env.env_vars.MERIT_GANG ?? '', 'base64').toString())).toEqual({
+      nodes: 2,
+      command: 'python "$A"',
+      env,
+      resources: { CPU: 0.5, GPU: 2, memory: 1_000_000 },
+      labels: { zone: 'in(a,b)' },
+      strategy: 'STRICT_SPREAD',
+      startSeconds: 900,
+      graceSeconds: 30,
+    });
+    const [uri] = sent?.runtime_env.py_modules ?? [];
+    expect(ray.calls).toContain(`PUT /api/packages/gcs/${uri?.replace('gcs://', '')}`);
+  });
+
+  test('asks Ray for the labels of a flavour and of the job', async () => {
+    const own = await providerWith({ flavours: [{ name: 'default', labels: { 'ray.io/accelerator-type': 'H100' } }] });
+    ray.nodes = { n1: two, n2: two };
+    ray.labels = { n1: { 'ray.io/accelerator-type': 'A100' }, n2: { 'ray.io/accelerator-type': 'H100', zone: 'b' } };
+    await own.submit({ ...SPEC, options: { ray: { labels: { zone: '!a' } } } }, signal);
+    expect(ray.submissions[0]).toMatchObject({
+      entrypoint_label_selector: { 'ray.io/accelerator-type': 'H100', zone: '!a' },
+    });
+    expect(await own.capacity(signal)).toMatchObject([{ totalGpuMilli: 4000n, totalCpuMilli: 8000n }]);
+    await own.close();
+  });
+
+  test('with options that Ray would ignore is refused with their fields and the mend, and reaches nothing', async () => {
+    const options = { ray: { runtime_env: { pipp: ['torch'], env_vars: { A: '1' } }, spread: 'wide' } };
+    const failure = await failureOf(provider.submit({ ...SPEC, options }, signal));
+    expect(failure).toMatchObject({ code: 'invalid', effect: 'none' });
+    expect(failure.message).toContain(
+      'options.ray.runtime_env.pipp: is not taken (remove it; there are pip, uv, conda',
+    );
+    expect(failure.message).toContain('options.ray.runtime_env.env_vars: is not taken (write envs in the job file)');
+    expect(failure.message).toContain('options.ray.spread: is not strict');
+    expect(posts()).toBe(0);
+  });
+
   test('waits for a fresh cluster to know its nodes, which is not the same as having none', async () => {
     ray.nodes = {};
     expect(await failureOf(provider.capacity(signal))).toMatchObject({ code: 'transient', effect: 'none' });
@@ -333,6 +419,47 @@ describe('a look at an attempt', () => {
     expect(provider.consistencyWindowMs).toBe(0);
   });
 
+  const born = (session: string, at = 1) => ({ provider: 'ray', id: KEY, uid: `${session}/${at}` });
+
+  test('that went down with an earlier life of the cluster is certainly gone once the nodes of that life have given up', async () => {
+    const handle = await provider.submit(SPEC, signal);
+    expect(await provider.observe(KEY, signal, handle)).toMatchObject({ state: 'running', handle });
+    ray.jobs.clear();
+    ray.session = 'session_2';
+    expect(await failureOf(provider.observe(KEY, signal, handle))).toMatchObject({ code: 'transient', effect: 'none' });
+    clock.nowMs += 89_000;
+    expect(await failureOf(provider.observe(KEY, signal, handle))).toMatchObject({ code: 'transient' });
+    clock.nowMs += 1_000;
+    expect(await provider.observe(KEY, signal, handle)).toEqual({ state: 'absent', certain: true });
+    // What nothing was ever seen of is submitted anew at once.
+    expect(await provider.observe('m-b2-1', signal)).toEqual({ state: 'absent' });
+  });
+
+  test('that went down with a cluster of one node is certainly gone at once', async () => {
+    const own = await providerWith({ nodeGivesUpSeconds: 0 });
+    expect(await own.observe(KEY, signal, born('session_0'))).toEqual({ state: 'absent', certain: true });
+    await own.close();
+  });
+
+  test('that Ray forgot within one life is not believed to be gone for 30 s', async () => {
+    const handle = await provider.submit(SPEC, signal);
+    const job = ray.jobs.get(KEY);
+    ray.jobs.clear();
+    expect(await failureOf(provider.observe(KEY, signal, handle))).toMatchObject({ code: 'transient' });
+    clock.nowMs += 20_000;
+    if (job !== undefined) ray.jobs.set(KEY, job);
+    expect(await provider.observe(KEY, signal, handle)).toMatchObject({ state: 'running' });
+    ray.jobs.clear();
+    clock.nowMs += 20_000;
+    expect(await failureOf(provider.observe(KEY, signal, handle))).toMatchObject({ code: 'transient' });
+    clock.nowMs += 30_000;
+    expect(await provider.observe(KEY, signal, handle)).toEqual({ state: 'absent' });
+  });
+
+  test('with a handle that names no life is absent as one without', async () => {
+    expect(await provider.observe(KEY, signal, { ...born(''), uid: '1795000000000' })).toEqual({ state: 'absent' });
+  });
+
   test('P22 with a word never used before names the word', async () => {
     ray.jobs.set(KEY, fakeJob({ status: 'PAUSED', metadata: OURS }));
     expect(await provider.observe(KEY, signal)).toMatchObject({ state: 'unknown-status', word: 'PAUSED' });
@@ -343,7 +470,7 @@ describe('a look at an attempt', () => {
     const first = await provider.observe(KEY, signal);
     ray.jobs.set(KEY, fakeJob({ metadata: OURS, start_time: 2 }));
     const second = await provider.observe(KEY, signal);
-    expect([first, second]).toMatchObject([{ handle: { uid: '1' } }, { handle: { uid: '2' } }]);
+    expect([first, second]).toMatchObject([{ handle: { uid: 'session_1/1' } }, { handle: { uid: 'session_1/2' } }]);
   });
 
   test('P35 hands on 4 KiB of a 2 MB traceback and no control characters', async () => {
@@ -423,7 +550,7 @@ describe('a release', () => {
     expect(await provider.observe(KEY, signal)).toMatchObject({
       state: 'ended',
       outcome: 'stopped',
-      handle: { uid: '1795000000000' },
+      handle: { uid: 'session_1/1795000000000' },
     });
     expect(await provider.list('here', signal)).toMatchObject([{ key: KEY, live: false }]);
     job.status = 'RUNNING';
