@@ -1,5 +1,4 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { contentHash } from '../../core/canonical.ts';
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Suite } from '../../core/suite.ts';
 import { DigestSorter } from '../offline/digest-sorter.ts';
@@ -10,6 +9,8 @@ import { referencePipeline } from '../rules/oracle.ts';
 import { MAX_LATENESS_MS, tickAt } from '../rules/watermark.ts';
 import { compareDecisions, compareScores, type Difference } from './compare.ts';
 import type { BacktestDecision } from './decision-list.ts';
+import { readerKey } from './reader-key.ts';
+import { readingsPipeline } from './readings/merge.ts';
 import { Replay, type ReplayCounts } from './replay.ts';
 import { RowSpool } from './row-spool.ts';
 
@@ -62,6 +63,8 @@ export interface BacktestInput {
   readonly untilMs: number | null;
   /** One a file: NDJSON bytes in any chunking. Sources form one log, in order. */
   readonly sources: Iterable<AsyncIterable<Uint8Array>>;
+  /** The sources are those of readings (`openReadings`), of lines that were read elsewhere. */
+  readonly areReadings?: boolean;
   /** Called after each chunk with what it set aside and the lines done so far; the next chunk waits for it. */
   readonly onChunk: (notices: readonly SidedNotice[], source: number, linesDone: number) => Promise<void>;
   /** Stops between chunks, and between slices of other work, by throwing its reason. */
@@ -168,13 +171,13 @@ class Side {
 class Reader {
   readonly sides: Side[] = [];
   readonly digests: DigestSorter;
-  readonly pipeline: ReturnType<typeof referencePipeline>;
+  readonly pipeline: Pick<ReturnType<typeof referencePipeline>, 'push' | 'endFile' | 'counts'>;
   notices: Notice[] = [];
   #inputDigest: string | undefined;
 
-  constructor(suite: Suite, maxDigestsInMemory: number | undefined) {
+  constructor(suite: Suite, pipelineOf: PipelineOf, maxDigestsInMemory: number | undefined) {
     this.digests = new DigestSorter(maxDigestsInMemory);
-    this.pipeline = referencePipeline([suite], {
+    this.pipeline = pipelineOf(suite, {
       take: ({ contribution }, digest) => {
         this.digests.add(digest);
         if (contribution !== null) this.#take(contribution);
@@ -198,13 +201,19 @@ class Reader {
   }
 }
 
+type PipelineOf = (suite: Suite, sink: Parameters<typeof readingsPipeline>[3]) => Reader['pipeline'];
+
 /** One reader for both sides where the suites differ in nothing that a report is checked by. */
-function openReaders(sides: readonly Side[], { maxDigestsInMemory }: BacktestInput): readonly Reader[] {
+function openReaders(sides: readonly Side[], { areReadings, maxDigestsInMemory }: BacktestInput): readonly Reader[] {
+  const keys = [...new Set(sides.map(({ suite }) => readerKey(suite)))];
   const readers = new Map<string, Reader>();
   for (const side of sides) {
-    const { name, metrics } = side.suite.document;
-    const key = contentHash([name ?? null, metrics ?? null, side.suite.document.cohort ?? null]);
-    const reader = readers.get(key) ?? new Reader(side.suite, maxDigestsInMemory);
+    const key = readerKey(side.suite);
+    const pipelineOf: PipelineOf = (suite, sink) =>
+      areReadings === true
+        ? readingsPipeline(suite, keys.indexOf(key), keys.length, sink)
+        : referencePipeline([suite], sink);
+    const reader = readers.get(key) ?? new Reader(side.suite, pipelineOf, maxDigestsInMemory);
     readers.set(key, reader);
     reader.sides.push(side);
     side.reader = reader;

@@ -49,13 +49,20 @@ export function contribute(suite: Suite, report: EvalReport): Contribution | Con
     if (rule.valid !== null && !(x >= rule.valid[0] && x <= rule.valid[1])) {
       return { code: 'valid', path, problem: `is outside ${rule.valid[0]} to ${rule.valid[1]}` };
     }
-    const q = quantise(x, rule.factor);
-    if (q === undefined) return { code: 'range', path, problem: `times 10^${rule.scale} is beyond 2^40` };
-    const exact = BigInt(q);
-    const wq = w * exact;
-    metrics.push({ rule, x, q, wq, wq2: wq * exact, bucket: bucketOf(q) });
+    const metric = metricContribution(rule, x, w);
+    if (metric === undefined) return { code: 'range', path, problem: `times 10^${rule.scale} is beyond 2^40` };
+    metrics.push(metric);
   }
   return { model: report.model, observedAtMs: report.observedAtMs, w, metrics };
+}
+
+/** One value in integers; undefined where it is beyond them. */
+export function metricContribution(rule: MetricRule, x: number, w: bigint): MetricContribution | undefined {
+  const q = quantise(x, rule.factor);
+  if (q === undefined) return undefined;
+  const exact = BigInt(q);
+  const wq = w * exact;
+  return { rule, x, q, wq, wq2: wq * exact, bucket: bucketOf(q) };
 }
 
 export function isContributionFault(value: Contribution | ContributionFault): value is ContributionFault {
