@@ -79,5 +79,7 @@ function s3Uri(text: string, reader: Reader): { readonly bucket: string; readonl
 
 /** Opens what the configuration names. Throws OperatingError with what to do where it cannot be used. */
 export function openObjectStore(config: ObjectStoreConfig, watch?: S3StoreWatch): Promise<ObjectStore> {
-  return config.kind === 'files' ? openFileObjectStore({ root: config.dir }) : openS3ObjectStore(config, watch);
+  return config.kind === 'files'
+    ? openFileObjectStore({ root: config.dir })
+    : openS3ObjectStore(config, watch === undefined ? {} : { watch });
 }

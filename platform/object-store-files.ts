@@ -83,7 +83,10 @@ export async function openFileObjectStore(options: { readonly root: string }): P
         return size === undefined ? undefined : { size };
       });
     },
-    list: (prefix) => listKeys(root, prefix),
+    list: (prefix) => {
+      checkObjectPrefix(prefix);
+      return listKeys(root, prefix);
+    },
     delete: async (key) => {
       const path = pathOf(key);
       await guarded(`deleting ${key}`, async () => {
@@ -212,7 +215,6 @@ async function describe(key: string, path: string): Promise<StoredObject> {
 
 /** Keys that begin with `prefix`, in the order of their names within each folder. The prefix may end inside a name. */
 async function* listKeys(root: string, prefix: string): AsyncGenerator<ListedObject> {
-  checkObjectPrefix(prefix);
   const folderKey = prefix.includes('/') ? prefix.slice(0, prefix.lastIndexOf('/')) : '';
   yield* walk(root, folderKey, prefix);
 }

@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import type { CompletedPart, MultipartUpload, S3Client } from '@aws-sdk/client-s3';
+import type { CompletedPart, MultipartUpload, Part, S3Client } from '@aws-sdk/client-s3';
 import { OperatingError } from '../core/operating-error.ts';
 import { PART_BYTES_NOTE, type S3Place } from './object-store-s3-place.ts';
 import { isNoSuchKey, s3Error, s3ErrorName, s3Status } from './s3-errors.ts';
@@ -69,7 +69,7 @@ export async function uploadStream(
 ): Promise<{ readonly size: number; readonly sha256: string } | undefined> {
   const { Upload } = await import('@aws-sdk/lib-storage');
   const partSize = partBytesFor(options.size);
-  const sum = { hash: createHash('sha256'), size: 0 };
+  const sum: Sum = { hash: createHash('sha256'), size: 0, broke: undefined };
   return budget.with(partSize * PARTS_HELD, async () => {
     const resuming = new ResumingClient(place, name, partSize);
     const upload = new Upload({
@@ -89,6 +89,7 @@ export async function uploadStream(
     try {
       await upload.done();
     } catch (cause) {
+      if (sum.broke !== undefined) throw sum.broke;
       if (!options.ifAbsent || s3Status(cause) !== 412) throw cause;
       await resuming.abort();
       return undefined;
@@ -97,12 +98,28 @@ export async function uploadStream(
   });
 }
 
-async function* counted(body: Readable, sum: { readonly hash: Hash; size: number }): AsyncGenerator<Buffer> {
-  for await (const chunk of body) {
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : (chunk as Buffer);
-    sum.hash.update(bytes);
-    sum.size += bytes.length;
-    yield bytes;
+/** The sender's stream broke: that, and not S3, is at fault. */
+export class SourceBroke extends Error {
+  override name = 'SourceBroke';
+}
+
+interface Sum {
+  readonly hash: Hash;
+  size: number;
+  broke: SourceBroke | undefined;
+}
+
+async function* counted(body: Readable, sum: Sum): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of body) {
+      const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : (chunk as Buffer);
+      sum.hash.update(bytes);
+      sum.size += bytes.length;
+      yield bytes;
+    }
+  } catch (cause) {
+    sum.broke = new SourceBroke('the source broke', { cause });
+    throw sum.broke;
   }
 }
 
@@ -151,7 +168,6 @@ class ResumingClient {
 
   /** The newest upload of this object that broke after a part of our size was there. */
   async #broken(): Promise<string | undefined> {
-    const { bucket, sdk, s3 } = this.#place;
     const uploads: MultipartUpload[] = [];
     for await (const upload of unfinished(this.#place, this.#name, MAX_UPLOADS_OF_KEY))
       if (upload.Key === this.#name) uploads.push(upload);
@@ -159,13 +175,10 @@ class ResumingClient {
     const [newest] = uploads;
     if (newest?.UploadId === undefined) return undefined;
     const known = new Map<number, KnownPart>();
-    const asked = { Bucket: bucket, Key: this.#name, UploadId: newest.UploadId };
-    for await (const page of sdk.paginateListParts({ client: s3 }, asked)) {
-      for (const { PartNumber, Size, ETag, ChecksumSHA256 } of page.Parts ?? []) {
-        if (PartNumber === undefined || Size === undefined || ETag === undefined || ChecksumSHA256 === undefined)
-          continue;
-        known.set(PartNumber, { size: Size, etag: ETag, sha256: ChecksumSHA256 });
-      }
+    for await (const { PartNumber, Size, ETag, ChecksumSHA256 } of partsOf(this.#place, this.#name, newest.UploadId)) {
+      if (PartNumber === undefined || Size === undefined || ETag === undefined || ChecksumSHA256 === undefined)
+        continue;
+      known.set(PartNumber, { size: Size, etag: ETag, sha256: ChecksumSHA256 });
     }
     if (known.get(1)?.size !== this.#partBytes) return undefined;
     this.#known = known;
@@ -249,6 +262,18 @@ async function* unfinished(
   }
 }
 
+/** Page by page by IsTruncated: S3 names a next part also where there is none, and the SDK's own paginator goes on for ever. */
+async function* partsOf({ sdk, s3, bucket }: S3Place, name: string, uploadId: string): AsyncGenerator<Part> {
+  let after: string | undefined;
+  do {
+    const page = await s3.send(
+      new sdk.ListPartsCommand({ Bucket: bucket, Key: name, UploadId: uploadId, PartNumberMarker: after }),
+    );
+    yield* page.Parts ?? [];
+    after = page.IsTruncated === true ? page.NextPartNumberMarker : undefined;
+  } while (after !== undefined);
+}
+
 async function abortUpload({ sdk, s3, bucket, told }: S3Place, name: string, uploadId: string): Promise<void> {
   try {
     await s3.send(new sdk.AbortMultipartUploadCommand({ Bucket: bucket, Key: name, UploadId: uploadId }));
@@ -260,18 +285,17 @@ async function abortUpload({ sdk, s3, bucket, told }: S3Place, name: string, upl
 
 /** Gives up uploads whose last part is older than STALE_UPLOAD_MS: S3 charges for them until somebody does. */
 export async function abortStaleUploads(place: S3Place, base: string, nowMs: number): Promise<number> {
-  const { sdk, s3, bucket, told } = place;
   let aborted = 0;
   for await (const { Key, UploadId, Initiated } of unfinished(place, base, MAX_UPLOADS_SWEPT)) {
     if (Key === undefined || UploadId === undefined) continue;
     let touchedMs = Initiated?.getTime() ?? nowMs;
     if (nowMs - touchedMs < STALE_UPLOAD_MS) continue;
     try {
-      for await (const page of sdk.paginateListParts({ client: s3 }, { Bucket: bucket, Key, UploadId }))
-        for (const part of page.Parts ?? []) touchedMs = Math.max(touchedMs, part.LastModified?.getTime() ?? 0);
+      for await (const { LastModified } of partsOf(place, Key, UploadId))
+        touchedMs = Math.max(touchedMs, LastModified?.getTime() ?? 0);
     } catch (cause) {
       if (s3ErrorName(cause) === 'NoSuchUpload') continue;
-      throw s3Error(`looking at an upload of ${told(Key)}`, cause);
+      throw s3Error(`looking at an upload of ${place.told(Key)}`, cause);
     }
     if (nowMs - touchedMs < STALE_UPLOAD_MS) continue;
     await abortUpload(place, Key, UploadId);

@@ -7,7 +7,7 @@ import type { ListedObject, ObjectStore, PutOptions, StoredObject } from './obje
 import { checkObjectKey, checkObjectPrefix, isObjectKey } from './object-store-keys.ts';
 import type { S3Place, S3StoreWatch } from './object-store-s3-place.ts';
 import { openS3Read } from './object-store-s3-read.ts';
-import { abortStaleUploads, PART_BYTES, UploadBudget, uploadStream } from './object-store-s3-upload.ts';
+import { abortStaleUploads, PART_BYTES, SourceBroke, UploadBudget, uploadStream } from './object-store-s3-upload.ts';
 import { isNoSuchKey, s3Error, s3ErrorName, s3Status } from './s3-errors.ts';
 
 export interface S3StoreConfig {
@@ -38,7 +38,10 @@ const UNWATCHED: S3StoreWatch = { partsResumed: () => {}, readResumed: () => {} 
  * The object store in S3, or a server that speaks it. Each object carries its SHA-256, which S3 checks when it is written and this adapter when
  * it is read; `ifAbsent` is S3's own condition. What it keeps in memory is bounded by MAX_UPLOAD_BYTES_HELD.
  */
-export async function openS3ObjectStore(config: S3StoreConfig, watch: S3StoreWatch = UNWATCHED): Promise<ObjectStore> {
+export async function openS3ObjectStore(
+  config: S3StoreConfig,
+  { watch = UNWATCHED, nowMs = Date.now }: { readonly watch?: S3StoreWatch; readonly nowMs?: () => number } = {},
+): Promise<ObjectStore> {
   // Imported here: who keeps objects in files does not load the SDK.
   const sdk = await import('@aws-sdk/client-s3');
   const s3 = new sdk.S3Client({
@@ -82,7 +85,7 @@ export async function openS3ObjectStore(config: S3StoreConfig, watch: S3StoreWat
         if (!isNoSuchKey(cause)) throw s3Error(`deleting ${place.told(name)}`, cause);
       }
     },
-    sweepUnfinished: () => abortStaleUploads(place, base, Date.now()),
+    sweepUnfinished: () => abortStaleUploads(place, base, nowMs()),
   };
 }
 
@@ -123,7 +126,7 @@ async function put(
       cause: 'another one that was there is gone again',
     });
   } catch (cause) {
-    throw s3Error(`storing ${place.told(name)}`, cause);
+    throw cause instanceof SourceBroke ? cause.cause : s3Error(`storing ${place.told(name)}`, cause);
   } finally {
     if (body instanceof Readable) body.destroy();
   }

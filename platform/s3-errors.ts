@@ -59,7 +59,9 @@ export function s3Error(doing: string, cause: unknown, signal?: AbortSignal): Op
     );
   if (status === 412 || status === 409) return told('conflict');
   if (status === 404) return told('not-found', 'check the names of bucket and prefix');
-  if (DAMAGED.has(name)) return told('storage', 'bytes changed on their way; it is tried again');
+  // The second: the SDK's own check of what it reads.
+  if (DAMAGED.has(name) || /checksum mismatch/i.test(fault.message ?? ''))
+    return told('storage', 'bytes changed on their way; it is tried again');
   if (status === 503 || status === 429 || name === 'SlowDown')
     return told('capacity', 'S3 asks for fewer requests; it is tried again');
   if (name === 'TimeoutError') return told('timeout');
