@@ -39,8 +39,8 @@ export interface OfflineRun {
   /** The reports, one source a path. */
   readonly sources: Iterable<AsyncIterable<Uint8Array>>;
   readonly signal: AbortSignal | undefined;
-  /** Tells what a chunk set aside, and how far reading has come. */
-  onChunk(notices: readonly Notice[], source: number, linesDone: number): Promise<void>;
+  /** Tells what a chunk set aside, and how far reading has come. `names`: what the sources are called, the reports where absent. */
+  onChunk(notices: readonly Notice[], source: number, linesDone: number, names?: readonly string[]): Promise<void>;
   /** Writes the result, and waits until it is handed over. */
   write(pieces: Iterable<string>): Promise<void>;
 }
@@ -95,10 +95,10 @@ function openRun(reports: readonly string[], io: OfflineIo, out: Output, err: Ou
   return {
     sources: openReports(reports, io.stdin, io.signal),
     signal: io.signal,
-    onChunk: async (notices, source, linesDone) => {
+    onChunk: async (notices, source, linesDone, names = reports) => {
       if (notices.length > 0) {
         await progress.clear();
-        await err.write(noticeLines(notices, reports.length > 1 ? reports[source] : undefined));
+        await err.write(noticeLines(notices, names.length > 1 ? names[source] : undefined));
       }
       await progress.show(linesDone);
     },

@@ -1,7 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { type BacktestOptions, run } from '../../api/cli/commands/backtest.ts';
 import { parseYaml, stringifyYaml } from '../../platform/yaml.ts';
@@ -120,6 +121,39 @@ describe('merit backtest', () => {
     const split = await backtest({ reports: [first, '-'] }, { stdin: lines.slice(half).join('\n') });
     expect(split.out).toBe(whole.out);
     expect(JSON.parse(split.err.split('\n')[0]!)).toMatchObject({ file: expect.any(String) as string });
+  });
+
+  test('of files that were read in shards is that of the archive, with the same lines set aside', async () => {
+    const [half, rest] = [good.slice(0, good.length >> 1), good.slice(good.length >> 1)];
+    const files = [file('half.ndjson', half), file('rest.ndjson', rest)];
+    const whole = await backtest({ reports: files, against: other });
+    const readings = ['a', 'b', 'c'].map((name) => join(folder, `${name}.readings`));
+    for (const [i, into] of readings.entries())
+      expect(
+        await backtest({ reports: files, against: other, shard: `${i}/3`, into: pathToFileURL(into).href }),
+      ).toEqual({
+        code: 0,
+        out: '',
+        err: '',
+      });
+    expect(await backtest({ reports: [], readings, against: other })).toEqual(whole);
+    expect(readdirSync(folder).filter((name) => name.endsWith('.part'))).toEqual([]);
+  });
+
+  test.each([
+    ['a shard that is none', { shard: '3/3', into: 'x' }, 3, '--shard: is "3/3", which is no shard'],
+    ['nowhere to write to', { shard: '0/3' }, 2, '--into: is missing'],
+    [
+      'stdin, which has no middle',
+      { shard: '0/3', into: 'x', reports: ['-'] },
+      3,
+      'is no file that can be read from any byte on',
+    ],
+    ['a file of something else', { readings: [suite] }, 3, 'is no file of readings'],
+  ])('in shards refuses %s', async (_what, options, exit, told) => {
+    const { code, out, err } = await backtest({ output: 'table', ...options });
+    expect({ code, out }).toEqual({ code: exit, out: '' });
+    expect(err).toContain(told);
   });
 
   test('exits 11 where no report was accepted, with the empty result on stdout', async () => {

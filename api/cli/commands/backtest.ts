@@ -2,7 +2,9 @@ import { type Refusal, refuse } from '../../../core/refusal.ts';
 import type { Suite } from '../../../core/suite.ts';
 import { stringifyYaml } from '../../../platform/yaml.ts';
 import { type Backtest, backtestStream } from '../../../scoring/backtest/backtest-stream.ts';
+import { readerSuites } from '../../../scoring/backtest/reader-key.ts';
 import { backtestJson, backtestTable } from '../../../scoring/backtest/render.ts';
+import { parseShard, readReadings, writeShard } from '../backtest-readings.ts';
 import { EXIT } from '../exit.ts';
 import {
   type OfflineIo,
@@ -15,6 +17,12 @@ import {
 import { checkReports, checkSuite, readSuite } from '../report-files.ts';
 
 export interface BacktestOptions extends OfflineOptions {
+  /** `3/16`: only reads that shard of the reports, into the file `into`. */
+  readonly shard?: string | undefined;
+  /** A path, or a `file:` URL. */
+  readonly into?: string | undefined;
+  /** Files of all shards, in place of `reports`. */
+  readonly readings?: readonly string[] | undefined;
   /** Path of the suite, YAML or JSON. */
   readonly suite: string;
   /** Path of another suite to compare with. */
@@ -30,14 +38,51 @@ export interface BacktestOptions extends OfflineOptions {
 
 /**
  * `merit backtest`: what a suite would have decided about an archive of reports, and where another one would have decided
- * otherwise. Exits 0 if any report was accepted, whatever differs, 11 if none was, else as runOffline does.
+ * otherwise. Exits 0 if any report was accepted, whatever differs, 11 if none was, else as runOffline does. With `shard` it reads a part of the
+ * archive into a file, wherever that is best done, and with `readings` it judges the files of all parts.
  */
-export function run(options: BacktestOptions, io: OfflineIo): Promise<number> {
-  return runOffline('backtest', options, io, (offline) => backtest(options, offline));
+export async function run(options: BacktestOptions, io: OfflineIo): Promise<number> {
+  const given = { ...options, reports: options.readings ?? options.reports };
+  return runOffline('backtest', given, io, (offline) => backtest(options, offline));
 }
 
 async function backtest(options: BacktestOptions, offline: OfflineRun): Promise<number> {
-  const { promotion = [], incumbent = null } = options;
+  const { incumbent = null, into, readings, shard } = options;
+  const { suite, against, fromMs, untilMs } = await readInputs(options);
+  const suites = readerSuites([suite, ...(against === null ? [] : [against])]);
+  if (shard !== undefined) {
+    if (into === undefined)
+      throw new Refused(EXIT.usage, [refuse('required', '--into', 'is missing', 'name the file to write')]);
+    await writeShard(suites, options.reports, parseShard(shard), into, offline);
+    return EXIT.ok;
+  }
+  const range = { suite, against, incumbent, fromMs, untilMs, signal: offline.signal };
+  if (readings === undefined) {
+    const { sources, onChunk } = offline;
+    return tell(await backtestStream({ ...range, sources, onChunk }), options, offline);
+  }
+  const { header, sources } = await readReadings(readings, suites);
+  const names = header.sources.map(({ name }) => name);
+  const onChunk: OfflineRun['onChunk'] = (notices, source, lines) => offline.onChunk(notices, source, lines, names);
+  return tell(await backtestStream({ ...range, sources, areReadings: true, onChunk }), options, offline);
+}
+
+async function tell(result: Backtest, { output }: BacktestOptions, offline: OfflineRun): Promise<number> {
+  await offline.write(pieces(result, output));
+  return result.accepted > 0 ? EXIT.ok : EXIT.incomplete;
+}
+
+export interface BacktestInputs {
+  readonly suite: Suite;
+  /** null: there is nothing to compare with. */
+  readonly against: Suite | null;
+  readonly fromMs: number | null;
+  readonly untilMs: number | null;
+}
+
+/** All that was given, checked. Throws Refused with everything that is wrong with it. */
+export async function readInputs(options: BacktestOptions): Promise<BacktestInputs> {
+  const { promotion = [], readings } = options;
   if (options.against !== undefined && promotion.length > 0) {
     const problem = 'are two things to compare with';
     throw new Refused(EXIT.usage, [refuse('value', '--against and --promotion', problem, 'give one of them')]);
@@ -47,7 +92,7 @@ async function backtest(options: BacktestOptions, offline: OfflineRun): Promise<
   const untilMs = options.to === undefined ? null : readInstant('--to', options.to, refusals);
   const suite = await readSuite('--suite', options.suite, refusals);
   const against = await readAgainst(options, suite, refusals);
-  await checkReports(options.reports, refusals);
+  await checkReports(readings ?? options.reports, refusals);
   if (
     suite === undefined ||
     against === undefined ||
@@ -59,10 +104,7 @@ async function backtest(options: BacktestOptions, offline: OfflineRun): Promise<
   if (fromMs !== null && untilMs !== null && fromMs >= untilMs) {
     throw new Refused(EXIT.usage, [refuse('range', '--from', 'is not before --to', 'give the earlier instant first')]);
   }
-  const { sources, signal, onChunk } = offline;
-  const result = await backtestStream({ suite, against, incumbent, fromMs, untilMs, sources, signal, onChunk });
-  await offline.write(pieces(result, options.output));
-  return result.accepted > 0 ? EXIT.ok : EXIT.incomplete;
+  return { suite, against, fromMs, untilMs };
 }
 
 /** The suite to compare with; null: none was asked for; undefined: it was refused. */
