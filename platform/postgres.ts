@@ -9,7 +9,7 @@ pg.types.setTypeParser(pg.types.builtins.INT8, BigInt);
 
 export type Row = Readonly<Record<string, unknown>>;
 
-/** What a query runs on: a transaction. Values are bound, never spliced. */
+/** What a query runs on: a transaction. Values are bound, never spliced. What is asked for without waiting is taken in the order asked. */
 export interface Tx {
   query<R extends object = Row>(sql: string, values?: readonly unknown[]): Promise<readonly R[]>;
   /** As query, but says how many rows an INSERT, UPDATE or DELETE touched. */
@@ -51,10 +51,11 @@ const IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000;
 const MAX_TRANSACTION_TRIES = 5;
 const RETRY_PAUSE_MS = 5;
 
-function poolOf(url: string, max: number): pg.Pool {
+function poolOf(url: string, max: number, pipeline = false): pg.Pool {
   const pool = new pg.Pool({
     ...clientConfig(url, 'merit'),
     max,
+    pipeline,
     idleTimeoutMillis: 30_000,
     statement_timeout: STATEMENT_TIMEOUT_MS,
     lock_timeout: LOCK_TIMEOUT_MS,
@@ -152,10 +153,11 @@ async function attemptOnce<T>(
   client.on('error', onError);
   try {
     await client.query(begin);
+    const ask = inOrder(client);
     const tx: CopyTx = {
       query: async <R extends object>(sql: string, values: readonly unknown[] = []) =>
-        (await client.query(sql, values as unknown[])).rows as readonly R[],
-      execute: async (sql, values = []) => (await client.query(sql, values as unknown[])).rowCount ?? 0,
+        (await ask(sql, values)).rows as readonly R[],
+      execute: async (sql, values = []) => (await ask(sql, values)).rowCount ?? 0,
       copyOut: async (sql) => {
         const chunks: Buffer[] = [];
         for await (const chunk of client.query(copyTo(sql))) chunks.push(chunk as Buffer);
@@ -177,6 +179,20 @@ async function attemptOnce<T>(
   }
 }
 
+type Ask = (sql: string, values: readonly unknown[]) => Promise<pg.QueryResult>;
+
+/** On a pipelined connection statements are on their way together; on another each waits for the one before it. */
+function inOrder(client: pg.PoolClient): Ask {
+  const ask: Ask = (sql, values) => client.query(sql, values as unknown[]);
+  if (client.pipeline) return ask;
+  let last: Promise<unknown> = Promise.resolve();
+  return (sql, values) => {
+    const next = last.then(() => ask(sql, values));
+    last = next.catch(() => {});
+    return next;
+  };
+}
+
 async function inTransaction<T>(
   pool: pg.Pool,
   begin: string,
@@ -195,10 +211,15 @@ async function inTransaction<T>(
 
 const unprepared = async () => {};
 
-/** Opens two pools, one a role. Connections are made when first needed. */
+/**
+ * Opens a pool for tenants, one for the engine and one for the leader. Connections are made when first needed. The leader's are pipelined: what it
+ * commits for many bookings is one statement after the other, and each is made ready while Postgres does the one before it. (Not the engine's:
+ * COPY cannot share a pipelined connection.)
+ */
 export function openDatabase(options: DatabaseOptions): Database {
   const app = poolOf(options.appUrl, options.maxConnections);
   const engine = poolOf(options.engineUrl, options.maxConnections);
+  const leader = poolOf(options.engineUrl, options.maxConnections, true);
   let closed: Promise<unknown> | undefined;
   return {
     asTenant: (tenant, work) => {
@@ -212,9 +233,9 @@ export function openDatabase(options: DatabaseOptions): Database {
       );
     },
     asEngine: (work) => inTransaction(engine, 'begin', unprepared, work),
-    asLeader: (epoch, work) => inTransaction(engine, 'begin', (tx) => requireEpoch(tx, epoch), work),
+    asLeader: (epoch, work) => inTransaction(leader, 'begin', (tx) => requireEpoch(tx, epoch), work),
     close: async () => {
-      closed ??= Promise.all([app.end(), engine.end()]);
+      closed ??= Promise.all([app.end(), engine.end(), leader.end()]);
       await closed;
     },
   };

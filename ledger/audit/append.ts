@@ -35,9 +35,18 @@ export async function appendAudit(tx: Tx, event: NewAuditEvent): Promise<Appende
 
 /** Many events in two statements, in the order given. */
 export async function appendAudits(tx: Tx, events: readonly NewAuditEvent[]): Promise<readonly AppendedEvent[]> {
+  return events.length === 0 ? [] : appendAfter(tx, await lastNumbers(tx, events), events);
+}
+
+/** As appendAudits, after numbers that were read since the subjects were locked. */
+export async function appendAfter(
+  tx: Tx,
+  last: LastNumbers,
+  events: readonly NewAuditEvent[],
+): Promise<readonly AppendedEvent[]> {
   if (events.length === 0) return [];
   assert(events.length <= MAX_EVENTS_PER_CALL, `at most ${MAX_EVENTS_PER_CALL} events a call`);
-  const next = await lastNumbers(tx, events);
+  const next = new Map(last);
   const rows = events.map((event) => {
     const key = subjectKey(event.tenant, event.subject);
     const n = (next.get(key) ?? 0) + 1;
@@ -71,8 +80,14 @@ function subjectKey(tenant: string, subject: string): string {
   return `${tenant}\n${subject}`;
 }
 
-async function lastNumbers(tx: Tx, events: readonly NewAuditEvent[]): Promise<Map<string, number>> {
-  const subjects = new Map(events.map((event) => [subjectKey(event.tenant, event.subject), event]));
+/** The number of a subject's last event; of one that has none, nothing. */
+export type LastNumbers = ReadonlyMap<string, number>;
+
+export async function lastNumbers(
+  tx: Tx,
+  named: readonly { readonly tenant: string; readonly subject: string }[],
+): Promise<LastNumbers> {
+  const subjects = new Map(named.map((one) => [subjectKey(one.tenant, one.subject), one]));
   const rows = await tx.query<{ tenant: string; subject: string; n: bigint }>(
     `select a.tenant, a.subject, a.subject_seq as n
      from unnest($1::text[], $2::text[]) as s (tenant, subject),

@@ -17,23 +17,31 @@ export interface SealedContent {
  * content twice is one row.
  */
 export async function putEvidence(tx: Tx, tenant: string, content: object): Promise<string> {
-  const [hash] = await putEvidences(tx, [{ tenant, content }]);
-  assert(hash !== undefined, 'one content has one hash');
-  return hash;
+  const sealed = sealEvidences([{ tenant, content }]);
+  await storeEvidences(tx, sealed);
+  assert(sealed[0] !== undefined, 'one content has one hash');
+  return sealed[0].hash;
 }
 
-/** Many of them in one statement; their hashes, in the order given. */
-export async function putEvidences(
-  tx: Tx,
+export interface Evidence extends SealedContent {
+  readonly tenant: string;
+}
+
+/** The bytes and the hash of each, in the order given. */
+export function sealEvidences(
   contents: readonly { readonly tenant: string; readonly content: object }[],
-): Promise<readonly string[]> {
-  if (contents.length === 0) return [];
-  const rows = contents.map(({ tenant, content }) => {
+): readonly Evidence[] {
+  return contents.map(({ tenant, content }) => {
     const bytes = isSealed(content) ? content.bytes : canonicalBytes(content);
     const hash = sha256Hex(bytes);
     assert(!isSealed(content) || content.hash === hash, 'sealed evidence has the hash of its bytes');
     return { tenant, hash, bytes };
   });
+}
+
+/** Many of them in one statement. */
+export async function storeEvidences(tx: Tx, rows: readonly Evidence[]): Promise<void> {
+  if (rows.length === 0) return;
   // In key order, so that two callers never wait for each other.
   const sorted = [...rows].sort((a, b) =>
     a.tenant === b.tenant ? compare(a.hash, b.hash) : compare(a.tenant, b.tenant),
@@ -47,7 +55,6 @@ export async function putEvidences(
       byteaArray(sorted.map((row) => row.bytes)),
     ],
   );
-  return rows.map((row) => row.hash);
 }
 
 function compare(a: string, b: string): number {

@@ -182,18 +182,20 @@ export async function latestNote(tx: Tx): Promise<(Checkpoint & { readonly note:
 }
 
 /**
- * Age of the oldest event that is not under a signed checkpoint, 0 where there is none. An engine's or leader's
- * transaction: a tenant's sees its own events only.
+ * Age of the oldest event that is not under a signed checkpoint, 0 where there is none; at `nowMs`, or at this moment by the clock that
+ * recorded it, Postgres' own. An engine's or leader's transaction: a tenant's sees its own events only.
  */
-export async function trailAgeMs(tx: Tx, nowMs: number): Promise<number> {
-  const rows = await tx.query<{ oldest: Date | null }>(
+export async function trailAgeMs(tx: Tx, nowMs?: number): Promise<number> {
+  const rows = await tx.query<{ oldest: Date | null; now: Date }>(
     `select least(
        (select recorded_at from audit_events where seq is null order by recorded_no limit 1),
        (select recorded_at from audit_events
-        where seq >= (select coalesce(max(tree_size), 0) from audit_checkpoints) order by seq limit 1)) as oldest`,
+        where seq >= (select coalesce(max(tree_size), 0) from audit_checkpoints) order by seq limit 1)) as oldest,
+       clock_timestamp() as now`,
   );
-  const oldest = rows[0]?.oldest ?? null;
-  return oldest === null ? 0 : Math.max(0, nowMs - oldest.getTime());
+  const row = rows[0];
+  assert(row !== undefined, 'a select without from has one row');
+  return row.oldest === null ? 0 : Math.max(0, (nowMs ?? row.now.getTime()) - row.oldest.getTime());
 }
 
 /**

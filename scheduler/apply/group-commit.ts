@@ -4,7 +4,7 @@ import { isDatabaseAway, StaleLeader } from '../../platform/postgres.ts';
 import type { BookingDesk } from './booking-desk.ts';
 import { type Booking, StaleBooking } from './booking-store.ts';
 import { LedgerRefusal } from './money.ts';
-import { MAX_MOVES, type Move, type MoveResult } from './moves.ts';
+import { MAX_MOVES, type Move, type MoveResult, TrailAged } from './moves.ts';
 
 interface Waiting {
   readonly move: Move;
@@ -55,6 +55,7 @@ export class GroupCommit {
       const results = await this.#desk.commit(moves);
       for (const [i, waiting] of batch.entries()) settle(waiting, results[i]);
     } catch (error) {
+      if (error instanceof TrailAged) return this.#withoutSealed(batch);
       if (
         batch.length === 1 ||
         error instanceof StaleLeader ||
@@ -67,6 +68,15 @@ export class GroupCommit {
         for (const waiting of batch) await this.#commitBatch([waiting]);
       }
     }
+  }
+
+  /** The trail grew too old under them: those that rest on it are refused, the others go once more. */
+  async #withoutSealed(batch: readonly Waiting[]): Promise<void> {
+    const [sealed, others] = [true, false].map((needs) =>
+      batch.filter(({ move }) => (move.needsSealedTrail === true) === needs),
+    ) as [Waiting[], Waiting[]];
+    for (const waiting of sealed) settle(waiting, { kind: 'trail_not_sealed' });
+    if (others.length > 0) await this.#commitBatch(others);
   }
 
   /** The oldest moves of different bookings; a second move of one booking is for the next transaction. */

@@ -1,16 +1,16 @@
 import { assert } from '../../core/assert.ts';
 import { advance, type BookingEvent, type BookingState, type Hold, isEnded } from '../../core/booking.ts';
 import type { Json } from '../../core/canonical.ts';
-import { attemptKey } from '../../core/ids.ts';
-import { appendAudits, type NewAuditEvent } from '../../ledger/audit/append.ts';
-import { putEvidences } from '../../ledger/audit/evidence.ts';
+import { appendAfter, type LastNumbers, lastNumbers, type NewAuditEvent } from '../../ledger/audit/append.ts';
+import { sealEvidences, storeEvidences } from '../../ledger/audit/evidence.ts';
 import { trailAgeMs } from '../../ledger/audit/sequencer.ts';
 import { executeMany } from '../../ledger/quota/execute.sql.ts';
-import type { Failure, TransferRequest } from '../../ledger/quota/transfer.ts';
-import { int8Array, textArray, timestampArray } from '../../platform/pg-arrays.ts';
+import type { Batch, BatchResult, Failure, TransferRequest } from '../../ledger/quota/transfer.ts';
+import { textArray } from '../../platform/pg-arrays.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import type { Booking } from './booking-store.ts';
 import { MAX_UNSEALED_MS } from './limits.ts';
+import { storeAttempts, storeStates } from './move-rows.sql.ts';
 
 /**
  * One transition of a booking with all that changes beside it, as a value: what is committed together can then be many
@@ -56,65 +56,77 @@ export type MoveResult =
 /** Moves of one transaction. */
 export const MAX_MOVES = 500;
 
-interface Going {
+/** A move that the ledger took: what has to be written of it. */
+export interface Taken {
   readonly index: number;
   readonly move: Move;
   readonly next: BookingState;
+  /** Transfers as the audit event names them. */
+  readonly records: readonly Json[];
+}
+
+interface Going extends Omit<Taken, 'records'> {
   readonly transfers: readonly TransferRequest[];
+}
+
+/** Age of the oldest audit event that is not under a signed checkpoint, at the moment of the call. */
+export type TrailAge = (tx: Tx) => Promise<number>;
+
+/** The trail grew too old while its transaction was under way: all of it is undone. */
+export class TrailAged extends Error {
+  override name = 'TrailAged';
 }
 
 /**
  * Commits moves of different bookings in the caller's transaction, in a number of statements that does not depend on how many they are.
- * Rows are locked booking first, in id order, accounts after.
+ * Rows are locked booking first, in id order, accounts after. What asks for a sealed trail is refused by itself where it is not; looked at again
+ * after all else is written, so that what a slow transaction commits is no older: throws TrailAged then. Its caller commits at once.
  */
-export async function commitMoves(tx: Tx, moves: readonly Move[]): Promise<readonly MoveResult[]> {
+export async function commitMoves(
+  tx: Tx,
+  moves: readonly Move[],
+  ageOf: TrailAge = trailAgeMs,
+): Promise<readonly MoveResult[]> {
   assert(moves.length <= MAX_MOVES, `at most ${MAX_MOVES} moves a transaction`);
   assert(new Set(moves.map((move) => move.booking.bookingId)).size === moves.length, 'one move a booking');
   const results: MoveResult[] = moves.map(() => ({ kind: 'stale' }));
-  const going = await lockAndAdvance(tx, moves, results);
-  const taken = await moveMoney(tx, going, results);
-  if (taken.length === 0) return results;
-  await storeStates(tx, taken);
-  await storeAttempts(tx, taken);
-  const hashes = await putEvidences(
-    tx,
-    taken.flatMap(({ move }) => (move.evidence ?? []).map((content) => ({ tenant: move.booking.tenant, content }))),
-  );
-  let at = 0;
-  const events: NewAuditEvent[] = [];
-  for (const one of taken) {
-    const count = one.move.evidence?.length ?? 0;
-    events.push(eventOf(one, hashes.slice(at, at + count), one.records));
-    at += count;
-    const { booking, nowMs } = one.move;
-    const moved = { ...booking, state: one.next, version: booking.version + 1n, updatedAtMs: nowMs };
-    results[one.index] = { kind: 'moved', booking: moved };
-  }
-  await appendAudits(tx, events);
+  const { going, numbers } = await lockAndAdvance(tx, moves, results, ageOf);
+  let taken: readonly Taken[] = [];
+  await executeMany(tx, going.map(batchOf), async (answers) => {
+    taken = takenOf(going, answers, results);
+    if (taken.length === 0) return;
+    // Each is made ready while Postgres does the one before it.
+    await Promise.all([storeStates(tx, taken), storeAttempts(tx, taken), tell(tx, taken, numbers)]);
+  });
+  const sealed = taken.some(({ move }) => move.needsSealedTrail === true);
+  if (sealed && (await ageOf(tx)) >= MAX_UNSEALED_MS) throw new TrailAged(`of ${taken.length} moves`);
   return results;
 }
 
-async function lockAndAdvance(tx: Tx, moves: readonly Move[], results: MoveResult[]): Promise<readonly Going[]> {
+async function lockAndAdvance(
+  tx: Tx,
+  moves: readonly Move[],
+  results: MoveResult[],
+  ageOf: TrailAge,
+): Promise<{ readonly going: readonly Going[]; readonly numbers: LastNumbers }> {
   const locked = await tx.query<{ booking_id: string; version: bigint; held: Hold | null }>(
     "select booking_id, version, data->'held' as held from bookings where booking_id = any($1::text[]) order by booking_id for update",
     [textArray(moves.map((move) => move.booking.bookingId))],
   );
   const rows = new Map(locked.map((row) => [row.booking_id, row]));
-  const unsealed =
-    moves.some((move) => move.needsSealedTrail === true) &&
-    (await trailAgeMs(tx, Math.max(...moves.map((move) => move.nowMs)))) >= MAX_UNSEALED_MS;
-  const asked = moves.flatMap((move) => move.voids ?? []);
-  const resolved = new Set(
-    asked.length === 0
-      ? []
-      : (
-          await tx.query<{ pending_id: string }>(
-            'select pending_id from transfers where pending_id = any($1::text[])',
-            [textArray(asked)],
-          )
-        ).map((row) => row.pending_id),
-  );
-  return moves.flatMap((move, index): readonly Going[] => {
+  // Under the locks: nobody else writes of these bookings any more.
+  const [unsealed, resolved, numbers] = await Promise.all([
+    moves.some((move) => move.needsSealedTrail === true) && ageOf(tx).then((ageMs) => ageMs >= MAX_UNSEALED_MS),
+    resolvedOf(
+      tx,
+      moves.flatMap((move) => move.voids ?? []),
+    ),
+    lastNumbers(
+      tx,
+      moves.map(({ booking }) => ({ tenant: booking.tenant, subject: subjectOf(booking) })),
+    ),
+  ]);
+  const going = moves.flatMap((move, index): readonly Going[] => {
     const { booking, event } = move;
     const row = rows.get(booking.bookingId);
     if (row === undefined || row.version !== booking.version) return [];
@@ -131,90 +143,62 @@ async function lockAndAdvance(tx: Tx, moves: readonly Move[], results: MoveResul
       .map((pendingId) => ({ id: `${pendingId}-void`, kind: 'void', pendingId }) as const);
     return [{ index, move, next, transfers: [...(move.transfers ?? []), ...voids] }];
   });
+  return { going, numbers };
 }
 
-type Taken = Going & { readonly records: readonly Json[] };
+async function resolvedOf(tx: Tx, pendingIds: readonly string[]): Promise<ReadonlySet<string>> {
+  if (pendingIds.length === 0) return new Set();
+  const rows = await tx.query<{ pending_id: string }>(
+    'select pending_id from transfers where pending_id = any($1::text[])',
+    [textArray(pendingIds)],
+  );
+  return new Set(rows.map((row) => row.pending_id));
+}
 
-async function moveMoney(tx: Tx, going: readonly Going[], results: MoveResult[]): Promise<readonly Taken[]> {
-  const batches = going.map(({ move, transfers }) => ({
-    context: {
-      tenant: move.booking.tenant,
-      bookingId: move.booking.bookingId,
-      attempt: move.booking.state.attempt,
-      nowMs: move.nowMs,
-    },
-    transfers,
-  }));
-  const answers = await executeMany(tx, batches);
+function batchOf({ move, transfers }: Going): Batch {
+  const { booking, nowMs } = move;
+  const { tenant, bookingId, state } = booking;
+  return { context: { tenant, bookingId, attempt: state.attempt, nowMs }, transfers };
+}
+
+/** Those that the ledger took; of each its result is noted. */
+function takenOf(going: readonly Going[], answers: readonly BatchResult[], results: MoveResult[]): readonly Taken[] {
   return going.flatMap((one, i): readonly Taken[] => {
     const answer = answers[i];
     assert(answer !== undefined, 'each batch has a result');
-    if (answer.ok) return [{ ...one, records: answer.records.map((record) => ({ ...record })) }];
-    results[one.index] = { kind: 'ledger_refused', outcome: answer.outcome };
-    return [];
+    const { booking, nowMs } = one.move;
+    results[one.index] = answer.ok
+      ? { kind: 'moved', booking: { ...booking, state: one.next, version: booking.version + 1n, updatedAtMs: nowMs } }
+      : { kind: 'ledger_refused', outcome: answer.outcome };
+    return answer.ok ? [{ ...one, records: answer.records.map((record) => ({ ...record })) }] : [];
   });
 }
 
-async function storeStates(tx: Tx, taken: readonly Taken[]): Promise<void> {
-  await tx.execute(
-    `update bookings b set state = n.state, data = n.data::jsonb, version = b.version + 1, updated_at = n.at
-     from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) as n (id, state, data, at) where b.booking_id = n.id`,
-    [
-      textArray(taken.map(({ move }) => move.booking.bookingId)),
-      textArray(taken.map(({ next }) => next.state)),
-      textArray(taken.map(({ next }) => JSON.stringify(next))),
-      timestampArray(taken.map(({ move }) => move.nowMs)),
-    ],
+/** The evidence and the audit event of each. */
+async function tell(tx: Tx, taken: readonly Taken[], numbers: LastNumbers): Promise<void> {
+  const evidence = sealEvidences(
+    taken.flatMap(({ move }) => (move.evidence ?? []).map((content) => ({ tenant: move.booking.tenant, content }))),
   );
-}
-
-async function storeAttempts(tx: Tx, taken: readonly Taken[]): Promise<void> {
-  const begun = taken.flatMap(({ move }) => (move.attempt?.kind === 'begin' ? [{ ...move.attempt, move }] : []));
-  if (begun.length > 0) {
-    await tx.execute(
-      `insert into attempts (booking_id, attempt, tenant, pool, flavour, provider, key)
-       select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])`,
-      [
-        textArray(begun.map(({ move }) => move.booking.bookingId)),
-        int8Array(begun.map(({ move }) => move.booking.state.attempt)),
-        textArray(begun.map(({ move }) => move.booking.tenant)),
-        textArray(begun.map(({ pool }) => pool)),
-        textArray(begun.map(({ flavour }) => flavour)),
-        textArray(begun.map(({ provider }) => provider)),
-        textArray(begun.map(({ move }) => attemptKey(move.booking.bookingId, move.booking.state.attempt))),
-      ],
+  const kept = storeEvidences(tx, evidence);
+  let at = 0;
+  const events = taken.map((one) => {
+    const from = at;
+    at += one.move.evidence?.length ?? 0;
+    return eventOf(
+      one,
+      evidence.slice(from, at).map(({ hash }) => hash),
     );
-  }
-  const changed = taken.flatMap(({ move }) =>
-    move.attempt === undefined || move.attempt.kind === 'begin' ? [] : [{ change: move.attempt, move }],
-  );
-  if (changed.length === 0) return;
-  const ends = changed.map(({ change }) => (change.kind === 'ended' ? change : undefined));
-  await tx.execute(
-    `update attempts a set handle = coalesce(n.handle::jsonb, a.handle), started_at = coalesce(n.started, a.started_at),
-       ended_at = coalesce(n.ended, a.ended_at), outcome = coalesce(n.outcome, a.outcome), end_code = coalesce(n.code, a.end_code),
-       message = coalesce(n.message, a.message)
-     from unnest($1::text[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::text[], $8::text[])
-       as n (id, attempt, handle, started, ended, outcome, code, message)
-     where a.booking_id = n.id and a.attempt = n.attempt`,
-    [
-      textArray(changed.map(({ move }) => move.booking.bookingId)),
-      int8Array(changed.map(({ move }) => move.booking.state.attempt)),
-      textArray(changed.map(({ change }) => (change.kind === 'started' ? JSON.stringify(change.handle) : null))),
-      timestampArray(changed.map(({ change, move }) => (change.kind === 'started' ? move.nowMs : null))),
-      timestampArray(ends.map((end) => end?.endedAtMs ?? null)),
-      textArray(ends.map((end) => end?.outcome ?? null)),
-      textArray(ends.map((end) => end?.code ?? null)),
-      textArray(ends.map((end) => end?.message ?? null)),
-    ],
-  );
+  });
+  await Promise.all([kept, appendAfter(tx, numbers, events)]);
 }
 
-function eventOf({ move, next }: Going, evidence: readonly string[], transfers: readonly Json[]): NewAuditEvent {
+const subjectOf = (booking: Booking): string => `booking/${booking.bookingId}`;
+
+function eventOf({ move, next, records }: Taken, evidence: readonly string[]): NewAuditEvent {
   const { booking } = move;
   return {
     tenant: booking.tenant,
-    subject: `booking/${booking.bookingId}`,
+    subject: subjectOf(booking),
     type: `booking.${next.state}`,
     at: new Date(move.nowMs).toISOString(),
     actor: move.actor,
@@ -223,7 +207,7 @@ function eventOf({ move, next }: Going, evidence: readonly string[], transfers: 
       attempt: next.attempt,
       ...reasonData(next),
       ...(evidence.length === 0 ? {} : { evidence }),
-      ...(transfers.length === 0 ? {} : { transfers }),
+      ...(records.length === 0 ? {} : { transfers: records }),
       ...move.data,
     },
   };

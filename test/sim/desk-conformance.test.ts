@@ -4,7 +4,9 @@ import { artifactsPrefix } from '../../artifacts/paths.ts';
 import type { BookingEvent, BookingState, Placement } from '../../core/booking.ts';
 import { type BookingId, ulid } from '../../core/ids.ts';
 import { jobSpec } from '../../core/job.ts';
+import { trailAgeMs } from '../../ledger/audit/sequencer.ts';
 import { capacityAccount, ensureAccounts, placementAccounts, setLimit } from '../../ledger/quota/account.ts';
+import type { Tx } from '../../platform/postgres.ts';
 import { postgresDesk } from '../../scheduler/apply/booking-desk.sql.ts';
 import type { BookingDesk } from '../../scheduler/apply/booking-desk.ts';
 import type { Booking } from '../../scheduler/apply/booking-store.ts';
@@ -12,7 +14,7 @@ import { cancelBooking } from '../../scheduler/apply/cancel.ts';
 import { createBookings } from '../../scheduler/apply/create-booking.ts';
 import { setHold } from '../../scheduler/apply/hold.ts';
 import { costOf, pendingIds, postTransfers, reserveTransfers, returnTransfers } from '../../scheduler/apply/money.ts';
-import type { Move } from '../../scheduler/apply/moves.ts';
+import { commitMoves, type Move } from '../../scheduler/apply/moves.ts';
 import { seeded } from '../bench/random.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 import { ledgerLeaks } from '../support/ledger-leaks.ts';
@@ -27,7 +29,7 @@ const CALLS = isWhole ? 3_000 : 250;
 const TENANT = 'acme';
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const DIVISIONS = ['blue', 'green'];
-/** Long ago, so that Postgres, which has its own clock, takes the trail for sealed. */
+/** Long ago, so that what Postgres records by its own clock is younger, and the trail is taken for sealed. */
 const BASE_MS = Date.now() - 240 * 3_600_000;
 const HOUR = 3_600_000;
 const AT = { tenant: TENANT, pool: 'pool', flavour: 'h100', resource: 'gpu', currency: 'USD' };
@@ -84,6 +86,8 @@ class Twins {
   /** How often each kind of answer came. */
   readonly seen = new Map<string, number>();
   nowMs = BASE_MS;
+  /** Of the newest move that is being committed. */
+  commitMs = BASE_MS;
 
   constructor(seed: number) {
     this.chance = new Chance(seeded(seed));
@@ -97,8 +101,14 @@ class Twins {
     const desk = (of: bigint) => memoryDesk(this.books, of, life, WELL, () => ({}) as never);
     this.memory = desk(epoch);
     this.staleMemory = desk(epoch - 1n);
-    this.real = postgresDesk(database.db, epoch);
-    this.staleReal = postgresDesk(database.db, epoch - 1n);
+    // Postgres has a clock of its own; here the time is that of the calls.
+    const ageOf = (tx: Tx) => trailAgeMs(tx, this.commitMs);
+    const real = (of: bigint): BookingDesk => ({
+      ...postgresDesk(database.db, of),
+      commit: (moves) => database.db.asLeader(of, (tx) => commitMoves(tx, moves, ageOf)),
+    });
+    this.real = real(epoch);
+    this.staleReal = real(epoch - 1n);
   }
 
   async both(name: string, call: (desk: BookingDesk) => Promise<unknown>, isStale = false): Promise<unknown> {
@@ -148,7 +158,8 @@ class Twins {
   async commit(): Promise<void> {
     if (this.chance.is(0.03)) this.nowMs += 11 * 60_000;
     const isLate = this.chance.is(0.15);
-    const moves = this.known(5).map((booking) => this.#move(booking, isLate ? this.nowMs + 480 * HOUR : this.nowMs));
+    this.commitMs = isLate ? this.nowMs + 480 * HOUR : this.nowMs;
+    const moves = this.known(5).map((booking) => this.#move(booking, this.commitMs));
     const results = await this.both('commit', (desk) => desk.commit(moves), this.chance.is(0.05));
     for (const { kind } of Array.isArray(results) ? (results as { kind: string }[]) : [{ kind: 'thrown' }])
       this.seen.set(kind, (this.seen.get(kind) ?? 0) + 1);
