@@ -1,10 +1,10 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { lastLines, runChild, usualCause } from '../../../bin/child.mjs';
 import { cachedFolder, keepInCache } from './cache.ts';
 import { findCommand } from './debian.ts';
+import { provideGo } from './go-sdk.ts';
 import type { Say } from './part.ts';
 
 /** A command of a published Go module, built as it is. */
@@ -28,22 +28,23 @@ const PROGRESS_MS = 1_000;
 
 /** Where the binary is, or will be. */
 export function goBinary(command: GoCommand): string {
-  return join(cachedFolder(`${command.name}-${command.version}`, recipeOf(command)), command.name);
+  return join(folderOf(command), command.name);
+}
+
+function folderOf(command: GoCommand): string {
+  return cachedFolder(`${command.name}-${command.version}`, `${goMod(command)}${command.main}\n${ldflags(command)}\n`);
 }
 
 /** Why it cannot be started, with the command that provides it; undefined where it is built. */
 export function goCommandMissing(command: GoCommand): string | undefined {
   if (existsSync(goBinary(command))) return undefined;
-  return `${command.name} ${command.version} is not built: with Go ${command.go} or later on PATH, "npm run test:parts" builds it`;
+  return `${command.name} ${command.version} is not built: "npm run test:parts" builds it`;
 }
 
 /** Builds it into the cache, with less priority than what else runs. Throws with a reason that a person can mend; throws Interrupted. */
 export async function provideGoCommand(command: GoCommand, say: Say): Promise<void> {
-  const go = findGo(command.go);
-  if (go === undefined)
-    throw new Error(`no Go ${command.go} or later was found: install it from go.dev, or a newer Debian's golang-go`);
-  const folder = cachedFolder(`${command.name}-${command.version}`, recipeOf(command));
-  await keepInCache(folder, say, async (place) => {
+  await keepInCache(folderOf(command), say, async (place) => {
+    const go = await provideGo(command.go, say);
     const minutes = Math.ceil(command.cpuSeconds / Math.min(4, availableParallelism()) / 60);
     say(`Building ${command.name} ${command.version} (once for all clones; about ${minutes} min) …`);
     await build(go, command, place, say);
@@ -85,6 +86,7 @@ async function build(go: string, command: GoCommand, place: string, say: Say): P
   } finally {
     clearInterval(timer);
   }
+  for (const folder of [source, temporary]) rmSync(folder, { recursive: true, force: true });
   renameSync(built, join(place, command.name));
   say(`Built ${command.name} in ${Math.round((performance.now() - startedAt) / 1000)} s`);
 }
@@ -107,18 +109,4 @@ function ldflags(command: GoCommand): string {
 function goMod({ module, version, go, replace }: GoCommand): string {
   const lines = replace?.modules.map((name) => `replace ${name} => ${name} ${replace.version}\n`) ?? [];
   return `module merit.invalid/parts\n\ngo ${go}\n\nrequire ${module} ${version}\n\n${lines.join('')}`;
-}
-
-function recipeOf(command: GoCommand): string {
-  return `${goMod(command)}${command.main}\n${ldflags(command)}\n`;
-}
-
-/** The path of a Go that is new enough. */
-function findGo(needed: string): string | undefined {
-  const path = findCommand('go') ?? ['/usr/local/go/bin/go'].find((one) => existsSync(one));
-  if (path === undefined) return undefined;
-  const said = spawnSync(path, ['env', 'GOVERSION'], { encoding: 'utf8' }).stdout;
-  const [, major = 0, minor = 0] = /^go(\d+)\.(\d+)/.exec(said)?.map(Number) ?? [];
-  const [neededMajor = 0, neededMinor = 0] = needed.split('.').map(Number);
-  return major > neededMajor || (major === neededMajor && minor >= neededMinor) ? path : undefined;
 }
