@@ -34,6 +34,7 @@ Commands:
   groups                         groups of divisions: ls, get
   divisions                      divisions and how they queue: ls, get
   quotas                         what each has, uses, borrows and lends: ls, get, apply
+  providers                      what runs jobs: ls, test, new
   budgets                        what divisions may spend: ls, get
   priorities                     priority classes: ls, get
   receipt [options] <job>        one file that proves a job, for a stranger to check

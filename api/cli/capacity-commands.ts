@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { CommandModule, Invocation } from './invocation.ts';
 import type { Define } from './program.ts';
+import { providerCommands } from './provider-commands.ts';
 import * as values from './values.ts';
 
 /** What operators declare and how much of it is used. */
@@ -38,6 +39,7 @@ export function quotaCommands(program: Command, define: Define, pools: Command):
       .requiredOption('-f, --file <file>', 'kind: Budget', values.path),
     () => import('./commands/quotas-apply.ts'),
   );
+  providerCommands(program, define);
   const budgets = listed(program, define, 'budgets', 'budget', 'what divisions may spend', '<division>');
   budgets.option('--currency <currency>', 'needed where it has budgets in several');
   listed(program, define, 'priorities', 'priority class', 'priority classes');

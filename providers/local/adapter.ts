@@ -274,6 +274,7 @@ export default defineProvider<LocalConfig>({
     await provider.withdrawLeftovers();
     return provider;
   },
+  testBackend: () => import('./test-backend.ts'),
 });
 
 /** One machine gives a job of several nodes what all of them would have. */

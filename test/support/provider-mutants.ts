@@ -148,6 +148,16 @@ export const PROVIDER_MUTANTS: readonly ProviderMutant[] = [
     ],
   },
   {
+    check: 'already-aborted',
+    fault: 'release gives up in silence once its signal has aborted',
+    changes: [
+      [
+        '    const limitMs = this.#clock.now() + STOP_LIMIT_MS;\n',
+        '    const limitMs = this.#clock.now() + STOP_LIMIT_MS;\n    if (signal.aborted) return;\n',
+      ],
+    ],
+  },
+  {
     check: 'throttled',
     fault: 'seconds are told as milliseconds',
     changes: [['retryAfterMs: retryAfterS * 1000', 'retryAfterMs: retryAfterS']],

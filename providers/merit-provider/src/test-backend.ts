@@ -37,9 +37,9 @@ export interface TestBackend {
   /** The credentials it took so far are no longer good. */
   expireAuth?(): void;
   /** There is no machine for another job, now. */
-  denyCapacity?(): void;
+  denyCapacity?(): void | Promise<void>;
   /** The account may not have another job. */
-  denyQuota?(): void;
+  denyQuota?(): void | Promise<void>;
   /** For so long after it was submitted, a job shows in no look and no list. */
   hideNew?(forMs: number): void;
   /** A job waits so long before it runs. */

@@ -108,6 +108,26 @@ const abortHonoured: Check = {
   },
 };
 
+const alreadyAborted: Check = {
+  name: 'already-aborted',
+  rule: 'a call whose signal has aborted tells neither success nor harmlessness that it has not seen',
+  run: async (world) => {
+    const spec = world.spec({ sleeps: true });
+    const outcome = await settled(world.provider.submit(spec, AbortSignal.abort()));
+    if (outcome.kind === 'threw') {
+      hold(isProviderError(outcome.error), `submit throws what is no ProviderError: ${String(outcome.error)}`);
+      const seen = outcome.error.effect === 'none' ? await world.observe(spec.key) : { state: 'absent' };
+      hold(seen.state === 'absent', `submit told no effect, yet the job is ${seen.state}`);
+    }
+    await world.submit(spec);
+    await world.until(spec.key, 'running');
+    const ended = await settled(world.provider.release(spec.key, AbortSignal.abort()));
+    if (ended.kind === 'threw')
+      return hold(isProviderError(ended.error), `release throws what is no ProviderError: ${String(ended.error)}`);
+    hold((await world.live(spec.key)) === 0, 'release returns, yet the job runs');
+  },
+};
+
 async function abortedInTime(verb: string, call: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
   const signal = AbortSignal.timeout(PATIENCE_REAL_MS);
   let timer: NodeJS.Timeout | undefined;
@@ -166,7 +186,7 @@ function denied(name: string, need: 'denyCapacity' | 'denyQuota', code: 'no_capa
     needs: [need],
     run: async (world) => {
       const spec = world.spec({ sleeps: true });
-      world.backend[need]?.();
+      await world.backend[need]?.();
       await world.refused('submit', code, world.submit(spec));
       const seen = await world.observe(spec.key);
       hold(seen.state === 'absent', `what was refused is seen as ${seen.state}`);
@@ -253,6 +273,7 @@ export const FAULT_CHECKS: readonly Check[] = [
   lost('torn-reply', 'tearReply', 'torn'),
   backendAway,
   abortHonoured,
+  alreadyAborted,
   throttled,
   authExpired,
   denied('capacity-denied', 'denyCapacity', 'no_capacity'),

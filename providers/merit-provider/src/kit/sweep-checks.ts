@@ -114,8 +114,7 @@ const massDisappearance: Check = {
   rule: 'what the backend has forgotten is absent, not ended, and the rest is still told as it is',
   needs: ['forget'],
   run: async (world) => {
-    const jobs = [];
-    for (let i = 0; i < VANISHING; i++) jobs.push(await world.running());
+    const jobs = await Promise.all(Array.from({ length: VANISHING }, () => world.running()));
     const [kept, ...gone] = jobs.map((spec) => spec.key) as [string, ...string[]];
     for (const key of gone) await world.backend.forget?.(key);
     for (const key of gone) {

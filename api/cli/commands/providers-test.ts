@@ -1,0 +1,89 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { durationMs } from '../../../core/duration.ts';
+import { refusalText } from '../../../core/refusal.ts';
+import {
+  CHECK_NAMES,
+  type CheckResult,
+  type KitOptions,
+  type KitReport,
+  plainBackend,
+  runKit,
+} from '../../../providers/merit-provider/src/kit/index.ts';
+import { type AnyDefinition, BUILT_IN_KINDS, configRefusals, loadProvider } from '../../../providers/registry.ts';
+import { CliError, EXIT } from '../exit.ts';
+import { readDescription } from '../files.ts';
+import type { Invocation } from '../invocation.ts';
+import { type Row, type Shape, showOne, table } from '../render.ts';
+import type { Format } from '../values.ts';
+
+const VERDICTS = { passed: 'passed', failed: 'FAILED', not_exercised: 'not exercised' };
+
+const CHECKS: Shape = {
+  name: (row) => failedOf(row).join('\n'),
+  columns: [
+    { head: 'CHECK', cell: (row) => row.check },
+    { head: 'VERDICT', cell: (row) => VERDICTS[row.verdict as CheckResult['verdict']] },
+    { head: 'MS', cell: (row) => row.tookMs, wide: true },
+    { head: 'WHAT', cell: (row) => row.problem ?? row.rule },
+  ],
+};
+
+function failedOf(report: Row): readonly string[] {
+  const checks = report.checks as readonly CheckResult[];
+  return checks.filter(({ verdict }) => verdict === 'failed').map(({ check }) => check);
+}
+
+/** `merit providers test`: the conformance kit. Exit 8 where a check failed, 11 where none, or with --strict not every one, could be tried. */
+export default async function providersTest({ args, options, io, signal }: Invocation): Promise<number> {
+  const definition = await loadProvider(targetOf(args[0] ?? '', io.cwd));
+  const config = options.config === undefined ? undefined : await readDescription(io, String(options.config));
+  const report = await runKit(definition as never, {
+    ...onlyThese(options.only as readonly string[] | undefined),
+    ...backendFor(definition, config),
+    ...(options.patience === undefined ? {} : { patienceMs: durationMs(String(options.patience)) ?? 0 }),
+    checkConfig: (given) => configRefusals(definition, given).map(refusalText),
+    onResult: ({ check, verdict }) => io.progress(`${VERDICTS[verdict]} ${check}`),
+    signal,
+  });
+  const text = `${table(CHECKS.columns, report.checks as readonly object[] as readonly Row[], options.output === 'wide')}${report.badge}\n`;
+  await showOne(io, options.output as Format, CHECKS, report as object as Row, text);
+  return exitOf(report, options.strict === true);
+}
+
+/** A kind that ships with Merit, what is there in the working folder, or the name of an installed package. */
+function targetOf(given: string, cwd: string): string {
+  if (BUILT_IN_KINDS.includes(given)) return given;
+  const path = resolve(cwd, given);
+  const isPath = given.startsWith('.') || given.startsWith('/');
+  if (existsSync(path)) return path;
+  if (!isPath) return given;
+  throw new CliError(EXIT.notFound, 'not_found', `${JSON.stringify(given)} does not exist`, { mend: 'check the path' });
+}
+
+function backendFor(definition: AnyDefinition, config: unknown): Pick<KitOptions, 'backend'> {
+  if (config !== undefined) return { backend: plainBackend(config) };
+  if (definition.testBackend !== undefined) return {};
+  throw new CliError(
+    EXIT.badConfiguration,
+    'no_test_backend',
+    `provider ${definition.kind} has no testBackend to run on`,
+    {
+      mend: 'give one in defineProvider, or the config of a real backend with --config FILE',
+    },
+  );
+}
+
+function onlyThese(names: readonly string[] | undefined): Pick<KitOptions, 'only'> {
+  if (names === undefined) return {};
+  const unknown = names.find((name) => !CHECK_NAMES.includes(name));
+  if (unknown === undefined) return { only: names };
+  throw new CliError(EXIT.badValue, 'bad_value', `--only: there is no check ${JSON.stringify(unknown)}`, {
+    mend: `the checks are ${CHECK_NAMES.join(', ')}`,
+  });
+}
+
+function exitOf({ passed, failed, notExercised }: KitReport, strict: boolean): number {
+  if (failed > 0) return EXIT.jobFailed;
+  return passed === 0 || (strict && notExercised > 0) ? EXIT.incomplete : EXIT.ok;
+}
