@@ -51,11 +51,10 @@ const IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000;
 const MAX_TRANSACTION_TRIES = 5;
 const RETRY_PAUSE_MS = 5;
 
-function poolOf(url: string, max: number, pipeline = false): pg.Pool {
+function poolOf(url: string, max: number): pg.Pool {
   const pool = new pg.Pool({
     ...clientConfig(url, 'merit'),
     max,
-    pipeline,
     idleTimeoutMillis: 30_000,
     statement_timeout: STATEMENT_TIMEOUT_MS,
     lock_timeout: LOCK_TIMEOUT_MS,
@@ -138,6 +137,7 @@ async function attemptOnce<T>(
   begin: string,
   prepare: (tx: Tx) => Promise<void>,
   work: (tx: CopyTx) => Promise<T>,
+  pipelined: boolean,
 ): Promise<T> {
   let client: pg.PoolClient;
   try {
@@ -152,6 +152,7 @@ async function attemptOnce<T>(
   };
   client.on('error', onError);
   try {
+    setPipelined(client, pipelined);
     await client.query(begin);
     const ask = inOrder(client);
     const tx: CopyTx = {
@@ -175,13 +176,21 @@ async function attemptOnce<T>(
     throw error;
   } finally {
     client.off('error', onError);
+    setPipelined(client, false);
     client.release(broken);
   }
 }
 
 type Ask = (sql: string, values: readonly unknown[]) => Promise<pg.QueryResult>;
 
-/** On a pipelined connection statements are on their way together; on another each waits for the one before it. */
+/**
+ * Whether statements that were asked for together are on their way together, or each waits for the one before it. pg looks at it for each
+ * query; it changes only while none is under way, and not where there is a COPY, which cannot share a pipelined connection.
+ */
+function setPipelined(client: pg.PoolClient, pipelined: boolean): void {
+  (client as { pipeline: boolean }).pipeline = pipelined;
+}
+
 function inOrder(client: pg.PoolClient): Ask {
   const ask: Ask = (sql, values) => client.query(sql, values as unknown[]);
   if (client.pipeline) return ask;
@@ -198,10 +207,11 @@ async function inTransaction<T>(
   begin: string,
   prepare: (tx: Tx) => Promise<void>,
   work: (tx: CopyTx) => Promise<T>,
+  pipelined = false,
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await attemptOnce(pool, begin, prepare, work);
+      return await attemptOnce(pool, begin, prepare, work, pipelined);
     } catch (error) {
       if (!isTransient(error) || attempt === MAX_TRANSACTION_TRIES) throw error;
       await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS * 2 ** (attempt - 1)));
@@ -212,14 +222,12 @@ async function inTransaction<T>(
 const unprepared = async () => {};
 
 /**
- * Opens a pool for tenants, one for the engine and one for the leader. Connections are made when first needed. The leader's are pipelined: what it
- * commits for many bookings is one statement after the other, and each is made ready while Postgres does the one before it. (Not the engine's:
- * COPY cannot share a pipelined connection.)
+ * Opens two pools, one a role. Connections are made when first needed. The leader's transactions are pipelined: what it commits for many
+ * bookings is one statement after the other, and each is made ready while Postgres does the one before it.
  */
 export function openDatabase(options: DatabaseOptions): Database {
   const app = poolOf(options.appUrl, options.maxConnections);
   const engine = poolOf(options.engineUrl, options.maxConnections);
-  const leader = poolOf(options.engineUrl, options.maxConnections, true);
   let closed: Promise<unknown> | undefined;
   return {
     asTenant: (tenant, work) => {
@@ -233,9 +241,9 @@ export function openDatabase(options: DatabaseOptions): Database {
       );
     },
     asEngine: (work) => inTransaction(engine, 'begin', unprepared, work),
-    asLeader: (epoch, work) => inTransaction(leader, 'begin', (tx) => requireEpoch(tx, epoch), work),
+    asLeader: (epoch, work) => inTransaction(engine, 'begin', (tx) => requireEpoch(tx, epoch), work, true),
     close: async () => {
-      closed ??= Promise.all([app.end(), engine.end(), leader.end()]);
+      closed ??= Promise.all([app.end(), engine.end()]);
       await closed;
     },
   };

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { OperatingError } from '../../core/operating-error.ts';
-import { isDatabaseAway, openDatabase, StaleLeader } from '../../platform/postgres.ts';
+import { isDatabaseAway, openDatabase, StaleLeader, type Tx } from '../../platform/postgres.ts';
 import { probeRoles } from '../../platform/probe-roles.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
 
@@ -196,6 +196,38 @@ describe('transactions', () => {
       return 'done';
     });
     await expect(swallowing).rejects.toThrow(/one of its statements had failed/);
+  });
+
+  test('statements asked for together are taken in the order asked, by whomever; after a fault none of them counts, and the connection goes on', async () => {
+    const one = openDatabase({ appUrl: t.urls.app, engineUrl: t.urls.engine, maxConnections: 1 });
+    const leads = await epoch();
+    const count = (tx: Tx, name: string) => tx.query("select nextval('counted') as n, $1::text as name", [name]);
+    await asAdmin(t.urls.admin, 'create sequence counted; grant usage on counted to merit_app, merit_engine');
+    try {
+      const together = (tx: Tx) => Promise.all(['a', 'b', 'c'].map((name) => count(tx, name)));
+      const ways: readonly ((work: (tx: Tx) => Promise<unknown>) => Promise<unknown>)[] = [
+        (work) => one.asLeader(leads, work),
+        (work) => one.asEngine(work),
+        (work) => one.asTenant('acme', work),
+      ];
+      let n = 1n;
+      for (const way of ways) {
+        const expected = ['a', 'b', 'c'].map((name) => [{ n: n++, name }]);
+        expect(await way(together)).toEqual(expected);
+        const failing = way((tx) =>
+          Promise.all([
+            tx.execute("insert into divisions (tenant, division) values ('acme', 'half')"),
+            tx.query('select 1 / 0'),
+            count(tx, 'late').catch(() => {}),
+          ]),
+        );
+        await expect(failing).rejects.toMatchObject({ code: '22012' });
+        expect(await one.asEngine((tx) => tx.query("select 1 from divisions where division = 'half'"))).toEqual([]);
+        expect((await one.asEngine((tx) => tx.copyOut('copy (select 7) to stdout'))).toString()).toBe('7\n');
+      }
+    } finally {
+      await one.close();
+    }
   });
 
   test('a deadlock is repeated until both have their way', async () => {
