@@ -8,6 +8,7 @@ import {
   type KitOptions,
   type KitReport,
   plainBackend,
+  proxiedBackend,
   runKit,
 } from '../../../providers/merit-provider/src/kit/index.ts';
 import { type AnyDefinition, BUILT_IN_KINDS, configRefusals, loadProvider } from '../../../providers/registry.ts';
@@ -40,7 +41,7 @@ export default async function providersTest({ args, options, io, signal }: Invoc
   const config = options.config === undefined ? undefined : await readDescription(io, String(options.config));
   const report = await runKit(definition as never, {
     ...onlyThese(options.only as readonly string[] | undefined),
-    ...backendFor(definition, config),
+    ...backendFor(definition, config, options.proxy as string | undefined),
     ...(options.patience === undefined ? {} : { patienceMs: durationMs(String(options.patience)) ?? 0 }),
     checkConfig: (given) => configRefusals(definition, given).map(refusalText),
     onResult: ({ check, verdict }) => io.progress(`${VERDICTS[verdict]} ${check}`),
@@ -61,8 +62,17 @@ function targetOf(given: string, cwd: string): string {
   throw new CliError(EXIT.notFound, 'not_found', `${JSON.stringify(given)} does not exist`, { mend: 'check the path' });
 }
 
-function backendFor(definition: AnyDefinition, config: unknown): Pick<KitOptions, 'backend'> {
-  if (config !== undefined) return { backend: plainBackend(config) };
+function backendFor(
+  definition: AnyDefinition,
+  config: Readonly<Record<string, unknown>> | undefined,
+  proxy: string | undefined,
+): Pick<KitOptions, 'backend'> {
+  if (proxy !== undefined && !/^https?:/.test(String(config?.[proxy])))
+    throw new CliError(EXIT.badValue, 'bad_value', `--proxy: ${proxy} is no http address in the config`, {
+      mend: 'give --config FILE, and name the field that holds the address of the backend',
+    });
+  if (config !== undefined)
+    return { backend: proxy === undefined ? plainBackend(config) : proxiedBackend(config, proxy) };
   if (definition.testBackend !== undefined) return {};
   throw new CliError(
     EXIT.badConfiguration,

@@ -1,4 +1,5 @@
 export { describeProvider, type Runner } from './describe-provider.ts';
+export { FaultProxy, proxiedBackend } from './fault-proxy.ts';
 export { KIT_ENTRYPOINT, type SimulatedRun, type SimulatedState, simulateKitJob } from './jobs.ts';
 export {
   CHECK_NAMES,
