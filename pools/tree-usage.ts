@@ -144,6 +144,16 @@ export class TreeUsage {
     return this.#usage[at]! > this.tree.subtree[at]!;
   }
 
+  /** By cell of the demand: how many nodes of the path use more than their quota. */
+  nodesAbove(division: number, { cells }: Demand): readonly number[] {
+    const { nodes } = this.tree;
+    return cells.map((cell) => {
+      let above = 0;
+      for (let node = division; node >= 0; node = nodes[node]!.parent) if (this.isAboveNominal(node, cell)) above++;
+      return above;
+    });
+  }
+
   /** Usage plus what an ask of `amount` below it would add here is within the node's subtree quota, per node of the path upwards. */
   *holdsOnPath(
     division: number,

@@ -7,7 +7,7 @@ import { byQueueOrder } from './shape-queue.ts';
 import type { Option } from './world.ts';
 
 /** Heads whose slots are held; those that come later in the order hold none. Each costs a copy of the tree's usage. */
-const MAX_PINS = 64;
+export const MAX_PINS = 64;
 
 /** A blocked head and the slot it is promised. */
 export interface Pin extends Slot {

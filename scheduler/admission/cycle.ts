@@ -77,15 +77,9 @@ class Cycle {
     };
   }
 
-  /** One a division. A strict queue waits behind its holder. */
   #heads(): Member[] {
-    const holding = new Set([...this.#state.holders.values()].map(({ member }) => member.shape.division));
-    const heads: Member[] = [];
-    for (const [division, queue] of this.#state.queues) {
-      const head = queue.strict && holding.has(division) ? undefined : queue.head();
-      if (head !== undefined) heads.push(head);
-    }
-    return heads;
+    const { holders, queues } = this.#state;
+    return queues.heads(new Set([...holders.values()].map(({ member }) => member.shape.division)));
   }
 
   #actHolder(holder: Holder, nomination: Nomination): void {
@@ -164,6 +158,7 @@ class Cycle {
     this.#waiting.set(member, { kind: 'awaiting', option });
     if (member.place === 'holder') return;
     this.#state.parking.parkBehind(shape);
+    this.#state.queues.refresh(shape);
     this.#parked = true;
   }
 
@@ -253,14 +248,17 @@ class Cycle {
     this.#waiting.set(member, { kind: 'awaiting', option });
     this.#state.leaveQueue(member, 'holder');
     this.#state.holders.set(input.id, { member, option });
-    this.#state.queues.get(shape.division)?.refresh(shape);
+    this.#state.queues.refresh(shape);
   }
 
   #block(member: Member, nomination: Nomination): void {
+    this.#parked = true;
+    const past = nomination.tried.some(({ block }) => block?.notes?.spared === true);
+    if (past && !member.shape.isApart) this.#state.setApart(member);
     const { shape } = member;
     shape.blocked = blockedAs(nomination);
-    this.#state.parking.park(shape, nomination);
-    this.#parked = true;
+    if (shape.state === 'ready') this.#state.parking.park(shape, nomination);
+    this.#state.queues.refresh(shape);
     const front = this.#state.queues.get(shape.division)?.front();
     if (front !== member || !shape.blocked.byRoom) return;
     shape.holds = true;

@@ -1,5 +1,6 @@
 import type { Fallback, FlavourInput, PodSet } from '../../pools/planner-input.ts';
-import type { Search, SearchNotes, Victim } from '../preemption/candidates.ts';
+import { newNotes, type Search, type SearchNotes, type Victim } from '../preemption/candidates.ts';
+import { outlookOfRate } from '../preemption/outlook.ts';
 import { searchClassic } from '../preemption/search-classic.ts';
 import { searchFair } from '../preemption/search-fair.ts';
 import { costOf } from './accounts.ts';
@@ -161,12 +162,19 @@ function bestFlavour(
     if (demand === undefined) continue;
     const verdict = judge(scene, member, { flavours, podSets, demand });
     tried.push(verdict);
-    if (best === undefined || order[verdict.rank] < order[best.rank]) best = verdict;
+    if (best === undefined || (order[verdict.rank] - order[best.rank] || wallOf(verdict) - wallOf(best)) < 0)
+      best = verdict;
     if (verdict.rank === 'nominal') break;
     if (whenFull === 'preempt' && (verdict.rank === 'reclaim' || verdict.rank === 'preempt')) break;
   }
   // `never` of a shape holds back what has no flavour at all.
   return best!;
+}
+
+/** Of blocked ones that which only lacks room goes first: it is what the booking waits for, keeps and pins. */
+function wallOf({ block }: Verdict): number {
+  if (block === null) return 0;
+  return block.never ? 2 : Number(block.gates.length > 0);
 }
 
 /** By price where the booking asks for the cheapest; of one price, and else, in its own order. */
@@ -213,14 +221,18 @@ function byPreemption(
   block: Pick<Block, 'short' | 'noRoom' | 'kept'>,
 ): Verdict {
   const { division } = member.shape;
-  const notes: SearchNotes = { guardedUntilMs: null, refused: false, candidates: 0 };
-  const victims = searchVictims(scene, member, option, block.short, notes);
+  const notes = newNotes();
+  const search = searchOf(scene, member, option, block.short, notes);
+  const victims = searchVictims(search, scene.strategies);
   if (victims === undefined) return blocked(scene, division, option, { ...block, notes });
   const rateFromMs = scene.guards.allowedFromMs(
     victims.map(({ work }) => work),
     scene.nowMs,
   );
-  if (rateFromMs > scene.nowMs) return blocked(scene, division, option, { ...block, notes, rateFromMs });
+  if (rateFromMs > scene.nowMs) {
+    notes.outlook = outlookOfRate(search, rateFromMs);
+    return blocked(scene, division, option, { ...block, notes, rateFromMs });
+  }
   const { coming } = scene;
   for (const { work, kept } of victims) coming.remove(work, work.replicas, kept);
   const level = coming.usage.borrowingLevel(division, option.demand);
@@ -230,28 +242,21 @@ function byPreemption(
 }
 
 /** A minimal set of victims in what is coming; undefined: there is none. */
-export function searchVictims(
-  scene: Scene,
+function searchVictims(search: Search, strategies: Scene['strategies']): readonly Victim[] | undefined {
+  return strategies === null ? searchClassic(search) : searchFair(search, strategies);
+}
+
+function searchOf(
+  { coming, works, guards, nowMs, precedence }: Scene,
   { shape, input }: Member,
   option: Option,
   short: readonly number[],
   notes: SearchNotes,
-): readonly Victim[] | undefined {
-  const { coming, works, guards, nowMs, strategies, precedence } = scene;
+): Search {
   const { division, config } = shape;
   const { priority, createdAtMs } = input;
   const asker = { division, policy: config.preemption, priority, createdAtMs, option };
-  const search: Search = {
-    world: coming,
-    asker,
-    short,
-    works,
-    guards,
-    nowMs,
-    notes,
-    spared: precedence.above(input.id),
-  };
-  return strategies === null ? searchClassic(search) : searchFair(search, strategies);
+  return { world: coming, asker, short, works, guards, nowMs, notes, spared: precedence.above(input.id) };
 }
 
 export function shortCells({ coming }: Scene, division: number, { demand, flavours }: Option): readonly number[] {

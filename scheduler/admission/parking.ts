@@ -1,37 +1,51 @@
 import type { QuotaTree } from '../../pools/quota-tree.ts';
 import type { TreeUsage } from '../../pools/tree-usage.ts';
-import { Heap } from './heap.ts';
-import type { Nomination } from './nominate.ts';
+import type { Outlook } from '../preemption/outlook.ts';
+import type { Nomination, Verdict } from './nominate.ts';
+import { ParkingHeap } from './parking-heap.ts';
+import { Scopes } from './scopes.ts';
 import type { Shape } from './shape.ts';
 import { demandOf } from './world.ts';
 
-interface Watch {
-  readonly shape: Shape;
-  readonly parking: number;
-  /** What its division must be able to have of the cell before another try is of use. */
-  readonly need: number;
-}
+/** cell → node → shapes by what they need there. */
+type Watches = Map<number, Map<number, ParkingHeap>>;
 
 /**
  * Shapes that do not fit, under what they lack. A shape wakes when its smallest shortfall is free, when what it could preempt may have
- * changed, when a gate opens, or, where it only stands behind somebody, when anything leaves.
+ * changed (see Outlook), when a gate opens, or, where it only stands behind somebody, when anything leaves.
  */
 export class Parking {
   readonly #tree: QuotaTree;
-  /** cell → division → by need. */
-  readonly #watches = new Map<number, Map<number, Heap<Watch>>>();
-  /** By root: shapes that may preempt. */
-  readonly #stirs = new Map<number, Set<Shape>>();
-  /** Of those, the ones that a rule of fair shares refused: any start may change shares. */
-  readonly #refused = new Set<Shape>();
+  /** Roots have more quota together than there is: what one gives back another may take. */
+  readonly #isShared: boolean;
+  /** By what must be available to a division. */
+  readonly #rooms: Watches = new Map();
+  /** By what of its quota a node must not use. */
+  readonly #quotas: Watches = new Map();
+  readonly #timed = new ParkingHeap();
+  /** Those that could take their own division's work, or all divisions' of their root. */
+  readonly #scopes = new Scopes();
+  /** By root: there are victims enough, but rules of shares and quotas refused them; whatever starts or ends there may change those. */
+  readonly #ruled = new Map<number, Set<Shape>>();
+  /** Some work was left out for what they themselves left for. */
+  readonly #sparing = new Set<Shape>();
   readonly #behind = new Set<Shape>();
   /** By division: held back by limits of money or users. */
   readonly #gated = new Map<number, Set<Shape>>();
-  readonly #timed = new Map<Shape, number>();
-  readonly #dirty = new Set<number>();
+  // Since the last look:
+  readonly #givenCells = new Set<number>();
+  readonly #givenNodes = new Set<number>();
+  /** root → cells of which somebody came to be above its quota. */
+  readonly #crossed = new Map<number, Set<number>>();
+  readonly #startedRoots = new Set<number>();
 
   constructor(tree: QuotaTree) {
     this.#tree = tree;
+    const roots = tree.nodes.filter(({ parent }) => parent < 0);
+    this.#isShared = tree.cells.some((_cell, cell) => {
+      const quota = roots.reduce((sum, { index }) => sum + tree.subtree[tree.at(index, cell)]!, 0);
+      return quota > tree.capacity[cell]!;
+    });
   }
 
   park(shape: Shape, { tried }: Nomination): void {
@@ -41,16 +55,14 @@ export class Parking {
     for (const { option, block } of tried) {
       if (block === null) continue;
       for (const { opensAtMs } of block.gates) wakeAtMs = Math.min(wakeAtMs, opensAtMs ?? wakeAtMs);
-      wakeAtMs = Math.min(wakeAtMs, block.notes?.guardedUntilMs ?? wakeAtMs, block.rateFromMs ?? wakeAtMs);
       if (block.gates.some(({ code }) => code === 'budget' || code === 'user_limit'))
         add(this.#gated, shape.division, shape);
       if (block.kept || block.pin !== null) this.#behind.add(shape);
-      if (block.notes?.refused === true) this.#refused.add(shape);
-      if (block.short.length > 0) this.#watch(shape, option.flavours, block.short[0]!, block.noRoom);
+      const outlook = block.notes?.outlook ?? null;
+      if (outlook !== null) wakeAtMs = Math.min(wakeAtMs, this.#lookOut(shape, outlook, block));
+      else if (block.short.length > 0) this.#watchRoom(shape, option.flavours, block);
     }
-    const { own, reclaim } = shape.config.preemption;
-    if (own !== 'never' || reclaim !== 'never') add(this.#stirs, this.#tree.nodes[shape.division]!.root, shape);
-    if (Number.isFinite(wakeAtMs)) this.#timed.set(shape, wakeAtMs);
+    if (Number.isFinite(wakeAtMs)) this.#timed.push(shape, wakeAtMs);
   }
 
   /** It fits once others have left. */
@@ -62,49 +74,66 @@ export class Parking {
 
   /** It is not parked any more, or not there. */
   forget(shape: Shape): void {
+    const { root } = this.#tree.nodes[shape.division]!;
     shape.parking++;
     this.#behind.delete(shape);
-    this.#refused.delete(shape);
-    this.#timed.delete(shape);
+    this.#sparing.delete(shape);
+    this.#ruled.get(root)?.delete(shape);
     this.#gated.get(shape.division)?.delete(shape);
-    this.#stirs.get(this.#tree.nodes[shape.division]!.root)?.delete(shape);
+    this.#scopes.remove(root, shape);
+    this.#scopes.remove(shape.division, shape);
   }
 
-  /** Capacity in these cells was given back, or may be. */
-  released(cells: readonly number[]): void {
-    for (const cell of cells) this.#dirty.add(cell);
+  /** Capacity of a division was given back, or may be. */
+  released(division: number, cells: readonly number[]): void {
+    for (const cell of cells) this.#givenCells.add(cell);
+    for (let node = division; node >= 0; node = this.#tree.nodes[node]!.parent) this.#givenNodes.add(node);
+  }
+
+  /**
+   * Work started that is no victim before `guardedUntilMs`; `crossed`: cells of which a node came to be above its quota by it. Shapes to try
+   * again.
+   */
+  started(division: number, crossed: readonly number[], guardedUntilMs: number, nowMs: number): readonly Shape[] {
+    const { root } = this.#tree.nodes[division]!;
+    this.#startedRoots.add(root);
+    this.#scopes.started(root, guardedUntilMs, nowMs);
+    if (root !== division) this.#scopes.started(division, guardedUntilMs, nowMs);
+    const woken = [...(this.#ruled.get(root) ?? [])];
+    if (crossed.length === 0) return woken;
+    const cells = this.#crossed.get(root) ?? new Set<number>();
+    this.#crossed.set(root, cells);
+    for (const cell of crossed) cells.add(cell);
+    for (const shape of this.#scopes.shapesOf(root)) if (this.#asksOf(shape, crossed)) woken.push(shape);
+    return woken;
+  }
+
+  /** Work of a division may be taken that was guarded. */
+  loosened(division: number): readonly Shape[] {
+    const { root } = this.#tree.nodes[division]!;
+    return [...this.#scopes.shapesOf(division), ...this.#scopes.shapesOf(root)];
+  }
+
+  /** Who left out somebody that it need not leave out any more. */
+  sparing(): readonly Shape[] {
+    return [...this.#sparing];
   }
 
   /** Shapes to try again since the last look. */
   woken(usage: TreeUsage, nowMs: number): ReadonlySet<Shape> {
-    const woken = new Set<Shape>();
-    for (const [shape, atMs] of this.#timed) if (atMs <= nowMs) woken.add(shape);
-    if (this.#dirty.size === 0) return woken;
-    for (const shape of this.#behind) woken.add(shape);
-    for (const shapes of this.#stirs.values()) {
-      for (const shape of shapes) if (this.#couldTake(shape)) woken.add(shape);
+    const given = this.#givenCells.size > 0;
+    const woken = new Set<Shape>(this.#timed.upTo(nowMs));
+    for (const shape of this.#scopes.woken(nowMs, (node) => this.#isGiven(node))) woken.add(shape);
+    if (given) {
+      for (const shape of this.#behind) woken.add(shape);
+      for (const node of this.#givenNodes) for (const shape of this.#ruled.get(node) ?? []) woken.add(shape);
+      for (const shape of this.#given(usage)) woken.add(shape);
     }
-    for (const cell of this.#dirty) {
-      for (const [division, heap] of this.#watches.get(cell) ?? []) {
-        const available = usage.available(division, cell);
-        for (let top = heap.peek(); top !== undefined; top = heap.peek()) {
-          if (top.parking === top.shape.parking) {
-            if (top.need > available) break;
-            woken.add(top.shape);
-          }
-          heap.pop();
-        }
-      }
-    }
-    this.#dirty.clear();
+    this.#givenCells.clear();
+    this.#givenNodes.clear();
+    this.#crossed.clear();
+    this.#startedRoots.clear();
     return woken;
-  }
-
-  /** Who might preempt now: somebody came to be above its quota, or a checkpoint was made. `started`: somebody started. */
-  stirred(division: number, started: boolean): readonly Shape[] {
-    const { root } = this.#tree.nodes[division]!;
-    const shapes = [...(this.#stirs.get(root) ?? [])];
-    return started ? shapes.filter((shape) => this.#refused.has(shape)) : shapes;
   }
 
   /** Who stands behind a head that is gone. */
@@ -117,30 +146,69 @@ export class Parking {
   }
 
   nextMs(): number | null {
-    let next = Number.POSITIVE_INFINITY;
-    for (const atMs of this.#timed.values()) next = Math.min(next, atMs);
+    const next = Math.min(this.#timed.leastKey, this.#scopes.nextMs);
     return Number.isFinite(next) ? next : null;
   }
 
-  /** Is something free again that the shape asks for on some flavour? */
-  #couldTake(shape: Shape): boolean {
-    for (const cell of this.#dirty) {
+  /** Was something given back below the node, or elsewhere of what it shares with others? */
+  #isGiven(node: number): boolean {
+    return this.#givenNodes.has(node) || (this.#isShared && this.#givenCells.size > 0);
+  }
+
+  *#given(usage: TreeUsage): Generator<Shape> {
+    const { subtree } = this.#tree;
+    for (const cell of this.#givenCells) {
+      for (const [division, heap] of this.#rooms.get(cell) ?? []) yield* heap.upTo(usage.available(division, cell));
+      const quotas = this.#quotas.get(cell);
+      if (quotas === undefined) continue;
+      for (const node of this.#givenNodes) {
+        const heap = quotas.get(node);
+        if (heap !== undefined) yield* heap.upTo(subtree[this.#tree.at(node, cell)]! - usage.usage(node, cell));
+      }
+    }
+  }
+
+  /** Until when it waits at the most. */
+  #lookOut(shape: Shape, outlook: Outlook, { notes }: NonNullable<Verdict['block']>): number {
+    const { root } = this.#tree.nodes[shape.division]!;
+    const { own } = shape.config.preemption;
+    for (const { cell, amount } of outlook.rooms) watch(this.#rooms, cell, shape.division, shape, amount);
+    for (const { cell, node, amount } of outlook.quotas) watch(this.#quotas, cell, node, shape, amount);
+    if (outlook.takes) this.#scopes.add(root, shape);
+    else if (own !== 'never') this.#scopes.add(shape.division, shape);
+    const ruled = outlook.takes && !outlook.lacks;
+    if (ruled) add(this.#ruled, root, shape);
+    if (notes?.spared === true) this.#sparing.add(shape);
+    // What this very cycle started before it was parked it was not looked at with.
+    const isStale =
+      (ruled && this.#startedRoots.has(root)) || (outlook.takes && this.#asksOf(shape, this.#crossed.get(root) ?? []));
+    return isStale ? 0 : outlook.atMs;
+  }
+
+  /** Does the shape ask for one of the cells on some flavour? */
+  #asksOf(shape: Shape, cells: Iterable<number>): boolean {
+    for (const cell of cells) {
       const { flavour } = this.#tree.cells[cell]!;
       if (shape.flavours.some(({ id }) => id === flavour)) return true;
     }
     return false;
   }
 
-  #watch(shape: Shape, flavours: readonly string[], cell: number, noRoom: boolean): void {
+  #watchRoom(shape: Shape, flavours: readonly string[], { short, noRoom }: NonNullable<Verdict['block']>): void {
+    const cell = short[0]!;
     const least = demandOf(this.#tree, shape.podSetsFor(shape.minReplicas).slice(0, flavours.length), flavours)!;
     // Machines are not looked at here: whatever leaves may make the room.
     const need = noRoom ? Number.NEGATIVE_INFINITY : (least.amounts[least.cells.indexOf(cell)] ?? 0);
-    const byDivision = this.#watches.get(cell) ?? new Map<number, Heap<Watch>>();
-    this.#watches.set(cell, byDivision);
-    const heap = byDivision.get(shape.division) ?? new Heap<Watch>((a, b) => a.need - b.need);
-    byDivision.set(shape.division, heap);
-    heap.push({ shape, parking: shape.parking, need });
+    watch(this.#rooms, cell, shape.division, shape, need);
   }
+}
+
+function watch(watches: Watches, cell: number, node: number, shape: Shape, need: number): void {
+  const byNode = watches.get(cell) ?? new Map<number, ParkingHeap>();
+  watches.set(cell, byNode);
+  const heap = byNode.get(node) ?? new ParkingHeap();
+  byNode.set(node, heap);
+  heap.push(shape, need);
 }
 
 function add(sets: Map<number, Set<Shape>>, key: number, shape: Shape): void {

@@ -32,7 +32,7 @@ export class Planner implements PlannerPort {
   }
 
   removePending(id: string): void {
-    this.#state.precedence.forget(id);
+    this.#state.forgetPast(id);
     this.#state.removePending(id);
   }
 

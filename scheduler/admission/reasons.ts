@@ -2,7 +2,7 @@ import type { Fate } from './cycle.ts';
 import type { ReasonCode, WaitReason } from './decision.ts';
 import type { Verdict } from './nominate.ts';
 import type { Scene } from './scene.ts';
-import type { Shape } from './shape.ts';
+import type { Member, Shape } from './shape.ts';
 import type { State } from './state.ts';
 import { amountText, moneyText } from './texts.ts';
 import type { Option } from './world.ts';
@@ -109,7 +109,7 @@ function verdictReasons(state: State, scene: Scene, shape: Shape, { option, bloc
       reason('rate_limited', flavour, null, null, [], `${flavour}: the pool's rate of preemptions is used up`),
     );
   if (block.notes === null || block.rateFromMs !== null) return reasons;
-  if (block.notes.guardedUntilMs !== null)
+  if (block.notes.guarded.length > 0)
     reasons.push(reason('guarded', flavour, null, null, [], `${flavour}: work that it may preempt is guarded`));
   if (block.short.length > 0) reasons.push(noVictims(block.notes, flavour));
   return reasons;
@@ -187,18 +187,25 @@ function firstHolders(state: State, { tree }: Scene, node: number, cells: readon
   return ids;
 }
 
-/** Preemptors and blocked heads of other divisions that something is kept for. */
+/** By scene and root: preemptors and blocked heads that something is kept for. */
+const keepers = new WeakMap<Scene, Map<number, readonly Member[]>>();
+
 function keptFor(state: State, scene: Scene, division: number): readonly string[] {
   const { root } = scene.tree.nodes[division]!;
-  const ids: string[] = [];
-  for (const { member } of state.holders.values())
-    if (scene.tree.nodes[member.shape.division]!.root === root) ids.push(member.input.id);
-  for (const [other, queue] of state.queues) {
-    const front = queue.front();
-    if (other !== division && front?.shape.holds === true && scene.tree.nodes[other]!.root === root)
-      ids.push(front.input.id);
-  }
-  return ids.sort().slice(0, MAX_HOLDERS);
+  const ofScene = keepers.get(scene) ?? new Map<number, readonly Member[]>();
+  keepers.set(scene, ofScene);
+  const known = ofScene.get(root) ?? keepersOf(state, scene, root);
+  ofScene.set(root, known);
+  const others = known.filter(({ place, shape }) => place === 'holder' || shape.division !== division);
+  return others.slice(0, MAX_HOLDERS).map(({ input }) => input.id);
+}
+
+function keepersOf(state: State, { tree }: Scene, root: number): readonly Member[] {
+  const holders = [...state.holders.values()].map(({ member }) => member);
+  const fronts = state.queues.fronts().filter(({ shape }) => shape.holds);
+  return [...holders, ...fronts]
+    .filter(({ shape }) => tree.nodes[shape.division]!.root === root)
+    .sort((a, b) => (a.input.id < b.input.id ? -1 : 1));
 }
 
 function flavourOf({ flavours }: Option): string | null {

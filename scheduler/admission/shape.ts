@@ -6,7 +6,7 @@ import type { Option } from './world.ts';
 /** A booking in its shape's queue. */
 export interface Member {
   readonly input: PendingInput;
-  readonly shape: Shape;
+  shape: Shape;
   /** queued: in its shape's queue · delayed: backs off · holder: taken out, with a preemption pending. */
   place: 'queued' | 'delayed' | 'holder' | 'gone';
 }
@@ -33,6 +33,8 @@ export class Shape {
   readonly config: DivisionInput;
   /** In the order to try. */
   readonly flavours: readonly FlavourInput[];
+  /** Of those who take nothing that they left for, where that stood in their way. */
+  readonly isApart: boolean;
   readonly sample: PendingInput;
   /** Replicas of all pod sets. */
   readonly replicas: number;
@@ -56,12 +58,14 @@ export class Shape {
     config: DivisionInput,
     flavours: readonly FlavourInput[],
     sample: PendingInput,
+    isApart = false,
   ) {
     this.key = key;
     this.division = division;
     this.config = config;
     this.flavours = flavours;
     this.sample = sample;
+    this.isApart = isApart;
     this.replicas = sample.podSets.reduce((sum, { count }) => sum + count, 0);
   }
 
@@ -109,8 +113,8 @@ export class Shape {
   }
 }
 
-/** Equal keys: equal asks of one division, which may preempt the same. Age is not part of it. */
-export function shapeKey(input: PendingInput, leftFor: readonly string[]): string {
+/** Equal keys: equal asks of one division. Neither age nor what a booking left for is part of it. */
+export function shapeKey(input: PendingInput): string {
   const podSets = input.podSets.map(({ count, resources }) => {
     const amounts = Object.keys(resources)
       .sort()
@@ -129,6 +133,5 @@ export function shapeKey(input: PendingInput, leftFor: readonly string[]): strin
     input.maxCostMinor,
     input.preferPrice,
     within,
-    leftFor.join(),
   ].join('\u0000');
 }

@@ -1,4 +1,4 @@
-import { Backfill, type Pin } from './backfill.ts';
+import { Backfill, MAX_PINS, type Pin } from './backfill.ts';
 import { Profile } from './eta-profile.ts';
 import { Keeps } from './keeps.ts';
 import { type Nomination, nominateHolder } from './nominate.ts';
@@ -50,16 +50,8 @@ export function setStage(state: State, nowMs: number): Stage {
     backfill: new Backfill(() => scene, profile, promised(state, nowMs)),
   };
   const holders = earmark(state, scene);
-  const fronts: Member[] = [];
-  for (const queue of state.queues.values()) {
-    const front = queue.front();
-    const blocked = front?.shape.blocked;
-    if (front?.shape.state !== 'parked' || blocked == null || !blocked.byRoom) continue;
-    front.shape.holds = true;
-    scene.backfill.block(front, blocked.option);
-    if (front.shape.config.preemption.reclaim !== 'any') fronts.push(front);
-  }
-  return { scene, profile, holders, fronts };
+  for (const front of state.queues.blockedFronts(MAX_PINS)) scene.backfill.block(front, front.shape.blocked!.option);
+  return { scene, profile, holders, fronts: state.queues.keepingFronts() };
 }
 
 /** What holders were given before is theirs before anybody is nominated anew. */

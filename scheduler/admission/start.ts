@@ -12,7 +12,6 @@ export function start(state: State, scene: Scene, member: Member, option: Option
   const { input, shape } = member;
   const { nowMs, flavours, backfill, typical } = scene;
   const { division } = shape;
-  const above = nodesAbove(scene, division, option);
   const borrowedMilli = borrowed(scene, division, option);
   const placement = placeIn(scene, option, typical);
   const leaseEndsAtMs = input.leaseMs === null ? null : nowMs + input.leaseMs;
@@ -37,8 +36,6 @@ export function start(state: State, scene: Scene, member: Member, option: Option
     placement,
   );
   backfill.started(division, option, leaseEndsAtMs);
-  const crossed = nodesAbove(scene, division, option) > above;
-  for (const other of state.parking.stirred(division, !crossed)) state.wake(other);
   const replicas = option.podSets.reduce((sum, { count }) => sum + count, 0);
   return {
     id: input.id,
@@ -49,14 +46,6 @@ export function start(state: State, scene: Scene, member: Member, option: Option
     leaseEndsAtMs,
     held,
   };
-}
-
-/** How many nodes above it are above their quota in what it asks for. */
-function nodesAbove({ tree, present }: Scene, division: number, { demand }: Option): number {
-  let above = 0;
-  for (let node = division; node >= 0; node = tree.nodes[node]!.parent)
-    for (const cell of demand.cells) if (present.usage.isAboveNominal(node, cell)) above++;
-  return above;
 }
 
 /** The part of the ask that lies above the division's nominal, by resource. */

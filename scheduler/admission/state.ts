@@ -15,8 +15,10 @@ import { neverReasons } from './feasible.ts';
 import { Heap } from './heap.ts';
 import { Machines, type Placement } from './machines.ts';
 import { Parking } from './parking.ts';
-import { type Member, Shape, shapeKey } from './shape.ts';
+import { Queues } from './queues.ts';
+import type { Member, Shape } from './shape.ts';
 import { byQueueOrder, ShapeQueue } from './shape-queue.ts';
+import { Shapes } from './shapes.ts';
 import { TypicalAsks } from './typical-asks.ts';
 import { demandOf, type Option, type Work, World } from './world.ts';
 
@@ -56,13 +58,12 @@ export class State {
   readonly drains = new Map<string, Drain>();
   readonly members = new Map<string, Member>();
   readonly holders = new Map<string, Holder>();
-  readonly queues = new Map<number, ShapeQueue>();
+  readonly queues = new Queues();
   /** Found out to be impossible, and not told yet. */
   readonly never = new Set<Member>();
-  readonly #shapes = new Map<string, Shape>();
+  readonly #shapes: Shapes;
   readonly #active = new Map<number, Set<Work>>();
   readonly #delayed = new Heap<Member>((a, b) => a.input.notBeforeMs - b.input.notBeforeMs);
-  readonly #empty: Machines | null;
   readonly #hasMachines: boolean;
   /** Of the last cycle. */
   #nowMs = 0;
@@ -76,12 +77,13 @@ export class State {
     this.parking = new Parking(this.tree);
     this.#hasMachines = config.nodes.length > 0;
     const machines = () => (this.#hasMachines ? new Machines(config.nodes) : null);
-    this.#empty = machines();
     this.present = new World(this.tree, machines());
     this.coming = new World(this.tree, machines());
     this.scratch = new World(this.tree, machines());
     for (const { name, queueing } of config.divisions)
-      this.queues.set(this.tree.division(name)!, new ShapeQueue(queueing === 'strict'));
+      this.queues.add(this.tree.division(name)!, new ShapeQueue(queueing === 'strict'));
+    const empty = machines();
+    this.#shapes = new Shapes(config, this.tree, (shape) => neverReasons(this, empty, shape));
   }
 
   activeOf(division: number): Iterable<Work> {
@@ -90,7 +92,8 @@ export class State {
 
   addPending(input: PendingInput): void {
     assert(!this.members.has(input.id), `${input.id} waits already`);
-    const shape = this.#shapeOf(input);
+    for (const id of input.leftFor ?? []) this.precedence.left(input.id, id);
+    const shape = this.#shapes.of(input);
     const member: Member = { input, shape, place: 'delayed' };
     this.members.set(input.id, member);
     if (this.#hasMachines) for (const { resources, count } of input.podSets) this.typical.count(resources, count);
@@ -124,7 +127,15 @@ export class State {
     shape.add(member);
     if (front?.shape.holds === true && byQueueOrder(member, front) < 0) this.#letGo(front.shape);
     if (shape.state === 'parked' && before !== undefined && shape.first() === member) this.wake(shape);
-    else queue?.refresh(shape);
+    else this.queues.refresh(shape);
+  }
+
+  /** Its own past stood in its way: what holds for it does not hold for others of its shape. */
+  setApart(member: Member): void {
+    const apart = this.#shapes.apart(member.shape, this.precedence.leftFor(member.input.id));
+    this.leaveQueue(member, 'gone');
+    member.shape = apart;
+    this.enqueue(member);
   }
 
   removePending(id: string): void {
@@ -137,7 +148,7 @@ export class State {
     const holder = this.holders.get(id);
     if (holder !== undefined) {
       this.holders.delete(id);
-      if (holder.option !== null) this.parking.released(holder.option.demand.cells);
+      if (holder.option !== null) this.parking.released(member.shape.division, holder.option.demand.cells);
     }
     this.leaveQueue(member, 'gone');
   }
@@ -149,11 +160,11 @@ export class State {
     shape.remove(member, to);
     if (shape.size === 0 && to === 'gone') {
       this.parking.forget(shape);
-      if (this.#shapes.get(shape.key) === shape) this.#shapes.delete(shape.key);
+      this.#shapes.forget(shape);
     }
     if (!wasFirst) return;
     if (shape.holds) this.#letGo(shape);
-    this.queues.get(shape.division)?.refresh(shape);
+    this.queues.refresh(shape);
   }
 
   /** What it kept from others it keeps no more. */
@@ -168,7 +179,7 @@ export class State {
       shape.blocked = null;
       this.parking.forget(shape);
     }
-    this.queues.get(shape.division)?.refresh(shape);
+    this.queues.refresh(shape);
   }
 
   /** `placement`: where the planner itself has put it. */
@@ -182,7 +193,11 @@ export class State {
     const demand = demandOf(this.tree, input.podSets, flavours) ?? { cells: [], amounts: [] };
     const replicas = input.podSets.reduce((sum, { count }) => sum + count, 0);
     const minReplicas = input.podSets.length === 1 ? Math.min(input.minReplicas ?? replicas, replicas) : replicas;
+    const above = this.present.usage.nodesAbove(division, demand);
     this.present.usage.charge(division, demand);
+    const crossed = this.present.usage
+      .nodesAbove(division, demand)
+      .flatMap((nodes, i) => (nodes > above[i]! ? [demand.cells[i]!] : []));
     const where = placement ?? this.#occupy(input);
     const work: Work = { input, division, demand, replicas, minReplicas, placement: where };
     this.works.set(input.id, work);
@@ -194,6 +209,10 @@ export class State {
       const { for: whom, untilMs, toReplicas = 0 } = input.draining;
       this.drain({ work, kept: toReplicas, for: whom, untilMs });
     }
+    const guardedUntilMs =
+      input.draining === null ? this.guards.victimFromMs(work, this.#nowMs) : Number.POSITIVE_INFINITY;
+    const woken = this.parking.started(division, crossed, guardedUntilMs, this.#nowMs);
+    for (const shape of woken) this.wake(shape);
   }
 
   drain(drain: Drain): void {
@@ -204,8 +223,14 @@ export class State {
 
   removeRunning(id: string): void {
     // What leaves for somebody may come again; what ends by itself does not.
-    if (!this.drains.has(id)) this.precedence.forget(id);
+    if (!this.drains.has(id)) this.forgetPast(id);
     this.#drop(id);
+  }
+
+  /** What it left for counts no more: who took care not to take that looks again. */
+  forgetPast(id: string): void {
+    if (!this.precedence.forget(id)) return;
+    for (const shape of this.parking.sparing()) this.wake(shape);
   }
 
   #drop(id: string): void {
@@ -219,7 +244,7 @@ export class State {
     const { input, demand, division } = work;
     this.accounts.charge(division, input.user, demand, input.held, -1);
     if (this.#hasMachines) for (const { resources, count } of input.podSets) this.typical.count(resources, -count);
-    this.parking.released(demand.cells);
+    this.parking.released(division, demand.cells);
     for (const shape of this.parking.gated(division)) this.wake(shape);
   }
 
@@ -229,7 +254,7 @@ export class State {
     this.addRunning(input);
     // A lease, a checkpoint or a drain that changed may let somebody preempt, or move a slot.
     if (before === undefined) return;
-    for (const shape of this.parking.stirred(before.division, false)) this.wake(shape);
+    for (const shape of this.parking.loosened(before.division)) this.wake(shape);
     for (const shape of this.parking.behind()) this.wake(shape);
   }
 
@@ -285,34 +310,4 @@ export class State {
       nodes === null ? [] : machines.occupy(flavour, resources, nodes),
     );
   }
-
-  #shapeOf(input: PendingInput): Shape {
-    for (const id of input.leftFor ?? []) this.precedence.left(input.id, id);
-    const key = shapeKey(input, this.precedence.leftFor(input.id));
-    const known = this.#shapes.get(key);
-    if (known !== undefined) return known;
-    const division = this.tree.division(input.division) ?? -1;
-    const config = this.config.divisions.find(({ name }) => name === input.division);
-    const allowed = config?.flavours ?? [];
-    const wanted = input.flavours?.filter((id) => allowed.includes(id)) ?? allowed;
-    const flavours = wanted.flatMap((id) => this.flavours.get(id) ?? []);
-    const shape = new Shape(key, division, config ?? NOBODY, flavours, input);
-    shape.never = neverReasons(this, this.#empty, shape);
-    this.#shapes.set(key, shape);
-    return shape;
-  }
 }
-
-/** Stands for a division that is not configured: whatever asks in its name is infeasible. */
-const NOBODY: PlannerConfig['divisions'][number] = {
-  name: '',
-  group: null,
-  weightMilli: 1000,
-  quota: [],
-  flavours: [],
-  preemption: { own: 'never', reclaim: 'never', borrow: null },
-  fallback: { whenFull: 'next', prefer: 'borrow' },
-  queueing: 'best-effort',
-  userLimits: [],
-  budgets: [],
-};

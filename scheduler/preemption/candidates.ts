@@ -2,6 +2,7 @@ import type { PreemptionPolicy } from '../../pools/planner-input.ts';
 import type { QuotaTree } from '../../pools/quota-tree.ts';
 import { type Option, usesAny, type Work, type World } from '../admission/world.ts';
 import type { Guards } from './guards.ts';
+import type { Outlook } from './outlook.ts';
 
 /** Who asks, and with what. */
 export interface Asker {
@@ -35,11 +36,19 @@ export interface Search {
 
 /** What searches find out on their way. */
 export interface SearchNotes {
-  /** The earliest time at which a candidate that is guarded no longer is; null: none is. */
-  guardedUntilMs: number | null;
+  /** Candidates that are guarded, and until when. */
+  readonly guarded: { readonly work: Work; readonly fromMs: number }[];
   /** A candidate was refused by the rule of fair shares. */
   refused: boolean;
+  /** A candidate was left out, for what the asker itself left for. */
+  spared: boolean;
   candidates: number;
+  /** Of a search that failed. */
+  outlook: Outlook | null;
+}
+
+export function newNotes(): SearchNotes {
+  return { guarded: [], refused: false, spared: false, candidates: 0, outlook: null };
 }
 
 export interface Candidates {
@@ -87,9 +96,10 @@ function divisionsBelow(tree: QuotaTree, root: number): readonly number[] {
 function collect(search: Search, division: number, into: Work[], allows: (asker: Asker, work: Work) => boolean): void {
   const { asker, short, guards, nowMs, notes, spared } = search;
   for (const work of search.works(division)) {
-    if (!allows(asker, work) || !usesAny(work.demand, short) || spared.has(work.input.id)) continue;
+    if (!allows(asker, work) || !usesAny(work.demand, short)) continue;
     const fromMs = guards.victimFromMs(work, nowMs);
-    if (fromMs > nowMs) notes.guardedUntilMs = Math.min(notes.guardedUntilMs ?? fromMs, fromMs);
+    if (spared.has(work.input.id)) notes.spared = true;
+    else if (fromMs > nowMs) notes.guarded.push({ work, fromMs });
     else into.push(work);
   }
 }

@@ -57,6 +57,18 @@ export class Guards {
     return fromMs;
   }
 
+  /** From when on one victim may be taken that uses one of the cells; Infinity: never. */
+  oneFromMs(cells: readonly number[], nowMs: number): number {
+    let fromMs = Number.POSITIVE_INFINITY;
+    for (const pool of new Set(cells.map((cell) => this.#pool(cell)))) {
+      const { rate } = this.#of(pool);
+      const missing = rate === null ? 0 : TOKEN - this.#level(pool, nowMs);
+      if (missing <= 0) return nowMs;
+      if (rate!.burst > 0 && rate!.perHour > 0) fromMs = Math.min(fromMs, nowMs + Math.ceil(missing / rate!.perHour));
+    }
+    return fromMs;
+  }
+
   take(victims: readonly Work[], nowMs: number): void {
     for (const [pool, count] of this.#count(victims)) {
       if (this.#of(pool).rate === null) continue;

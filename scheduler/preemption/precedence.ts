@@ -21,9 +21,9 @@ export class Precedence {
     }
   }
 
-  /** It came to an end of its own, or is not wanted any more. */
-  forget(id: string): void {
-    this.#leftFor.delete(id);
+  /** It came to an end of its own, or is not wanted any more. true: there was something to forget. */
+  forget(id: string): boolean {
+    return this.#leftFor.delete(id);
   }
 
   leftFor(id: string): readonly string[] {

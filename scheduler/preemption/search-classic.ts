@@ -1,5 +1,6 @@
 import type { Work } from '../admission/world.ts';
-import { type Asker, candidatesOf, isAbove, type Search, type Victim } from './candidates.ts';
+import { type Asker, type Candidates, candidatesOf, isAbove, type Search, type Victim } from './candidates.ts';
+import { outlookOf, type Rights } from './outlook.ts';
 import { Removals } from './removals.ts';
 
 /** What an asker may do to a candidate without fair sharing. */
@@ -26,7 +27,9 @@ interface Candidate {
  */
 export function searchClassic(search: Search): readonly Victim[] | undefined {
   const { world, asker } = search;
-  const candidates = ranked(search);
+  const found = candidatesOf(search);
+  const holder = lowestHolder(search);
+  const candidates = ranked(search, found, holder);
   const { division, option } = asker;
   const fitsBorrowing = () => world.fits(division, option);
   const fitsNominal = () => world.usage.withinNominal(division, option.demand) && world.fits(division, option);
@@ -44,7 +47,21 @@ export function searchClassic(search: Search): readonly Victim[] | undefined {
     ) &&
     candidates.some(({ right }) => right === 'nominal') &&
     !candidates.some(({ right }) => right === 'claim');
-  return nominalFirst ? (withinNominal() ?? withBorrowing()) : (withBorrowing() ?? withinNominal());
+  const victims = nominalFirst ? (withinNominal() ?? withBorrowing()) : (withBorrowing() ?? withinNominal());
+  if (victims === undefined) search.notes.outlook = outlookOf(search, found, rightsOf(search, found, holder));
+  return victims;
+}
+
+/** It ends within its nominal, or has claims; else only work of low enough priority counts. */
+function rightsOf({ world, asker }: Search, { own }: Candidates, holder: number): Rights {
+  const { tree, usage } = world;
+  const { cells, amounts } = asker.option.demand;
+  const endsWithin = cells.every((cell, i) => {
+    const freed = own.reduce((sum, { demand }) => sum + (demand.amounts[demand.cells.indexOf(cell)] ?? 0), 0);
+    return usage.usage(asker.division, cell) + amounts[i]! - freed <= tree.subtree[tree.at(asker.division, cell)]!;
+  });
+  if (holder > 0 || endsWithin) return 'all';
+  return asker.policy.borrow === null ? 'none' : (work) => mayBorrow(asker, work);
 }
 
 function remove(search: Search, candidates: readonly Candidate[], fits: () => boolean): readonly Victim[] | undefined {
@@ -64,10 +81,8 @@ function remove(search: Search, candidates: readonly Candidate[], fits: () => bo
   return undefined;
 }
 
-function ranked(search: Search): readonly Candidate[] {
+function ranked(search: Search, { own, others }: Candidates, holder: number): readonly Candidate[] {
   const { world, asker } = search;
-  const { own, others } = candidatesOf(search);
-  const holder = lowestHolder(search);
   const sides = new Map<number, { readonly side: readonly number[]; readonly claim: boolean }>();
   const sideOf = (division: number) => {
     const side = sides.get(division) ?? sideBelow(search, division, holder);

@@ -1,6 +1,7 @@
 import { compareShares, isZeroShare, type Share } from '../../pools/share.ts';
 import type { Work } from '../admission/world.ts';
-import { byCandidateOrder, candidatesOf, isAbove, type Search, type Victim } from './candidates.ts';
+import { byCandidateOrder, type Candidates, candidatesOf, isAbove, type Search, type Victim } from './candidates.ts';
+import { outlookOf } from './outlook.ts';
 import { Removals } from './removals.ts';
 
 export type Strategy = 'final' | 'initial';
@@ -11,7 +12,17 @@ export type Strategy = 'final' | 'initial';
  * strategy looks only at what the first refused, at most once a division.
  */
 export function searchFair(search: Search, strategies: readonly Strategy[]): readonly Victim[] | undefined {
-  const { own, others } = candidatesOf(search);
+  const candidates = candidatesOf(search);
+  const victims = byShares(search, candidates, strategies);
+  if (victims === undefined) search.notes.outlook = outlookOf(search, candidates, 'all');
+  return victims;
+}
+
+function byShares(
+  search: Search,
+  { own, others }: Candidates,
+  strategies: readonly Strategy[],
+): readonly Victim[] | undefined {
   if (own.length + others.length === 0) return undefined;
   const { usage } = search.world;
   const { division, option } = search.asker;

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import type {
   DivisionInput,
   GroupInput,
+  GuardInput,
   PendingInput,
   PlannerConfig,
   QuotaInput,
@@ -99,7 +100,15 @@ function ask(id: string, divisions: readonly string[], leases: boolean): fc.Arbi
     }));
 }
 
-export function tenants(most = 14, leases = false): fc.Arbitrary<Tenant> {
+const guard: fc.Arbitrary<GuardInput> = fc.record({
+  pool: fc.constantFrom(null, 'od'),
+  minRunMs: fc.constantFrom(0, 60_000, 150_000),
+  maxCheckpointAgeMs: fc.constant(null),
+  rate: fc.constant(null),
+  graceMs: fc.constant(0),
+});
+
+export function tenants(most = 14, leases = false, guarded = false): fc.Arbitrary<Tenant> {
   return fc.tuple(groups, fc.integer({ min: 1, max: 5 })).chain(([tree, count]) => {
     const names = Array.from({ length: count }, (_, i) => `d${i}`);
     return fc
@@ -113,11 +122,12 @@ export function tenants(most = 14, leases = false): fc.Arbitrary<Tenant> {
           ),
         ),
         fair: fc.constantFrom('off', 'both', 'final', 'initial'),
+        guards: guarded ? fc.array(guard, { minLength: 1, maxLength: 2 }) : fc.constant([]),
         asks: fc
           .integer({ min: 1, max: most })
           .chain((n) => fc.tuple(...Array.from({ length: n }, (_, i) => ask(`p${i}`, names, leases)))),
       })
-      .map(({ divisions, fair, asks }) => ({
+      .map(({ divisions, fair, guards, asks }) => ({
         asks,
         config: {
           fairSharing: {
@@ -138,7 +148,7 @@ export function tenants(most = 14, leases = false): fc.Arbitrary<Tenant> {
           nodes: [],
           groups: tree,
           divisions,
-          guards: [],
+          guards,
           reservations: [],
         },
       }));

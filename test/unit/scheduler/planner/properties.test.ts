@@ -10,6 +10,7 @@ import { SlowTree } from '../../../support/slow-tree.ts';
 
 /** Drives a planner as the engine does, and keeps its own books of what runs and waits. */
 class Driver {
+  readonly tenant: Tenant;
   readonly planner: Planner;
   readonly pending = new Map<string, PendingInput>();
   readonly running = new Map<string, RunningInput>();
@@ -20,6 +21,7 @@ class Driver {
   readonly leftFor = new Map<string, Set<string>>();
 
   constructor(tenant: Tenant, planner = new Planner(tenant.config)) {
+    this.tenant = tenant;
     this.planner = planner;
     this.asks = new Map(tenant.asks.map((ask) => [ask.id, ask]));
   }
@@ -77,6 +79,25 @@ class Driver {
       if (!draining && !again && admitted.length === 0) return cycles;
     }
     return undefined;
+  }
+
+  withdraw(id: string): void {
+    this.pending.delete(id);
+    this.planner.removePending(id);
+  }
+
+  /** The books of a planner that is told this state anew, after so much time. */
+  anew(laterMs: number) {
+    const fresh = new Driver(this.tenant);
+    fresh.nowMs = this.nowMs + laterMs;
+    for (const work of this.running.values()) {
+      const told = { ...work, leftFor: [...(this.leftFor.get(work.id) ?? [])] };
+      fresh.running.set(work.id, told);
+      fresh.planner.addRunning(told);
+    }
+    for (const ask of this.pending.values()) fresh.submit({ ...ask, leftFor: [...(this.leftFor.get(ask.id) ?? [])] });
+    fresh.settle();
+    return { ...fresh.books(), preemptions: fresh.preemptions };
   }
 
   books() {
@@ -242,6 +263,35 @@ describe('a planner', () => {
         fresh.settle();
         // What rests with a history has nothing left to do: nobody was forgotten where it was parked.
         expect({ ...fresh.books(), preemptions: fresh.preemptions }).toEqual({ ...driver.books(), preemptions: 0 });
+      }),
+      runs,
+    );
+  });
+
+  test('with guards, and as time goes by, neither forgets nor wakes too late whom they held back', () => {
+    fc.assert(
+      fc.property(tenants(20, false, true), fc.array(fc.nat(), { minLength: 6, maxLength: 24 }), (tenant, steps) => {
+        const driver = new Driver(tenant);
+        const asks = [...tenant.asks];
+        for (const step of steps) {
+          driver.nowMs += (step % 5) * 30_000;
+          const ask = asks.shift();
+          if (ask !== undefined) driver.submit(ask);
+          driver.cycle();
+          const ids = [...driver.running.keys()];
+          if (step % 3 === 0 && ids.length > 0) driver.end(ids[step % ids.length]!);
+          if (step % 4 === 0) driver.leave();
+          const waits = [...driver.pending.keys()];
+          if (step % 7 === 0 && waits.length > 0) driver.withdraw(waits[step % waits.length]!);
+          if (step % 2 === 0) continue;
+          expect(driver.settle()).toBeDefined();
+          // Nobody sleeps who could move now, and what comes first by time alone comes no earlier than it says.
+          expect(driver.anew(0)).toEqual({ ...driver.books(), preemptions: 0 });
+          const wakeMs = driver.planner.nextWakeMs(driver.nowMs) ?? Number.POSITIVE_INFINITY;
+          const beforeMs = Math.min(wakeMs, driver.nowMs + 3_600_000) - 1;
+          if (beforeMs > driver.nowMs)
+            expect(driver.anew(beforeMs - driver.nowMs)).toEqual({ ...driver.books(), preemptions: 0 });
+        }
       }),
       runs,
     );
