@@ -203,11 +203,11 @@ const refusalsCleaned: Check = {
   rule: 'what the backend says of a call that it refuses is handed on, bounded and cleaned',
   needs: ['refuse'],
   run: async (world) => {
-    const begins = 'the zone is misspelt';
-    world.backend.refuse?.(longHostileText(begins));
+    const words = 'the zone is misspelt';
+    world.backend.refuse?.(longHostileText(words));
     const { message } = await world.refused('submit', 'invalid', world.submit(world.spec({})));
     holdClean('the error', message);
-    hold(message.includes(begins), `the error does not hand on what the backend said: ${shown(message)}`);
+    hold(message.includes(words), `the error does not hand on what the backend said: ${shown(message)}`);
   },
 };
 

@@ -7,10 +7,10 @@ export const HOSTILE_TEXT = `'"$(id)\`id\`;|&\\ %s %n {{x}} \${y} <b>&amp; ?a=b&
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 const LONG_BYTES = 20 * 1024;
 
-/** 20 KiB that begin with `begins`, with control characters throughout. */
-export function longHostileText(begins: string): string {
+/** 20 KiB that begin and end with these words, with control characters throughout. */
+export function longHostileText(words: string): string {
   const piece = 'Trace\u001b[31mback\u0007 grün\u202e\n\t';
-  return begins + piece.repeat(Math.ceil(LONG_BYTES / Buffer.byteLength(piece)));
+  return `${words}${piece.repeat(Math.ceil(LONG_BYTES / Buffer.byteLength(piece)))}${words}`;
 }
 
 /** Broken unless a text is fit to store and to show. */
