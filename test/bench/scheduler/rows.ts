@@ -22,6 +22,7 @@ const ROWS: Readonly<Record<string, Rows>> = {
   cycles: async (options) => (await import('./cycles-row.ts')).cycleRows(options),
   reservations: async (options) => (await import('./reservations-row.ts')).reservationRows(options),
   durable: async (options) => (await import('./durable-row.ts')).durableRows(options),
+  overhead: async (options) => (await import('./overhead-row.ts')).overheadRows(options),
 };
 
 const EXIT_USAGE = 2;
