@@ -249,16 +249,21 @@ function scoringCommands(program: Command, define: Define): void {
       .command('backtest')
       .description('what a suite would have decided about an archive of reports')
       .requiredOption('--suite <file>', 'the suite', values.path)
-      .requiredOption(
-        '--reports <file>',
-        'NDJSON of reports in the order they came, - for stdin; several',
-        values.paths,
-      )
+      .option('--reports <file>', 'NDJSON of reports in the order they came, - for stdin; several', values.paths)
+      .option('--reports-list <file>', 'a file that names them, one path a line', values.path)
       .option('--suite-b, --against <file>', 'another suite: show where it would have decided otherwise', values.path)
       .option('--promotion <members>', 'the same with other rules: promoteAbove=0.85,cooldown=12h', values.list)
       .option('--incumbent <model>', 'who has the seat at the start (default: nobody)', values.name)
       .option('--from <time>', 'pass over reports observed before it')
       .option('--to <time>', 'decide no tick behind it')
+      .option('--shard <i/n>', 'only read this shard of the reports, from 0/n on, into a file')
+      .option('--into <file>', 'the file', values.path)
+      .option('--readings <file>', 'judge the files of all shards in place of reports; several', values.paths)
+      .option('--on <pools>', 'have the shards read as jobs: pools, or a kind of provider such as ray', values.slugs)
+      .option('--shards <n>', 'how many jobs', values.integer(1, 1000), 4)
+      .option('--cpus <n>', 'of each job', values.integer(1, 1024), 1)
+      .option('--lease <duration>', 'of each job', values.duration, '1h')
+      .option('--division <division>', 'who pays', values.slug)
       .addHelpText('after', BACKTEST_ASSUMES),
     () => import('./commands/backtest-run.ts'),
   );

@@ -72,6 +72,14 @@ function fileRefusal(field: string, error: unknown): Refusal {
   return refuse('unreadable', field, `cannot be read (${code ?? 'unknown error'})`, 'check the path and its rights');
 }
 
+/** A file that names reports, one path a line; blank lines count nothing. Throws RefusedInput. */
+export async function readReportsList(path: string): Promise<readonly string[]> {
+  const refusals: Refusal[] = [];
+  const text = await readSmallFile('--reports-list', path, refusals);
+  if (text === undefined) throw new RefusedInput(refusals);
+  return text.split('\n').filter((line) => line.trim() !== '');
+}
+
 /** Every file is opened once before the first is read, so that a mistyped second path costs no work. */
 export async function checkReports(paths: readonly string[], refusals: Refusal[]): Promise<void> {
   if (paths.filter((path) => path === '-').length > 1) {

@@ -23,6 +23,8 @@ export interface BacktestOptions extends OfflineOptions {
   readonly into?: string | undefined;
   /** Files of all shards, in place of `reports`. */
   readonly readings?: readonly string[] | undefined;
+  /** Has the shards read somewhere; their files. */
+  readonly elsewhere?: ((inputs: BacktestInputs) => Promise<readonly string[]>) | undefined;
   /** Path of the suite, YAML or JSON. */
   readonly suite: string;
   /** Path of another suite to compare with. */
@@ -47,8 +49,9 @@ export async function run(options: BacktestOptions, io: OfflineIo): Promise<numb
 }
 
 async function backtest(options: BacktestOptions, offline: OfflineRun): Promise<number> {
-  const { incumbent = null, into, readings, shard } = options;
-  const { suite, against, fromMs, untilMs } = await readInputs(options);
+  const { incumbent = null, into, shard } = options;
+  const inputs = await readInputs(options);
+  const { suite, against, fromMs, untilMs } = inputs;
   const suites = readerSuites([suite, ...(against === null ? [] : [against])]);
   if (shard !== undefined) {
     if (into === undefined)
@@ -57,6 +60,7 @@ async function backtest(options: BacktestOptions, offline: OfflineRun): Promise<
     return EXIT.ok;
   }
   const range = { suite, against, incumbent, fromMs, untilMs, signal: offline.signal };
+  const readings = options.readings ?? (await options.elsewhere?.(inputs));
   if (readings === undefined) {
     const { sources, onChunk } = offline;
     return tell(await backtestStream({ ...range, sources, onChunk }), options, offline);
@@ -81,7 +85,7 @@ export interface BacktestInputs {
 }
 
 /** All that was given, checked. Throws Refused with everything that is wrong with it. */
-export async function readInputs(options: BacktestOptions): Promise<BacktestInputs> {
+async function readInputs(options: BacktestOptions): Promise<BacktestInputs> {
   const { promotion = [], readings } = options;
   if (options.against !== undefined && promotion.length > 0) {
     const problem = 'are two things to compare with';
