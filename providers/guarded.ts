@@ -4,6 +4,7 @@ import {
   type Effect,
   isProviderError,
   type Observation,
+  type Owned,
   type Provider,
   ProviderError,
 } from './provider.ts';
@@ -11,6 +12,7 @@ import {
 /** What a provider may take to answer after its signal aborted; then Merit goes on without it. */
 const ABORT_GRACE_MS = 5_000;
 const WORD_LIMIT = 64;
+const STATES: readonly Observation['state'][] = ['pending', 'running', 'ended', 'absent', 'unknown-status'];
 
 /**
  * A provider that keeps to the contract whatever the package under it does: what it throws is a ProviderError of ours, its texts are
@@ -32,7 +34,7 @@ export function guarded(provider: Provider): Provider {
       reads('observe', signal, async () => plain(await provider.observe(key, signal, known))),
     drain: (key, deadlineMs, signal) => changes('drain', signal, () => provider.drain(key, deadlineMs, signal)),
     release: (key, signal) => changes('release', signal, () => provider.release(key, signal)),
-    list: (tag, signal) => reads('list', signal, () => provider.list(tag, signal)),
+    list: (tag, signal) => reads('list', signal, async () => wellFormed(await provider.list(tag, signal))),
     logs: (key, fromByte, maxBytes, signal) =>
       reads('logs', signal, async () => (await provider.logs(key, fromByte, maxBytes, signal)).subarray(0, maxBytes)),
     close: () => provider.close(),
@@ -75,7 +77,17 @@ function ours(verb: string, ifOdd: Effect, error: unknown): ProviderError {
   });
 }
 
+/** One entry that is none would be lost among the others: then nothing is concluded from the list. */
+function wellFormed(listed: readonly Owned[]): readonly Owned[] {
+  const isEntry = (one: Owned) =>
+    typeof one.key === 'string' && typeof one.live === 'boolean' && typeof one.handle === 'object';
+  if (!listed.every(isEntry)) throw new ProviderError('transient', 'list has an entry without key, handle or live');
+  return listed;
+}
+
 function plain(seen: Observation): Observation {
+  if (!STATES.includes(seen.state))
+    throw new ProviderError('transient', 'observe tells a state that the contract has not');
   switch (seen.state) {
     case 'pending':
     case 'ended':
