@@ -19,8 +19,8 @@ Commands:
   why [options] <job>            why a job is where it is: every reason and its mend
   logs [options] <job>           the log of a job
   cancel [options] <job>         ask for the end of a job
-  jobs                           jobs: ls, get, retry, hold, release, events, artifacts, cost,
-                                 verify
+  jobs                           jobs: ls, get, extend, retry, hold, release, events, artifacts,
+                                 cost, verify
   score [options]                score report files offline, without a server
   backtest [options]             what a suite would have decided about an archive of reports
   scores [options] <model>       the last scores of a model, why, and how they came

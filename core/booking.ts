@@ -1,4 +1,12 @@
 import { assert } from './assert.ts';
+import {
+  advanceExtensions,
+  EXTENSION_EVENTS,
+  type Extended,
+  type ExtensionEvent,
+  isExtensionEvent,
+  openExtension,
+} from './extension.ts';
 
 /**
  * A booking (its public noun: allocation) and the only transitions it has. `advance` is the whole life of it: pure, no time,
@@ -76,6 +84,9 @@ interface Placed extends Live {
   readonly policy: PolicyAnswer;
 }
 
+/** What an extension adds to its price, `placement.holdCents` counts from when it is granted. */
+type Leased = Placed & Extended;
+
 export type BookingState =
   | (Live & {
       readonly state: 'waiting';
@@ -89,14 +100,14 @@ export type BookingState =
   | (Placed & { readonly state: 'reserved' })
   | (Placed & { readonly state: 'requesting'; readonly holdId: string; readonly unknown: boolean })
   | (Placed & { readonly state: 'confirming'; readonly holdId: string; readonly handle: HandleRecord })
-  | (Placed & {
+  | (Leased & {
       readonly state: 'applied';
       readonly holdId: string;
       readonly handle: HandleRecord;
       readonly appliedAtMs: number;
       readonly leaseEndsAtMs: number;
     })
-  | (Placed & {
+  | (Leased & {
       readonly state: 'draining';
       readonly holdId: string;
       readonly handle: HandleRecord;
@@ -105,7 +116,7 @@ export type BookingState =
       readonly outcome: Outcome;
       readonly reason: Reason;
     })
-  | (Placed & {
+  | (Leased & {
       readonly state: 'releasing';
       readonly holdId: string | null;
       readonly handle: HandleRecord | null;
@@ -144,6 +155,7 @@ export type BookingEvent =
   | { readonly type: 'accepted'; readonly handle: HandleRecord }
   /** `policy` is the answer re-checked at commit: for the same request, of the version in force. */
   | { readonly type: 'apply'; readonly atMs: number; readonly leaseEndsAtMs: number; readonly policy: PolicyAnswer }
+  | ExtensionEvent
   | { readonly type: 'drain'; readonly deadlineMs: number; readonly outcome: Outcome; readonly reason: Reason }
   /** `atMs` ends what is billed. */
   | { readonly type: 'release'; readonly outcome: Outcome; readonly reason: Reason; readonly atMs: number }
@@ -200,9 +212,15 @@ export function newBooking(): BookingState {
   return { state: 'waiting', attempt: 1, reasons: [], notBeforeMs: 0 };
 }
 
+/** What the audit trail calls it: the state that it leads to, or what came of an extension, which leaves the state as it is. */
+export function eventName(event: BookingEvent, next: BookingState): string {
+  return isExtensionEvent(event) ? EXTENSION_EVENTS[event.type] : `booking.${next.state}`;
+}
+
 /**
  * The next state, or undefined where the event is not legal in this state: the caller's knowledge is stale, and it looks
- * again. `request_unknown`, `hold` and `let_go` set a flag and are no transitions.
+ * again. `request_unknown`, `hold` and `let_go` set a flag and are no transitions, nor are the steps of an extension, which have a version and an
+ * event each all the same.
  */
 export function advance(current: BookingState, event: BookingEvent): BookingState | undefined {
   const next = step(current, event);
@@ -310,11 +328,29 @@ function fromApplied(
     return { ...rest, state: 'draining', deadlineMs: event.deadlineMs, outcome: event.outcome, reason: event.reason };
   }
   if (event.type === 'release') return releasing(current, event, current);
-  return undefined;
+  return isExtensionEvent(event) ? extended(current, event) : undefined;
+}
+
+/** Granted, it is time and money of the lease. */
+function extended(
+  current: Extract<BookingState, { state: 'applied' }>,
+  event: ExtensionEvent,
+): BookingState | undefined {
+  const extensions = advanceExtensions(current, event);
+  if (extensions === undefined) return undefined;
+  const open = openExtension(current);
+  if (event.type !== 'grant_extension' || open?.state !== 'holding') return { ...current, extensions };
+  const holdCents = String(BigInt(current.placement.holdCents) + BigInt(open.holdCents));
+  return {
+    ...current,
+    extensions,
+    leaseEndsAtMs: current.leaseEndsAtMs + open.byMs,
+    placement: { ...current.placement, holdCents },
+  };
 }
 
 function releasing(
-  from: Placed,
+  from: Leased,
   event: Extract<BookingEvent, { type: 'release' }>,
   held: { readonly holdId: string | null; readonly handle: HandleRecord | null; readonly appliedAtMs: number | null },
 ): BookingState {
@@ -333,6 +369,7 @@ function releasing(
     outcome,
     reason,
     ...memoryOf(from),
+    ...(from.extensions === undefined ? {} : { extensions: from.extensions }),
   };
 }
 

@@ -7,3 +7,16 @@ export function durationMs(text: string): number | undefined {
   if (match === null || unit === undefined) return undefined;
   return Number(match[1]) * unit;
 }
+
+const LARGEST_FIRST = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1000],
+] as const;
+
+/** As job files write it: in the largest unit that holds it whole. */
+export function durationText(ms: number): string {
+  const unit = LARGEST_FIRST.find(([, size]) => ms >= size && ms % size === 0);
+  return unit === undefined ? `${ms}ms` : `${ms / unit[1]}${unit[0]}`;
+}

@@ -104,13 +104,14 @@ full join (select t.transfer_id from transfers t left join transfers r on r.pend
 where o.transfer_id is null or u.transfer_id is null
 
 -- name: every_transition_has_its_event
--- A booking starts at version 1 with booking.created; each transition adds 1 and one booking.<state>. Flags do neither.
+-- A booking starts at version 1 with booking.created; each transition, and each step of an extension, adds 1 and one event. Flags do neither.
 select b.booking_id, b.version, count(e.event_id) as events
 from bookings b
 left join audit_events e on e.tenant = b.tenant and e.subject = 'booking/' || b.booking_id
   and e.type in ('booking.created', 'booking.waiting', 'booking.awaiting_signatures', 'booking.reserved', 'booking.requesting',
                  'booking.confirming', 'booking.applied', 'booking.draining', 'booking.releasing', 'booking.released',
-                 'booking.rejected', 'booking.infeasible', 'booking.failed', 'booking.expired', 'booking.cancelled', 'booking.revoked')
+                 'booking.rejected', 'booking.infeasible', 'booking.failed', 'booking.expired', 'booking.cancelled', 'booking.revoked',
+                 'booking.extension_asked', 'booking.extension_held', 'booking.extended', 'booking.extension_refused')
 group by b.booking_id, b.version
 having b.version <> count(e.event_id)
 

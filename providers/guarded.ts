@@ -32,6 +32,12 @@ export function guarded(provider: Provider): Provider {
     submit: (spec: AttemptSpec, signal) => changes('submit', signal, () => provider.submit(spec, signal)),
     observe: (key, signal, known) =>
       reads('observe', signal, async () => plain(await provider.observe(key, signal, known))),
+    ...(provider.extend === undefined
+      ? {}
+      : {
+          extend: (key, leaseMs, signal) =>
+            changes('extend', signal, async () => provider.extend?.(key, leaseMs, signal)),
+        }),
     drain: (key, deadlineMs, signal) => changes('drain', signal, () => provider.drain(key, deadlineMs, signal)),
     release: (key, signal) => changes('release', signal, () => provider.release(key, signal)),
     list: (tag, signal) => reads('list', signal, async () => wellFormed(await provider.list(tag, signal))),

@@ -187,7 +187,7 @@ export function problemError(status: number, value: unknown): CliError {
   return new CliError(exitOfStatus(status, code), code, text, traceId === undefined ? {} : { traceId });
 }
 
-const DENIED_CODES = new Set(['policy_denied', 'quota_exceeded', 'budget_exceeded']);
+const DENIED_CODES = new Set(['policy_denied', 'quota_exceeded', 'budget_exceeded', 'max_cost']);
 
 function exitOfStatus(status: number, code: string): number {
   if (DENIED_CODES.has(code)) return EXIT.denied;

@@ -166,7 +166,7 @@ function jobCommands(program: Command, define: Define): void {
   );
   const jobs = program
     .command('jobs')
-    .description('jobs: ls, get, retry, hold, release, events, artifacts, cost, verify');
+    .description('jobs: ls, get, extend, retry, hold, release, events, artifacts, cost, verify');
   for (const [verb, text] of [
     ['hold', 'keep a waiting job back'],
     ['release', 'let a job that was held go on'],
@@ -179,6 +179,15 @@ function jobCommands(program: Command, define: Define): void {
       async () => (await import('./commands/jobs-hold.ts'))[verb],
     );
   }
+  define(
+    jobs
+      .command('extend')
+      .description('more time for a job that runs, where policy and budget allow it (exit 7: they do not)')
+      .argument(...JOB)
+      .requiredOption('--by <duration>', 'how much longer than it is now, such as 2h', values.duration)
+      .option('-d, --detach', 'do not wait for the answer'),
+    () => import('./commands/jobs-extend.ts'),
+  );
   define(
     jobs
       .command('retry')

@@ -46,6 +46,12 @@ export const JOBS: Shape = {
   ],
 };
 
+/** `2h granted, 30m refused`. */
+function extensionsText({ extensions }: Row): string | undefined {
+  const all = Array.isArray(extensions) ? (extensions as readonly Row[]) : [];
+  return all.length === 0 ? undefined : all.map(({ by, state }) => `${String(by)} ${String(state)}`).join(', ');
+}
+
 export function jobText(job: Row): string {
   return facts([
     ['id', job.id],
@@ -63,6 +69,8 @@ export function jobText(job: Row): string {
     ['updated', job.updatedAt],
     ['trace', job.traceId],
     ['spec hash', job.specHash],
+    ['lease ends', job.leaseEndsAt],
+    ['extensions', extensionsText(job)],
     ['retry of', job.retryOf],
     ['retried as', job.retriedAs],
     ['why', reasonOf(job)],

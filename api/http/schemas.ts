@@ -55,6 +55,19 @@ const open = { additionalProperties: true };
 
 export const ReasonView = Type.Object({ code: Type.String(), text: Type.String(), mend: Type.String() }, open);
 
+const ExtensionView = Type.Object(
+  {
+    number: Type.Integer(),
+    state: Type.String({ description: 'asked, holding, granted or refused' }),
+    by: Type.String(),
+    askedBy: Type.String(),
+    askedAt: Type.String(),
+    costs: Type.Union([Type.String(), Type.Null()], { description: 'what it adds to the most that the job can cost' }),
+    reason: Type.Union([ReasonView, Type.Null()]),
+  },
+  open,
+);
+
 export const JobView = Type.Object(
   {
     id: Type.String({ description: 'also the allocation id' }),
@@ -73,6 +86,8 @@ export const JobView = Type.Object(
     createdAt: Type.String(),
     updatedAt: Type.String(),
     reasons: Type.Array(ReasonView),
+    leaseEndsAt: Type.Union([Type.String(), Type.Null()], { description: 'while it runs' }),
+    extensions: Type.Array(ExtensionView, { description: 'longer leases that were asked for of this attempt' }),
     retryOf: Type.Union([Type.String(), Type.Null()], {
       description: 'the job that ended, of which this is another go',
     }),

@@ -124,6 +124,17 @@ export interface JobsService {
     | { readonly kind: 'refused'; readonly code: string; readonly text: string }
     | undefined
   >;
+  /** Asks for a lease that is longer by so much; its answer is seen in the view. undefined: no such job of this tenant. */
+  extend(
+    tx: Tx,
+    caller: Caller,
+    jobId: string,
+    byMs: number,
+  ): Promise<
+    | { readonly kind: 'asked'; readonly view: View }
+    | { readonly kind: 'refused'; readonly code: string; readonly text: string }
+    | undefined
+  >;
   /** What would happen if it were submitted now: offers with price, most it can cost, what is free, and every reason that stands against it. Outside any transaction. */
   plan(caller: Caller, spec: JobSpec): Promise<View>;
   list(tx: Tx, caller: Caller, filter: JobFilter, page: Page): Promise<Rows>;

@@ -83,6 +83,9 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
     'Reservations that came to be applied, or were undone before',
     { outcome: ['applied', 'undone'] },
   );
+  const extensions = metrics.counter('merit_lease_extensions_total', 'Longer leases that were asked for', {
+    outcome: ['granted', 'refused'],
+  });
   const preemptions = metrics.counter(
     'merit_preemptions_total',
     'Bookings that had to make room, by what became of them',
@@ -106,6 +109,7 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
     transition: (state) => transitions({ state }),
     requestLatency: (stage, seconds) => latency({ stage }, seconds),
     applied: (outcome) => applies({ outcome }),
+    extended: (outcome) => extensions({ outcome }),
     preempted: (how) => preemptions({ how }),
     planned: (seconds) => pass({}, seconds),
     waiting: (count) => queue({}, count),

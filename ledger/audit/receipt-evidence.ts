@@ -140,6 +140,14 @@ interface Attempt {
   readonly placement: JsonObject;
   readonly policyVersion: string | undefined;
   readonly holdId: Json | undefined;
+  /** A longer lease that its money is held for. */
+  readonly extension?: {
+    readonly holdId: Json | undefined;
+    readonly holdCents: Json | undefined;
+    readonly policyVersion: string | undefined;
+  };
+  /** Of extensions that were granted; the placement counts their money. */
+  readonly moreHoldIds: readonly Json[];
 }
 
 function checkStep(
@@ -155,22 +163,24 @@ function checkStep(
   if (state === 'reserved') {
     const placement = isObject(data.placement) ? data.placement : {};
     const policyVersion = checkAllowed(of('sentinelnet'), placement, tell);
-    return { number: data.attempt, placement, policyVersion, holdId: undefined };
+    return { number: data.attempt, placement, policyVersion, holdId: undefined, moreHoldIds: [] };
   }
-  if (attempt === undefined || state === undefined) return attempt;
+  if (attempt === undefined) return attempt;
+  if (event.type === 'booking.extension_held') {
+    const placement = withMore(attempt.placement, data.holdCents);
+    const policyVersion = checkAllowed(of('sentinelnet'), placement, tell);
+    return { ...attempt, extension: { holdId: data.holdId, holdCents: data.holdCents, policyVersion } };
+  }
+  if (event.type === 'booking.extended') return checkExtended(data, of, attempt, tell);
+  if (state === undefined) return attempt;
   if (state === 'requesting') {
     const hold = of('finance').find((body) => member(body, 'request', 'holdId') === data.holdId);
     if (hold === undefined) tell('evidence', 'names no hold of the money');
-    else checkHold(hold, attempt, tell);
+    else checkHold(hold, attempt.number, attempt.placement, tell);
     return { ...attempt, holdId: data.holdId };
   }
   if (state === 'applied') {
-    const confirmed = of('finance').some(
-      (body) =>
-        member(body, 'answer', 'holdId') === attempt.holdId &&
-        ['confirmed', 'settled'].includes(String(member(body, 'answer', 'status'))),
-    );
-    if (!confirmed) tell('evidence', 'names no confirmation of the hold');
+    if (!isConfirmed(of('finance'), attempt.holdId)) tell('evidence', 'names no confirmation of the hold');
     const again = of('sentinelnet');
     const version = again.length === 0 ? attempt.policyVersion : checkAllowed(again, attempt.placement, tell);
     if (data.policyVersion !== version) tell('policyVersion', 'is not one that allowed it');
@@ -180,6 +190,46 @@ function checkStep(
   if (!ends) return attempt;
   checkSettled(receipt, event, of('finance'), attempt, tell);
   return undefined;
+}
+
+/** A longer lease has all that a booking has: a policy that allows it whole, and its own money, held and confirmed. */
+function checkExtended(
+  data: JsonObject,
+  of: (peer: string) => readonly JsonObject[],
+  attempt: Attempt,
+  tell: Tell,
+): Attempt {
+  const { extension, ...rest } = attempt;
+  if (extension === undefined || extension.holdId === undefined || data.holdId !== extension.holdId) {
+    tell('holdId', 'is of no extension that was held');
+    return rest;
+  }
+  const placement = withMore(attempt.placement, extension.holdCents);
+  const hold = of('finance').find((body) => member(body, 'request', 'holdId') === extension.holdId);
+  if (hold === undefined) tell('evidence', 'names no hold of the money');
+  else checkHold(hold, attempt.number, { ...placement, holdCents: extension.holdCents ?? null }, tell);
+  if (!isConfirmed(of('finance'), extension.holdId)) tell('evidence', 'names no confirmation of the hold');
+  const again = of('sentinelnet');
+  const version = again.length === 0 ? extension.policyVersion : checkAllowed(again, placement, tell);
+  if (data.policyVersion !== version) tell('policyVersion', 'is not one that allowed it');
+  return { ...rest, placement, moreHoldIds: [...attempt.moreHoldIds, extension.holdId] };
+}
+
+function withMore(placement: JsonObject, more: Json | undefined): JsonObject {
+  const cents = [placement.holdCents, more].map((one) =>
+    typeof one === 'string' && CENTS.test(one) ? BigInt(one) : 0n,
+  );
+  return { ...placement, holdCents: String(cents[0]! + cents[1]!) };
+}
+
+const CENTS = /^(0|[1-9][0-9]{0,18})$/;
+
+function isConfirmed(answers: readonly JsonObject[], holdId: Json | undefined): boolean {
+  return answers.some(
+    (body) =>
+      member(body, 'answer', 'holdId') === holdId &&
+      ['confirmed', 'settled'].includes(String(member(body, 'answer', 'status'))),
+  );
 }
 
 function member(body: JsonObject, part: 'request' | 'answer', name: string): Json | undefined {
@@ -205,12 +255,12 @@ function checkAllowed(answers: readonly JsonObject[], placement: JsonObject, tel
   return typeof version === 'string' ? version : undefined;
 }
 
-function checkHold(hold: JsonObject, attempt: Attempt, tell: Tell): void {
+function checkHold(hold: JsonObject, attempt: Json | undefined, placement: JsonObject, tell: Tell): void {
   if (!['held', 'confirmed', 'settled'].includes(String(member(hold, 'answer', 'status')))) {
     tell('evidence', 'names a hold that was not granted');
   }
-  if (member(hold, 'request', 'attempt') !== attempt.number) tell('evidence', 'names a hold of another attempt');
-  const { holdCents, currency } = attempt.placement;
+  if (member(hold, 'request', 'attempt') !== attempt) tell('evidence', 'names a hold of another attempt');
+  const { holdCents, currency } = placement;
   if (!sameMoney(member(hold, 'request', 'amount'), holdCents, currency)) {
     tell('evidence', 'names a hold of another amount');
   }
@@ -224,26 +274,32 @@ function checkSettled(
   tell: Tell,
 ): void {
   const { cost } = event.data;
-  if (attempt.holdId !== undefined) {
-    const last = answers.find((body) => member(body, 'request', 'holdId') === attempt.holdId);
+  if (attempt.holdId === undefined) return;
+  let settled: bigint | undefined = 0n;
+  for (const holdId of [attempt.holdId, ...attempt.moreHoldIds]) {
+    const last = answers.find((body) => member(body, 'request', 'holdId') === holdId);
     if (last === undefined) {
       tell('evidence', `names no answer of Finance that ends the hold of ${receipt.booking}`);
       return;
     }
-    if (!isObject(cost)) {
-      const status = String(member(last, 'answer', 'status'));
-      if (status !== 'reversed' && status !== 'refused') tell('evidence', 'names a hold that was not given back');
-      return;
-    }
-    if (!sameMoney(member(last, 'answer', 'settled'), cost.cents, cost.currency)) {
-      tell('cost', 'is not what Finance settled');
-    }
+    const status = String(member(last, 'answer', 'status'));
+    if (!isObject(cost) && status !== 'reversed' && status !== 'refused')
+      tell('evidence', 'names a hold that was not given back');
+    const cents = isObject(cost) ? centsOf(member(last, 'answer', 'settled'), cost.currency) : 0n;
+    settled = cents === undefined || settled === undefined ? undefined : settled + cents;
   }
+  if (isObject(cost) && (settled === undefined || String(settled) !== String(cost.cents)))
+    tell('cost', 'is not what Finance settled');
 }
 
 /** Money on the wire has exactly its currency's scale, so its digits are the minor units. */
-function sameMoney(money: Json | undefined, cents: Json | undefined, currency: Json | undefined): boolean {
+function centsOf(money: Json | undefined, currency: Json | undefined): bigint | undefined {
   if (!isObject(money) || typeof money.amount !== 'string' || !/^[0-9]{1,19}(\.[0-9]{1,4})?$/.test(money.amount))
-    return false;
-  return String(BigInt(money.amount.replace('.', ''))) === String(cents) && money.currency === currency;
+    return undefined;
+  return money.currency === currency ? BigInt(money.amount.replace('.', '')) : undefined;
+}
+
+function sameMoney(money: Json | undefined, cents: Json | undefined, currency: Json | undefined): boolean {
+  const is = centsOf(money, currency);
+  return is !== undefined && String(is) === String(cents);
 }

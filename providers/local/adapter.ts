@@ -19,7 +19,7 @@ import {
 } from '../provider.ts';
 import { type LocalConfig, type LocalSettings, localConfigSchema, localSettings } from './config.ts';
 import { assignGpus, gpuUse } from './gpu-assignment.ts';
-import { type Intent, logPath, readClaim, readIntent, writeIntent } from './job-folder.ts';
+import { type Intent, logPath, readClaim, readIntent, writeIntent, writeLeaseMs } from './job-folder.ts';
 import { type JobState, jobState } from './job-state.ts';
 import { handleOf, observationOf, PROVIDER_KIND } from './observation.ts';
 import { placeWorkdir, startWrapper } from './start.ts';
@@ -97,6 +97,11 @@ class LocalProvider implements Provider {
   async observe(key: string, _signal: AbortSignal): Promise<Observation> {
     const folder = this.#folder(key);
     return observationOf(folder, await jobState(folder), this.#root.inFlight.has(key));
+  }
+
+  async extend(key: string, leaseMs: number, _signal: AbortSignal): Promise<void> {
+    const folder = this.#folder(key);
+    if (readIntent(folder) !== undefined) writeLeaseMs(folder, leaseMs);
   }
 
   /** The deadline is Merit's to hold: it releases what has not ended by then. */

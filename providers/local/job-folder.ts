@@ -4,13 +4,14 @@ import { join } from 'node:path';
 import { replaceFileSync } from '../../platform/processes.ts';
 
 /**
- * An attempt's folder is all that is known of it, so that any later Merit reads the same. Files appear whole, in this order, and never
- * change: intent (it shall run) → claim (exactly one process may run it, or a release forbids it) → job (it runs) → exit (it ended).
+ * An attempt's folder is all that is known of it, so that any later Merit reads the same. Files appear whole, in this order, and but for
+ * the lease's length never change: intent (it shall run) → claim (exactly one process may run it, or a release forbids it) → job (it runs) → exit (it ended).
  */
 const INTENT = 'intent.json';
 const CLAIM = 'claim.json';
 const JOB = 'job.json';
 const STOP = 'stop.json';
+const LEASE = 'lease.json';
 const EXIT = 'exit.json';
 
 /** What shall run; amounts as decimal text, because JSON has no bigint. */
@@ -73,6 +74,10 @@ export const readIntent = (folder: string) => read<Intent>(folder, INTENT);
 export const readClaim = (folder: string) => read<Claim>(folder, CLAIM);
 export const readJob = (folder: string) => read<JobProcess>(folder, JOB);
 export const readExit = (folder: string) => read<Exit>(folder, EXIT);
+/** How long it may run, where that was made longer than its intent says. */
+export const readLeaseMs = (folder: string) => read<{ readonly leaseMs: number }>(folder, LEASE)?.leaseMs;
+export const writeLeaseMs = (folder: string, leaseMs: number) =>
+  replaceFileSync(join(folder, LEASE), JSON.stringify({ leaseMs }));
 export const isStopAsked = (folder: string) => existsSync(join(folder, STOP));
 
 /** Each returns false where the file was there already: then somebody else's word holds. */

@@ -11,6 +11,7 @@ import {
   isStopAsked,
   logPath,
   readIntent,
+  readLeaseMs,
   tempPath,
   workPath,
   writeClaim,
@@ -88,7 +89,7 @@ function supervise(folder: string, intent: Intent, child: ChildProcess, log: Job
   child.stdout?.on('data', (chunk: Buffer) => log.write(chunk));
   child.stderr?.on('data', (chunk: Buffer) => log.write(chunk));
   let overLease = false;
-  after(intent.leaseMs, () => {
+  afterLease(folder, intent, performance.now(), () => {
     overLease = true;
     signalProcess(-pid, 'SIGTERM');
     after(intent.stopGraceMs, () => signalProcess(-pid, 'SIGKILL'));
@@ -101,6 +102,13 @@ function supervise(folder: string, intent: Intent, child: ChildProcess, log: Job
     log.close();
     finish(folder, { exitCode, signal, why: overLease ? 'lease' : 'ended', startedAtMs });
   });
+}
+
+/** The lease may be made longer while it runs: what it is then, is read when it would be over. */
+function afterLease(folder: string, intent: Intent, since: number, act: () => void): void {
+  const leftMs = (readLeaseMs(folder) ?? intent.leaseMs) - (performance.now() - since);
+  if (leftMs <= 0) act();
+  else after(leftMs, () => afterLease(folder, intent, since, act));
 }
 
 /** setTimeout, beyond the 24.8 days that it can count. Ends with the process. */

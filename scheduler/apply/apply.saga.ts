@@ -272,7 +272,7 @@ export async function undo(
   return { kind: 'moved', booking: moved };
 }
 
-function financeReason(reason: Reason): Reason {
+export function financeReason(reason: Reason): Reason {
   return {
     ...reason,
     code: reason.code.startsWith('finance') ? reason.code : 'finance_refused',

@@ -1,4 +1,5 @@
 import type { Placement } from '../../core/booking.ts';
+import { type Extended, extendedMs, openExtension } from '../../core/extension.ts';
 import type { JobSpec } from '../../core/job.ts';
 import type {
   Amounts,
@@ -98,6 +99,7 @@ export function runningOf(booking: Booking): RunningInput | undefined {
   const { placement } = state;
   const appliedAtMs = 'appliedAtMs' in state ? state.appliedAtMs : null;
   const startedAtMs = appliedAtMs ?? booking.updatedAtMs;
+  const lease: Extended = 'extensions' in state ? state : {};
   return {
     id: booking.bookingId,
     division: booking.division,
@@ -115,12 +117,18 @@ export function runningOf(booking: Booking): RunningInput | undefined {
     priority: spec.priority,
     createdAtMs: booking.createdAtMs,
     startedAtMs,
-    leaseEndsAtMs: state.state === 'applied' ? state.leaseEndsAtMs : startedAtMs + spec.leaseMs,
+    leaseEndsAtMs: state.state === 'applied' ? state.leaseEndsAtMs : startedAtMs + spec.leaseMs + extendedMs(lease),
     checkpointedAtMs: null,
     draining: drainingOf(booking),
     ...leftForOf(booking),
-    held: { currency: placement.currency, minor: BigInt(placement.holdCents) },
+    held: { currency: placement.currency, minor: BigInt(placement.holdCents) + pendingCents(lease) },
   };
+}
+
+/** Of an extension that is on its way: what the ledger holds for it beside the lease. */
+function pendingCents(lease: Extended): bigint {
+  const open = openExtension(lease);
+  return open?.state === 'holding' ? BigInt(open.holdCents) : 0n;
 }
 
 function leftForOf({ state }: Booking): { readonly leftFor?: readonly string[] } {

@@ -28,6 +28,8 @@ export interface SagaMetrics {
   /** From accepted request to applied, and from accepted request to the provider's acceptance. */
   requestLatency(stage: 'submitted' | 'applied', seconds: number): void;
   applied(outcome: 'applied' | 'undone'): void;
+  /** What came of a longer lease that was asked for. */
+  extended(outcome: 'granted' | 'refused'): void;
   /** A victim had its notice (drained), or was undone on its way. */
   preempted(how: 'drained' | 'undone'): void;
   /** A provider refused an attempt, or took its capacity back; it is tried elsewhere. */

@@ -8,6 +8,7 @@ import { ACTOR, confirmAndApply, holdMoney, requestProvider, type StepResult } f
 import { type Booking, StaleBooking } from './booking-store.ts';
 import type { SagaContext, StepContext } from './context.ts';
 import { DueQueue } from './due-queue.ts';
+import { watchLease } from './extend.saga.ts';
 import { GroupCommit } from './group-commit.ts';
 import { MAX_STEPS_IN_FLIGHT, RETRY_MAX_MS, RETRY_MIN_MS } from './limits.ts';
 import { LiveBookings } from './live-bookings.ts';
@@ -243,6 +244,7 @@ export class Allocator {
       case 'confirming':
         return confirmAndApply(ctx, booking, state);
       case 'applied':
+        return watchLease(ctx, booking, state);
       case 'draining':
         return watchRun(ctx, booking, state);
       case 'releasing':

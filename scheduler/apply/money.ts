@@ -31,7 +31,7 @@ export function unitsMilli(placement: Placement): bigint {
   return BigInt(placement.gpuMilli) > 0n ? BigInt(placement.gpuMilli) : BigInt(placement.cpuMilli);
 }
 
-function accounts(booking: Booking, placement: Placement) {
+export function accounts(booking: Booking, placement: Placement) {
   const resource = BigInt(placement.gpuMilli) > 0n ? 'gpu' : 'cpu';
   const { tenant, division } = booking;
   return {
@@ -43,7 +43,7 @@ function accounts(booking: Booking, placement: Placement) {
 }
 
 const quotaId = (booking: Booking, attempt: number) => `${booking.bookingId}-${attempt}-quota`;
-const moneyId = (booking: Booking, attempt: number) => `${booking.bookingId}-${attempt}-money`;
+export const moneyId = (booking: Booking, attempt: number) => `${booking.bookingId}-${attempt}-money`;
 
 /** Pending quota and money. */
 export function reserveTransfers(

@@ -1,5 +1,5 @@
 import { assert } from '../../core/assert.ts';
-import { advance, type BookingEvent, type BookingState, type Hold, isEnded } from '../../core/booking.ts';
+import { advance, type BookingEvent, type BookingState, eventName, type Hold, isEnded } from '../../core/booking.ts';
 import type { Json } from '../../core/canonical.ts';
 import { appendAfter, type LastNumbers, lastNumbers, type NewAuditEvent } from '../../ledger/audit/append.ts';
 import { sealEvidences, storeEvidences } from '../../ledger/audit/evidence.ts';
@@ -199,7 +199,7 @@ function eventOf({ move, next, records }: Taken, evidence: readonly string[]): N
   return {
     tenant: booking.tenant,
     subject: subjectOf(booking),
-    type: `booking.${next.state}`,
+    type: eventName(move.event, next),
     at: new Date(move.nowMs).toISOString(),
     actor: move.actor,
     trace: booking.traceId,

@@ -1,10 +1,12 @@
 import type { BookingState } from '../../core/booking.ts';
 import type { Json } from '../../core/canonical.ts';
+import { openExtension } from '../../core/extension.ts';
 import { attemptKey } from '../../core/ids.ts';
 import type { StepOutcome } from '../../peers/finance/client.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
 import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
+import { costParts, extensionHoldId, extensionPendingId } from './extension-money.ts';
 import { passOverOf } from './failover.ts';
 import { attemptBackoffMs, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
 import { type Cost, costOf, holdId, pendingIds, returnTransfers } from './money.ts';
@@ -24,13 +26,15 @@ export async function releaseAll(
   if (state.holdId !== null)
     await provider.release(attemptKey(booking.bookingId, state.attempt), AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
   const cost = state.appliedAtMs === null ? undefined : costOf(state.placement, state.appliedAtMs, state.endedAtMs);
-  const money = await settleMoney(ctx, booking, state, cost);
-  if (money.kind === 'unknown') return { kind: 'retry', why: money.cause.message };
-  if (money.kind !== 'done')
-    return {
-      kind: 'retry',
-      why: `Finance did not take the end of hold ${holdId(booking.bookingId, state.attempt)}: ${money.reason.text}`,
-    };
+  const evidence: object[] = [];
+  for (const [id, end] of holdsToEnd(ctx, booking, state, cost)) {
+    const money = await end();
+    if (money.kind === 'unknown') return { kind: 'retry', why: money.cause.message };
+    if (money.kind !== 'done')
+      return { kind: 'retry', why: `Finance did not take the end of hold ${id}: ${money.reason.text}` };
+    evidence.push(money.evidence);
+  }
+  const open = openExtension(state);
   const nowMs = ctx.clock.now();
   const passOver = passOverOf(booking, state, nowMs);
   const event = {
@@ -44,10 +48,11 @@ export async function releaseAll(
     event,
     actor: ACTOR,
     nowMs,
-    evidence: [money.evidence],
+    evidence,
     ...(cost === undefined
       ? { voids: pendingIds(booking, attempt) }
       : { transfers: returnTransfers(booking, attempt, placement, cost) }),
+    ...(open?.state === 'holding' ? { voids: [extensionPendingId(booking, attempt, open.n)] } : {}),
     attempt: {
       kind: 'ended',
       endedAtMs: state.endedAtMs,
@@ -67,17 +72,24 @@ export async function releaseAll(
   return { kind: 'moved', booking: moved };
 }
 
-function settleMoney(
+/** Each hold of the attempt with what ends it: what was used is settled, what was on its way or never applied is reversed. */
+function holdsToEnd(
   ctx: StepContext,
   booking: Booking,
   state: Extract<BookingState, { state: 'releasing' }>,
   cost: Cost | undefined,
-): Promise<StepOutcome> {
-  const id = holdId(booking.bookingId, state.attempt);
-  const signal = AbortSignal.timeout(PEER_TIMEOUT_MS);
+): readonly (readonly [string, () => Promise<StepOutcome>])[] {
+  const { bookingId, tenant } = booking;
+  const reverse = (id: string) =>
+    [id, () => ctx.finance.reverse(id, tenant, AbortSignal.timeout(PEER_TIMEOUT_MS))] as const;
   // From `reserved` the hold may have been granted without our knowing: it is reversed by its id all the same.
-  if (cost === undefined) return ctx.finance.reverse(id, booking.tenant, signal);
-  return ctx.finance.settle(id, { amountCents: String(cost.cents), currency: cost.currency }, signal);
+  if (cost === undefined) return [reverse(holdId(bookingId, state.attempt))];
+  const settled = costParts(cost, state, bookingId).map(({ holdId: id, cents }) => {
+    const amount = { amountCents: String(cents), currency: cost.currency };
+    return [id, () => ctx.finance.settle(id, amount, AbortSignal.timeout(PEER_TIMEOUT_MS))] as const;
+  });
+  const open = openExtension(state);
+  return open?.state === 'holding' ? [...settled, reverse(extensionHoldId(bookingId, state.attempt, open.n))] : settled;
 }
 
 export function costJson(cost: Cost): Json {

@@ -16,11 +16,19 @@ import { outputsBounds } from './outputs.ts';
  * From `waiting`, for a booking the planner admitted: SentinelNet is asked first, holding nothing; then signatures, where it
  * asks for them; then quota and money are made pending in one batch (→ `reserved`).
  */
-export function allocationRequest(booking: Booking, attempt: number, placement: Placement): AllocationRequest {
+export function allocationRequest(
+  booking: Booking,
+  attempt: number,
+  placement: Placement,
+  lease: { readonly requestId: string; readonly leaseMs: number } = {
+    requestId: attemptKey(booking.bookingId, attempt),
+    leaseMs: booking.spec.leaseMs,
+  },
+): AllocationRequest {
   return {
     format: 'merit-policy-request/1',
     kind: 'allocation',
-    requestId: attemptKey(booking.bookingId, attempt),
+    requestId: lease.requestId,
     tenant: booking.tenant,
     division: booking.division,
     requester: booking.requester,
@@ -31,7 +39,7 @@ export function allocationRequest(booking: Booking, attempt: number, placement: 
     provider: placement.provider,
     gpuMilli: placement.gpuMilli,
     cpuMilli: placement.cpuMilli,
-    leaseMs: booking.spec.leaseMs,
+    leaseMs: lease.leaseMs,
     cost: moneyOf(BigInt(placement.holdCents), placement.currency),
   };
 }

@@ -1,4 +1,5 @@
 import type { BookingState, Outcome, Reason } from '../../core/booking.ts';
+import { extendedMs } from '../../core/extension.ts';
 import { attemptKey } from '../../core/ids.ts';
 import type { Handle, Observation, Provider } from '../../providers/provider.ts';
 import { ACTOR, type StepResult, undo } from './apply.saga.ts';
@@ -76,12 +77,12 @@ async function timeIsUp(
     return nowMs >= state.deadlineMs ? undo(ctx, booking, state.outcome, state.reason) : undefined;
   }
   if (nowMs < state.leaseEndsAtMs) return undefined;
-  const text = `its lease of ${Math.round(booking.spec.leaseMs / 1000)} s ran out`;
+  const text = `its lease of ${Math.round((booking.spec.leaseMs + extendedMs(state)) / 1000)} s ran out`;
   const event = {
     type: 'drain',
     deadlineMs: nowMs + graceMs(booking.spec),
     outcome: 'expired',
-    reason: { code: 'lease_expired', text, mend: 'book a longer lease' },
+    reason: { code: 'lease_expired', text, mend: 'book a longer lease, or extend it while the job runs' },
   } as const;
   const moved = await ctx.commit({ booking, event, actor: ACTOR, nowMs });
   return { kind: 'moved', booking: moved };

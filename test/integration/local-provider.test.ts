@@ -233,6 +233,14 @@ describe('a job on this machine', () => {
     await other.close();
   });
 
+  test('whose lease was made longer runs on past the end that it had', async () => {
+    const one = spec({ entrypoint: 'sleep 1', leaseMs: 500 });
+    await provider.submit(one, signal);
+    await provider.extend?.(one.key, 60_000, signal);
+    expect(await until(one.key, 'ended')).toMatchObject({ outcome: 'succeeded' });
+    await provider.extend?.('m-01k00000000000000000000000-1', 60_000, signal);
+  });
+
   test('is ended when its lease is over', async () => {
     const one = spec({ entrypoint: 'sleep 60', leaseMs: 200 });
     await provider.submit(one, signal);

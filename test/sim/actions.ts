@@ -20,6 +20,7 @@ export const ACTIONS: Readonly<Record<string, { readonly weight: number; readonl
     weight: 4,
     act: (world) => withBooking(world, (id) => world.books.hold(id, 'let_go', 'ada', world.timeline.now())),
   },
+  extend: { weight: 10, act: extend },
   resize: { weight: 2, act: resizePool },
   requota: { weight: 2, act: changeQuota },
   cordon: { weight: 1, act: (world) => flip(world, 'cordoned') },
@@ -91,6 +92,18 @@ function submit(world: World): void {
 }
 
 const MAX_BOOKINGS = 24;
+
+/** Mostly of one that runs, and not seldom of one that Finance has no money for. */
+function extend(world: World): void {
+  const { chance, model, books, timeline, ids } = world;
+  const runs = [...model.known.values()].filter(({ booking }) => booking.state.state === 'applied');
+  const id = runs.length > 0 && chance.is(0.9) ? chance.of(runs).booking.bookingId : ids[0];
+  if (id === undefined) return;
+  timeline.note(id);
+  if (chance.is(0.2)) world.finance.refuses++;
+  books.extend(id, chance.of([10_000, 60_000, 3_600_000]), 'ada', timeline.now());
+  world.tell(id);
+}
 
 function withBooking(world: World, act: (id: string) => void): void {
   if (world.ids.length === 0) return;

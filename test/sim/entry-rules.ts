@@ -1,6 +1,7 @@
 import type { StateName } from '../../core/booking.ts';
 import type { StoredTransfer } from '../../ledger/quota/transfer.ts';
 import type { Booking } from '../../scheduler/apply/booking-store.ts';
+import { isGivenBack, price } from './extension-rules.ts';
 import { HOLDING, type Known, type Model, must, type StateOf } from './model.ts';
 
 /** What must be so in the world at the moment in which a booking enters a state, and what the model then knows of it. */
@@ -45,7 +46,7 @@ function reserved(
   { bookingId, spec, tenant, division }: Booking,
   { placement, attempt, policy }: StateOf<'reserved'>,
   fresh: readonly StoredTransfer[],
-): Pick<Known, 'units' | 'held'> {
+): Pick<Known, 'units' | 'held' | 'leaseMs' | 'longer'> {
   const { sentinel, timeline } = model.outside;
   const before = known.booking.state;
   if (before.state === 'waiting') {
@@ -92,14 +93,7 @@ function reserved(
     'quota and money are reserved together',
     `${bookingId}: ${got.join()}`,
   );
-  return { units, held };
-}
-
-/** Cents, rounded up to the next whole one. */
-function price(units: bigint, ms: bigint, centsPerUnitHour: bigint): bigint {
-  const scale = 3_600_000_000n;
-  const exact = units * ms * centsPerUnitHour;
-  return exact / scale + (exact % scale === 0n ? 0n : 1n);
+  return { units, held, leaseMs: spec.leaseMs, longer: [] };
 }
 
 function requesting(model: Model, known: Known, { holdId }: StateOf<'requesting'>): void {
@@ -226,13 +220,26 @@ function undone(
   }
   const used = price(known.units, BigInt(from.endedAtMs - from.appliedAtMs), BigInt(from.placement.centsPerUnitHour));
   const cost = used < known.held ? used : known.held;
-  const returned = fresh.map(({ kind, amount }) => `${kind} ${amount}`).join();
+  const extensions = from.extensions ?? [];
+  for (const [i, { state }] of extensions.entries())
+    must(
+      state === 'granted' || isGivenBack(model, `${bookingId}-${from.attempt}`, i + 1, fresh),
+      'no more is held',
+      key,
+    );
+  const returned = fresh.flatMap(({ kind, amount }) => (kind === 'void' ? [] : [`${kind} ${amount}`])).join();
   must(
     returned === `direct ${known.units},direct ${known.held - cost}`,
     'the rest is given back',
     `${key}: ${returned}`,
   );
-  const settled = hold?.status === 'settled' ? BigInt((hold.settled?.amount ?? '-1').replace('.', '')) : undefined;
+  const holds = [hold, ...known.longer.map(({ holdId }) => finance.book.get(holdId))];
+  must(
+    holds.every((one) => one?.status === 'settled'),
+    'every hold is settled',
+    key,
+  );
+  const settled = holds.reduce((sum, one) => sum + BigInt((one?.settled?.amount ?? '-1').replace('.', '')), 0n);
   must(settled === cost, 'Finance is paid what was used', `${key}: ${settled} of ${cost}`);
   return { ...counts, units: 0n, held: 0n, spent: known.spent + cost };
 }

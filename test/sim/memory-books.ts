@@ -1,6 +1,6 @@
 import { type Manifest, manifestBytes, manifestSha256 } from '../../artifacts/manifest.ts';
 import type { RecordedManifest } from '../../artifacts/store.ts';
-import { advance, type BookingState, isEnded, newBooking, type StateName } from '../../core/booking.ts';
+import { advance, type BookingState, eventName, isEnded, newBooking, type StateName } from '../../core/booking.ts';
 import { attemptKey, type BookingId } from '../../core/ids.ts';
 import { type JobSpec, specHash } from '../../core/job.ts';
 import { MAX_EXPIRE_LIMIT } from '../../ledger/quota/execute.sql.ts';
@@ -9,6 +9,7 @@ import { StaleLeader } from '../../platform/postgres.ts';
 import type { EndedAttempts, PoolName } from '../../scheduler/apply/booking-desk.ts';
 import { type Booking, StaleBooking, type Stamp } from '../../scheduler/apply/booking-store.ts';
 import { cancelEvent } from '../../scheduler/apply/cancel.ts';
+import { extensionMove } from '../../scheduler/apply/extend.ts';
 import { MAX_UNSEALED_MS } from '../../scheduler/apply/limits.ts';
 import type { Move, MoveResult } from '../../scheduler/apply/moves.ts';
 import type { LiveBooking } from '../../scheduler/apply/tenant-plan.ts';
@@ -175,6 +176,12 @@ export class MemoryBooks {
     if (booking !== undefined && event !== undefined) this.#commit(this.epoch, [{ booking, event, actor, nowMs }]);
   }
 
+  extend(bookingId: string, byMs: number, actor: string, nowMs: number): void {
+    const booking = this.bookings.get(bookingId);
+    const move = booking === undefined ? undefined : extensionMove(booking, byMs, actor, nowMs);
+    if (move !== undefined && 'event' in move) this.#commit(this.epoch, [move]);
+  }
+
   hold(bookingId: string, wanted: 'hold' | 'let_go', actor: string, nowMs: number): void {
     const booking = this.bookings.get(bookingId);
     if (booking?.state.state !== 'waiting') return;
@@ -246,7 +253,7 @@ export class MemoryBooks {
       const before = this.bookings.get(booking.bookingId)!;
       this.bookings.set(booking.bookingId, after);
       this.#attempted(move);
-      this.#tell(booking.bookingId, `booking.${next.state}`);
+      this.#tell(booking.bookingId, eventName(move.event, next));
       results[index] = { kind: 'moved', booking: after };
       const transfers = answer.records.map(({ id }) => this.ledger.transfers.get(id)!);
       return [{ before, after, transfers, actor: move.actor }];

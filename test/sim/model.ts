@@ -2,6 +2,7 @@ import type { BookingState, StateName } from '../../core/booking.ts';
 import type { StoredTransfer } from '../../ledger/quota/transfer.ts';
 import type { Booking } from '../../scheduler/apply/booking-store.ts';
 import { entryRules } from './entry-rules.ts';
+import { extensionRules, type Longer } from './extension-rules.ts';
 import type { Changed, MemoryBooks, Witness } from './memory-books.ts';
 import type { SimFinance, SimSentinel } from './sim-peers.ts';
 import type { SimProvider } from './sim-provider.ts';
@@ -24,6 +25,9 @@ export interface Known {
   /** Of the attempt under way: what it took, from when it may be applied, how long it may. */
   readonly units: bigint;
   readonly held: bigint;
+  readonly leaseMs: number;
+  /** What paid for a longer lease, in the order in which it was granted. */
+  readonly longer: readonly Longer[];
   readonly preempted: number;
   readonly failed: number;
   readonly spent: bigint;
@@ -102,7 +106,7 @@ export class Model implements Witness {
   }
 
   created(booking: Booking, needs: readonly string[]): void {
-    const none = { units: 0n, held: 0n, preempted: 0, failed: 0, spent: 0n };
+    const none = { units: 0n, held: 0n, leaseMs: 0, longer: [], preempted: 0, failed: 0, spent: 0n };
     this.known.set(booking.bookingId, { booking, needs, sinceMs: this.outside.timeline.now(), ...none });
   }
 
@@ -154,7 +158,12 @@ export class Model implements Witness {
     must(before.version === known.booking.version, 'nobody changes a booking unseen', id);
     must(after.version === known.booking.version + 1n, 'each transition is one version', id);
     must(!ENDED.includes(from.state), 'ends are final', `${id} ${from.state} → ${to.state}`);
-    must(EDGES[from.state]!.includes(to.state), 'only listed transitions', `${id} ${from.state} → ${to.state}`);
+    const isExtension = from.state === 'applied' && to.state === 'applied';
+    must(
+      isExtension || EDGES[from.state]!.includes(to.state),
+      'only listed transitions',
+      `${id} ${from.state} → ${to.state}`,
+    );
     const nextAttempt = from.state === 'releasing' && to.state === 'waiting' ? from.attempt + 1 : from.attempt;
     must(to.attempt === nextAttempt, 'an attempt is counted when it is over', id);
     const fresh = transfers.filter((row) => !this.#rows.has(row.id));
@@ -163,7 +172,10 @@ export class Model implements Witness {
       const stored = this.#rows.get(row.id);
       must(stored === undefined || stored === row, 'transfers are immutable', row.id);
     }
-    this.known.set(id, entryRules(this, known, after, fresh));
+    const next = isExtension
+      ? { ...known, booking: after, ...extensionRules(this, known, after, fresh) }
+      : entryRules(this, known, after, fresh);
+    this.known.set(id, next);
     for (const row of fresh) this.#insert(row);
   }
 
@@ -263,4 +275,14 @@ export class Model implements Witness {
   }
 }
 
-const TRANSITION_EVENTS = new Set(['created', ...Object.keys(EDGES), ...ENDED].map((state) => `booking.${state}`));
+const TRANSITION_EVENTS = new Set(
+  [
+    'created',
+    'extension_asked',
+    'extension_held',
+    'extended',
+    'extension_refused',
+    ...Object.keys(EDGES),
+    ...ENDED,
+  ].map((name) => `booking.${name}`),
+);

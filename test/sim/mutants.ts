@@ -19,8 +19,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'what was not applied is settled, what was is reversed',
     file: `${APPLY}/release.saga.ts`,
-    find: 'if (cost === undefined) return ctx.finance.reverse',
-    put: 'if (cost !== undefined) return ctx.finance.reverse',
+    find: 'if (cost === undefined) return [reverse',
+    put: 'if (cost !== undefined) return [reverse',
   },
   {
     name: 'an undone attempt keeps what it had pending',
@@ -214,6 +214,36 @@ export const MUTANTS: readonly Mutant[] = [
     file: `${APPLY}/asks.ts`,
     find: 'gpuMilli: String(spec.gpuMilli * nodes),',
     put: 'gpuMilli: String(spec.gpuMilli),',
+  },
+  {
+    name: 'a longer lease that is refused is not given back',
+    file: `${APPLY}/extend.saga.ts`,
+    find: 'const voids = [extensionPendingId(booking, state.attempt, open.n)];',
+    put: 'const voids: string[] = [];',
+  },
+  {
+    name: 'a longer lease on its way stays held when its job ends',
+    file: `${APPLY}/release.saga.ts`,
+    find: '[...settled, reverse(extensionHoldId(bookingId, state.attempt, open.n))]',
+    put: 'settled',
+  },
+  {
+    name: 'a second extension costs as if there were no first',
+    file: `${APPLY}/extension-money.ts`,
+    find: 'BigInt(spec.leaseMs + extendedMs(of) + byMs)',
+    put: 'BigInt(spec.leaseMs + byMs)',
+  },
+  {
+    name: 'a granted extension gains no time',
+    file: 'core/booking.ts',
+    find: 'leaseEndsAtMs: current.leaseEndsAtMs + open.byMs,',
+    put: '',
+  },
+  {
+    name: 'each hold of a longer lease is settled with all that was used',
+    file: `${APPLY}/extension-money.ts`,
+    find: '    left -= part;\n',
+    put: '',
   },
   {
     name: 'orphans are left alone',

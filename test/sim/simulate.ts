@@ -1,3 +1,4 @@
+import { MAX_EXTENSIONS } from '../../core/extension.ts';
 import { seeded } from '../bench/random.ts';
 import { drawActions, drawFaults, ensureLeader, NEARLY } from './actions.ts';
 import { WELL } from './life.ts';
@@ -157,12 +158,24 @@ function isUnderWayOnlyShortly({ timeline, model, providers }: World, healedMs: 
   const nowMs = timeline.now();
   for (const { booking, sinceMs } of model.known.values()) {
     const { state } = booking;
+    const asked = state.state === 'applied' ? state.extensions?.at(-1) : undefined;
+    if (asked?.state === 'asked' || asked?.state === 'holding') {
+      const ms = nowMs - Math.max(asked.askedAtMs, healedMs);
+      must(ms <= HEALED_MS, 'an extension is answered', `${booking.bookingId} is ${asked.state} for ${ms} ms`);
+    }
     if (!HOLDING.has(state.state) || state.state === 'applied' || state.state === 'draining') continue;
     if (!('placement' in state)) continue;
     const { windowMs } = providers.get(state.placement.pool)!.options;
     const text = `${booking.bookingId} is ${state.state} for ${nowMs - sinceMs} ms`;
     must(nowMs - Math.max(sinceMs, healedMs) <= windowMs + HEALED_MS, 'nothing stays on its way', text);
   }
+}
+
+function holdIds(id: string, attempts: number): readonly string[] {
+  return Array.from({ length: attempts }, (_, i) => `h-${id}-${i + 1}`).flatMap((base) => [
+    base,
+    ...Array.from({ length: MAX_EXTENSIONS }, (_, n) => `${base}-x${n + 1}`),
+  ]);
 }
 
 /** When all is over: every account is even, Finance has been paid what the ledger says, strangers were left alone. */
@@ -174,8 +187,8 @@ function isTidy({ books, finance, model, providers }: World): void {
   }
   for (const [id, { booking, spent }] of model.known) {
     let paid = 0n;
-    for (let attempt = 1; attempt <= booking.state.attempt; attempt++) {
-      const hold = finance.book.get(`h-${id}-${attempt}`);
+    for (const holdId of holdIds(id, booking.state.attempt)) {
+      const hold = finance.book.get(holdId);
       if (hold === undefined) continue;
       must(hold.status !== 'held' && hold.status !== 'confirmed', 'no money is left held', hold.holdId);
       if (hold.status === 'settled') paid += BigInt((hold.settled?.amount ?? '0').replace('.', ''));

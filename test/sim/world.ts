@@ -184,6 +184,7 @@ const NO_METRICS: SagaContext['metrics'] = {
   transition: () => {},
   requestLatency: () => {},
   applied: () => {},
+  extended: () => {},
   preempted: () => {},
   planned: () => {},
   waiting: () => {},

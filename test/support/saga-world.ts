@@ -111,6 +111,7 @@ export async function sagaWorld(): Promise<SagaWorld> {
       transition: () => {},
       requestLatency: () => {},
       applied: () => {},
+      extended: () => {},
       preempted: () => {},
       planned: () => {},
       waiting: () => {},

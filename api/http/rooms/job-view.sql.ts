@@ -1,9 +1,12 @@
 import type { BookingState, Reason } from '../../../core/booking.ts';
 import type { Json } from '../../../core/canonical.ts';
+import { durationText } from '../../../core/duration.ts';
+import { type Extended, type Extension, openExtension } from '../../../core/extension.ts';
 import type { Tx } from '../../../platform/postgres.ts';
 import { BOOKING_COLUMNS, bookingOf } from '../../../scheduler/apply/booking-store.ts';
 import { heldReason } from '../../../scheduler/apply/wait-reasons.ts';
 import type { JobFilter, Page, Rows, View } from '../services.ts';
+import { moneyText } from './base.ts';
 
 /** Jobs as the API shows them: the booking with its newest attempt. */
 
@@ -90,9 +93,25 @@ function viewOf(row: JoinedRow): View {
     createdAt: new Date(booking.createdAtMs).toISOString(),
     updatedAt: new Date(booking.updatedAtMs).toISOString(),
     reasons: reasonsOf(state).map((reason) => ({ ...reason })),
+    leaseEndsAt: state.state === 'applied' ? new Date(state.leaseEndsAtMs).toISOString() : null,
+    extensions: ('extensions' in state ? (state.extensions ?? []) : []).map(extensionView),
     retryOf: row.retry_of,
     retriedAs: row.retried_as,
     spec: booking.spec as unknown as Json,
+  };
+}
+
+/** `costs` is what it adds to what the job may cost at most. */
+function extensionView(extension: Extension, i: number): View {
+  const { state, byMs, actor, askedAtMs } = extension;
+  return {
+    number: i + 1,
+    state,
+    by: durationText(byMs),
+    askedBy: actor,
+    askedAt: new Date(askedAtMs).toISOString(),
+    costs: 'holdCents' in extension ? moneyText(BigInt(extension.holdCents)) : null,
+    reason: 'reason' in extension ? { ...extension.reason } : null,
   };
 }
 
@@ -123,8 +142,9 @@ export function reasonsOf(state: BookingState): readonly Reason[] {
       return [state.reason];
     case 'reserved':
     case 'confirming':
-    case 'applied':
       return [];
+    case 'applied':
+      return extensionReasons(state);
     case 'draining':
     case 'released':
     case 'rejected':
@@ -135,6 +155,19 @@ export function reasonsOf(state: BookingState): readonly Reason[] {
     case 'revoked':
       return [state.reason];
   }
+}
+
+/** A longer lease that is on its way, or the last one that was refused. */
+function extensionReasons(of: Extended): readonly Reason[] {
+  const last = of.extensions?.at(-1);
+  const open = openExtension(of);
+  if (open !== undefined) {
+    const asks = open.state === 'asked' ? 'SentinelNet' : 'Finance and SentinelNet';
+    const text = `${open.actor} asked for ${durationText(open.byMs)} more: waits for ${asks}`;
+    return [{ code: 'extending', text, mend: 'wait a second' }];
+  }
+  if (last?.state !== 'refused') return [];
+  return [{ ...last.reason, text: `${durationText(last.byMs)} more were refused: ${last.reason.text}` }];
 }
 
 /** Every attempt, oldest first. */

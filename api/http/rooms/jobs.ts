@@ -14,6 +14,7 @@ import { REASON_CODES } from '../../../scheduler/admission/decision.ts';
 import { type Booking, loadBooking } from '../../../scheduler/apply/booking-store.ts';
 import { cancelBooking } from '../../../scheduler/apply/cancel.ts';
 import { arrayTasks, codeHash, createBookings } from '../../../scheduler/apply/create-booking.ts';
+import { askExtension } from '../../../scheduler/apply/extend.ts';
 import { setHold } from '../../../scheduler/apply/hold.ts';
 import { logKey } from '../../../scheduler/apply/keep-log.ts';
 import { topOf } from '../../../scheduler/apply/queue-top.ts';
@@ -34,6 +35,7 @@ export function jobsOf(ports: RoomPorts): JobsService {
     cancel: (tx, caller, jobId) => cancel(tx, caller, jobId),
     hold: (tx, caller, jobId, wanted) => hold(tx, caller, jobId, wanted),
     retry: (tx, caller, jobId, force) => retry(tx, caller, jobId, force),
+    extend: (tx, caller, jobId, byMs) => extend(tx, caller, jobId, byMs),
     plan: (caller, spec) => planView(ports, caller, spec),
     list: (tx, caller, filter, page) => jobRows(tx, caller.identity.tenant, filter, page),
     top: async (caller) => topView(topOf(await ports.queues.of(caller.identity.tenant), caller.nowMs)),
@@ -98,6 +100,13 @@ async function retry(tx: Tx, caller: Caller, jobId: string, force: boolean): Ret
   const outcome = await retryBooking(tx, { jobId, bookingId, requester: principal, traceId, nowMs, force });
   if (outcome?.kind !== 'booked') return outcome;
   return { kind: 'booked', view: (await jobView(tx, tenant, bookingId)) as View };
+}
+
+async function extend(tx: Tx, caller: Caller, jobId: string, byMs: number): ReturnType<JobsService['extend']> {
+  const { tenant, principal } = caller.identity;
+  const outcome = await askExtension(tx, jobId, byMs, principal, caller.nowMs);
+  if (outcome?.kind !== 'asked') return outcome;
+  return { kind: 'asked', view: (await jobView(tx, tenant, jobId)) as View };
 }
 
 async function cancel(tx: Tx, caller: Caller, jobId: string): ReturnType<JobsService['cancel']> {

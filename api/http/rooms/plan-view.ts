@@ -1,4 +1,5 @@
 import { newBooking } from '../../../core/booking.ts';
+import { durationText } from '../../../core/duration.ts';
 import type { BookingId } from '../../../core/ids.ts';
 import { type JobSpec, specHash } from '../../../core/job.ts';
 import { loadSnapshot, UNLIMITED } from '../../../pools/load-snapshot.ts';
@@ -122,19 +123,6 @@ function unbooked(caller: Caller, spec: JobSpec): Booking {
     createdAtMs: caller.nowMs,
     updatedAtMs: caller.nowMs,
   };
-}
-
-const UNITS = [
-  ['d', 86_400_000],
-  ['h', 3_600_000],
-  ['m', 60_000],
-  ['s', 1000],
-] as const;
-
-/** As job files write it: in the largest unit that holds it whole. */
-function durationText(ms: number): string {
-  const unit = UNITS.find(([, size]) => ms >= size && ms % size === 0);
-  return unit === undefined ? `${ms}ms` : `${ms / unit[1]}${unit[0]}`;
 }
 
 function offerView(snapshot: Snapshot, tenant: string, spec: JobSpec, flavour: FlavourInput, ask: bigint): View {

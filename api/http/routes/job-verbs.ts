@@ -1,4 +1,7 @@
+import { durationMs } from '../../../core/duration.ts';
 import { isBookingId } from '../../../core/ids.ts';
+import { MAX_LEASE_MS } from '../../../core/job.ts';
+import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { Type } from '../../../core/schema.ts';
 import { found, mutate } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
@@ -19,6 +22,7 @@ export function jobVerbRoutes(context: RouteContext): void {
   cancelRoute(context);
   holdRoutes(context);
   retryRoute(context);
+  extendRoute(context);
 }
 
 function cancelRoute(context: RouteContext): void {
@@ -105,4 +109,45 @@ function retryRoute(context: RouteContext): void {
       });
     },
   );
+}
+
+const ExtendBody = Type.Object(
+  { by: Type.String({ maxLength: 16, description: 'how much longer than it is now: 30m, 2h, 1d' }) },
+  { additionalProperties: false },
+);
+
+/** Less is over before it is granted. */
+const MIN_EXTENSION_MS = 10_000;
+
+function extendRoute(context: RouteContext): void {
+  context.app.post(
+    '/v1/jobs/:id(^[^:/]+)::extend',
+    {
+      config: { needs: 'submit', keyed: true },
+      schema: {
+        summary: 'Ask for a longer lease of a job that runs; its `extensions` tell what policy and Finance say',
+        tags,
+        params: IdParams,
+        body: ExtendBody,
+        response: replies({ 202: JobView }),
+      },
+    },
+    (request, reply) => {
+      const id = jobId(request.params);
+      const byMs = extensionMs((request.body as { by: string }).by);
+      return mutate(context, request, reply, async (tx, caller) => {
+        const outcome = found(await context.services.jobs.extend(tx, caller, id, byMs), 'job');
+        if (outcome.kind === 'refused') throw new HttpProblem(409, outcome.code, outcome.text);
+        return { status: 202, headers: { location: `/v1/jobs/${id}` }, body: outcome.view };
+      });
+    },
+  );
+}
+
+function extensionMs(by: string): number {
+  const ms = durationMs(by);
+  if (ms === undefined) throw new RefusedInput([refuse('duration', 'by', 'is not a duration', 'write 30m, 2h or 1d')]);
+  if (ms < MIN_EXTENSION_MS || ms > MAX_LEASE_MS)
+    throw new RefusedInput([refuse('range', 'by', 'must be between 10s and 30d', 'change it')]);
+  return ms;
 }

@@ -116,7 +116,7 @@ export interface Verbs {
   logs(key: string, fromByte: number, maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
 }
 
-/** The names of the verbs, `close` besides. */
+/** The names of the verbs, `close` and `extend` besides. */
 export const VERB_NAMES = ['capacity', 'offers', 'submit', 'observe', 'drain', 'release', 'list', 'logs'] as const;
 
 /** A window is a whole number of milliseconds up to this: Merit holds capacity for a lost reply at most so long. */
@@ -128,6 +128,11 @@ export interface Provider extends Verbs {
   readonly capabilities: Capabilities;
   /** How long after an accepted submit a look may still miss it. Ray and local 0, others 60 000. */
   readonly consistencyWindowMs: number;
+  /**
+   * The attempt's lease is this long now, counted as that of its submit. Unknown or ended key: returns silently. Absent: the provider ends
+   * nothing by its lease.
+   */
+  extend?(key: string, leaseMs: number, signal: AbortSignal): Promise<void>;
   /** Lets go of connections and timers; ends nothing that runs. */
   close(): Promise<void>;
 }

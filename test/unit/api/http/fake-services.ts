@@ -110,6 +110,7 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       top: async () => ({ flavours: [], divisions: [] }),
       hold: async (_tx, _caller, id) => (id === JOB_ID ? { kind: 'done', view: job } : undefined),
       retry: async (_tx, _caller, id) => (id === JOB_ID ? { kind: 'booked', view: job } : undefined),
+      extend: async (_tx, _caller, id) => (id === JOB_ID ? { kind: 'asked', view: job } : undefined),
       plan: async () => ({ offers: [] }),
       list: async (_tx, _caller, _filter, page) => ({
         items: [job],
