@@ -49,7 +49,7 @@ describe('whatever a package does', () => {
       readonly retryAfterMs = 700;
       readonly code: string;
       constructor(code: string) {
-        super('said \u0007so');
+        super('said\u0007so');
         this.code = code;
       }
     }
