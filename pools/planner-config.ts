@@ -76,7 +76,7 @@ function divisionOf(
       reclaim,
       borrow: borrow == null ? null : { maxPriority: borrow.maxPriority ?? null },
     },
-    fallback: { whenFull: fallback.whenFull ?? 'next', prefer: fallback.prefer ?? 'borrow' },
+    fallback: { whenFull: 'next', prefer: 'borrow', ...fallback },
     queueing: file?.queueing ?? 'best-effort',
     userLimits: (file?.userLimits ?? []).map(({ flavour = null, resource, limit }) => ({
       flavour,

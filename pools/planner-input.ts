@@ -89,6 +89,8 @@ export interface PreemptionPolicy {
 export interface Fallback {
   readonly whenFull: 'next' | 'preempt';
   readonly prefer: 'borrow' | 'preempt';
+  /** What decides between options that are as good: the order of the flavours (absent, too), what they cost, or what they strand on machines. */
+  readonly ties?: 'order' | 'price' | 'packing';
 }
 
 /** What one user of the division may use at a time. */

@@ -39,6 +39,12 @@ export const POLICIES = {
       {
         whenFull: Type.Optional(Type.Enum(['next', 'preempt'])),
         prefer: Type.Optional(Type.Enum(['borrow', 'preempt'])),
+        ties: Type.Optional(
+          Type.Enum(['order', 'price', 'packing'], {
+            description:
+              'between options that are as good: the order of the flavours, the cheaper one, or the one whose machines are left least fragmented',
+          }),
+        ),
       },
       strict,
     ),

@@ -208,11 +208,12 @@ class Cycle {
   }
 
   /** The victims that are still needed, gone from what is coming; undefined: even all of them do not help any more. */
-  #remove(division: number, { option, victims }: Verdict): readonly Victim[] | undefined {
+  #remove(division: number, { option, victims, endsWithin = false }: Verdict): readonly Victim[] | undefined {
     const { coming, guards, nowMs } = this.#scene;
     const removals = new Removals(coming);
     for (const { work, kept } of victims) while (removals.keptOf(work) > kept) removals.step(work);
-    const fits = () => coming.fits(division, option);
+    const fits = () =>
+      coming.fits(division, option) && (!endsWithin || coming.usage.withinNominal(division, option.demand));
     if (fits()) {
       removals.minimal(fits);
       const needed = removals.victims();

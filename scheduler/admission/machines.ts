@@ -27,6 +27,23 @@ interface Reach {
   readonly weight: number;
 }
 
+/** What a placement costs beyond what it takes. */
+export interface Waste {
+  /** Free GPU that comes out of reach of the asks that are typical here. */
+  readonly strands: number;
+  /** What is left on the machines that it takes. */
+  readonly free: number;
+}
+
+/** A machine for a replica, with what is wasted there. */
+interface Seat extends Waste {
+  readonly machine: number;
+}
+
+export function wastesLess(a: Waste, b: Waste): boolean {
+  return (a.strands - b.strands || a.free - b.free) < 0;
+}
+
 /** Where pod sets are; what gives the room back. */
 export type Placement = readonly Replica[];
 
@@ -94,14 +111,29 @@ export class Machines {
   place(flavour: string, ask: Amounts, count: number, typical: readonly TypicalAsk[]): Placement | undefined {
     const placed: Replica[] = [];
     for (let i = 0; i < count; i++) {
-      const replica = this.#placeOne(flavour, ask, typical);
-      if (replica === undefined) {
+      const seat = this.#bestSeat(flavour, ask, typical);
+      if (seat === undefined) {
         this.release(placed);
         return undefined;
       }
-      placed.push(replica);
+      placed.push(this.#take(seat.machine, ask));
     }
     return placed;
+  }
+
+  /** What `place` would strand, and how empty the machines are left that it takes; undefined: there is no room for all of it. */
+  waste(flavour: string, ask: Amounts, count: number, typical: readonly TypicalAsk[]): Waste | undefined {
+    const placed: Replica[] = [];
+    let [strands, free] = [0, 0];
+    while (placed.length < count) {
+      const seat = this.#bestSeat(flavour, ask, typical);
+      if (seat === undefined) break;
+      placed.push(this.#take(seat.machine, ask));
+      strands += seat.strands;
+      free += seat.free;
+    }
+    this.release(placed);
+    return placed.length < count ? undefined : { strands, free };
   }
 
   /** What already runs somewhere takes its room there, as far as there is any. */
@@ -189,25 +221,20 @@ export class Machines {
     return fit;
   }
 
-  #placeOne(flavour: string, ask: Amounts, typical: readonly TypicalAsk[]): Replica | undefined {
+  #bestSeat(flavour: string, ask: Amounts, typical: readonly TypicalAsk[]): Seat | undefined {
     const reaches = this.#reachesOf(typical);
     // Most machines of a fleet are in one of few states: what an ask strands is worked out once for each.
     const seen = new Map<string, number>();
-    let best: number | undefined;
-    let bestStrands = 0;
-    let bestFree = 0;
+    let best: Seat | undefined;
     for (const machine of this.#ofFlavour.get(flavour) ?? []) {
       if (this.#machines[machine]!.cordoned || this.#roomOn(machine, ask, 1) === 0) continue;
       const state = this.#stateOf(machine);
       const strands = seen.get(state) ?? this.#strandedBy(machine, ask, reaches);
       seen.set(state, strands);
-      const free = this.#fullness(machine) - this.#part(ask);
-      if (best !== undefined && (strands > bestStrands || (strands === bestStrands && free >= bestFree))) continue;
-      best = machine;
-      bestStrands = strands;
-      bestFree = free;
+      const seat = { machine, strands, free: this.#fullness(machine) - this.#part(ask) };
+      if (best === undefined || wastesLess(seat, best)) best = seat;
     }
-    return best === undefined ? undefined : this.#take(best, ask);
+    return best;
   }
 
   #strandedBy(machine: number, ask: Amounts, reaches: readonly Reach[]): number {

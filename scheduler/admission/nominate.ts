@@ -6,6 +6,7 @@ import { searchFair } from '../preemption/search-fair.ts';
 import { costOf } from './accounts.ts';
 import type { Pin } from './backfill.ts';
 import { type Gate, gatesOf } from './gates.ts';
+import { wastesLess } from './machines.ts';
 import type { Scene } from './scene.ts';
 import type { Member, Shape } from './shape.ts';
 import { demandOf, type Option } from './world.ts';
@@ -47,6 +48,8 @@ export interface Verdict {
   readonly option: Option;
   readonly rank: Rank;
   readonly victims: readonly Victim[];
+  /** Its victims are taken only as far as it ends within its nominal. */
+  readonly endsWithin?: boolean;
   /** The height of the lowest ancestor whose quota holds it, victims gone. */
   readonly level: number;
   /** Only of a blocked one. */
@@ -148,27 +151,43 @@ function bestAt(scene: Scene, member: Member, fallback: Fallback, replicas: numb
 function bestFlavour(
   scene: Scene,
   member: Member,
-  { whenFull, prefer }: Fallback,
+  { whenFull, prefer, ties = 'order' }: Fallback,
   podSets: readonly PodSet[],
   before: readonly string[],
   tried: Verdict[],
 ): Verdict {
   const { shape } = member;
   const order = prefer === 'borrow' ? PREFER_BORROW : PREFER_PREEMPT;
+  const isByPrice = ties === 'price' || shape.sample.preferPrice;
+  const isByWaste = ties === 'packing' && !isByPrice;
   let best: Verdict | undefined;
-  for (const { id } of flavoursInOrder(scene, shape, podSets.at(-1)!)) {
+  for (const { id } of isByPrice ? byPrice(scene, shape, podSets.at(-1)!) : shape.flavours) {
     const flavours = [...before, id];
     const demand = demandOf(scene.tree, podSets, flavours);
     if (demand === undefined) continue;
     const verdict = judge(scene, member, { flavours, podSets, demand });
     tried.push(verdict);
-    if (best === undefined || (order[verdict.rank] - order[best.rank] || wallOf(verdict) - wallOf(best)) < 0)
-      best = verdict;
-    if (verdict.rank === 'nominal') break;
+    if (best === undefined || goesBefore(verdict, best, order, isByWaste ? scene : null)) best = verdict;
+    if (verdict.rank === 'nominal' && !isByWaste) break;
     if (whenFull === 'preempt' && (verdict.rank === 'reclaim' || verdict.rank === 'preempt')) break;
   }
   // `never` of a shape holds back what has no flavour at all.
   return best!;
+}
+
+/** By rank; of what fits as well by what it wastes on machines, where that is looked at (`scene`); else the first stays. */
+function goesBefore(
+  verdict: Verdict,
+  best: Verdict,
+  order: Readonly<Record<Rank, number>>,
+  scene: Scene | null,
+): boolean {
+  const byRank = order[verdict.rank] - order[best.rank];
+  if (byRank !== 0) return byRank < 0;
+  if (scene === null || (best.rank !== 'nominal' && best.rank !== 'borrow')) return wallOf(verdict) < wallOf(best);
+  const waste = scene.coming.waste(verdict.option, scene.typical);
+  const least = scene.coming.waste(best.option, scene.typical);
+  return waste !== undefined && least !== undefined && wastesLess(waste, least);
 }
 
 /** Of blocked ones that which only lacks room goes first: it is what the booking waits for, keeps and pins. */
@@ -177,9 +196,8 @@ function wallOf({ block }: Verdict): number {
   return block.never ? 2 : Number(block.gates.length > 0);
 }
 
-/** By price where the booking asks for the cheapest; of one price, and else, in its own order. */
-export function flavoursInOrder(scene: Scene, shape: Shape, podSet: PodSet): readonly FlavourInput[] {
-  if (!shape.sample.preferPrice) return shape.flavours;
+/** The cheapest first; of one price, in the shape's own order. */
+function byPrice(scene: Scene, shape: Shape, podSet: PodSet): readonly FlavourInput[] {
   const price = (flavour: string) =>
     costOf({ flavours: [flavour], podSets: [podSet], demand: { cells: [], amounts: [] } }, 3_600_000, scene.flavours)
       ?.minor ?? 0n;
@@ -238,7 +256,7 @@ function byPreemption(
   const level = coming.usage.borrowingLevel(division, option.demand);
   for (const { work, kept } of victims) coming.restore(work, work.replicas, kept);
   const rank = victims.some(({ work }) => work.division === division) ? 'preempt' : 'reclaim';
-  return { option, rank, victims, level, block: null };
+  return { option, rank, victims, endsWithin: notes.endsWithin, level, block: null };
 }
 
 /** A minimal set of victims in what is coming; undefined: there is none. */

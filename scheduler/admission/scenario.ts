@@ -162,7 +162,7 @@ function divisionOf(
       reclaim,
       borrow: borrow == null ? null : { maxPriority: borrow.maxPriority ?? null },
     },
-    fallback: { whenFull: fallback.whenFull ?? 'next', prefer: fallback.prefer ?? 'borrow' },
+    fallback: { whenFull: 'next', prefer: 'borrow', ...fallback },
     queueing: division.queueing ?? 'best-effort',
     userLimits: (division.perUser ?? []).map(({ flavour = null, resource, limit }, i) => ({
       flavour,

@@ -1,7 +1,7 @@
 import type { PodSet, RunningInput } from '../../pools/planner-input.ts';
 import type { QuotaTree } from '../../pools/quota-tree.ts';
 import { type Demand, TreeUsage } from '../../pools/tree-usage.ts';
-import type { Machines, Placement } from './machines.ts';
+import type { Machines, Placement, Waste } from './machines.ts';
 import type { TypicalAsk } from './typical-asks.ts';
 
 /** Where an ask would go: a flavour for each of its pod sets. */
@@ -107,6 +107,13 @@ export class World {
     const placement = this.#place(option, []);
     if (placement !== undefined) machines.release(placement);
     return placement !== undefined;
+  }
+
+  /** What placing the last of its pod sets would waste; undefined: its flavour has no machines, or no room for it. */
+  waste({ flavours, podSets }: Option, typical: readonly TypicalAsk[]): Waste | undefined {
+    const { resources, count } = podSets.at(-1)!;
+    const flavour = flavours[podSets.length - 1]!;
+    return this.machines?.has(flavour) === true ? this.machines.waste(flavour, resources, count, typical) : undefined;
   }
 
   #place({ flavours, podSets }: Option, typical: readonly TypicalAsk[]): Placement | undefined {

@@ -43,12 +43,14 @@ export interface SearchNotes {
   /** A candidate was left out, for what the asker itself left for. */
   spared: boolean;
   candidates: number;
+  /** The victims found let the asker in only as far as it ends within its nominal. */
+  endsWithin: boolean;
   /** Of a search that failed. */
   outlook: Outlook | null;
 }
 
 export function newNotes(): SearchNotes {
-  return { guarded: [], refused: false, spared: false, candidates: 0, outlook: null };
+  return { guarded: [], refused: false, spared: false, candidates: 0, endsWithin: false, outlook: null };
 }
 
 export interface Candidates {

@@ -39,7 +39,11 @@ export function searchClassic(search: Search): readonly Victim[] | undefined {
       candidates.filter(({ right }) => right !== 'nominal'),
       fitsBorrowing,
     );
-  const withinNominal = () => remove(search, candidates, fitsNominal);
+  const withinNominal = () => {
+    const victims = remove(search, candidates, fitsNominal);
+    search.notes.endsWithin = victims !== undefined;
+    return victims;
+  };
   const nominalFirst =
     asker.policy.borrow === null &&
     search.short.every(

@@ -1,4 +1,4 @@
-import type { NodeInput, PlannerConfig } from '../../../pools/planner-input.ts';
+import type { Fallback, NodeInput, PlannerConfig } from '../../../pools/planner-input.ts';
 import { Planner } from '../../../scheduler/admission/planner.ts';
 import { median, type Row, type RowParts, row } from '../harness.ts';
 import { readTrace, type TraceNode, type TracePod } from './gpu-trace.ts';
@@ -33,7 +33,9 @@ export async function packingRows({ trace: folder, signal, progress }: RowOption
   }
   const { nodes } = trace;
   const models = modelsBySize(nodes);
-  const makes = [plannerPacker, bestFit, firstFit, typeByType(bestFit, models), typeByType(firstFit, models)];
+  const ours = [plannerPacker, (all: readonly TraceNode[]) => plannerPacker(all, 'packing')];
+  const peers = [bestFit, firstFit, typeByType(bestFit, models), typeByType(firstFit, models)];
+  const makes = [...ours, ...peers];
   const packed = makes.map((): { name: string; packed: Packed[] } => ({ name: '', packed: [] }));
   for (const [round, seed] of SEEDS.entries()) {
     const arrivals = arrivalsOf(trace, seed);
@@ -44,21 +46,22 @@ export async function packingRows({ trace: folder, signal, progress }: RowOption
       progress.show('packing', round * makes.length + at + 1, SEEDS.length * makes.length);
     }
   }
-  const [ours, ...peers] = packed;
-  const given = `GPUs of ${gpusOf(nodes) / 1000} that nothing took, by seed, and the paper’s expected fragmentation: Merit ${told(ours!.packed)}`;
-  return peers.map((peer, at) =>
+  const [byOrder, byPacking, ...others] = packed;
+  const given = `GPUs of ${gpusOf(nodes) / 1000} that nothing took, by seed, and the paper’s expected fragmentation`;
+  const rowOf = (peer: (typeof packed)[number], merit: (typeof packed)[number]) =>
     row({
-      ...about(peer.name),
-      value: median(peer.packed.map(({ unallocated }, seed) => unallocated / ours!.packed[seed]!.unallocated)),
-      detail: `${at === 0 ? `${given}; ` : ''}${peer.name} ${told(peer.packed)}`,
-    }),
-  );
+      ...about(peer.name, merit.name),
+      value: median(peer.packed.map(({ unallocated }, seed) => unallocated / merit.packed[seed]!.unallocated)),
+      detail: `${given}: ${merit.name} ${told(merit.packed)}; ${peer.name} ${told(peer.packed)}`,
+    });
+  // Type by type is what a scheduler can do that leaves the order of types to its user: a peer of that way only.
+  return [...others.map((peer) => rowOf(peer, byOrder!)), ...others.slice(0, 2).map((peer) => rowOf(peer, byPacking!))];
 }
 
-/** Merit takes types in its division's order, here the largest first; a peer that looks at all nodes at once may do better. */
-function about(peer: string): Omit<RowParts, 'value' | 'detail'> {
+/** By itself Merit takes types in its division's order, here the largest first; with `ties: packing` it looks at the machines of all. */
+function about(peer: string, merit = 'Merit'): Omit<RowParts, 'value' | 'detail'> {
   return {
-    what: `packing the GPU trace to 130 %: GPUs stranded by ${peer} ÷ by Merit`,
+    what: `packing the GPU trace to 130 %: GPUs stranded by ${peer} ÷ by ${merit}`,
     floor: FLOOR,
     aim: null,
     counted: true,
@@ -78,10 +81,10 @@ function told(packed: readonly Packed[]): string {
 const DIVISION = 'all';
 
 /** One division has the whole fleet; each pod is asked for when it arrives, and given up where it is not admitted at once. */
-export function plannerPacker(nodes: readonly TraceNode[]): Packer {
-  const planner = new Planner(packingConfig(nodes));
+export function plannerPacker(nodes: readonly TraceNode[], ties: NonNullable<Fallback['ties']> = 'order'): Packer {
+  const planner = new Planner(packingConfig(nodes, ties));
   return {
-    name: 'Merit',
+    name: ties === 'order' ? 'Merit' : `Merit with ties: ${ties}`,
     place: (pod) => {
       planner.addPending(askOf(pod));
       const { admitted, infeasible } = planner.cycle(0);
@@ -111,7 +114,7 @@ function askOf({ name, models, gpuMilli, cpuMilli, memoryMib }: TracePod) {
 }
 
 /** A type is a flavour; those with most GPUs first. */
-function packingConfig(nodes: readonly TraceNode[]): PlannerConfig {
+function packingConfig(nodes: readonly TraceNode[], ties: NonNullable<Fallback['ties']>): PlannerConfig {
   const types = modelsBySize(nodes).map((model) => {
     return { model, capacity: sumOf(nodes.filter((node) => node.model === model)) };
   });
@@ -124,6 +127,7 @@ function packingConfig(nodes: readonly TraceNode[]): PlannerConfig {
       aDivision(DIVISION, {
         group: null,
         flavours: types.map(({ model }) => model),
+        fallback: { whenFull: 'next', prefer: 'borrow', ties },
         quota: types.flatMap(({ model, capacity }) =>
           Object.entries(capacity).map(([resource, nominalMilli]) => {
             return { flavour: model, resource, nominalMilli, borrowMilli: 0, lendMilli: 0 };

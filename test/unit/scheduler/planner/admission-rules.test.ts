@@ -144,6 +144,15 @@ const HEADS: Readonly<Record<string, Case>> = {
 };
 
 const both = { od: { gpu: { nominal: 10 } }, spot: { gpu: { nominal: 10 } } };
+const small = asks('small', 'alpha', 1, { createdAt: at(-900) });
+const large = [asks('large1', 'alpha', 4, { createdAt: at(-90) }), asks('large2', 'alpha', 4)];
+const packing = (fallback: Doc): Doc => ({
+  divisions: [{ name: 'alpha', quota: { od: { gpu: { nominal: 4 } }, spot: { gpu: { nominal: 5 } } }, fallback }],
+  nodes: [
+    { name: 'n1', flavour: 'od', gpu: 4 },
+    { name: 'n2', flavour: 'spot', gpu: 5 },
+  ],
+});
 const OPTIONS: Readonly<Record<string, Case>> = {
   'flavours are tried in the division’s order': {
     scenario: { ...two({ quota: both, flavours: ['spot', 'od'] }), pending: [asks('p', 'alpha', 1)] },
@@ -214,6 +223,55 @@ const OPTIONS: Readonly<Record<string, Case>> = {
     },
     want: { admitted: ['p@spot*1'] },
   },
+  'a division that decides ties by price gets the cheapest without being asked': {
+    scenario: {
+      ...two({ quota: both, fallback: { ties: 'price' } }),
+      flavours: [
+        { name: 'od', price: '3.00' },
+        { name: 'spot', price: '1.00' },
+      ],
+      pending: [asks('p', 'alpha', 1, { lease: '1h' })],
+    },
+    want: { admitted: ['p@spot*1'] },
+  },
+  'by order a small one goes to the first flavour, though a large one then has no machine': {
+    scenario: { ...packing({}), pending: [small, ...large] },
+    stable: true,
+    want: { admitted: ['small@od*1', 'large1@spot*1'] },
+  },
+  'by packing it goes to the machine where it strands the least, of all flavours': {
+    scenario: { ...packing({ ties: 'packing' }), pending: [small, ...large] },
+    stable: true,
+    want: { admitted: ['small@spot*1', 'large1@od*1', 'large2@spot*1'] },
+  },
+  'of flavours where it strands as much the order decides': {
+    scenario: {
+      ...packing({ ties: 'packing' }),
+      nodes: [
+        { name: 'n1', flavour: 'od', gpu: 4 },
+        { name: 'n2', flavour: 'spot', gpu: 4 },
+      ],
+      pending: [small],
+    },
+    want: { admitted: ['small@od*1'] },
+  },
+  'packing decides between equals only: nominal comes before borrowing': {
+    scenario: {
+      ...packing({ ties: 'packing' }),
+      groups: org,
+      divisions: [
+        {
+          name: 'alpha',
+          group: 'org',
+          quota: { od: { gpu: { nominal: 4 } }, spot: { gpu: { nominal: 0 } } },
+          fallback: { ties: 'packing' },
+        },
+        { name: 'beta', group: 'org', quota: gpu(5, {}, 'spot') },
+      ],
+      pending: [small, ...large],
+    },
+    want: { admitted: ['small@od*1'] },
+  },
   'a pod set takes one flavour whole, and each may take another': {
     scenario: {
       ...two({ quota: { od: { gpu: { nominal: 4 } }, spot: { gpu: { nominal: 4 } } } }, { quota: gpu(0) }),
@@ -267,6 +325,25 @@ const ORDER: Readonly<Record<string, Case>> = {
       pending: [asks('a', 'alpha', 12), asks('b', 'beta', 10, { priority: 9 })],
     },
     want: { admitted: ['a@od*1'], waiting: ['b:quota'] },
+  },
+  'whose group does not borrow what is asked for goes before one whose group does, however much it borrows elsewhere': {
+    scenario: {
+      groups: [
+        { name: 'org', parent: null, quota: { od: { gpu: { nominal: 1 } }, spot: { gpu: { nominal: 10 } } } },
+        { name: 'left', parent: 'org' },
+        { name: 'right', parent: 'org' },
+      ],
+      divisions: [
+        { name: 'a', group: 'left', quota: gpu(2) },
+        { name: 'a2', group: 'left', quota: gpu(0) },
+        { name: 'b', group: 'right', quota: gpu(2) },
+        { name: 'b2', group: 'right', quota: gpu(0, {}, 'spot') },
+      ],
+      fairSharing: { enabled: true },
+      running: [runs('r', 'a2', 3), runs('s', 'b2', 8, { on: 'spot' })],
+      pending: [asks('first', 'a', 2, { priority: 9, createdAt: at(-900) }), asks('second', 'b', 2)],
+    },
+    want: { admitted: ['second@od*1'] },
   },
   'weight 0 goes last while it borrows': {
     scenario: {

@@ -91,6 +91,120 @@ describe('a class that is parked', () => {
   });
 });
 
+describe('a head that waits for guards', () => {
+  // 8 in all: alpha has 6, beta holds them with 2 of its own.
+  const held = (guards: Doc, running: readonly Doc[]): Doc => ({
+    groups: [{ name: 'org', parent: null }],
+    divisions: [
+      { name: 'alpha', group: 'org', quota: gpu(6), preemption: { reclaim: 'any' } },
+      { name: 'beta', group: 'org', quota: gpu(2) },
+    ],
+    guards,
+    running,
+    pending: [asks('p', 'alpha', 6)],
+  });
+  const looked = (planner: Planner, atMs: number) => planner.cycle(atMs).waiting.map(({ id }) => id);
+  const eight = Array.from({ length: 8 }, (_, i) => runs(`r${i}`, 'beta', 1));
+
+  test('is not looked at for each that ends, nor for each guard that does', () => {
+    const young = eight.map((one, i) => ({ ...one, startedAt: at(-600 + i) }));
+    const { planner, settle, nowMs } = started(held({ minRunTime: '20m' }, young));
+    expect(settle()).toEqual(nothing);
+    planner.removeRunning('r7');
+    expect(looked(planner, nowMs)).toEqual([]);
+    expect(looked(planner, nowMs + 600_000)).toEqual([]);
+    expect(looked(planner, nowMs + 601_000)).toEqual([]);
+  });
+
+  test('wakes when what was given back and guards that ended are enough together', () => {
+    const young = eight.map((one, i) => ({ ...one, startedAt: at(-600 + i) }));
+    const { planner, settle, nowMs } = started(held({ minRunTime: '20m' }, young));
+    expect(settle()).toEqual(nothing);
+    for (const id of ['r7', 'r6', 'r5']) planner.removeRunning(id);
+    expect(settle(nowMs + 601_000)).toEqual(nothing);
+    expect(planner.nextWakeMs(nowMs + 601_000)).toBe(nowMs + 602_000);
+    expect(settle(nowMs + 602_000).preempted.sort()).toEqual(['r0', 'r1', 'r2']);
+  });
+
+  test('sleeps while its pool’s bucket is empty, until it holds one, or room is there', () => {
+    const two = [runs('r0', 'beta', 4), runs('r1', 'beta', 4, { startedAt: at(-900) })];
+    const guards = { rate: { burst: 1, perHour: 6 } };
+    const { planner, settle, nowMs } = started({
+      ...held(guards, two),
+      pending: [asks('p', 'alpha', 3, { createdAt: at(-90) }), asks('q', 'alpha', 2)],
+    });
+    expect(settle()).toEqual({ admitted: [], preempted: ['r0'] });
+    planner.removeRunning('r0');
+    expect(settle(nowMs + 1)).toEqual({ admitted: ['p'], preempted: [] });
+    expect(planner.nextWakeMs(nowMs + 1)).toBe(nowMs + 600_000);
+    planner.removeRunning('p');
+    expect(settle(nowMs + 2)).toEqual({ admitted: ['q'], preempted: [] });
+  });
+
+  test('is looked at again when the quota that lets it take frees, in its group too', () => {
+    const { planner, settle } = started({
+      groups: [
+        { name: 'org', parent: null },
+        { name: 'team', parent: 'org', quota: gpu(2) },
+      ],
+      divisions: [
+        { name: 'alpha', group: 'team', quota: gpu(0), preemption: { reclaim: 'any' } },
+        { name: 'sister', group: 'team', quota: gpu(0) },
+        { name: 'outside', group: 'org', quota: gpu(0) },
+        { name: 'idle', group: 'org', quota: gpu(2) },
+      ],
+      running: [runs('s', 'sister', 1), runs('s2', 'sister', 1), runs('o', 'outside', 2)],
+      pending: [asks('p', 'alpha', 2)],
+    });
+    expect(settle()).toEqual(nothing);
+    planner.removeRunning('s');
+    expect(settle()).toEqual(nothing);
+    planner.removeRunning('s2');
+    expect(settle()).toEqual({ admitted: ['p'], preempted: [] });
+  });
+});
+
+describe('what was preempted', () => {
+  const newer = (id: string, seconds: number, leftFor: readonly string[]): PendingInput => ({
+    ...parseScenario({
+      apiVersion: 'merit/v1',
+      kind: 'Scenario',
+      now: NOW,
+      ...alone(4),
+      pending: [asks(id, 'alpha', 4, { createdAt: at(seconds) })],
+    }).pending[0]!,
+    leftFor,
+  });
+  const full = (more: Doc = {}) =>
+    started({ ...alone(4, more), running: [runs('q', 'alpha', 4, { createdAt: at(-30), startedAt: at(-30) })] });
+
+  test('for many waits as one class: what is found out about the first holds for all', () => {
+    const { planner, nowMs } = full();
+    for (let i = 0; i < 50; i++) planner.addPending(newer(`r${i}`, -900 + i, [`w${i}`]));
+    const first = planner.cycle(nowMs);
+    expect([first.waiting.map(({ id }) => id), first.again]).toEqual([['r0'], false]);
+  });
+
+  test('for another takes neither it nor what that left for, and does not hold back those that may', () => {
+    const { planner, settle } = full({ preemption: { own: 'lower-or-newer' } });
+    planner.addPending(newer('left', -900, ['q']));
+    planner.addPending(newer('far', -800, ['left']));
+    expect(settle()).toEqual(nothing);
+    planner.addPending(newer('may', -700, ['other']));
+    expect(settle()).toEqual({ admitted: [], preempted: ['q'] });
+    expect(planner.explain('may', 0).reasons[0]?.code).toBe('awaiting_drain');
+  });
+
+  test('looks again when what it left for is forgotten', () => {
+    const { planner, settle } = full({ preemption: { own: 'lower-or-newer' } });
+    planner.addPending(newer('between', -950, ['q']));
+    planner.addPending(newer('far', -800, ['between']));
+    expect(settle()).toEqual(nothing);
+    planner.removePending('between');
+    expect(settle()).toEqual({ admitted: [], preempted: ['q'] });
+  });
+});
+
 test('what starts behind a slot leaves less beside it for the next', () => {
   const { settle } = started({
     groups: [{ name: 'org', parent: null }],

@@ -157,6 +157,23 @@ const FAIR: Readonly<Record<string, Case>> = {
     },
     want: ['a1>p', 'a2>p', 'a3>p', 'a4>p', 'a5>p'],
   },
+  'a group that does not borrow is left alone, even where nothing else may be taken': {
+    scenario: {
+      groups: [
+        { name: 'root', parent: null },
+        { name: 'right', parent: 'root', quota: gpu(2) },
+      ],
+      fairSharing: { enabled: true },
+      divisions: [
+        { name: 'a', group: 'root', quota: gpu(4), preemption: { reclaim: 'lower' } },
+        { name: 'b', group: 'right', quota: gpu(0) },
+        { name: 'c', group: 'root', quota: gpu(0) },
+      ],
+      running: [runs('b1', 'b', 2, { priority: -1 }), runs('c1', 'c', 4, { priority: 9 })],
+      pending: [asks('p', 'a', 2)],
+    },
+    want: [],
+  },
   'weight 0 still reclaims its nominal': {
     scenario: {
       groups: all,
@@ -369,6 +386,43 @@ const CLASSIC: Readonly<Record<string, Case>> = {
       pending: [asks('p', 'alpha', 6)],
     },
     want: ['r>p'],
+  },
+  'who is below its nominal and has no claims first looks for what leaves it within its nominal': {
+    scenario: {
+      groups: all,
+      divisions: [
+        { name: 'alpha', group: 'all', quota: gpu(4), preemption: policies },
+        { name: 'beta', group: 'all', quota: gpu(1) },
+      ],
+      running: [
+        runs('own1', 'alpha', 1, { startedAt: at(-100) }),
+        runs('own2', 'alpha', 2),
+        runs('theirs', 'beta', 2, { priority: 1 }),
+      ],
+      pending: [asks('p', 'alpha', 2, { priority: 1 })],
+    },
+    want: ['own1>p', 'theirs>p'],
+  },
+  'who has claims takes those first, and may end above its nominal': {
+    scenario: {
+      groups: [
+        { name: 'r', parent: null },
+        { name: 'c', parent: 'r', quota: gpu(2) },
+      ],
+      divisions: [
+        { name: 'q', group: 'c', quota: gpu(4), preemption: policies },
+        { name: 'sister', group: 'c', quota: gpu(0) },
+        { name: 'outside', group: 'r', quota: gpu(0) },
+      ],
+      running: [
+        runs('own1', 'q', 1, { startedAt: at(-100) }),
+        runs('own2', 'q', 2),
+        runs('s', 'sister', 1),
+        runs('x', 'outside', 2, { priority: 9 }),
+      ],
+      pending: [asks('p', 'q', 2, { priority: 1 })],
+    },
+    want: ['x>p'],
   },
   'only work on the short flavour is looked at': {
     scenario: {

@@ -180,6 +180,26 @@ describe('nodes', () => {
     ]);
   });
 
+  test('are not taken for being the fullest where that breaks the room of a larger one', () => {
+    const { admitted } = plan(
+      {
+        ...alone(9),
+        nodes: nodes({ n1: 4, n2: 5 }),
+        pending: [
+          asks('small', 'alpha', 1, { createdAt: at(-900) }),
+          asks('large1', 'alpha', 4, { createdAt: at(-90) }),
+          asks('large2', 'alpha', 4),
+        ],
+      },
+      true,
+    );
+    expect(admitted.map(({ id, nodes: where }) => [id, where?.map(({ node }) => node)])).toEqual([
+      ['small', ['n2']],
+      ['large1', ['n1']],
+      ['large2', ['n2']],
+    ]);
+  });
+
   test('share a GPU between parts of one, never a part between two', () => {
     const scenario = (size: number): Doc => ({
       ...alone(2),
