@@ -54,13 +54,14 @@ export const kubeApiserver: Part<KubeApiserverFacts> = {
     };
     const adminToken = randomBytes(24).toString('hex');
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    const accountKey = inDir('service-accounts.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
+    const accountKey = inDir('service-accounts.pem', privateKey.export({ type: 'sec1', format: 'pem' }) as string);
     const certificates = join(place.dir, 'certificates');
     const args = {
       'etcd-servers': place.factsOf(etcd).url,
       'etcd-prefix': `/registry/${port}`,
       'bind-address': '127.0.0.1',
       'secure-port': port,
+      'external-hostname': '127.0.0.1',
       // It makes itself a certificate for this address.
       'cert-dir': certificates,
       'authorization-mode': 'RBAC',
