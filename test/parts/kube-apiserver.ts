@@ -36,7 +36,7 @@ export function kubernetesCommand(name: string, cpuSeconds: number): GoCommand {
   };
 }
 
-const COMMAND = kubernetesCommand('kube-apiserver', 454);
+const COMMAND = kubernetesCommand('kube-apiserver', 700);
 
 /** Kubernetes' API with RBAC, and nothing behind it: no controllers, no nodes. 3 s to start, 260–580 MB. */
 export const kubeApiserver: Part<KubeApiserverFacts> = {
