@@ -17,8 +17,13 @@ export function providerCommands(program: Command, define: Define): void {
       .command('test')
       .description('try to break a provider: the conformance kit')
       .argument('<provider>', 'a kind, the path of a package, or the name of an installed one', values.path)
-      .option('--config <file>', 'config of a real backend, whose jobs cost what they cost', values.path)
+      .option(
+        '--config <file>',
+        'a real backend, whose jobs cost what they cost: its config, or a pool that has it',
+        values.path,
+      )
       .option('--proxy <field>', 'of the config, an http address: shows faults of a network before it', values.name)
+      .option('--flavour <flavour>', 'of the pool, for the jobs (default: its first)', values.slug)
       .option('--only <checks>', 'names of checks, joined by commas; several', values.list)
       .option('--patience <duration>', 'longest wait for a state of a real backend (default: 2m)', values.duration)
       .option('--strict', 'exit 11 if a check could not be exercised')

@@ -2,7 +2,10 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { durationMs } from '../../../core/duration.ts';
 import { refusalText } from '../../../core/refusal.ts';
+import { parse } from '../../../core/schema.ts';
+import { cents, PoolFile } from '../../../pools/pool-file.ts';
 import {
+  type Asks,
   CHECK_NAMES,
   type CheckResult,
   type KitOptions,
@@ -12,7 +15,7 @@ import {
   runKit,
 } from '../../../providers/merit-provider/src/kit/index.ts';
 import { type AnyDefinition, BUILT_IN_KINDS, configRefusals, loadProvider } from '../../../providers/registry.ts';
-import { CliError, EXIT } from '../exit.ts';
+import { CliError, EXIT, usage } from '../exit.ts';
 import { readDescription } from '../files.ts';
 import type { Invocation } from '../invocation.ts';
 import { type Row, type Shape, showOne, table } from '../render.ts';
@@ -38,16 +41,17 @@ function failedOf(report: Row): readonly string[] {
 /** `merit providers test`: the conformance kit. Exit 8 where a check failed, 11 where none, or with --strict not every one, could be tried. */
 export default async function providersTest({ args, options, io, signal }: Invocation): Promise<number> {
   const definition = await loadProvider(targetOf(args[0] ?? '', io.cwd));
-  const config = options.config === undefined ? undefined : await readDescription(io, String(options.config));
+  const given = options.config === undefined ? undefined : await readDescription(io, String(options.config));
   const report = await runKit(definition as never, {
     ...onlyThese(options.only as readonly string[] | undefined),
-    ...backendFor(definition, config, options.proxy as string | undefined),
+    ...backendFor(definition, given, options.proxy as string | undefined, options.flavour as string | undefined),
     ...(options.patience === undefined ? {} : { patienceMs: durationMs(String(options.patience)) ?? 0 }),
-    checkConfig: (given) => configRefusals(definition, given).map(refusalText),
+    checkConfig: (config) => configRefusals(definition, config).map(refusalText),
     onResult: ({ check, verdict }) => io.progress(`${VERDICTS[verdict]} ${check}`),
     signal,
   });
-  const text = `${table(CHECKS.columns, report.checks as readonly object[] as readonly Row[], options.output === 'wide')}${report.badge}\n`;
+  const rows = report.checks as readonly object[] as readonly Row[];
+  const text = `${table(CHECKS.columns, rows, options.output === 'wide')}${report.badge}\n`;
   await showOne(io, options.output as Format, CHECKS, report as object as Row, text);
   return exitOf(report, options.strict === true);
 }
@@ -64,24 +68,44 @@ function targetOf(given: string, cwd: string): string {
 
 function backendFor(
   definition: AnyDefinition,
-  config: Readonly<Record<string, unknown>> | undefined,
+  given: Readonly<Record<string, unknown>> | undefined,
   proxy: string | undefined,
+  flavour: string | undefined,
 ): Pick<KitOptions, 'backend'> {
-  if (proxy !== undefined && !/^https?:/.test(String(config?.[proxy])))
+  if (given === undefined) {
+    if (proxy !== undefined || flavour !== undefined)
+      throw usage('--proxy and --flavour are for a real backend', 'give it with --config FILE');
+    if (definition.testBackend !== undefined) return {};
+    const problem = `provider ${definition.kind} has no testBackend to run on`;
+    const mend = 'give one in defineProvider, or the config of a real backend with --config FILE';
+    throw new CliError(EXIT.badConfiguration, 'no_test_backend', problem, { mend });
+  }
+  const { config, asks } = given.kind === 'Pool' ? fromPool(given, flavour) : { config: given, asks: {} };
+  if (proxy === undefined) return { backend: plainBackend(config, asks) };
+  if (!/^https?:/.test(String(config[proxy])))
     throw new CliError(EXIT.badValue, 'bad_value', `--proxy: ${proxy} is no http address in the config`, {
-      mend: 'give --config FILE, and name the field that holds the address of the backend',
+      mend: 'name the field that holds the address of the backend',
     });
-  if (config !== undefined)
-    return { backend: proxy === undefined ? plainBackend(config) : proxiedBackend(config, proxy) };
-  if (definition.testBackend !== undefined) return {};
-  throw new CliError(
-    EXIT.badConfiguration,
-    'no_test_backend',
-    `provider ${definition.kind} has no testBackend to run on`,
-    {
-      mend: 'give one in defineProvider, or the config of a real backend with --config FILE',
-    },
-  );
+  return { backend: proxiedBackend(config, proxy, asks) };
+}
+
+/** The provider's config, and what jobs of one of the pool's flavours ask for. */
+function fromPool(
+  given: unknown,
+  wanted: string | undefined,
+): { config: Readonly<Record<string, unknown>>; asks: Asks } {
+  const { provider, flavours } = parse(PoolFile, given);
+  const found = flavours.find(({ name }) => wanted === undefined || name === wanted);
+  if (found === undefined)
+    throw new CliError(EXIT.badValue, 'bad_value', `--flavour: the pool has no ${wanted}`, {
+      mend: `it has ${flavours.map(({ name }) => name).join(', ')}`,
+    });
+  const { name, resource, spot = false, price } = found;
+  const offer = { flavour: name, resource, spot, currency: price.currency, centsPerUnitHour: cents(price.perUnitHour) };
+  return {
+    config: provider.config ?? {},
+    asks: { flavour: offer, ...(resource === 'gpu' ? { gpuMilli: 1000n } : {}) },
+  };
 }
 
 function onlyThese(names: readonly string[] | undefined): Pick<KitOptions, 'only'> {

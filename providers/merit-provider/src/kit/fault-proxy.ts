@@ -8,6 +8,7 @@ import {
 import { request as httpsRequest } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TestBackend, TestBackendDefinition } from '../test-backend.ts';
+import type { Asks } from './run.ts';
 
 /**
  * A backend that is reached over HTTP, with a proxy before it that shows the faults of a network and of a door: lost, late and torn
@@ -132,6 +133,10 @@ export class FaultProxy implements TestBackend {
 }
 
 /** A real backend behind such a proxy. */
-export function proxiedBackend(config: Readonly<Record<string, unknown>>, field: string): TestBackendDefinition {
-  return { time: 'real', start: () => FaultProxy.start(config, field) };
+export function proxiedBackend(
+  config: Readonly<Record<string, unknown>>,
+  field: string,
+  asks: Asks = {},
+): TestBackendDefinition {
+  return { time: 'real', start: async () => Object.assign(await FaultProxy.start(config, field), asks) };
 }

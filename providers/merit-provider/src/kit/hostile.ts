@@ -1,8 +1,8 @@
 import { MESSAGE_LIMIT_BYTES } from '../clean-message.ts';
 import { hold, shown } from './check.ts';
 
-/** What shells, JSON, URLs, templates and terminals each take amiss. No NUL: no process can carry one. */
-export const HOSTILE_TEXT = `'"$(id)\`id\`;|&\\ %s %n {{x}} \${y} <b>&amp; ?a=b&c#d\u0001\t\r\n€😀\u202e -- `;
+/** What shells, JSON, URLs, templates and terminals each take amiss. No NUL: no process can carry one. No CR: logs may turn it into a line end. */
+export const HOSTILE_TEXT = `'"$(id)\`id\`;|&\\ %s %n {{x}} \${y} <b>&amp; ?a=b&c#d\u0001\t\n€😀\u202e -- `;
 
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 const LONG_BYTES = 20 * 1024;

@@ -1,6 +1,6 @@
 import type { ProviderDefinition } from '../contract.ts';
 import { PROVIDER_CONTRACT_VERSION } from '../contract.ts';
-import type { TestBackendDefinition } from '../test-backend.ts';
+import type { TestBackend, TestBackendDefinition } from '../test-backend.ts';
 import { type Check, shown } from './check.ts';
 import { END_CHECKS } from './end-checks.ts';
 import { FAULT_CHECKS } from './fault-checks.ts';
@@ -63,9 +63,12 @@ export interface KitOptions {
 }
 
 /** A backend that is simply there, with nothing of its own that the kit could drive: what the kit can try by the provider alone. */
-export function plainBackend(config: unknown): TestBackendDefinition {
-  return { time: 'real', start: async () => ({ config, close: async () => {} }) };
+export function plainBackend(config: unknown, asks: Asks = {}): TestBackendDefinition {
+  return { time: 'real', start: async () => ({ ...asks, config, close: async () => {} }) };
 }
+
+/** What the kit's jobs ask for on a backend. */
+export type Asks = Pick<TestBackend, 'flavour' | 'gpuMilli' | 'cpuMilli'>;
 
 /** Tries to break a provider. Throws only where there is nothing to try it on. */
 export async function runKit(given: ProviderDefinition<never>, options: KitOptions = {}): Promise<KitReport> {

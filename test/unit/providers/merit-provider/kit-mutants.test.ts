@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
@@ -25,6 +26,11 @@ test('the scaffold passes every check, and with a fault planted exactly the chec
   expect(found).toEqual({ none: [], ...Object.fromEntries(due.map((check) => [check, [check]])) });
 });
 
-test('every check has a fault that it finds', () => {
+test('every check has a fault that it finds, and a place in the page for authors', () => {
   expect(PROVIDER_MUTANTS.map(({ check }) => check)).toEqual(CHECK_NAMES);
+  const page = readFileSync(new URL('../../../../docs/providers.md', import.meta.url), 'utf8');
+  expect(CHECK_NAMES.filter((name) => name !== 'contract' && !page.includes(`\`${name}\``))).toEqual([]);
+  expect(page).toContain(`# ${CHECK_NAMES.length} checks`);
+  const readme = readFileSync(new URL('../../../../providers/scaffold/README.md', import.meta.url), 'utf8');
+  expect(readme).toContain(`contract v1: ${CHECK_NAMES.length}/${CHECK_NAMES.length} checks, 0 not exercised`);
 });
