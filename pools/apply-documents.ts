@@ -225,7 +225,8 @@ export async function setPoolState(
   by: Actor,
   pool: string,
   wanted: 'cordon' | 'uncordon' | 'drain',
-): Promise<{ readonly changed: boolean; readonly version: bigint } | undefined> {
+  ifVersion?: bigint,
+): Promise<{ readonly kind: 'done' | 'stale'; readonly version: bigint } | undefined> {
   await lockDocuments(tx, by.tenant);
   const rows = await tx.query<{ cordoned: boolean; draining: boolean; version: bigint }>(
     'select cordoned, draining, version from pools where tenant = $1 and pool = $2 for update',
@@ -233,9 +234,10 @@ export async function setPoolState(
   );
   const [row] = rows;
   if (row === undefined) return undefined;
+  if (ifVersion !== undefined && ifVersion !== row.version) return { kind: 'stale', version: row.version };
   const cordoned = wanted !== 'uncordon';
   const draining = wanted === 'drain' || (wanted === 'cordon' && row.draining);
-  if (row.cordoned === cordoned && row.draining === draining) return { changed: false, version: row.version };
+  if (row.cordoned === cordoned && row.draining === draining) return { kind: 'done', version: row.version };
   const [after] = await tx.query<{ version: bigint }>(
     'update pools set cordoned = $3, draining = $4, version = version + 1 where tenant = $1 and pool = $2 returning version',
     [by.tenant, pool, cordoned, draining],
@@ -243,5 +245,5 @@ export async function setPoolState(
   const version = after?.version ?? row.version;
   const what = ({ cordon: 'cordoned', uncordon: 'uncordoned', drain: 'draining' } as const)[wanted];
   await tellDocument(tx, by, { kind: 'Pool', name: pool }, what, { version: String(version), cordoned, draining });
-  return { changed: true, version };
+  return { kind: 'done', version };
 }

@@ -1,6 +1,7 @@
 import type { Tx } from '../platform/postgres.ts';
 import { applyDocuments } from './apply-documents.ts';
 import type { Actor } from './document-store.ts';
+import type { MachineStates } from './machine-states.ts';
 import type { BudgetFile, PoolFile } from './pool-file.ts';
 
 /** A pool as stored: the file it was made of, its version, and whether it takes work. */
@@ -9,6 +10,7 @@ export interface StoredPool {
   readonly file: PoolFile;
   readonly cordoned: boolean;
   readonly draining: boolean;
+  readonly machines: MachineStates;
 }
 
 export type PoolChange =
@@ -18,7 +20,7 @@ export type PoolChange =
 
 export async function loadPool(tx: Tx, tenant: string, name: string): Promise<StoredPool | undefined> {
   const rows = await tx.query<StoredPool>(
-    'select version, file, cordoned, draining from pools where tenant = $1 and pool = $2',
+    'select version, file, cordoned, draining, machines from pools where tenant = $1 and pool = $2',
     [tenant, name],
   );
   return rows[0];

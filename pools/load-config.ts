@@ -1,5 +1,6 @@
 import { budgetAccount } from '../ledger/quota/account.ts';
 import type { Database, Tx } from '../platform/postgres.ts';
+import { type MachineState, type MachineStates, machineId } from './machine-states.ts';
 import { offPeakIntervals } from './off-peak.ts';
 import { plannerConfig } from './planner-config.ts';
 import type { BudgetInput, FlavourInput } from './planner-input.ts';
@@ -12,6 +13,7 @@ interface PoolRow {
   readonly file: PoolFile;
   readonly cordoned: boolean;
   readonly draining: boolean;
+  readonly machines: MachineStates;
 }
 
 interface FlavourRow {
@@ -54,6 +56,7 @@ export async function loadConfig(
   const currencies = [...new Set(read.flavours.map((row) => row.currency))];
   const standing = {
     flavours: read.flavours.map((row) => flavourOf(row, whyAway.get(row.pool) ?? null, cordoned.has(row.pool))),
+    cordonedMachines: machinesIn(pools, ['cordoned', 'draining']),
     budgetsOf: (division: string) => currencies.map((currency) => read.money.budget(division, currency)),
   };
   const declared = {
@@ -70,13 +73,22 @@ export async function loadConfig(
       files.flatMap(({ name, offPeak }) => (offPeak === undefined ? [] : [[name, offPeakIntervals(offPeak, nowMs)]])),
     ),
     draining: new Set(pools.filter((pool) => pool.draining).map(({ file }) => file.name)),
+    drainingMachines: machinesIn(pools, ['draining']),
   };
+}
+
+function machinesIn(pools: readonly PoolRow[], states: readonly MachineState[]): ReadonlySet<string> {
+  return new Set(
+    pools.flatMap(({ file, machines }) =>
+      Object.entries(machines).flatMap(([name, state]) => (states.includes(state) ? [machineId(file.name, name)] : [])),
+    ),
+  );
 }
 
 async function readAll(tx: Tx, tenant: string): Promise<Read> {
   return {
     pools: await tx.query<PoolRow>(
-      'select file, cordoned, draining from pools where tenant = $1 order by pool collate "C"',
+      'select file, cordoned, draining, machines from pools where tenant = $1 order by pool collate "C"',
       [tenant],
     ),
     flavours: await tx.query<FlavourRow>(

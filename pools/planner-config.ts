@@ -1,4 +1,5 @@
 import { ownOf } from '../core/own.ts';
+import { machineId } from './machine-states.ts';
 import type {
   BudgetInput,
   DivisionInput,
@@ -28,18 +29,21 @@ export interface Declared {
 export interface Standing {
   /** By pool and position; one that left its pool's file is still there, without capacity. */
   readonly flavours: readonly FlavourInput[];
+  /** Machines that take no new work, as `machineId` names them; absent: all do. */
+  readonly cordonedMachines?: ReadonlySet<string>;
   readonly budgetsOf: (division: string) => readonly BudgetInput[];
 }
 
 /** The planner's input; lists are in an order of their own, so that equal documents give equal inputs. */
-export function plannerConfig(declared: Declared, { flavours, budgetsOf }: Standing): PlannerConfig {
+export function plannerConfig(declared: Declared, standing: Standing): PlannerConfig {
+  const { flavours, budgetsOf, cordonedMachines = new Set<string>() } = standing;
   const quotas = new Quotas(declared, flavours);
   const files = new Map(declared.divisions.map((file) => [file.name, file]));
   const names = new Set([...declared.divisionNames, ...files.keys()]);
   return {
     fairSharing: fairSharingOf(declared.scheduling),
     flavours,
-    nodes: declared.pools.flatMap(nodesOf),
+    nodes: declared.pools.flatMap((pool) => nodesOf(pool, cordonedMachines)),
     groups: [...declared.groups].sort(byName).map(
       (file): GroupInput => ({
         name: file.name,
@@ -131,13 +135,13 @@ function resourceOf({ capacity }: FlavourInput): string {
   return Object.keys(capacity)[0] ?? 'gpu';
 }
 
-function nodesOf(pool: PoolFile): readonly NodeInput[] {
+function nodesOf(pool: PoolFile, cordoned: ReadonlySet<string>): readonly NodeInput[] {
   return pool.flavours.flatMap(({ name, nodes = [] }) =>
     nodes.map((node) => ({
       name: node.name,
       flavour: flavourId(pool.name, name),
       capacity: { gpu: node.gpus * 1000 },
-      cordoned: false,
+      cordoned: cordoned.has(machineId(pool.name, node.name)),
     })),
   );
 }

@@ -9,6 +9,8 @@ export interface PoolFacts {
   readonly offPeak: ReadonlyMap<string, readonly Interval[]>;
   /** Pools that what runs there has to leave. */
   readonly draining: ReadonlySet<string>;
+  /** Machines that what runs there has to leave, as `machineId` names them. */
+  readonly drainingMachines: ReadonlySet<string>;
 }
 
 /** The planner's name of a pool's flavour. */

@@ -51,7 +51,12 @@ function poolStates(define: Define, pools: Command): void {
     ['uncordon', 'take work again'],
     ['drain', 'take no new work, and have what runs leave'],
   ] as const) {
-    const command = pools.command(verb).description(text).argument('<name>');
+    const command = pools
+      .command(verb)
+      .description(text)
+      .argument('<name>')
+      .option('--node <node>', 'one machine of it only', values.node)
+      .option('--if-version <version>', 'only if the pool is still at this version');
     if (verb === 'drain') command.option('-y, --yes', 'do not ask');
     define(command, async () => (await import('./commands/pools-state.ts'))[verb]);
   }

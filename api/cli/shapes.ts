@@ -151,11 +151,17 @@ export const POOLS: Shape = {
   columns: [
     { head: 'NAME', cell: (row) => row.name },
     { head: 'PROVIDER', cell: (row) => row.provider },
-    { head: 'STATE', cell: (row) => row.state },
+    { head: 'STATE', cell: poolState },
     { head: 'FLAVOURS', cell: (row) => (Array.isArray(row.flavours) ? row.flavours.map(flavourText).join(', ') : '') },
     { head: 'VERSION', cell: (row) => row.version, wide: true },
   ],
 };
+
+/** With the machines of it that are shut. */
+function poolState({ state, nodes }: Row): string {
+  const shut = Array.isArray(nodes) ? (nodes as readonly Row[]) : [];
+  return [String(state), ...shut.map((node) => `${String(node.name)} ${String(node.state)}`)].join(', ');
+}
 
 function flavourText(flavour: Row): string {
   return `${String(flavour.name)}: ${String(flavour.free)} of ${String(flavour.capacity)} ${String(flavour.resource)} free, ${String(flavour.price)} ${String(flavour.currency)}/h`;

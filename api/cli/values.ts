@@ -43,6 +43,13 @@ export function slug(text: string): string {
   return text;
 }
 
+/** A machine of a pool. */
+export function node(text: string): string {
+  if (!/^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$/.test(text))
+    throw bad(text, 'write the name of a machine as its pool has it');
+  return text;
+}
+
 export function name(text: string): string {
   const refusal = nameRefusal('', text);
   if (refusal !== undefined) throw bad(text, refusal.problem);

@@ -55,13 +55,13 @@ function operationId(method: string, url: string): string {
 
 /** Headers that a route heeds. They are checked where they are used, with codes of their own; here they are only told. */
 function headersOf({ keyed, versioned }: FastifyContextConfig): { readonly headers?: object } {
-  if (keyed === true) {
-    const key = Type.String({ minLength: 1, maxLength: MAX_IDEMPOTENCY_KEY_LENGTH, pattern: '^[\\x21-\\x7e]+$' });
-    return { headers: Type.Object({ 'Idempotency-Key': key }) };
-  }
-  if (versioned !== true) return {};
+  const key = Type.String({ minLength: 1, maxLength: MAX_IDEMPOTENCY_KEY_LENGTH, pattern: '^[\\x21-\\x7e]+$' });
   const version = Type.Optional(Type.String({ description: 'the ETag that it must still have' }));
-  return { headers: Type.Object({ 'If-Match': version }) };
+  const headers = {
+    ...(keyed === true ? { 'Idempotency-Key': key } : {}),
+    ...(versioned === true ? { 'If-Match': version } : {}),
+  };
+  return Object.keys(headers).length === 0 ? {} : { headers: Type.Object(headers) };
 }
 
 function withoutPatterns(route: string): string {

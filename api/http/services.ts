@@ -255,13 +255,16 @@ export interface RolloutsService {
 export interface PoolsService {
   pools(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
   pool(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
-  /** Cordons, uncordons or drains; undefined: no such pool. */
+  /** Cordons, uncordons or drains a pool, or one machine of it; undefined: no such pool. Throws RefusedInput where it has no such machine. */
   setPoolState(
     tx: Tx,
     caller: Caller,
     name: string,
     wanted: 'cordon' | 'uncordon' | 'drain',
-  ): Promise<Versioned | undefined>;
+    options: { readonly node: string | undefined; readonly ifVersion: string | undefined },
+  ): Promise<
+    ({ readonly kind: 'done' } & Versioned) | { readonly kind: 'stale'; readonly version: string } | undefined
+  >;
   /** Every balance of the tenant: quotas and budgets with limit, held, used and free; quotas with what is borrowed and lent as well. */
   quotas(
     tx: Tx,

@@ -92,6 +92,12 @@ export class Machines {
     this.#free.set(other.#free);
   }
 
+  /** Machines of a flavour that take no new work. */
+  cordoned(flavour: string): readonly string[] {
+    const own = (this.#ofFlavour.get(flavour) ?? []).map((at) => this.#machines[at]!);
+    return own.filter((machine) => machine.cordoned).map(({ name }) => name);
+  }
+
   has(flavour: string): boolean {
     return this.#ofFlavour.has(flavour);
   }

@@ -96,7 +96,9 @@ function verdictReasons(state: State, scene: Scene, shape: Shape, { option, bloc
   if (block.never) reasons.push(...tooMuch(scene, shape, option));
   if (block.noRoom) {
     const holders = holdersOf(state, scene, shape.division, block.short);
-    reasons.push(reason('no_node', flavour, null, null, holders, `${flavour}: no node has room for a whole replica`));
+    const shut = cordonedText(scene, option);
+    const text = `${flavour}: no node has room for a whole replica${shut}`;
+    reasons.push(reason('no_node', flavour, null, null, holders, text));
   } else for (const cell of block.short) reasons.push(shortReason(state, scene, shape, option, cell));
   if (block.kept) reasons.push(keptReason(state, scene, shape, option));
   if (block.pin !== null) {
@@ -113,6 +115,14 @@ function verdictReasons(state: State, scene: Scene, shape: Shape, { option, bloc
     reasons.push(reason('guarded', flavour, null, null, [], `${flavour}: work that it may preempt is guarded`));
   if (block.short.length > 0) reasons.push(noVictims(block.notes, flavour));
   return reasons;
+}
+
+/** Machines that could perhaps have it, were they not taken out of use. */
+function cordonedText({ coming }: Scene, { flavours }: Option): string {
+  const names = [...new Set(flavours)].flatMap((flavour) => coming.machines?.cordoned(flavour) ?? []);
+  if (names.length === 0) return '';
+  const more = names.length > MAX_HOLDERS ? ` and ${names.length - MAX_HOLDERS} more` : '';
+  return `; cordoned: ${names.slice(0, MAX_HOLDERS).join(', ')}${more}`;
 }
 
 export function keptReason(state: State, scene: Scene, { division }: Shape, option: Option): WaitReason {

@@ -82,7 +82,9 @@ export class State {
     this.scratch = new World(this.tree, machines());
     for (const { name, queueing } of config.divisions)
       this.queues.add(this.tree.division(name)!, new ShapeQueue(queueing === 'strict'));
-    const empty = machines();
+    // A cordon opens again: it is no reason never to start.
+    const open = config.nodes.map((node) => ({ ...node, cordoned: false }));
+    const empty = this.#hasMachines ? new Machines(open) : null;
     this.#shapes = new Shapes(config, this.tree, (shape) => neverReasons(this, empty, shape));
   }
 

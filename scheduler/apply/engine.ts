@@ -123,7 +123,7 @@ export class Allocator {
     );
     const leaving = decisions.leaving
       .filter(({ booking }) => !this.#inFlight.has(booking.bookingId))
-      .map(({ booking, pool }) => this.#moved(leavePool(ctx, booking, pool), booking));
+      .map(({ booking, pool, machine }) => this.#moved(leavePool(ctx, booking, pool, machine), booking));
     const reasons = keepReasons(
       ctx,
       decisions.waiting.map(({ booking, waiting }) => ({ booking, reasons: reasonsOf(waiting) })),

@@ -23,19 +23,24 @@ export async function preempt(
   return moved;
 }
 
-/** Gives what runs in a pool that is being drained its notice; it goes on as its next attempt, where it may run. */
-export function leavePool(ctx: StepContext, booking: Booking, pool: string): Promise<Booking | undefined> {
+/** Gives what runs in a pool, or on a machine of it, that is being drained its notice; it goes on as its next attempt, where it may run. */
+export function leavePool(
+  ctx: StepContext,
+  booking: Booking,
+  pool: string,
+  machine: string | null,
+): Promise<Booking | undefined> {
   if (booking.state.state !== 'applied') return Promise.resolve(undefined);
   const nowMs = ctx.clock.now();
   const deadlineMs = nowMs + graceMs(booking.spec);
   const until = new Date(deadlineMs).toISOString();
   const reason = {
     code: 'preempted',
-    text: `pool ${pool} is being drained; it has until ${until} to write its checkpoint`,
-    mend: 'nothing: it goes on as its next attempt, in another of its pools or when this one takes work again',
+    text: `${machine === null ? '' : `machine ${machine} of `}pool ${pool} is being drained; it has until ${until} to write its checkpoint`,
+    mend: `nothing: it goes on as its next attempt, ${machine === null ? 'in another of its pools' : 'on another machine'} or when this one takes work again`,
   };
   const event = { type: 'drain', deadlineMs, outcome: 'retry', reason } as const;
-  return ctx.commit({ booking, event, actor: ACTOR, nowMs, data: { pool } });
+  return ctx.commit({ booking, event, actor: ACTOR, nowMs, data: { pool, ...(machine === null ? {} : { machine }) } });
 }
 
 async function noticeOf(

@@ -1,5 +1,6 @@
 import { assert } from '../../core/assert.ts';
 import { isEnded, type PassedOver, type Placement, type Reason, type StateName } from '../../core/booking.ts';
+import { machineId } from '../../pools/machine-states.ts';
 import type { PendingInput, RunningInput } from '../../pools/planner-input.ts';
 import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { Admission, Explanation, Preempted, Waiting } from '../admission/decision.ts';
@@ -25,7 +26,8 @@ export interface TenantDecisions {
   }[];
   readonly waiting: readonly { readonly booking: Booking; readonly waiting: Waiting }[];
   /** What runs in a pool that is being drained. */
-  readonly leaving: readonly { readonly booking: Booking; readonly pool: string }[];
+  /** `machine`: it alone is left; null: the whole pool. */
+  readonly leaving: readonly { readonly booking: Booking; readonly pool: string; readonly machine: string | null }[];
 }
 
 /** Cycles in one look; each admits at most one head a division, and the next look goes on. */
@@ -226,12 +228,16 @@ export class TenantPlan {
   }
 
   #leavingPools(): TenantDecisions['leaving'] {
-    if (this.#facts.draining.size === 0) return [];
-    return [...this.#placed].flatMap((id) => {
+    const { draining, drainingMachines } = this.#facts;
+    if (draining.size === 0 && drainingMachines.size === 0) return [];
+    return [...this.#placed].flatMap((id): TenantDecisions['leaving'] => {
       const { booking } = this.#get(id);
       const { state } = booking;
-      if (state.state !== 'applied' || !this.#facts.draining.has(state.placement.pool)) return [];
-      return [{ booking, pool: state.placement.pool }];
+      if (state.state !== 'applied') return [];
+      const { pool, machines = [] } = state.placement;
+      if (draining.has(pool)) return [{ booking, pool, machine: null }];
+      const machine = machines.find(({ node }) => drainingMachines.has(machineId(pool, node)))?.node;
+      return machine === undefined ? [] : [{ booking, pool, machine }];
     });
   }
 

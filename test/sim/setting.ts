@@ -170,6 +170,7 @@ export function factsOf(
     gpuTypes: new Map(),
     offPeak: new Map(),
     draining: new Set(pools.filter((pool) => pool.draining).map(({ name }) => name)),
+    drainingMachines: new Set(),
   };
 }
 

@@ -8,7 +8,11 @@ import type { Format } from '../values.ts';
 async function post(verb: 'cordon' | 'uncordon' | 'drain', invocation: Invocation): Promise<number> {
   const { args, io, options } = invocation;
   const client = await connect(invocation);
-  const pool = await client.json<Row>('POST', `/v1/pools/${encodeURIComponent(args[0] ?? '')}:${verb}`);
+  const query = options.node === undefined ? '' : `?node=${encodeURIComponent(String(options.node))}`;
+  const headers: Record<string, string> =
+    options.ifVersion === undefined ? {} : { 'if-match': `"${String(options.ifVersion)}"` };
+  const path = `/v1/pools/${encodeURIComponent(args[0] ?? '')}:${verb}${query}`;
+  const pool = await client.json<Row>('POST', path, { headers });
   await showOne(io, options.output as Format, POOLS, pool);
   return EXIT.ok;
 }
@@ -18,8 +22,9 @@ async function drainPool(invocation: Invocation): Promise<number> {
   const { args, io, options, signal } = invocation;
   if (options.yes !== true) {
     if (!(io.stdinIsTerminal && io.stderrIsTerminal))
-      throw usage('drain has all that runs in the pool leave it, and there is no terminal to ask on', 'add --yes');
-    if (!(await io.confirm(`Drain pool ${args[0] ?? ''}: all that runs there has to leave?`, signal))) {
+      throw usage('drain has all that runs there leave it, and there is no terminal to ask on', 'add --yes');
+    const what = `${options.node === undefined ? '' : `machine ${String(options.node)} of `}pool ${args[0] ?? ''}`;
+    if (!(await io.confirm(`Drain ${what}: all that runs there has to leave?`, signal))) {
       io.note('nothing was done');
       return EXIT.ok;
     }

@@ -1,10 +1,13 @@
+import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { BALANCE_COLUMNS, balanceOf, freeOf, useOf } from '../../../ledger/quota/account.ts';
 import type { Tx } from '../../../platform/postgres.ts';
 import { setPoolState } from '../../../pools/apply-documents.ts';
 import { loadPool } from '../../../pools/apply-pool.ts';
+import { machineNames, setMachineState } from '../../../pools/machine-states.ts';
 import { type QuotaStanding, quotaStandings } from '../../../pools/quota-view.ts';
 import type { Caller, PoolsService, View } from '../services.ts';
 import { moneyText, requesterOf, unitsText } from './base.ts';
+import { demanded, versionText } from './documents.ts';
 
 interface FlavourRow {
   readonly pool: string;
@@ -64,7 +67,11 @@ async function poolView(tx: Tx, tenant: string, name: string): Promise<View | un
   ]);
   const [view] = poolViews(rows);
   const stored = view === undefined ? undefined : await loadPool(tx, tenant, name);
-  return view === undefined || stored === undefined ? undefined : ({ ...view, file: stored.file } as unknown as View);
+  if (view === undefined || stored === undefined) return undefined;
+  const { file, machines } = stored;
+  const known = machineNames(file);
+  const shut = Object.entries(machines).filter(([machine]) => known.has(machine));
+  return { ...view, nodes: shut.map(([node, state]) => ({ name: node, state })), file } as unknown as View;
 }
 
 interface AccountRow {
@@ -160,11 +167,21 @@ export function poolsOf(): PoolsService {
       const view = await poolView(tx, caller.identity.tenant, name);
       return view === undefined ? undefined : { version: String(view.version), view };
     },
-    setPoolState: async (tx, caller, name, wanted) => {
-      const changed = await setPoolState(tx, requesterOf(caller), name, wanted);
+    setPoolState: async (tx, caller, name, wanted, { node, ifVersion }) => {
+      const by = requesterOf(caller);
+      const version = demanded(ifVersion);
+      const changed =
+        node === undefined
+          ? await setPoolState(tx, by, name, wanted, version)
+          : await setMachineState(tx, by, name, node, wanted, version);
       if (changed === undefined) return undefined;
+      if (changed.kind === 'unknown_machine')
+        throw new RefusedInput([
+          refuse('unknown_node', 'node', `pool ${name} has no ${node}`, 'name one of its file: `merit pools get`'),
+        ]);
+      if (changed.kind === 'stale') return { kind: 'stale', version: versionText(changed.version) };
       const view = (await poolView(tx, caller.identity.tenant, name)) as View;
-      return { version: String(changed.version), view };
+      return { kind: 'done', version: String(changed.version), view };
     },
     quotas: balances,
   };

@@ -2,7 +2,7 @@ import { isBookingId } from '../../../core/ids.ts';
 import { Type } from '../../../core/schema.ts';
 import { filterOf, found, mutate, page, read, readVersioned } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
-import { etagOf } from '../etag.ts';
+import { demandedVersion, etagOf, stale } from '../etag.ts';
 import { notFound } from '../problem.ts';
 import { AnyView, IdParams, JobView, Literal, listOf, pageQuery, replies, SlugParams } from '../schemas.ts';
 
@@ -52,6 +52,11 @@ export function poolRoutes(context: RouteContext): void {
   allocationRoutes(context);
 }
 
+const NodeQuery = Type.Object(
+  { node: Type.Optional(Type.String({ minLength: 1, maxLength: 128, description: 'one machine of it only' })) },
+  { additionalProperties: false },
+);
+
 /** Work comes in, or does not, or has to leave. */
 function stateRoutes(context: RouteContext): void {
   const verbs = {
@@ -63,14 +68,17 @@ function stateRoutes(context: RouteContext): void {
     context.app.post(
       `/v1/pools/:name(^[^:/]+)::${verb}`,
       {
-        config: { needs: 'operate', keyed: true },
-        schema: { summary, tags, params: SlugParams, response: replies({ 200: AnyView }) },
+        config: { needs: 'operate', keyed: true, versioned: true },
+        schema: { summary, tags, params: SlugParams, querystring: NodeQuery, response: replies({ 200: AnyView }) },
       },
       (request, reply) => {
         const { name } = request.params as { name: string };
+        const { node } = request.query as { node?: string };
+        const options = { node, ifVersion: demandedVersion(request.headers) };
         return mutate(context, request, reply, async (tx, caller) => {
-          const { version, view } = found(await context.services.pools.setPoolState(tx, caller, name, verb), 'pool');
-          return { status: 200, headers: { etag: etagOf(version) }, body: view };
+          const changed = found(await context.services.pools.setPoolState(tx, caller, name, verb, options), 'pool');
+          if (changed.kind === 'stale') throw stale(changed.version);
+          return { status: 200, headers: { etag: etagOf(changed.version) }, body: changed.view };
         });
       },
     );

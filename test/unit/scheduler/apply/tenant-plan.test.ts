@@ -55,6 +55,7 @@ const facts = (over: Partial<DivisionInput> = {}): PoolFacts => ({
   gpuTypes: new Map([['east/h100', 'H100']]),
   offPeak: new Map(),
   draining: new Set(),
+  drainingMachines: new Set(),
 });
 
 let plan: TenantPlan;
