@@ -47,6 +47,7 @@ export const REASON_CODES = [
   'backfill',
   'outrun',
   'no_victims',
+  'far_back',
   'guarded',
   'rate_limited',
 ] as const;

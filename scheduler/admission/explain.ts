@@ -8,7 +8,7 @@ import { smallestChange } from './smallest-change.ts';
 import { type Stage, setStage } from './stage.ts';
 import type { State } from './state.ts';
 
-/** Bookings before one in its division whose slots are worked out for its own; whoever stands further back is told no time. */
+/** Bookings before one in its division whose slots are worked out for its own, each beside all before it: the work grows by their square. */
 const MAX_BEFORE = 200;
 
 /** Why a booking is where it is, when it would start, and the least that would let it start now. Changes nothing. */
@@ -46,10 +46,18 @@ export function explain(state: State, id: string, nowMs: number, lastHeads: Read
   const reasons = [
     ...standing(state, stage, member, lastHeads),
     ...verdictsTold(state, stage, member, verdict, tried, isLooked),
+    ...farBack(shape.config.name, before.length),
   ];
   const etaMs = eta(state, stage, member, before, verdict);
   const change: SmallestChange | null = verdict.rank === 'blocked' ? smallestChange(stage.scene, shape, tried) : null;
   return { id, state: 'waiting', reasons: reasons.sort(byRank), etaMs, smallestChange: change, position };
+}
+
+/** Whoever stands further back than starts are worked out is told no time, and that. */
+function farBack(division: string, before: number): readonly WaitReason[] {
+  if (before <= MAX_BEFORE) return [];
+  const text = `${before} of ${division} go before it; starts are reckoned behind at most ${MAX_BEFORE}, so that it is told none`;
+  return [reason('far_back', null, null, null, [], text)];
 }
 
 function verdictsTold(

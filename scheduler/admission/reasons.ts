@@ -32,6 +32,7 @@ const RANK: Readonly<Record<ReasonCode, number>> = {
   rate_limited: 17,
   guarded: 18,
   no_victims: 19,
+  far_back: 20,
 };
 
 export function byRank(a: WaitReason, b: WaitReason): number {

@@ -1,4 +1,4 @@
-import { type Refusal, RefusedInput } from '../../core/refusal.ts';
+import { type Refusal, RefusedInput, refuse } from '../../core/refusal.ts';
 import { check } from '../../core/schema.ts';
 import type {
   DivisionInput,
@@ -28,6 +28,7 @@ const DEFAULT_CURRENCY = 'USD';
 
 /** A checked scenario; throws RefusedInput with every problem at once. */
 export function parseScenario(value: unknown): Scenario {
+  refuseOtherKind(value);
   const refusals: readonly Refusal[] = check(ScenarioFile, value);
   if (refusals.length > 0) throw new RefusedInput(refusals);
   const file = value as ScenarioFile;
@@ -46,6 +47,13 @@ export function parseScenario(value: unknown): Scenario {
     running: running.sort(byStart),
     pending: pending.sort((a, b) => a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1)),
   };
+}
+
+/** A document of another kind is told so, instead of each of its fields. */
+function refuseOtherKind(value: unknown): void {
+  const { kind } = (value ?? {}) as { readonly kind?: unknown };
+  if (typeof kind !== 'string' || kind === 'Scenario') return;
+  throw new RefusedInput([refuse('kind', 'kind', 'is not Scenario', 'give a document that says kind: Scenario')]);
 }
 
 /** Without `now`, the last instant that anything happened at: no clock is looked at. */

@@ -24,6 +24,7 @@ const MENDS: Readonly<Record<ReasonCode, string>> = {
   backfill: 'shorten the lease, so that it ends before the next one’s turn',
   outrun: 'wait: it is planned again by itself',
   no_victims: 'wait, or raise its priority',
+  far_back: 'wait, or raise its priority',
   guarded: 'wait: what runs is still protected',
   rate_limited: 'wait: the pool preempts no faster',
 };

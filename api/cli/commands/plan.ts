@@ -27,7 +27,7 @@ export default async function plan({ options, io }: Invocation): Promise<number>
   return EXIT.ok;
 }
 
-function planText(made: Plan, wide: boolean): string {
+export function planText(made: Plan, wide: boolean): string {
   const rows: Row[] = [
     ...made.admitted.map(({ id, podSets, replicas, borrowedMilli }) => {
       const borrowed = Object.entries(borrowedMilli).filter(([, milli]) => milli > 0);

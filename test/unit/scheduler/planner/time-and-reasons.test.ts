@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { RefusedInput } from '../../../../core/refusal.ts';
+import { Planner } from '../../../../scheduler/admission/planner.ts';
 import { parseScenario } from '../../../../scheduler/admission/scenario.ts';
 import { asks, at, type Doc, gpu, NOW, plan, runs, told } from '../../../support/scenarios.ts';
 
@@ -90,6 +91,26 @@ describe('leases', () => {
       pending: [asks('one', 'alpha', 8, { lease: '2h', createdAt: at(-90) }), asks('two', 'alpha', 8, { lease: '1h' })],
     };
     expect(waitsFor(scenario, 'two').eta).toBe(at(3 * HOUR));
+  });
+
+  test('are reckoned behind at most 200 others; whoever stands further back is told that', () => {
+    const pending = Array.from({ length: 203 }, (_, i) =>
+      asks(`p${i}`, 'alpha', 1, { lease: '1h', createdAt: at(i - 900) }),
+    );
+    const { config, nowMs, ...told } = parseScenario({
+      apiVersion: 'merit/v1',
+      kind: 'Scenario',
+      now: NOW,
+      ...alone(1),
+      pending,
+    });
+    const planner = new Planner(config);
+    for (const ask of told.pending) planner.addPending(ask);
+    planner.cycle(nowMs);
+    expect(planner.explain('p201', nowMs)).toMatchObject({ position: 201, etaMs: nowMs + 201 * HOUR * 1000 });
+    const { etaMs, reasons } = planner.explain('p202', nowMs);
+    expect([etaMs, reasons.at(-1)?.code]).toEqual([null, 'far_back']);
+    expect(reasons.at(-1)?.text).toContain('201 of alpha go before it; starts are reckoned behind at most 200');
   });
 
   test('that never end leave the ETA unknown', () => {
