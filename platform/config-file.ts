@@ -39,6 +39,7 @@ export const ConfigFile = Type.Object(
     objectStoreDir: Optional(Text),
     objectStore: Optional(ObjectStoreFile),
     s3Outputs: Optional(Type.Array(Text, { maxItems: 64 })),
+    providerPaths: Optional(Type.Array(Text, { maxItems: 64 })),
     signer: Optional(Type.Object({ keyFile: Text }, closed)),
     roles: Optional(Type.Array(Text, { minItems: 1, maxItems: 16 })),
     features: Optional(Type.Array(Text, { maxItems: 64 })),

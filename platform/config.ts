@@ -1,4 +1,4 @@
-import { delimiter, dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { contentHash } from '../core/canonical.ts';
 import { slugRefusal } from '../core/ids.ts';
@@ -88,6 +88,8 @@ export interface ServerConfig {
   readonly objectStore: ObjectStoreConfig;
   /** `s3://bucket/prefix` that jobs may name for their outputs. */
   readonly s3Outputs: readonly string[];
+  /** Full paths of packages that pools may name as their provider. */
+  readonly providerPaths: readonly string[];
   readonly signerKeyFile: string;
   readonly roles: ReadonlySet<EnabledRole>;
   readonly features: ReadonlySet<Feature>;
@@ -115,6 +117,7 @@ const VARIABLES = {
   MERIT_FINANCE_URL: 'peers.finance.url',
   MERIT_OBJECT_STORE: 'objectStore',
   MERIT_S3_OUTPUTS: 's3Outputs',
+  MERIT_PROVIDER_PATHS: 'providerPaths',
   MERIT_ROLES: 'roles',
   MERIT_FEATURES: 'features',
   MERIT_LOG_LEVEL: 'log.level',
@@ -227,6 +230,7 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
       (named) => resolve(from.cwd, named),
     ),
     s3Outputs: readS3Outputs(from),
+    providerPaths: readProviderPaths(from),
     signerKeyFile: path(from, undefined, file.signer?.keyFile) ?? join(stateDir, 'signer.pem'),
     roles: readRoles(from),
     features: readFeatures(from),
@@ -414,6 +418,18 @@ function readS3Outputs(from: Sources): readonly string[] {
       'write s3://bucket/prefix, several with commas between',
     );
   return prefixes;
+}
+
+function readProviderPaths(from: Sources): readonly string[] {
+  const paths = variable(from.env, 'MERIT_PROVIDER_PATHS')?.split(delimiter) ?? from.file.providerPaths ?? [];
+  if (!paths.every(isAbsolute))
+    from.reader.refuse(
+      'format',
+      'providerPaths',
+      'names what is no full path',
+      `write full paths of packages, several with ${delimiter} between`,
+    );
+  return paths;
 }
 
 function readRoles(from: Sources): ReadonlySet<EnabledRole> {

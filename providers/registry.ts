@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { registerHooks } from 'node:module';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { OperatingError } from '../core/operating-error.ts';
 import { type Refusal, RefusedInput, refuse } from '../core/refusal.ts';
@@ -27,6 +27,9 @@ export const BUILT_IN_KINDS = Object.keys(BUILT_IN);
 
 /** Packages with this keyword are providers; `merit providers ls` looks for it. */
 export const PROVIDER_KEYWORD = 'merit-provider';
+/** As npm has them; no URL and no path is one. */
+const PACKAGE_NAME = /^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/;
+const PACKAGE_NAME_LIMIT = 214;
 const KIND = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** What providers import of Merit is Merit's own copy, wherever they lie, so that a process has one contract. */
@@ -48,11 +51,17 @@ function giveOwnCopy(): void {
 }
 
 /**
- * The definition of a provider: a kind that ships with Merit, the name of an installed package, or the path of one (absolute, or from
- * the working folder with `./` or `../`). Throws OperatingError `part-missing`, with the mend, where there is none or its contract is
- * another version's.
+ * The definition of a provider: a kind that ships with Merit, the name of an installed package, or the absolute path of one. What is
+ * loaded runs as Merit does, so whoever may only name providers loads from `paths` and nothing else that lies about.
+ * Throws OperatingError `part-missing`, with the mend, where there is none or its contract is another version's.
  */
-export async function loadProvider(kind: string): Promise<AnyDefinition> {
+export async function loadProvider(kind: string, paths: 'any' | readonly string[] = []): Promise<AnyDefinition> {
+  const refusal = specifierRefusal(kind, paths);
+  if (refusal !== undefined)
+    throw new OperatingError('part-missing', 'never', `loading provider ${JSON.stringify(kind)}`, {
+      cause: refusal.problem,
+      mend: refusal.mend,
+    });
   const builtIn = Object.hasOwn(BUILT_IN, kind) ? BUILT_IN[kind] : undefined;
   const importPackage = async () => {
     giveOwnCopy();
@@ -76,8 +85,26 @@ export async function loadProvider(kind: string): Promise<AnyDefinition> {
   return definition as AnyDefinition;
 }
 
+function specifierRefusal(
+  kind: string,
+  paths: 'any' | readonly string[],
+): { readonly problem: string; readonly mend: string } | undefined {
+  if (!isPath(kind)) {
+    if (kind.length <= PACKAGE_NAME_LIMIT && PACKAGE_NAME.test(kind)) return undefined;
+    return {
+      problem: 'it is neither the name of a package nor a full path',
+      mend: 'name a package, or write its full path',
+    };
+  }
+  if (paths === 'any' || paths.includes(kind)) return undefined;
+  return {
+    problem: 'this server does not load providers from that path',
+    mend: 'its operator names the path in MERIT_PROVIDER_PATHS, or installs the package beside Merit',
+  };
+}
+
 function isPath(kind: string): boolean {
-  return kind.startsWith('/') || kind.startsWith('./') || kind.startsWith('../');
+  return isAbsolute(kind);
 }
 
 /** A folder's entry is what its package.json exports; a file is its own. */

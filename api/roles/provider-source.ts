@@ -23,6 +23,8 @@ export interface ProviderSourceOptions {
   readonly clock: Clock;
   readonly stateDir: string;
   readonly ownRay: OwnRay;
+  /** Of packages that pools may name. */
+  readonly paths: readonly string[];
 }
 
 interface Open {
@@ -124,8 +126,8 @@ export class PoolProviders implements ProviderSource {
 
   async #openProvider(file: PoolFile): Promise<Provider> {
     const declared = file.provider;
-    const { ownRay, stateDir, clock } = this.#options;
-    const definition = await loadProvider(declared.kind);
+    const { ownRay, stateDir, clock, paths } = this.#options;
+    const definition = await loadProvider(declared.kind, paths);
     let config: Readonly<Record<string, unknown>> = declared.config ?? {};
     if (declared.kind === 'ray' && declared.config === undefined) {
       const own = ownRay.state();

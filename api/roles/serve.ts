@@ -58,6 +58,7 @@ export interface ServerOptions {
     | 'nominator'
     | 'objectStore'
     | 's3Outputs'
+    | 'providerPaths'
     | 'signerKeyFile'
     | 'roles'
     | 'features'
@@ -97,7 +98,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     closers.unshift(() => reader.close());
     const store = await openObjectStore(config.objectStore);
     const signer = await openFileSigner({ path: config.signerKeyFile, create: true });
-    const providers = new PoolProviders({ db, clock, stateDir, ownRay: options.ownRay });
+    const providers = new PoolProviders({ db, clock, stateDir, ownRay: options.ownRay, paths: config.providerPaths });
     closers.unshift(() => providers.close());
     const sentinelNet = sentinelClient({ http: options.sentinelNet });
     const saga: SagaParts = {

@@ -22,7 +22,7 @@ async function failures(check: string): Promise<readonly { check: string; proble
       source = source.replace(from, () => to);
     }
     await writeFile(path, source);
-    const definition = await loadProvider(path);
+    const definition = await loadProvider(path, 'any');
     const checkConfig = (config: unknown) => configRefusals(definition, config).map(refusalText);
     const report = await runKit(definition as never, { checkConfig });
     return report.checks

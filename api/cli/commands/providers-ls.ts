@@ -43,7 +43,7 @@ export default async function providersList({ args, options, io }: Invocation): 
 
 async function rowOf(target: string, name: string, version: string): Promise<Row> {
   try {
-    const { kind, contractVersion, capabilities } = await loadProvider(target);
+    const { kind, contractVersion, capabilities } = await loadProvider(target, 'any');
     return { kind, name, version, contract: contractVersion, capabilities, problem: null };
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error);

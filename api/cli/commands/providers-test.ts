@@ -40,7 +40,7 @@ function failedOf(report: Row): readonly string[] {
 
 /** `merit providers test`: the conformance kit. Exit 8 where a check failed, 11 where none, or with --strict not every one, could be tried. */
 export default async function providersTest({ args, options, io, signal }: Invocation): Promise<number> {
-  const definition = await loadProvider(targetOf(args[0] ?? '', io.cwd));
+  const definition = await loadProvider(targetOf(args[0] ?? '', io.cwd), 'any');
   const given = options.config === undefined ? undefined : await readDescription(io, String(options.config));
   const report = await runKit(definition as never, {
     ...onlyThese(options.only as readonly string[] | undefined),

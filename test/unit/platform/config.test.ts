@@ -51,6 +51,7 @@ describe('what is not said is sensible', () => {
     expect(config.objectStore).toEqual({ kind: 'files', dir: join(config.stateDir, 'objects') });
     expect([...config.roles]).toEqual(['api', 'ingest', 'scorer', 'recompute', 'allocator', 'reconciler']);
     expect([...config.features]).toEqual([]);
+    expect(config.providerPaths).toEqual([]);
   });
 
   test('variables win over the file, and paths are resolved where they were written', async () => {
@@ -62,6 +63,7 @@ describe('what is not said is sensible', () => {
       MERIT_OBJECT_STORE: 'objs',
       MERIT_ROLES: 'scorer, ingest',
       MERIT_FEATURES: 'suite-rollouts',
+      MERIT_PROVIDER_PATHS: '/srv/one:/srv/two',
     });
     expect(config).toMatchObject({
       stateDir: join(cwd, 'state'),
@@ -74,6 +76,7 @@ describe('what is not said is sensible', () => {
     });
     expect([...config.roles]).toEqual(['scorer', 'ingest']);
     expect([...config.features]).toEqual(['suite-rollouts']);
+    expect(config.providerPaths).toEqual(['/srv/one', '/srv/two']);
   });
 
   test('objects are kept in a bucket where one is named, and no credentials have a place', async () => {
@@ -135,6 +138,11 @@ describe('the file', () => {
     ['a list at the top', '- a', ' type'],
     ['a boolean for a name', 'tenant: true', 'tenant type'],
     ['an unknown field', 'lisen: {port: 1}', 'lisen unknown_field'],
+    [
+      'a path of a provider that depends on where the server runs',
+      'providerPaths: [/srv/one, ./two]',
+      'providerPaths format',
+    ],
     ['a feature flag that does not exist', 'features: [suite-rollouts, x]', 'features feature'],
     [
       'a setting that weakens TLS',

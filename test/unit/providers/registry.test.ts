@@ -41,11 +41,13 @@ describe('a provider is loaded', () => {
     ['by what it exports as its root', { exports: { '.': { types: './x.d.ts', default: './lib/main.js' } } }],
     ['by its main file', { main: 'lib/main.js' }],
   ])('from the folder of its package, %s', async (_how, manifest) => {
-    expect(await loadProvider(await packageOf(DEFINITION, manifest))).toMatchObject({ kind: 'acme' });
+    expect(await loadProvider(await packageOf(DEFINITION, manifest), 'any')).toMatchObject({ kind: 'acme' });
   });
 
   test('from its file, and from Merit itself', async () => {
-    expect(await loadProvider(join(await packageOf(DEFINITION), 'lib', 'main.js'))).toMatchObject({ kind: 'acme' });
+    expect(await loadProvider(join(await packageOf(DEFINITION), 'lib', 'main.js'), 'any')).toMatchObject({
+      kind: 'acme',
+    });
     expect((await loadProvider('local')).kind).toBe('local');
     expect((await loadProvider('ray')).kind).toBe('ray');
   });
@@ -64,14 +66,37 @@ describe('a provider is loaded', () => {
     ['no schema of its config', { configSchema: 'none' }, 'configSchema: must be', 'docs/providers.md'],
     ['capabilities that are none', { capabilities: { logs: 'yes' } }, 'capabilities: must be', 'docs/providers.md'],
   ])('not with %s, and the mend is told', async (_what, change, problem, mend) => {
-    const failure = await failureOf(loadProvider(await packageOf({ ...DEFINITION, ...change })));
+    const failure = await failureOf(loadProvider(await packageOf({ ...DEFINITION, ...change }), 'any'));
     expect(failure).toMatchObject({ code: 'part-missing', message: expect.stringContaining(problem) });
     expect(failure?.mend).toContain(mend);
   });
 
   test('not where there is none', async () => {
-    for (const kind of [join(folder, 'nowhere'), 'merit-provider-nobody-has', '__proto__'])
-      expect(await failureOf(loadProvider(kind)), kind).toMatchObject({ code: 'part-missing' });
+    for (const kind of [join(folder, 'nowhere'), 'merit-provider-nobody-has', '__proto__', ''])
+      expect(await failureOf(loadProvider(kind, 'any')), kind).toMatchObject({ code: 'part-missing' });
+  });
+
+  test('from no path that was not named, and never from a URL', async () => {
+    const path = await packageOf(DEFINITION);
+    const other = await packageOf(DEFINITION);
+    expect(await loadProvider(path, [path])).toMatchObject({ kind: 'acme' });
+    for (const kind of [
+      other,
+      `${path}/`,
+      `${path}/../p1`,
+      `file://${path}/index.js`,
+      './index.js',
+      'data:text/javascript,export default {}',
+    ]) {
+      const failure = await failureOf(loadProvider(kind, [path]));
+      expect(failure, kind).toMatchObject({
+        code: 'part-missing',
+        message: expect.stringMatching(/does not load|neither/),
+      });
+    }
+    expect(await failureOf(loadProvider('data:text/javascript,export default {}', 'any'))).toMatchObject({
+      code: 'part-missing',
+    });
   });
 });
 
