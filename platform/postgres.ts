@@ -153,7 +153,6 @@ async function attemptOnce<T>(
   client.on('error', onError);
   try {
     setPipelined(client, pipelined);
-    await client.query(begin);
     const ask = inOrder(client);
     const tx: CopyTx = {
       query: async <R extends object>(sql: string, values: readonly unknown[] = []) =>
@@ -165,7 +164,7 @@ async function attemptOnce<T>(
         return Buffer.concat(chunks);
       },
     };
-    await prepare(tx);
+    await Promise.all([client.query(begin), prepare(tx)]);
     const result = await work(tx);
     await commit(client);
     return result;

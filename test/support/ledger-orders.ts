@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { assert } from '../../core/assert.ts';
 import { type LedgerModel, type ModelBalance, modelDue, modelExpireOf } from '../../ledger/quota/model.ts';
 import type { LedgerCase } from './ledger-cases.ts';
 import { expectStep, modelBalances } from './ledger-step.ts';
@@ -12,24 +13,31 @@ export interface Seen {
   readonly got: readonly unknown[] | undefined;
 }
 
-/** Orders looked at before the search gives up; nearly always the order of commits is the one. */
-const MAX_TRIES = 20_000;
+/**
+ * Places looked at before the search gives up, which is told as such; nearly always the order of commits is the one. With four callers of ten
+ * dead while they committed (seed 12169) there are 400,000 orders, but few places: each is gone on from once.
+ */
+const MAX_TRIES = 100_000;
 
 /**
  * Is there an order of the transactions, one after the other and none before it began or after it ended, in which the model gives every
- * answer that was given, and ends with these balances? Source: Wing and Gong, Testing and verifying concurrent objects (1993).
+ * answer that was given, and ends with these balances? Source: Wing and Gong, Testing and verifying concurrent objects (1993), and Lowe's
+ * memo of where the search has been (2017).
  */
 export function hasOrder(
   start: LedgerModel,
   seen: readonly Seen[],
   balances: ReadonlyMap<string, ModelBalance>,
 ): boolean {
-  let tries = 0;
+  const been = new Set<string>();
   const goOn = (model: LedgerModel, left: readonly Seen[]): boolean => {
     if (left.length === 0) return isDeepStrictEqual(modelBalances(model), balances);
+    const place = `${left.map((one) => seen.indexOf(one)).sort()} ${stateOf(model)}`;
+    if (been.has(place)) return false;
+    been.add(place);
+    assert(been.size <= MAX_TRIES, 'orders are few enough to look at all of them');
     const firstEnd = Math.min(...left.map(({ until }) => until));
     for (const next of left.filter(({ from }) => from < firstEnd)) {
-      if (++tries > MAX_TRIES) return false;
       const rest = left.filter((other) => other !== next);
       const after = copyOf(model);
       if (fits(after, next) && goOn(after, rest)) return true;
@@ -54,6 +62,16 @@ function fits(model: LedgerModel, { step, got }: Seen): boolean {
   const ids = got as readonly string[];
   modelExpireOf(model, ids);
   return ids.length <= step.limit && ids.every((id) => due.includes(id));
+}
+
+/** All that decides what a model answers; in which order its entries came does not. */
+function stateOf({ limits, log, tree, debts }: LedgerModel): string {
+  const parts = [[...limits], log, [...tree], debts].map((part) => part.map(plain).sort());
+  return plain(parts);
+}
+
+function plain(value: unknown): string {
+  return JSON.stringify(value, (_key, part) => (typeof part === 'bigint' ? `${part}n` : part));
 }
 
 /** What the model keeps is replaced, never changed, but for the limits. */
