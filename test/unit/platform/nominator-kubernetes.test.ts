@@ -153,7 +153,9 @@ describe('who holds a lease', () => {
     const nomination = (await nominate(await nominatorAt()))!;
     change();
     const after = api.get(LEASE);
+    const before = puts();
     await until(() => nomination.lost.aborted);
+    expect(puts()).toBe(before + 1);
     await nomination.resign();
     expect(api.get(LEASE)).toEqual(after);
   });
