@@ -21,6 +21,7 @@ Commands:
   cancel [options] <job>         ask for the end of a job
   jobs                           jobs: ls, get, extend, retry, hold, release, events, artifacts,
                                  cost, verify
+  artifacts                      what jobs left: ls, get, gc
   score [options]                score report files offline, without a server
   backtest [options]             what a suite would have decided about an archive of reports
   scores [options] <model>       the last scores of a model, why, and how they came

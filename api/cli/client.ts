@@ -26,6 +26,10 @@ const STREAM_SILENCE_MS = 45_000;
 /** A reply larger than this is none that this client reads. */
 const MAX_REPLY_BYTES = 256 * 1024 * 1024;
 
+export interface Streamed extends AsyncIterable<Uint8Array> {
+  readonly headers: Headers;
+}
+
 export interface Client {
   readonly url: string;
   request(method: string, path: string, options?: RequestOptions): Promise<Reply>;
@@ -33,7 +37,7 @@ export interface Client {
   json<T>(method: string, path: string, options?: RequestOptions): Promise<T>;
   get<T>(path: string): Promise<T>;
   /** A reply that goes on coming, as it comes; a problem is thrown as by `json`. Ends with `signal`, or throws CliError. */
-  stream(path: string, headers: Readonly<Record<string, string>>): Promise<AsyncIterable<Uint8Array>>;
+  stream(path: string, headers: Readonly<Record<string, string>>): Promise<Streamed>;
   /** Every item of a list, page after page, at most `most`. */
   all<T>(path: string, most?: number): Promise<readonly T[]>;
 }
@@ -92,7 +96,7 @@ export function clientOf(connection: Connection, signal: AbortSignal): Client {
     }
   }
 
-  async function stream(path: string, headers: Readonly<Record<string, string>>): Promise<AsyncIterable<Uint8Array>> {
+  async function stream(path: string, headers: Readonly<Record<string, string>>): Promise<Streamed> {
     const silent = new AbortController();
     const timer = setTimeout(() => silent.abort(), STREAM_SILENCE_MS);
     const failed = (cause: unknown) => {
@@ -111,7 +115,7 @@ export function clientOf(connection: Connection, signal: AbortSignal): Client {
       clearTimeout(timer);
       throw problemError(response.status, reading.ok ? reading.value : undefined);
     }
-    return (async function* () {
+    const chunks = (async function* () {
       try {
         for await (const chunk of response.body ?? []) {
           timer.refresh();
@@ -123,6 +127,7 @@ export function clientOf(connection: Connection, signal: AbortSignal): Client {
         clearTimeout(timer);
       }
     })();
+    return { headers: response.headers, [Symbol.asyncIterator]: () => chunks };
   }
 
   async function json<T>(method: string, path: string, options?: RequestOptions): Promise<T> {

@@ -33,6 +33,7 @@ export function buildProgram(version: string, run: Run): Command {
   const define = definer(run);
   serverCommands(program, define);
   jobCommands(program, define);
+  artifactCommands(program, define);
   scoringCommands(program, define);
   capacityCommands(program, define);
   proofCommands(program, define);
@@ -151,7 +152,9 @@ function jobCommands(program: Command, define: Define): void {
       .command('logs')
       .description('the log of a job')
       .argument(...JOB)
-      .option('-f, --follow', 'until it ends')
+      .option('-f, --follow', 'until it ends; exits as the job did')
+      .option('--tail <n>', 'begin so many lines before its end', values.integer(1, 100_000))
+      .option('--from-byte <n>', 'begin at this byte', values.integer(0, Number.MAX_SAFE_INTEGER))
       .option('--attempt <n>', 'of an earlier try', values.integer(1, 1_000_000)),
     () => import('./commands/logs.ts'),
     'plain',
@@ -240,6 +243,34 @@ function jobCommands(program: Command, define: Define): void {
       .description('read every stored file again; exit 10 if a byte differs')
       .argument(...JOB),
     () => import('./commands/jobs-verify.ts'),
+  );
+}
+
+function artifactCommands(program: Command, define: Define): void {
+  const artifacts = program.command('artifacts').description('what jobs left: ls, get, gc');
+  define(
+    artifacts
+      .command('ls')
+      .description('the files that a job left')
+      .argument(...JOB),
+    () => import('./commands/jobs-artifacts.ts'),
+  );
+  define(
+    artifacts
+      .command('get')
+      .description('download them, each held to its SHA-256; a broken download goes on')
+      .argument(...JOB)
+      .argument('[path...]', 'some of them; all, where none is named')
+      .option('--out <folder>', 'where they go', values.path),
+    () => import('./commands/artifacts-get.ts'),
+  );
+  define(
+    artifacts
+      .command('gc')
+      .description('delete stored objects of ended jobs that no manifest and no log names')
+      .option('--dry-run', 'only tell')
+      .option('--grace <time>', 'leave younger ones alone: 7d, at least 1h', values.duration),
+    () => import('./commands/artifacts-gc.ts'),
   );
 }
 

@@ -105,6 +105,16 @@ export const FILES: Shape = {
   ],
 };
 
+export const UNNAMED: Shape = {
+  name: (row) => String(row.object),
+  columns: [
+    { head: 'OBJECT', cell: (row) => row.object },
+    { head: 'SIZE', cell: (row) => row.size },
+    { head: 'MODIFIED', cell: (row) => row.modifiedAt },
+    { head: 'WHY', cell: (row) => (row.verdict === 'unknown' ? 'of no job that is known' : 'nothing names it') },
+  ],
+};
+
 const SHORT_HASH = 12;
 
 export const SUITES: Shape = {

@@ -23,6 +23,15 @@ export const MAX_IDEMPOTENCY_KEY_LENGTH = 255;
 export const MAX_SAME_KEY_WAITING = 100;
 /** A log is read in pieces of at most this. */
 export const MAX_LOG_PIECE_BYTES = 1024 * 1024;
+/** The last lines of a log are looked for in this much of its end. */
+export const MAX_TAIL_BYTES = 8 * 1024 * 1024;
+export const MAX_TAIL_LINES = 100_000;
+/** An event of a log's stream carries at most this; what waits for a slow reader is one event. */
+export const LOG_EVENT_BYTES = 64 * 1024;
+/** How often a stream looks for what a running job wrote since. */
+export const LOG_POLL_MS = 500;
+/** Streams of logs open at a time in one process; each holds a piece of a log, and one of the requests answered at a time. */
+export const MAX_LOG_STREAMS = 128;
 /** Streams of events open at a time in one process; each holds one of the requests answered at a time. */
 export const MAX_EVENT_STREAMS = 64;
 /** Events that a stream reads at once from each of its two sequences, and the bytes of an audit event that it carries whole. */

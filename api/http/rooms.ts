@@ -7,6 +7,7 @@ import { eventRows } from './rooms/audit-view.sql.ts';
 import type { RoomPorts } from './rooms/base.ts';
 import { documentsOf } from './rooms/documents.ts';
 import { eventsAfter, feedHead, positionNow } from './rooms/event-feed.sql.ts';
+import { artifactsOf } from './rooms/job-artifacts.ts';
 import { jobsOf } from './rooms/jobs.ts';
 import { poolsOf } from './rooms/pools.ts';
 import { reportsOf } from './rooms/reports.ts';
@@ -17,7 +18,7 @@ import type { AuditService, Services, View } from './services.ts';
 /** What the server's wiring brings: the services that are ports themselves, and the ports that the rooms work on. */
 export type ServerPorts = Omit<
   Services,
-  'jobs' | 'reports' | 'scoring' | 'rollouts' | 'pools' | 'documents' | 'audit' | 'events' | 'code'
+  'jobs' | 'artifacts' | 'reports' | 'scoring' | 'rollouts' | 'pools' | 'documents' | 'audit' | 'events' | 'code'
 > &
   RoomPorts & { readonly signer: Pick<Signer, 'keyId' | 'algorithm' | 'publicKey'> };
 
@@ -26,11 +27,12 @@ export function roomServices(ports: ServerPorts): Services {
   return {
     ...ports,
     jobs: jobsOf(ports),
+    artifacts: artifactsOf(ports),
     reports: reportsOf(ports),
     scoring: scoringOf(ports),
     rollouts: rolloutsOf(ports),
     pools: poolsOf(),
-    documents: documentsOf(),
+    documents: documentsOf(ports.providers),
     audit: auditOf(ports),
     events: {
       now: (tx, caller) => positionNow(tx, caller.identity.tenant),

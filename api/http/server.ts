@@ -7,10 +7,12 @@ import { Idempotency } from './idempotency.ts';
 import * as limits from './limits.ts';
 import { describeApi, publicPath } from './openapi.ts';
 import { HttpProblem, type Problem, problemOf } from './problem.ts';
+import { artifactRoutes } from './routes/artifacts.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { documentRoutes } from './routes/documents.ts';
 import { eventRoutes } from './routes/events.ts';
 import { healthRoutes } from './routes/health.ts';
+import { jobLogRoutes } from './routes/job-logs.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { modelRoutes } from './routes/models.ts';
 import { poolRoutes } from './routes/pools.ts';
@@ -66,6 +68,8 @@ export function buildHttpServer(services: Services): FastifyInstance {
     for (const routes of [
       healthRoutes,
       jobRoutes,
+      jobLogRoutes,
+      artifactRoutes,
       reportRoutes,
       scoreRoutes,
       scoringRoutes,

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import type { Json } from '../../core/canonical.ts';
 import type { EvalReport } from '../../core/eval-report.ts';
 import type { JobSpec } from '../../core/job.ts';
@@ -92,6 +93,32 @@ export interface JobFilter {
   readonly live?: string;
 }
 
+export interface LogQuery {
+  readonly attempt: number | undefined;
+  readonly fromByte: number;
+  readonly maxBytes: number;
+}
+
+export interface LogPiece {
+  readonly bytes: Uint8Array;
+  /** null: the job has none, or none yet, or not the one that was asked for. */
+  readonly attempt: number | null;
+  readonly nextByte: number;
+  /** Nothing will be added behind `nextByte`. */
+  readonly done: boolean;
+  /** How the log ended, and its bytes; null while it may grow. */
+  readonly end: 'complete' | 'truncated' | 'lost' | null;
+  readonly size: number | null;
+  /** Why its provider did not give what is not kept yet. */
+  readonly fault: Error | null;
+  readonly job: {
+    readonly state: string;
+    readonly ended: boolean;
+    readonly reasons: readonly View[];
+    readonly newestAttempt: number | null;
+  };
+}
+
 export interface JobsService {
   /** What must be known before the transaction: that the code is stored. Throws RefusedInput. */
   prepare(caller: Caller, spec: JobSpec): Promise<void>;
@@ -146,16 +173,15 @@ export interface JobsService {
   events(tx: Tx, caller: Caller, jobId: string): Promise<readonly View[] | undefined>;
   artifacts(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
   cost(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
-  /** Bytes of the log of an attempt (the newest by default) from `fromByte`; `done`: nothing will be added. Outside any transaction. */
-  logs(
+  /** A piece of the log of an attempt, the newest by default. undefined: no such job. Outside any transaction. */
+  logs(caller: Caller, jobId: string, query: LogQuery, signal: AbortSignal): Promise<LogPiece | undefined>;
+  /** Where the last lines of a log begin. undefined: no such job, or it has no log yet. Outside any transaction. */
+  logTail(
     caller: Caller,
     jobId: string,
-    options: { readonly attempt: number | undefined; readonly fromByte: number; readonly maxBytes: number },
+    query: { readonly attempt: number | undefined; readonly lines: number },
     signal: AbortSignal,
-  ): Promise<
-    | { readonly bytes: Uint8Array; readonly attempt: number; readonly nextByte: number; readonly done: boolean }
-    | undefined
-  >;
+  ): Promise<{ readonly attempt: number; readonly fromByte: number } | undefined>;
   /** Reads every stored object again. undefined: no such job; null: it left no manifest. Outside any transaction. */
   verify(caller: Caller, jobId: string, signal: AbortSignal): Promise<View | null | undefined>;
   /** The receipt's bytes. `not_yet`: it has not ended, or its last event is not under a checkpoint. Outside any transaction. */
@@ -358,6 +384,26 @@ export interface EventsService {
   head(tx: Tx, tenant: string): Promise<string>;
 }
 
+export interface ArtifactFile {
+  readonly path: string;
+  readonly size: number;
+  readonly sha256: string;
+  readonly objectKey: string;
+  readonly attempt: number;
+}
+
+export interface ArtifactsService {
+  /** A file by its path in the manifest of an attempt, the newest by default. undefined: there is none. */
+  file(tx: Tx, jobId: string, path: string, attempt: number | undefined): Promise<ArtifactFile | undefined>;
+  open(file: ArtifactFile, range: { readonly from?: number }): Promise<Readable>;
+  /** What no manifest and no log names, one by one, deleted unless `dryRun`; at last a summary. Outside any transaction. */
+  collect(
+    caller: Caller,
+    options: { readonly dryRun: boolean; readonly graceMs: number },
+    signal: AbortSignal,
+  ): AsyncGenerator<View>;
+}
+
 export interface CodeService {
   /** Stores a zip of a working directory by its content; returns `code:<sha256>`. */
   put(caller: Caller, packed: Uint8Array): Promise<View>;
@@ -378,6 +424,7 @@ export interface Services {
   /** All parts, each within its own limit. */
   readiness(): Promise<readonly PartStatus[]>;
   readonly jobs: JobsService;
+  readonly artifacts: ArtifactsService;
   readonly reports: ReportsService;
   readonly scoring: ScoringService;
   readonly rollouts: RolloutsService;

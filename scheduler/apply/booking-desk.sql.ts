@@ -20,12 +20,14 @@ import {
   noteReasons,
   StaleBooking,
 } from './booking-store.ts';
+import { postgresLogBook } from './log-book.sql.ts';
 import { commitMoves } from './moves.ts';
 import type { LiveBooking } from './tenant-plan.ts';
 
 /** The desk of the process that leads by `epoch`. */
 export function postgresDesk(db: Database, epoch: bigint): BookingDesk {
   return {
+    logs: postgresLogBook(db, epoch),
     live: () => db.asEngine(async (tx) => withNeeds(tx, await liveBookings(tx))),
     liveStamps: () => db.asEngine(liveStamps),
     byId: async (ids) =>

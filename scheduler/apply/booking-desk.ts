@@ -4,6 +4,7 @@ import type { BookingState } from '../../core/booking.ts';
 import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { OwnedAttempt } from '../reconcile/plan.ts';
 import type { Booking, Stamp } from './booking-store.ts';
+import type { LogBook } from './log-book.ts';
 import type { Move, MoveResult } from './moves.ts';
 import type { LiveBooking } from './tenant-plan.ts';
 
@@ -23,6 +24,8 @@ export interface EndedAttempts {
  * simulation. Both give the same answers, which a conformance test holds them to.
  */
 export interface BookingDesk {
+  /** What is kept of the attempts' logs. */
+  readonly logs: LogBook;
   /** All that live, oldest first. */
   live(): Promise<readonly LiveBooking[]>;
   /** Of all that live: what a reader that followed changes compares itself with. */

@@ -7,6 +7,7 @@ import type { Provider } from '../../providers/provider.ts';
 import type { Disappearances } from '../reconcile/disappearance.ts';
 import type { BookingDesk } from './booking-desk.ts';
 import type { Booking } from './booking-store.ts';
+import type { LogKeeper } from './log-keeper.ts';
 import type { Move } from './moves.ts';
 
 export interface ProviderSource {
@@ -76,6 +77,7 @@ export interface StepContext extends SagaContext {
   /** Commits a move, together with those of other bookings; see GroupCommit for what it throws. */
   readonly commit: (move: Move) => Promise<Booking>;
   readonly disappearances: Disappearances;
+  readonly logs: LogKeeper;
   /** Jobs that are thought to run in a pool. */
   readonly runningIn: (tenant: string, pool: string) => number;
 }

@@ -12,6 +12,7 @@ import { watchLease } from './extend.saga.ts';
 import { GroupCommit } from './group-commit.ts';
 import { MAX_STEPS_IN_FLIGHT, RETRY_MAX_MS, RETRY_MIN_MS } from './limits.ts';
 import { LiveBookings } from './live-bookings.ts';
+import { LogKeeper } from './log-keeper.ts';
 import { leavePool, preempt } from './preempt.ts';
 import { releaseAll } from './release.saga.ts';
 import { keepReasons, reserve } from './reserve.ts';
@@ -42,6 +43,7 @@ export class Allocator {
       ...ctx,
       commit: (move) => moves.commit(move),
       disappearances: new Disappearances(),
+      logs: new LogKeeper(ctx),
       runningIn: (tenant, pool) => this.#live.runningIn(tenant, pool),
     };
   }

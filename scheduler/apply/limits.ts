@@ -32,7 +32,5 @@ export function graceMs(spec: JobSpec): number {
 export const OBSERVE_EVERY_MS = 1_000;
 /** How often where so many jobs are missing at once that none is given up. */
 export const HALTED_LOOK_MS = 5_000;
-/** A job's log is kept up to this size; what is beyond stays at the provider. */
-export const MAX_LOG_BYTES = 64 * 1024 * 1024;
 /** At most so many bookings are acted on at a time. */
 export const MAX_STEPS_IN_FLIGHT = 32;

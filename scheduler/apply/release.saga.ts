@@ -25,6 +25,8 @@ export async function releaseAll(
   // Also where no handle is known: a request whose reply was lost may have started something. Unknown keys are released silently.
   if (state.holdId !== null)
     await provider.release(attemptKey(booking.bookingId, state.attempt), AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
+  // What ran past its notice was ended just now: its log has had no end yet.
+  if (state.appliedAtMs !== null) await ctx.logs.complete(booking, state.attempt, provider);
   const cost = state.appliedAtMs === null ? undefined : costOf(state.placement, state.appliedAtMs, state.endedAtMs);
   const evidence: object[] = [];
   for (const [id, end] of holdsToEnd(ctx, booking, state, cost)) {

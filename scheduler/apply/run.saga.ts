@@ -6,7 +6,6 @@ import { ACTOR, type StepResult, undo } from './apply.saga.ts';
 import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { keepArtifacts } from './keep-artifacts.ts';
-import { keepLog } from './keep-log.ts';
 import { graceMs, HALTED_LOOK_MS, OBSERVE_EVERY_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
 
 /**
@@ -60,6 +59,7 @@ export async function watchRun(
     if (verdict === 'look_again') return { kind: 'idle', againInMs: OBSERVE_EVERY_MS };
   } else ctx.disappearances.seen(pool, key);
   if (seen.state === 'ended' || seen.state === 'absent') return runEnded(ctx, booking, state, provider, seen);
+  ctx.logs.follow(booking, state.attempt, provider);
   const over = await timeIsUp(ctx, booking, state);
   if (over !== undefined) return over;
   if (state.state === 'draining') await provider.drain(key, state.deadlineMs, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
@@ -97,7 +97,7 @@ async function runEnded(
 ): Promise<StepResult> {
   const endedAtMs = seen.state === 'ended' ? seen.endedAtMs : undefined;
   const end = (outcome: Outcome, reason: Reason) => undo(ctx, booking, outcome, reason, [], endedAtMs);
-  if (seen.state === 'ended') await keepLog(ctx, booking, state.attempt, provider);
+  await ctx.logs.complete(booking, state.attempt, provider, seen.state === 'absent');
   if (seen.state === 'ended' && seen.outcome === 'succeeded') {
     const kept = await keepArtifacts(ctx, booking, state);
     if (kept.kind === 'refused') return end('failed', kept.reason);

@@ -44,9 +44,19 @@ beforeAll(async () => {
         attempts: [],
       }),
       logs: async (_caller, _id, { fromByte }) => {
-        if (providerAway) throw new ProviderError('transient', 'Ray is unreachable');
         const log = Buffer.from('line one\n\u001b[31mline two\n').subarray(fromByte);
-        return { bytes: log, attempt: 1, nextByte: fromByte + log.length, done: true };
+        const state = states.length > 1 ? states.shift()! : states[0]!;
+        const job = { state, ended: state !== 'waiting' && state !== 'applied', reasons: [], newestAttempt: 1 };
+        const at = { attempt: 1, end: null, size: null, job };
+        if (providerAway)
+          return {
+            ...at,
+            bytes: Buffer.alloc(0),
+            nextByte: fromByte,
+            done: job.ended,
+            fault: new ProviderError('transient', 'Ray is unreachable'),
+          };
+        return { ...at, bytes: log, nextByte: fromByte + log.length, done: job.ended, fault: null };
       },
       verify: async () => ({
         ok: false,

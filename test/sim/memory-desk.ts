@@ -3,6 +3,7 @@ import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { BookingDesk } from '../../scheduler/apply/booking-desk.ts';
 import type { Faults, Life } from './life.ts';
 import type { MemoryBooks } from './memory-books.ts';
+import { memoryLogBook } from './memory-log-book.ts';
 
 /** The desk of one run of the engine: each call a transaction over a wire that breaks before the commit, or after it. */
 export function memoryDesk(
@@ -33,6 +34,7 @@ export function memoryDesk(
   const read = <T>(name: string, effect: () => T) => call(name, effect, false);
   const write = <T>(name: string, effect: () => T) => call(name, effect, true);
   return {
+    logs: memoryLogBook(),
     live: () => read('live', () => books.live()),
     liveStamps: () => read('stamps', () => books.liveStamps()),
     byId: async (ids) => (ids.length === 0 ? [] : read(`byId ${ids.join(' ')}`, () => books.byId(ids))),

@@ -1,34 +1,31 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../client.ts';
-import { EXIT } from '../exit.ts';
-import { copyLog, followJob, type LogPosition } from '../follow.ts';
+import { CliError, EXIT } from '../exit.ts';
 import type { Invocation } from '../invocation.ts';
-import { jobIdOf } from '../job-ref.ts';
+import { endExit, jobIdOf } from '../job-ref.ts';
+import { copyLog, followLog } from '../log.ts';
+import type { Row } from '../render.ts';
 
-const POLL_MS = 500;
-
-/** The log as it is on stdout; with -f until the job ended. */
+/** The log as it is on stdout. With -f until the job ended, whose outcome is then the exit code; with an attempt too, until that ended. */
 export default async function logs(invocation: Invocation): Promise<number> {
   const { args, options, io, signal } = invocation;
   const client = await connect(invocation);
   const id = await jobIdOf(client, args[0] ?? '');
+  const { attempt, fromByte, tail } = options as { attempt?: number; fromByte?: number; tail?: number };
+  if (tail !== undefined && fromByte !== undefined)
+    throw new CliError(EXIT.usage, 'usage', '--tail and --from-byte say both where to begin', { mend: 'keep one' });
   // A job that is not there is told as such, not as an empty log.
-  await client.get(`/v1/jobs/${id}`);
-  const attempt = options.attempt as number | undefined;
-  if (options.follow !== true) {
-    const { any, done } = await copyLog(client, io, id, { attempt, fromByte: 0 });
-    if (!any && !done) io.note('it has written no log yet; see "merit why"');
-    return EXIT.ok;
+  const job = await client.get<Row>(`/v1/jobs/${id}`);
+  if (options.follow === true) {
+    const state = await followLog(
+      client,
+      io,
+      { jobId: id, name: String(job.name) },
+      { attempt, fromByte, tail },
+      signal,
+    );
+    return endExit(state) ?? EXIT.ok;
   }
-  if (attempt === undefined) {
-    await followJob(client, io, id, signal, true);
-    return EXIT.ok;
-  }
-  let at: LogPosition = { attempt, fromByte: 0 };
-  for (;;) {
-    const copied = await copyLog(client, io, id, at);
-    if (copied.done) return EXIT.ok;
-    at = copied.at;
-    await sleep(POLL_MS, undefined, { signal });
-  }
+  const any = await copyLog(client, io, id, { attempt, fromByte, tail }, signal);
+  if (!any && endExit(job.state) === undefined) io.note('it has written no log yet; see "merit why"');
+  return EXIT.ok;
 }

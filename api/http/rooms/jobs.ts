@@ -3,9 +3,9 @@ import { hasCode } from '../../../artifacts/code.ts';
 import { artifactsPrefix } from '../../../artifacts/paths.ts';
 import { loadManifest, manifestOf, type RecordedManifest } from '../../../artifacts/store.ts';
 import { verifyManifest } from '../../../artifacts/verify.ts';
-import { isEnded, type Reason } from '../../../core/booking.ts';
+import type { Reason } from '../../../core/booking.ts';
 import type { Json } from '../../../core/canonical.ts';
-import { attemptKey, type BookingId, ulid } from '../../../core/ids.ts';
+import { type BookingId, ulid } from '../../../core/ids.ts';
 import type { JobSpec } from '../../../core/job.ts';
 import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { buildReceipt } from '../../../ledger/audit/receipt.ts';
@@ -16,19 +16,20 @@ import { cancelBooking } from '../../../scheduler/apply/cancel.ts';
 import { arrayTasks, codeHash, createBookings } from '../../../scheduler/apply/create-booking.ts';
 import { askExtension } from '../../../scheduler/apply/extend.ts';
 import { setHold } from '../../../scheduler/apply/hold.ts';
-import { logKey } from '../../../scheduler/apply/keep-log.ts';
 import { topOf } from '../../../scheduler/apply/queue-top.ts';
 import { retryBooking } from '../../../scheduler/apply/retry.ts';
 import type { Caller, JobsService, View } from '../services.ts';
 import { subjectEvents } from './audit-view.sql.ts';
 import type { RoomPorts } from './base.ts';
 import { costView } from './cost-view.sql.ts';
+import { JobLogs } from './job-logs.ts';
 import { attemptViews, jobRows, jobView, reasonsOf } from './job-view.sql.ts';
 import { planView } from './plan-view.ts';
 import { type QueueExplanation, queueExplanation } from './queue-explanation.ts';
 import { topView } from './top-view.ts';
 
 export function jobsOf(ports: RoomPorts): JobsService {
+  const jobLogs = new JobLogs(ports);
   return {
     prepare: (_caller, spec) => requireCode(ports, spec),
     submit: (tx, caller, spec) => submit(tx, caller, spec),
@@ -53,7 +54,8 @@ export function jobsOf(ports: RoomPorts): JobsService {
     },
     cost: async (tx, caller, jobId) =>
       (await loadBooking(tx, jobId)) === undefined ? undefined : costView(tx, caller.identity.tenant, jobId),
-    logs: (caller, jobId, options, signal) => logs(ports, caller, jobId, options, signal),
+    logs: (caller, jobId, query, signal) => jobLogs.piece(caller, jobId, query, signal),
+    logTail: (caller, jobId, query, signal) => jobLogs.tailFrom(caller, jobId, query, signal),
     verify: (caller, jobId, signal) => verify(ports, caller, jobId, signal),
     receipt: (caller, jobId) => receipt(ports, caller, jobId),
   };
@@ -231,78 +233,4 @@ async function receipt(ports: RoomPorts, caller: Caller, jobId: string): ReturnT
     case 'too_large':
       return { kind: 'not_yet', text: 'it has more events than a receipt may hold' };
   }
-}
-
-type LogOptions = Parameters<JobsService['logs']>[2];
-
-/** The kept log of an ended attempt, else what the provider has so far. */
-async function logs(
-  ports: RoomPorts,
-  caller: Caller,
-  jobId: string,
-  options: LogOptions,
-  signal: AbortSignal,
-): ReturnType<JobsService['logs']> {
-  const { tenant } = caller.identity;
-  const found = await ports.db.asTenant(tenant, async (tx) => {
-    const booking = await loadBooking(tx, jobId);
-    const rows = await tx.query<{ attempt: number; pool: string; ended_at: Date | null }>(
-      'select attempt, pool, ended_at from attempts where booking_id = $1 and ($2::int is null or attempt = $2) order by attempt desc limit 1',
-      [jobId, options.attempt ?? null],
-    );
-    return { booking, attempt: rows[0] };
-  });
-  const { booking, attempt } = found;
-  if (booking === undefined || attempt === undefined) return undefined;
-  const kept = await keptPiece(ports, logKey(tenant, jobId, attempt.attempt), options);
-  if (kept !== undefined) return { ...kept, attempt: attempt.attempt };
-  const over = attempt.ended_at !== null || attempt.attempt < booking.state.attempt || isEnded(booking.state.state);
-  const bytes =
-    over || !isAtProvider(booking) ? new Uint8Array(0) : await liveBytes(ports, booking, attempt, options, signal);
-  return { bytes, attempt: attempt.attempt, nextByte: options.fromByte + bytes.length, done: over };
-}
-
-function isAtProvider({ state }: Booking): boolean {
-  return (
-    state.state === 'confirming' ||
-    state.state === 'applied' ||
-    state.state === 'draining' ||
-    state.state === 'releasing'
-  );
-}
-
-async function liveBytes(
-  ports: RoomPorts,
-  booking: Booking,
-  attempt: { readonly attempt: number; readonly pool: string },
-  options: LogOptions,
-  signal: AbortSignal,
-): Promise<Uint8Array> {
-  const provider = await ports.providers.of(booking.tenant, attempt.pool);
-  if (!provider.capabilities.logs) return new Uint8Array(0);
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(LOG_TIMEOUT_MS)]);
-  return provider.logs(attemptKey(booking.bookingId, attempt.attempt), options.fromByte, options.maxBytes, limit);
-}
-
-const LOG_TIMEOUT_MS = 10_000;
-
-async function keptPiece(
-  ports: RoomPorts,
-  key: string,
-  options: LogOptions,
-): Promise<{ bytes: Uint8Array; nextByte: number; done: boolean } | undefined> {
-  const head = await ports.store.head(key);
-  if (head === undefined) return undefined;
-  const end = Math.min(head.size, options.fromByte + options.maxBytes);
-  if (options.fromByte >= head.size) return { bytes: new Uint8Array(0), nextByte: options.fromByte, done: true };
-  const stream = await ports.store.get(key);
-  if (stream === undefined) return undefined;
-  const parts: Buffer[] = [];
-  let at = 0;
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    parts.push(chunk.subarray(Math.max(0, options.fromByte - at), Math.max(0, end - at)));
-    at += chunk.length;
-    if (at >= end) break;
-  }
-  return { bytes: Buffer.concat(parts), nextByte: end, done: end >= head.size };
 }

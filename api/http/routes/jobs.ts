@@ -6,7 +6,7 @@ import { Type } from '../../../core/schema.ts';
 import { filterOf, found, mutate, page, read } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
 import { callerOf } from '../guard.ts';
-import { MAX_CODE_UPLOAD_BYTES, MAX_LOG_PIECE_BYTES } from '../limits.ts';
+import { MAX_CODE_UPLOAD_BYTES } from '../limits.ts';
 import { HttpProblem } from '../problem.ts';
 import { AnyView, IdParams, JobView, Literal, listOf, pageQuery, replies, text } from '../schemas.ts';
 import { jobId, jobVerbRoutes } from './job-verbs.ts';
@@ -17,7 +17,6 @@ export function jobRoutes(context: RouteContext): void {
   submitRoutes(context);
   jobVerbRoutes(context);
   readRoutes(context);
-  logRoutes(context);
   proofRoutes(context);
   codeRoutes(context);
 }
@@ -156,58 +155,6 @@ function readRoutes(context: RouteContext): void {
       return {
         items: found(await read(context, request, (tx, caller) => services.jobs.events(tx, caller, id)), 'job'),
       };
-    },
-  );
-}
-
-const LogQuery = Type.Object(
-  {
-    from: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'byte offset to read from' }),
-    ),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_LOG_PIECE_BYTES, description: 'bytes' })),
-    attempt: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
-  },
-  { additionalProperties: false },
-);
-
-function logRoutes({ app, services }: RouteContext): void {
-  app.get(
-    '/v1/jobs/:id/logs',
-    {
-      schema: {
-        summary: 'A piece of its log, as it is written; the headers say where to go on and whether it is complete',
-        tags,
-        params: IdParams,
-        querystring: LogQuery,
-        response: text('text/plain'),
-      },
-    },
-    async (request, reply) => {
-      const id = jobId(request.params);
-      const {
-        from = 0,
-        limit = MAX_LOG_PIECE_BYTES,
-        attempt,
-      } = request.query as { from?: number; limit?: number; attempt?: number };
-      const away = new AbortController();
-      reply.raw.once('close', () => away.abort());
-      const piece = found(
-        await services.jobs.logs(
-          callerOf(services, request),
-          id,
-          { attempt, fromByte: from, maxBytes: limit },
-          away.signal,
-        ),
-        'job, or it has no such attempt',
-      );
-      return reply
-        .header('content-type', 'text/plain; charset=utf-8')
-        .header('x-content-type-options', 'nosniff')
-        .header('merit-log-attempt', String(piece.attempt))
-        .header('merit-log-next', String(piece.nextByte))
-        .header('merit-log-done', String(piece.done))
-        .send(Buffer.from(piece.bytes));
     },
   );
 }

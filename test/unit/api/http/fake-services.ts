@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import type { Services, View } from '../../../../api/http/services.ts';
 import { tokenIdentifier } from '../../../../api/http/token.ts';
 import type { CopyTx, Database } from '../../../../platform/postgres.ts';
@@ -122,8 +123,14 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       artifacts: nothing,
       cost: nothing,
       logs: nothing,
+      logTail: nothing,
       verify: nothing,
       receipt: nothing,
+    },
+    artifacts: {
+      file: nothing,
+      open: async () => Readable.from([]),
+      collect: async function* () {},
     },
     reports: {
       append: async (_caller, report) => {

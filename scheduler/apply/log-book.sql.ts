@@ -1,0 +1,136 @@
+import type { Database, Tx } from '../../platform/postgres.ts';
+import type { KeptLog, LogBook, LogChunk, LogEnd, LogOf } from './log-book.ts';
+import { NO_LOG } from './log-book.ts';
+
+/** The log book of the process that leads by `epoch`. */
+export function postgresLogBook(db: Database, epoch: bigint): LogBook {
+  return {
+    read: (of) => db.asEngine((tx) => readKeptLog(tx, of)),
+    chunks: (of, fromByte, limit) => db.asEngine((tx) => readChunks(tx, of, fromByte, limit)),
+    append: (of, before, chunk) => db.asLeader(epoch, (tx) => append(tx, of, before, chunk)),
+    end: (of, before, end, sha256) => db.asLeader(epoch, (tx) => finish(tx, of, before, end, sha256)),
+    cut: (of, before, fromByte) => db.asLeader(epoch, (tx) => cut(tx, of, before, fromByte)),
+  };
+}
+
+interface ChunkRow {
+  readonly from_byte: bigint;
+  readonly size: number;
+  readonly sha256: string;
+  readonly object_key: string;
+}
+
+function chunkOf(row: ChunkRow): LogChunk {
+  return { fromByte: Number(row.from_byte), size: row.size, sha256: row.sha256, objectKey: row.object_key };
+}
+
+/** As the transaction's role may see it. */
+export async function readKeptLog(tx: Tx, { bookingId, attempt }: Omit<LogOf, 'tenant'>): Promise<KeptLog> {
+  const [row] = await tx.query<{ bytes: bigint; ended: LogEnd | null } & Partial<ChunkRow>>(
+    `select l.bytes, l.ended, c.from_byte, c.size, c.sha256, c.object_key
+     from job_logs l left join log_chunks c using (booking_id, attempt)
+     where l.booking_id = $1 and l.attempt = $2 order by c.from_byte desc limit 1`,
+    [bookingId, attempt],
+  );
+  if (row === undefined) return NO_LOG;
+  const last = row.from_byte == null ? undefined : chunkOf(row as ChunkRow);
+  return { bytes: Number(row.bytes), ended: row.ended ?? undefined, last };
+}
+
+export async function readChunks(
+  tx: Tx,
+  { bookingId, attempt }: Omit<LogOf, 'tenant'>,
+  fromByte: number,
+  limit: number,
+): Promise<readonly LogChunk[]> {
+  const rows = await tx.query<ChunkRow>(
+    `select from_byte, size, sha256, object_key from log_chunks
+     where booking_id = $1 and attempt = $2 and from_byte >= $3 order by from_byte limit $4`,
+    [bookingId, attempt, fromByte, limit],
+  );
+  return rows.map(chunkOf);
+}
+
+/** Chunks that lie before a byte, the last one first. */
+export async function readChunksBefore(
+  tx: Tx,
+  { bookingId, attempt }: Omit<LogOf, 'tenant'>,
+  byte: number,
+  limit: number,
+): Promise<readonly LogChunk[]> {
+  const rows = await tx.query<ChunkRow>(
+    `select from_byte, size, sha256, object_key from log_chunks
+     where booking_id = $1 and attempt = $2 and from_byte < $3 order by from_byte desc limit $4`,
+    [bookingId, attempt, byte, limit],
+  );
+  return rows.map(chunkOf);
+}
+
+/** The chunk that holds a byte; undefined where none does. */
+export async function chunkAt(
+  tx: Tx,
+  { bookingId, attempt }: Omit<LogOf, 'tenant'>,
+  byte: number,
+): Promise<LogChunk | undefined> {
+  const [row] = await tx.query<ChunkRow>(
+    `select from_byte, size, sha256, object_key from log_chunks
+     where booking_id = $1 and attempt = $2 and from_byte <= $3 order by from_byte desc limit 1`,
+    [bookingId, attempt, byte],
+  );
+  return row === undefined || Number(row.from_byte) + row.size <= byte ? undefined : chunkOf(row);
+}
+
+/** Sets the row from `before` to `bytes`; false where it is not as `before` says. */
+async function moved(tx: Tx, of: LogOf, before: KeptLog, bytes: number): Promise<boolean> {
+  const { tenant, bookingId, attempt } = of;
+  if (before.bytes === 0 && before.last === undefined)
+    await tx.execute('insert into job_logs (booking_id, attempt, tenant) values ($1, $2, $3) on conflict do nothing', [
+      bookingId,
+      attempt,
+      tenant,
+    ]);
+  const changed = await tx.execute(
+    `update job_logs set bytes = $4, updated_at = now()
+     where booking_id = $1 and attempt = $2 and bytes = $3 and ended is null`,
+    [bookingId, attempt, before.bytes, bytes],
+  );
+  return changed === 1;
+}
+
+async function append(tx: Tx, of: LogOf, before: KeptLog, chunk: LogChunk): Promise<boolean> {
+  const { tenant, bookingId, attempt } = of;
+  if (!(await moved(tx, of, before, chunk.fromByte + chunk.size))) return false;
+  // In the place of the last one, where it begins with that.
+  await tx.execute('delete from log_chunks where booking_id = $1 and attempt = $2 and from_byte = $3', [
+    bookingId,
+    attempt,
+    chunk.fromByte,
+  ]);
+  await tx.execute(
+    `insert into log_chunks (booking_id, attempt, tenant, from_byte, size, sha256, object_key)
+     values ($1, $2, $3, $4, $5, $6, $7)`,
+    [bookingId, attempt, tenant, chunk.fromByte, chunk.size, chunk.sha256, chunk.objectKey],
+  );
+  return true;
+}
+
+async function finish(tx: Tx, of: LogOf, before: KeptLog, end: LogEnd, sha256: string | undefined): Promise<boolean> {
+  if (!(await moved(tx, of, before, before.bytes))) return false;
+  await tx.execute('update job_logs set ended = $3, sha256 = $4 where booking_id = $1 and attempt = $2', [
+    of.bookingId,
+    of.attempt,
+    end,
+    sha256 ?? null,
+  ]);
+  return true;
+}
+
+async function cut(tx: Tx, of: LogOf, before: KeptLog, fromByte: number): Promise<boolean> {
+  if (!(await moved(tx, of, before, fromByte))) return false;
+  await tx.execute('delete from log_chunks where booking_id = $1 and attempt = $2 and from_byte >= $3', [
+    of.bookingId,
+    of.attempt,
+    fromByte,
+  ]);
+  return true;
+}
