@@ -1,6 +1,7 @@
 import { Heap } from './heap.ts';
 import type { Shape } from './shape.ts';
 
+/** An entry of an earlier parking is stale. */
 interface Entry {
   readonly shape: Shape;
   readonly parking: number;
@@ -22,12 +23,17 @@ export class ParkingHeap {
     this.#sweepAt = Math.max(SWEEP_AT, 2 * this.#entries.size);
   }
 
-  /** Takes out all up to a number. */
-  *upTo(most: number): Generator<Shape> {
+  /** Takes out all up to a number; what `isReady` does not agree to stays. */
+  upTo(most: number, isReady: (shape: Shape, key: number) => boolean = () => true): readonly Shape[] {
+    const ready: Shape[] = [];
+    const others: Entry[] = [];
     for (let least = this.#least(); least !== undefined && least.key <= most; least = this.#least()) {
       this.#entries.pop();
-      yield least.shape;
+      if (isReady(least.shape, least.key)) ready.push(least.shape);
+      else others.push(least);
     }
+    for (const entry of others) this.#entries.push(entry);
+    return ready;
   }
 
   /** Infinity: nothing is here. */

@@ -18,7 +18,7 @@ export class Parking {
   readonly #tree: QuotaTree;
   /** Roots have more quota together than there is: what one gives back another may take. */
   readonly #isShared: boolean;
-  /** By what must be available to a division. */
+  /** By what must be available to a division, or to its root where that bounds it. */
   readonly #rooms: Watches = new Map();
   /** By what of its quota a node must not use. */
   readonly #quotas: Watches = new Map();
@@ -158,7 +158,10 @@ export class Parking {
   *#given(usage: TreeUsage): Generator<Shape> {
     const { subtree } = this.#tree;
     for (const cell of this.#givenCells) {
-      for (const [division, heap] of this.#rooms.get(cell) ?? []) yield* heap.upTo(usage.available(division, cell));
+      for (const [node, heap] of this.#rooms.get(cell) ?? [])
+        yield* heap.upTo(usage.available(node, cell), ({ division }, need) => {
+          return division === node || usage.available(division, cell) >= need;
+        });
       const quotas = this.#quotas.get(cell);
       if (quotas === undefined) continue;
       for (const node of this.#givenNodes) {
@@ -172,7 +175,8 @@ export class Parking {
   #lookOut(shape: Shape, outlook: Outlook, { notes }: NonNullable<Verdict['block']>): number {
     const { root } = this.#tree.nodes[shape.division]!;
     const { own } = shape.config.preemption;
-    for (const { cell, amount } of outlook.rooms) watch(this.#rooms, cell, shape.division, shape, amount);
+    for (const { cell, amount } of outlook.rooms)
+      watch(this.#rooms, cell, this.#roomOf(shape.division, cell), shape, amount);
     for (const { cell, node, amount } of outlook.quotas) watch(this.#quotas, cell, node, shape, amount);
     if (outlook.takes) this.#scopes.add(root, shape);
     else if (own !== 'never') this.#scopes.add(shape.division, shape);
@@ -183,6 +187,15 @@ export class Parking {
     const isStale =
       (ruled && this.#startedRoots.has(root)) || (outlook.takes && this.#asksOf(shape, this.#crossed.get(root) ?? []));
     return isStale ? 0 : outlook.atMs;
+  }
+
+  /** A division that lends all it has, as all groups above it, can have no more than its root has: those wait under that together. */
+  #roomOf(division: number, cell: number): number {
+    const { nodes, local } = this.#tree;
+    let node = division;
+    for (; nodes[node]!.parent >= 0; node = nodes[node]!.parent)
+      if (local[this.#tree.at(node, cell)]! > 0) return division;
+    return node;
   }
 
   /** Does the shape ask for one of the cells on some flavour? */
@@ -199,7 +212,7 @@ export class Parking {
     const least = demandOf(this.#tree, shape.podSetsFor(shape.minReplicas).slice(0, flavours.length), flavours)!;
     // Machines are not looked at here: whatever leaves may make the room.
     const need = noRoom ? Number.NEGATIVE_INFINITY : (least.amounts[least.cells.indexOf(cell)] ?? 0);
-    watch(this.#rooms, cell, shape.division, shape, need);
+    watch(this.#rooms, cell, this.#roomOf(shape.division, cell), shape, need);
   }
 }
 

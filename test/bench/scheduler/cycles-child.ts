@@ -1,9 +1,10 @@
+import { GuardedLoad } from './cycles-guarded.ts';
 import { CycleLoad } from './cycles-load.ts';
 
 /** A planner in a process of its own, so that its heap is its own too. Told `{steps}`, it takes them and answers with its CPU seconds. */
 
-const pending = Number(process.argv[2]);
-const load = new CycleLoad(pending);
+const size = Number(process.argv[2]);
+const load = process.argv[3] === 'guarded' ? new GuardedLoad(size) : new CycleLoad(size);
 
 process.on('disconnect', () => process.exit(0));
 process.on('message', ({ steps }: { readonly steps: number }) => {

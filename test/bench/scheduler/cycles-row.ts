@@ -5,9 +5,20 @@ import { each, median, type Row, ratioOf, row, takeTurns } from '../harness.ts';
 import { SHAPES } from './cycles-load.ts';
 import type { RowOptions } from './rows.ts';
 
-/** What a cycle costs beside a thousand and beside a million that wait, by CPU time, in turns; each planner is in a process of its own. */
+/** What a cycle costs beside few and beside many that wait, by CPU time, in turns; each planner is in a process of its own. */
 
-const SIZES = [1_000, 10_000, 100_000, 1_000_000];
+interface Case {
+  /** What cycles-child.ts makes. */
+  readonly load: 'waiting' | 'guarded';
+  /** The least first: the others are held against it. */
+  readonly sizes: readonly number[];
+  readonly what: string;
+}
+
+const CASES: readonly Case[] = [
+  { load: 'waiting', sizes: [1_000, 10_000, 100_000, 1_000_000], what: `waiting, ${SHAPES} shapes` },
+  { load: 'guarded', sizes: [100, 300, 1_000], what: 'heads that wait for guards, each of a division of its own' },
+];
 const STEPS = 200;
 const ROUNDS = 7;
 const FLOOR = 1.25;
@@ -24,15 +35,21 @@ interface Told {
   readonly rssMib: number;
 }
 
-export async function cycleRows({ signal, progress }: RowOptions): Promise<readonly Row[]> {
+export async function cycleRows(options: RowOptions): Promise<readonly Row[]> {
+  const rows: Row[] = [];
+  for (const one of CASES) rows.push(...(await rowsOf(one, options)));
+  return rows;
+}
+
+async function rowsOf({ load, sizes, what }: Case, { signal, progress }: RowOptions): Promise<readonly Row[]> {
   const children = new Map<number, PlannerProcess>();
   const last = new Map<number, Told>();
   try {
-    for (const size of SIZES) {
-      progress.show('filling planners', children.size, SIZES.length);
-      children.set(size, await PlannerProcess.start(size, signal));
+    for (const size of sizes) {
+      progress.show('filling planners', children.size, sizes.length);
+      children.set(size, await PlannerProcess.start(size, load, signal));
     }
-    const contenders = SIZES.map((size) => ({
+    const contenders = sizes.map((size) => ({
       name: String(size),
       pass: async () => {
         const told = await children.get(size)!.steps(STEPS);
@@ -42,15 +59,16 @@ export async function cycleRows({ signal, progress }: RowOptions): Promise<reado
       },
     }));
     const times = await takeTurns(contenders, ROUNDS);
-    const [least, ...more] = SIZES.map(String);
+    const [least, ...more] = sizes.map(String);
     const told = (size: string) => {
       const { pending, rssMib, cycles, admitted } = last.get(Number(size))!;
       const us = each(median(times.get(size)!), 1);
       return `${pending} waiting ${us} a cycle, ${(cycles / STEPS).toFixed(1)} cycles and ${(admitted / STEPS).toFixed(1)} admissions a step, ${rssMib.toFixed(0)} MiB`;
     };
+    const inWords = (size: string) => Number(size).toLocaleString('en');
     return more.map((size) =>
       row({
-        what: `a cycle beside ${Number(size).toLocaleString('en')} waiting ÷ beside 1,000, ${SHAPES} shapes`,
+        what: `a cycle beside ${inWords(size)} ÷ beside ${inWords(least!)} ${what}`,
         value: ratioOf(times, least!, size),
         sense: 'at most',
         floor: FLOOR,
@@ -70,9 +88,9 @@ class PlannerProcess {
   readonly #ended: Promise<never>;
   readonly #signal: AbortSignal;
 
-  private constructor(size: number, signal: AbortSignal) {
+  private constructor(size: number, load: Case['load'], signal: AbortSignal) {
     const execArgv = ['--conditions=merit-source', `--max-old-space-size=${MAX_HEAP_MIB}`];
-    this.#child = fork(CHILD, [String(size)], { execArgv });
+    this.#child = fork(CHILD, [String(size), load], { execArgv });
     this.#signal = signal;
     this.#ended = once(this.#child, 'exit').then(([code, how]) => {
       throw new Error(`the planner with ${size} waiting ended with ${code ?? how}`);
@@ -80,8 +98,8 @@ class PlannerProcess {
     this.#ended.catch(() => {});
   }
 
-  static async start(size: number, signal: AbortSignal): Promise<PlannerProcess> {
-    const started = new PlannerProcess(size, signal);
+  static async start(size: number, load: Case['load'], signal: AbortSignal): Promise<PlannerProcess> {
+    const started = new PlannerProcess(size, load, signal);
     try {
       await started.#answer();
       return started;

@@ -141,11 +141,12 @@ describe('a head that waits for guards', () => {
     expect(settle(nowMs + 2)).toEqual({ admitted: ['q'], preempted: [] });
   });
 
-  test('is looked at again when the quota that lets it take frees, in its group too', () => {
+  test('is looked at again when its group has quota again by which it may take', () => {
+    const one = (id: string, division: string) => runs(id, division, 1);
     const { planner, settle } = started({
       groups: [
         { name: 'org', parent: null },
-        { name: 'team', parent: 'org', quota: gpu(2) },
+        { name: 'team', parent: 'org', quota: gpu(4) },
       ],
       divisions: [
         { name: 'alpha', group: 'team', quota: gpu(0), preemption: { reclaim: 'any' } },
@@ -153,14 +154,15 @@ describe('a head that waits for guards', () => {
         { name: 'outside', group: 'org', quota: gpu(0) },
         { name: 'idle', group: 'org', quota: gpu(2) },
       ],
-      running: [runs('s', 'sister', 1), runs('s2', 'sister', 1), runs('o', 'outside', 2)],
+      running: [
+        ...['s1', 's2', 's3'].map((id) => one(id, 'sister')),
+        ...['o1', 'o2', 'o3'].map((id) => one(id, 'outside')),
+      ],
       pending: [asks('p', 'alpha', 2)],
     });
     expect(settle()).toEqual(nothing);
-    planner.removeRunning('s');
-    expect(settle()).toEqual(nothing);
-    planner.removeRunning('s2');
-    expect(settle()).toEqual({ admitted: ['p'], preempted: [] });
+    planner.removeRunning('s1');
+    expect(settle()).toEqual({ admitted: [], preempted: ['o1'] });
   });
 });
 
