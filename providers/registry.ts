@@ -161,6 +161,25 @@ export function configRefusals(definition: AnyDefinition, config: unknown): read
 }
 
 /**
+ * What a pool says of its provider and cannot be: a kind that cannot be loaded, a config that its schema refuses. Fields begin with
+ * `provider`. Merit's own Ray needs no config.
+ */
+export async function providerRefusals(
+  { kind, config }: { readonly kind: string; readonly config?: unknown },
+  paths: readonly string[],
+): Promise<readonly Refusal[]> {
+  try {
+    const definition = await loadProvider(kind, paths);
+    return kind === 'ray' && config === undefined ? [] : configRefusals(definition, config ?? {}).map(inConfig);
+  } catch (error) {
+    if (!(error instanceof OperatingError)) throw error;
+    return [
+      refuse('provider', 'provider.kind', error.message, error.mend ?? 'merit providers ls shows what is installed'),
+    ];
+  }
+}
+
+/**
  * Checks `config` by the definition's schema, opens it, and holds it to the contract from then on. Throws RefusedInput whose fields begin
  * with `provider.config`, OperatingError `part-missing`, or what `open` throws.
  */
@@ -182,6 +201,7 @@ export async function openProvider(
   });
 }
 
+/** A refusal of a config as one of the pool's file. */
 function inConfig({ code, field, problem, mend }: Refusal): Refusal {
   return refuse(
     code,

@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 import { OperatingError } from '../../core/operating-error.ts';
-import { RefusedInput } from '../../core/refusal.ts';
+import { type Refusal, RefusedInput } from '../../core/refusal.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Database } from '../../platform/postgres.ts';
 import { loadPool } from '../../pools/apply-pool.ts';
 import { cents, type PoolFile } from '../../pools/pool-file.ts';
 import type { Offer, PoolFlavour, Provider } from '../../providers/provider.ts';
-import { loadProvider, openProvider } from '../../providers/registry.ts';
+import { loadProvider, openProvider, providerRefusals } from '../../providers/registry.ts';
 import type { ProviderSource } from '../../scheduler/apply/context.ts';
 import type { OwnRay } from './own-ray.ts';
 
@@ -73,6 +73,10 @@ export class PoolProviders implements ProviderSource {
       entry.offers = { atMs: nowMs, asked: entry.provider.then((provider) => provider.offers(signal)).catch(() => []) };
     }
     return entry.offers.asked;
+  }
+
+  refusals(declared: PoolFile['provider']): Promise<readonly Refusal[]> {
+    return providerRefusals(declared, this.#options.paths);
   }
 
   async close(): Promise<void> {

@@ -99,6 +99,27 @@ describe('documents applied together', () => {
     ]);
   });
 
+  test('whose provider is none, or has a config that its own schema refuses, are refused by field, whole', async () => {
+    const before = await world.count('audit_events');
+    const provider = { kind: 'ray', config: { adress: 'http://ray:8265', timeoutMs: 0 } };
+    const documents = [group('extra'), pool({ provider }), pool({ name: 'west', provider: { kind: '/opt/acme' } })];
+    const refused = await call('POST', '/v1/apply', { documents });
+    expect(refused.statusCode).toBe(422);
+    const fields = refused.json().reasons.map(({ field }: { field: string }) => field);
+    expect(fields.sort()).toEqual([
+      'documents.1.provider.config.address',
+      'documents.1.provider.config.adress',
+      'documents.1.provider.config.timeoutMs',
+      'documents.2.provider.kind',
+    ]);
+    const alone = await call('PUT', '/v1/pools/east', pool({ provider: { kind: 'merit-provider-nobody-has' } }));
+    expect(alone.statusCode).toBe(422);
+    expect(alone.json().reasons).toMatchObject([
+      { field: 'provider.kind', mend: expect.stringContaining('npm install merit-provider-nobody-has') },
+    ]);
+    expect(await world.count('audit_events')).toBe(before);
+  });
+
   test('that are as they stand change nothing, and tell their versions', async () => {
     const before = await world.count('audit_events');
     const again = (await call('POST', '/v1/apply', { documents: whole() })).json();

@@ -10,6 +10,7 @@ import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
 import type { Offer } from '../../providers/provider.ts';
+import { providerRefusals } from '../../providers/registry.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
@@ -66,6 +67,7 @@ export async function httpWorld(features: readonly Feature[] = []) {
       queues: new QueueView({ db, clock: systemClock, providers: { away } }),
       providers: {
         of: () => Promise.reject(new Error('no provider runs in this test')),
+        refusals: (declared) => providerRefusals(declared, []),
         away,
         offers: async () => provider.offers,
       },

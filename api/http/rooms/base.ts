@@ -1,10 +1,12 @@
 import { decimalText } from '../../../core/decimal.ts';
+import type { Refusal } from '../../../core/refusal.ts';
 import type { Clock } from '../../../platform/clock.ts';
 import type { EventLog } from '../../../platform/event-log.ts';
 import type { Feature } from '../../../platform/features.ts';
 import type { ObjectStore } from '../../../platform/object-store.ts';
 import type { Database } from '../../../platform/postgres.ts';
 import type { TenantReads } from '../../../platform/postgres-reads.ts';
+import type { PoolFile } from '../../../pools/pool-file.ts';
 import type { Offer, Provider } from '../../../providers/provider.ts';
 import type { QueueView } from '../../../scheduler/apply/queue-view.ts';
 import type { RealtimeMetrics } from '../../../scoring/realtime/metrics.ts';
@@ -27,6 +29,8 @@ export interface RoomPorts {
     of(tenant: string, pool: string): Promise<Provider>;
     /** Why nothing can be started there now; undefined: it can. */
     away(tenant: string, pool: string): Promise<string | undefined>;
+    /** What a pool says of its provider and cannot be: no such kind, or a config that its schema refuses. Fields begin with `provider`. */
+    refusals(declared: PoolFile['provider']): Promise<readonly Refusal[]>;
     /** What the provider asks for now, lately asked; none where it does not answer or names no prices. */
     offers(tenant: string, pool: string): Promise<readonly Offer[]>;
   };

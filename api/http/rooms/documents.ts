@@ -13,13 +13,15 @@ import {
   parseDocuments,
 } from '../../../pools/documents.ts';
 import type { Caller, DocumentsService, Page, Rows, StoredKind, Versioned, View } from '../services.ts';
-import { moneyText, requesterOf, unitsText } from './base.ts';
+import { moneyText, type RoomPorts, requesterOf, unitsText } from './base.ts';
 
-export function documentsOf(): DocumentsService {
+type Providers = Pick<RoomPorts['providers'], 'refusals'>;
+
+export function documentsOf(providers: Providers): DocumentsService {
   return {
     list,
     get,
-    put,
+    put: (tx, caller, value, expected, options) => put(providers, tx, caller, value, expected, options),
     remove: async (tx, caller, kind, name, options) => {
       const ifVersion = demanded(options.ifVersion);
       const removed = await removeDocument(tx, requesterOf(caller), kind, name, {
@@ -53,6 +55,7 @@ export function documentsOf(): DocumentsService {
         const ifVersion = demanded(options.versions[documentKey(document)]);
         return { document, field: `documents.${i}`, ...(ifVersion === undefined ? {} : { ifVersion }) };
       });
+      await holdProviders(providers, wanted);
       const applied = await applyDocuments(tx, requesterOf(caller), wanted, { dryRun: options.dryRun });
       if (applied.kind === 'stale') return { kind: 'stale', key: applied.key, version: versionText(applied.version) };
       return { kind: 'done', view: appliedView(applied.changes, applied.drainDebt, options.dryRun) };
@@ -71,7 +74,21 @@ export function versionText(version: bigint): string {
   return version === 0n ? '' : String(version);
 }
 
+/** Throws RefusedInput. Before the tenant's lock is taken: a package may take its time to load. */
+async function holdProviders(providers: Providers, wanted: readonly Wanted[]): Promise<void> {
+  const found = await Promise.all(
+    wanted.map(async ({ document, field }) => {
+      if (document.kind !== 'Pool') return [];
+      const refusals = await providers.refusals(document.provider);
+      return field === undefined ? refusals : refusals.map((one) => ({ ...one, field: `${field}.${one.field}` }));
+    }),
+  );
+  const refusals = found.flat();
+  if (refusals.length > 0) throw new RefusedInput(refusals);
+}
+
 async function put(
+  providers: Providers,
   tx: Tx,
   caller: Caller,
   value: unknown,
@@ -85,6 +102,7 @@ async function put(
   }
   const ifVersion = demanded(options.ifVersion);
   const wanted = [{ document, ...(ifVersion === undefined ? {} : { ifVersion }) }];
+  await holdProviders(providers, wanted);
   const applied = await applyDocuments(tx, requesterOf(caller), wanted, { dryRun: options.dryRun });
   if (applied.kind === 'stale') return { kind: 'stale', version: versionText(applied.version) };
   const [change] = applied.changes;
