@@ -29,6 +29,7 @@ import { ClosedDoor } from './door.ts';
 import { providerErrorOf } from './errors.ts';
 import { findJob } from './find-job.ts';
 import { Lives } from './lives.ts';
+import { LogTails } from './log-tails.ts';
 import { knownNodes, usesLabels } from './nodes.ts';
 import { isLive, observationOf } from './observation.ts';
 import { assertOurs, handleOf, PROVIDER_KIND } from './ownership.ts';
@@ -50,6 +51,7 @@ class RayProvider implements Provider {
   readonly #door: ClosedDoor;
   readonly #flavours: readonly RayFlavour[];
   readonly #lives: Lives;
+  readonly #logs: LogTails;
   readonly #submit: SubmitSettings;
   readonly #release: ReleaseSettings;
 
@@ -67,6 +69,7 @@ class RayProvider implements Provider {
     const stopGraceSeconds = config.stopGraceSeconds ?? DEFAULT_STOP_GRACE_SECONDS;
     const nodeGivesUpSeconds = config.nodeGivesUpSeconds ?? DEFAULT_NODE_GIVES_UP_SECONDS;
     this.#lives = new Lives(this.#client, clock, nodeGivesUpSeconds * 1000);
+    this.#logs = new LogTails(this.#client, clock);
     this.#submit = {
       client: this.#client,
       lives: this.#lives,
@@ -130,10 +133,11 @@ class RayProvider implements Provider {
   }
 
   logs(key: string, fromByte: number, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
-    return this.#read(signal, () => this.#client.logs(key, { fromByte, maxBytes }, signal));
+    return this.#read(signal, () => this.#logs.read(key, fromByte, maxBytes, signal));
   }
 
   async close(): Promise<void> {
+    this.#logs.close();
     this.#client.close();
   }
 

@@ -18,6 +18,8 @@ export interface LocalClusterOptions {
   readonly stateDir: string;
   /** Default: a free one. */
   readonly dashboardPort?: number;
+  /** Where further nodes join. Default: a free one. */
+  readonly gcsPort?: number;
   readonly numCpus: number;
   /** GPUs that Ray counts without there being any; jobs are placed and limited by them as by real ones. */
   readonly fakeGpus: number;
@@ -49,7 +51,7 @@ const TEMP_PATH_LIMIT = 30;
 const OUTPUT_TAIL = 600;
 const PORTS = 9;
 /** Ray takes 127.0.0.1 for a mistake and listens on the machine's outer address instead; on 127.0.0.2 it stays inside. Linux has it. */
-const NODE_IP = process.platform === 'linux' ? '127.0.0.2' : '127.0.0.1';
+export const HEAD_IP = process.platform === 'linux' ? '127.0.0.2' : '127.0.0.1';
 
 /**
  * Merit's own Ray on this machine: adopts the one that `stateDir` records if it still runs and answers to our token, else starts one
@@ -179,10 +181,10 @@ function headArguments(options: LocalClusterOptions, place: HeadPlace): string[]
     '--disable-usage-stats',
     '--log-color=false',
     `--temp-dir=${place.tempDir}`,
-    `--node-ip-address=${NODE_IP}`,
+    `--node-ip-address=${HEAD_IP}`,
     '--dashboard-host=127.0.0.1',
     `--dashboard-port=${place.dashboardPort}`,
-    `--port=${gcs}`,
+    `--port=${options.gcsPort ?? gcs}`,
     `--dashboard-agent-listen-port=${agentHttp}`,
     `--dashboard-agent-grpc-port=${agentGrpc}`,
     `--runtime-env-agent-port=${runtimeEnv}`,

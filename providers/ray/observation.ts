@@ -56,7 +56,10 @@ function outcomeOf(job: RayJob): 'succeeded' | 'failed' | 'stopped' | 'preempted
   if (job.status === 'STOPPED') return 'stopped';
   const verdict = gangVerdict(job);
   if (verdict !== undefined) {
-    const notItsFault = /was lost: its node has died$|^no room for all its nodes at once /.test(verdict);
+    const notItsFault =
+      /was lost: its node has died$|^a node was lost before all had begun: |^no room for all its nodes at once /.test(
+        verdict,
+      );
     return notItsFault ? 'preempted' : 'failed';
   }
   // Ray has one word for a supervisor that died; only its text says whether the node went away under it.

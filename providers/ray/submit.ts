@@ -7,7 +7,7 @@ import { providerErrorOf } from './errors.ts';
 import { findJob } from './find-job.ts';
 import { type RayJobOptions, rayJobOptions } from './job-options.ts';
 import type { Lives } from './lives.ts';
-import { knownNodes, usesLabels } from './nodes.ts';
+import { knownNodes, type Node, usesLabels } from './nodes.ts';
 import { adopted, handleOf, PROVIDER_KIND } from './ownership.ts';
 import { uploadPackages } from './packages.ts';
 import { type RequestSettings, requestOf } from './request.ts';
@@ -24,9 +24,12 @@ export interface SubmitSettings extends RequestSettings {
  */
 export async function submitAttempt(settings: SubmitSettings, spec: AttemptSpec, signal: AbortSignal): Promise<Handle> {
   const { flavour, options } = checkedSpec(settings.flavours, spec);
+  // Asked for beside the look: the two are what an attempt waits for before its post.
+  const nodes = knownNodes(settings.client, usesLabels(flavour, options.labels), signal);
+  nodes.catch(() => {});
   const earlier = await lookBefore(settings, spec, signal);
   if (earlier !== undefined) return earlier;
-  const request = await prepare(settings, spec, flavour, options, signal);
+  const request = await prepare(settings, spec, { flavour, options, nodes }, signal);
   try {
     await settings.client.submit(request, signal);
   } catch (error) {
@@ -48,19 +51,22 @@ async function lookBefore(
   }
 }
 
+interface Place {
+  readonly flavour: RayFlavour;
+  readonly options: RayJobOptions;
+  readonly nodes: Promise<readonly Node[]>;
+}
+
 /** All that can fail without a job coming to be: whatever it throws has effect none. */
 async function prepare(
   settings: SubmitSettings,
   spec: AttemptSpec,
-  flavour: RayFlavour,
-  options: RayJobOptions,
+  { flavour, options, nodes }: Place,
   signal: AbortSignal,
 ): Promise<SubmitRequest> {
-  const { client } = settings;
   try {
-    const nodes = await knownNodes(client, usesLabels(flavour, options.labels), signal);
-    assertCouldFit(spec, flavour, options, nodes);
-    const packages = await uploadPackages(client, spec.workdir, (spec.nodes ?? 1) > 1, signal);
+    assertCouldFit(spec, flavour, options, await nodes);
+    const packages = await uploadPackages(settings.client, spec.workdir, (spec.nodes ?? 1) > 1, signal);
     return requestOf(spec, flavour, options, packages, settings);
   } catch (error) {
     const found = providerErrorOf(error, 'none');

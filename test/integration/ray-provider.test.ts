@@ -60,6 +60,11 @@ describe.skipIf(missing !== undefined)(
       }
     }
 
+    async function rest(key: string, before: Buffer): Promise<Buffer> {
+      const part = await provider.logs(key, before.length, 100_000, signal);
+      return part.length === 0 ? before : rest(key, Buffer.concat([before, part]));
+    }
+
     async function failureOf(work: Promise<unknown>): Promise<ProviderError> {
       const failure = await work.then(
         () => undefined,
@@ -190,6 +195,29 @@ describe.skipIf(missing !== undefined)(
       const one = spec({ resources: { gpuMilli: 5000n, cpuMilli: 0n, memoryBytes: 0n } });
       expect(await failureOf(provider.submit(one, signal))).toMatchObject({ code: 'no_capacity', effect: 'none' });
       expect(await provider.observe(one.key, signal)).toEqual({ state: 'absent' });
+    });
+
+    test('reads a log as it grows, piece by piece, to the last byte', async () => {
+      const one = spec({
+        entrypoint: 'for i in $(seq 1 40); do echo "grün $i"; sleep 0.05; done; printf "no line end"',
+      });
+      await provider.submit(one, signal);
+      let log = Buffer.alloc(0);
+      let empties = 0;
+      for (let ended = false; ; ) {
+        const part = await provider.logs(one.key, log.length, 100, signal);
+        log = Buffer.concat([log, part]);
+        if (part.length > 0) continue;
+        if (ended) break;
+        empties++;
+        ended = (await provider.observe(one.key, signal)).state === 'ended';
+      }
+      expect(empties).toBeGreaterThan(1);
+      expect(log.toString()).toContain(Array.from({ length: 40 }, (_, i) => `grün ${i + 1}\n`).join(''));
+      expect(log.toString()).toContain('no line end');
+      const again = await provider.logs(one.key, 0, 100_000, signal);
+      const whole = await rest(one.key, Buffer.from(again));
+      expect(whole.equals(log)).toBe(true);
     });
 
     test('lists its own tag only', async () => {

@@ -51,7 +51,7 @@ export interface SagaWorld {
   close(): Promise<void>;
 }
 
-export async function sagaWorld(): Promise<SagaWorld> {
+export async function sagaWorld(cpus = 4): Promise<SagaWorld> {
   const database = await testDatabase();
   const stateDir = await mkdtemp(join(tmpdir(), 'merit-saga-'));
   const sentinel = await startSentinelSimulator();
@@ -70,7 +70,7 @@ export async function sagaWorld(): Promise<SagaWorld> {
   await db.asEngine((tx) => tx.execute('insert into tenants (tenant) values ($1)', [TENANT]));
   const by = { tenant: TENANT, actor: 'test', traceId: TRACE, nowMs: Date.now() };
   await db.asTenant(TENANT, async (tx) => {
-    await applyPool(tx, by, parsePool(POOL_FILE));
+    await applyPool(tx, by, parsePool(poolFile(cpus)));
     await applyBudget(
       tx,
       by,
@@ -199,11 +199,11 @@ export async function sagaWorld(): Promise<SagaWorld> {
   };
 }
 
-const POOL_FILE = {
+const poolFile = (cpus: number) => ({
   apiVersion: 'merit/v1',
   kind: 'Pool',
   name: POOL,
   provider: { kind: 'memory' },
-  flavours: [{ name: 'cpu', resource: 'cpu', capacity: 4, price: { currency: 'USD', perUnitHour: '1.00' } }],
-  quotas: { vision: { cpu: 4 } },
-};
+  flavours: [{ name: 'cpu', resource: 'cpu', capacity: cpus, price: { currency: 'USD', perUnitHour: '1.00' } }],
+  quotas: { vision: { cpu: cpus } },
+});

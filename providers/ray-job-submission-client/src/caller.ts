@@ -24,7 +24,7 @@ export class Caller {
   }
 
   async json(request: Request, maxBytes: number): Promise<JsonValue> {
-    const bytes = await (await this.ok(request)).read(maxBytes);
+    const bytes = await this.#repeated(request, async () => (await this.#authorised(request)).read(maxBytes));
     try {
       return parseStrictJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
     } catch (cause) {
@@ -32,11 +32,16 @@ export class Caller {
     }
   }
 
-  /** The reply if it is a 200; reads are repeated on what a repeat can mend. */
-  async ok(request: Request): Promise<Reply> {
+  /** The reply if it is a 200. */
+  ok(request: Request): Promise<Reply> {
+    return this.#repeated(request, () => this.#authorised(request));
+  }
+
+  /** Reads are repeated on what a repeat can mend: a reply that tore among it, where all of it is waited for. */
+  async #repeated<T>(request: Request, work: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#authorised(request);
+        return await work();
       } catch (error) {
         if (request.method !== 'GET' || attempt >= this.#settings.getAttempts || !mayPass(error)) throw error;
         const waitMs = waitBeforeAttemptMs(attempt, error.retryAfterMs, this.#settings.random());

@@ -168,7 +168,8 @@ class NodeReply implements Reply {
       for await (const chunk of this.#incoming) yield chunk as Buffer;
     } catch (error) {
       if (this.#limits.stopped) throw this.#limits.reason();
-      throw badReply(this.#call, 'the reply was cut short', error);
+      const options = { outcomeUnknown: this.#call.method !== 'GET', cause: error };
+      throw new RayJobError('unreachable', `the reply was cut short while ${this.#call.doing}`, options);
     } finally {
       this.discard();
     }

@@ -218,6 +218,10 @@ class Gang:
             ray.kill(self.ranks[rank])
 
 
+def last_line(error):
+    return str(error).strip().splitlines()[-1]
+
+
 def main():
     order = json.loads(base64.b64decode(os.environ["MERIT_GANG"]))
     ray.init(log_to_driver=False, logging_level="warning")
@@ -237,8 +241,12 @@ def main():
     except TimeoutError as problem:
         gang.say(f"{problem} within {order['startSeconds']} s")
         code = NO_ROOM
+    except (ray.exceptions.RuntimeEnvSetupError, ray.exceptions.RayTaskError) as error:
+        gang.say(f"it could not begin: {last_line(error)}")
+        code = LOST
     except ray.exceptions.RayError as error:
-        gang.say(f"it could not begin: {str(error).strip().splitlines()[-1]}")
+        # Whatever it was, it was not the command.
+        gang.say(f"a node was lost before all had begun: {last_line(error)}")
         code = LOST
     finally:
         if gang.group is not None:

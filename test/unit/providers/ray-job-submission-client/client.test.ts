@@ -49,7 +49,7 @@ describe('a read of Ray', () => {
     ['204', faults.status(204), 'bad_reply'],
     ['an empty body', faults.bodyAfterEffect(''), 'bad_reply'],
     ['truncated JSON', faults.bodyAfterEffect('{"status": "RUN'), 'bad_reply'],
-    ['less than announced', faults.truncatedAfterEffect, 'bad_reply'],
+    ['less than announced', faults.truncatedAfterEffect, 'unreachable'],
     ['JSON null', faults.bodyAfterEffect('null'), 'bad_reply'],
     ['another job', faults.bodyAfterEffect('{"submission_id":"m-2-1","status":"RUNNING"}'), 'bad_reply'],
     [
@@ -108,6 +108,14 @@ describe('a read of Ray', () => {
     ray.inject(GET, ({ response }) => response.socket?.destroy());
     expect((await client.get('m-1-1')).status).toBe('RUNNING');
     expect(ray.calls).toHaveLength(3);
+  });
+
+  test('is repeated when its reply tore', async () => {
+    client = clientWith({ longestWaitMs: 60_000, random: () => 0 });
+    ray.jobs.set('m-1-1', fakeJob());
+    ray.inject(GET, faults.truncatedAfterEffect);
+    expect((await client.get('m-1-1')).status).toBe('RUNNING');
+    expect(ray.calls).toHaveLength(2);
   });
 
   test('is tried three times and no more', async () => {

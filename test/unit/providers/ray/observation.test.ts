@@ -61,6 +61,8 @@ describe('what Ray says of a job', () => {
   test.each([
     ['a rank that failed', '[merit] rank 1 of 2 on 10.0.0.7 failed with exit code 3', 'failed'],
     ['a rank whose node died', '[merit] rank 1 of 2 on 10.0.0.7 was lost: its node has died', 'preempted'],
+    ['a node that died too early', '[merit] a node was lost before all had begun: The actor never ran', 'preempted'],
+    ['what cannot be set up', '[merit] it could not begin: no package x', 'failed'],
     ['no room', '[merit] no room for all its nodes at once within 900 s', 'preempted'],
   ])("of a gang that ended by %s is its driver's last word", (_what, line, outcome) => {
     const seen = ended('cut (rank 0) x', '[merit] rank 0 of 2 is on 10.0.0.6', line, '');
