@@ -281,6 +281,8 @@ export interface RolloutsService {
 export interface PoolsService {
   pools(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
   pool(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
+  /** How often the start times that were told for it held; undefined: no such pool. */
+  etaRecord(tx: Tx, caller: Caller, name: string): Promise<View | undefined>;
   /** Cordons, uncordons or drains a pool, or one machine of it; undefined: no such pool. Throws RefusedInput where it has no such machine. */
   setPoolState(
     tx: Tx,

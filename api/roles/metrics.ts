@@ -4,6 +4,7 @@ import type { Metrics } from '../../platform/metrics.ts';
 import type { Seat } from '../../platform/nominator.ts';
 import { MAX_FLAVOURS, MAX_OWNERS, MAX_TENANTS, type QuotaMetrics } from '../../pools/watch-quotas.ts';
 import type { Log, SagaMetrics } from '../../scheduler/apply/context.ts';
+import type { EtaMetrics } from '../../scheduler/apply/eta-record.sql.ts';
 import { REFUSALS_OF_A_PLACE } from '../../scheduler/apply/failover.ts';
 import type { RecomputeMetrics } from '../../scoring/batch/context.ts';
 import { recomputeMetrics } from '../../scoring/batch/metrics.ts';
@@ -20,6 +21,7 @@ export interface ServerMetrics {
   readonly http: HttpMetrics;
   readonly saga: SagaMetrics;
   readonly quotas: QuotaMetrics;
+  readonly etas: EtaMetrics;
   readonly scoring: ScoringMetrics;
   readonly realtime: RealtimeMetrics;
   readonly recompute: RecomputeMetrics;
@@ -40,6 +42,7 @@ export function serverMetrics(metrics: Metrics): ServerMetrics {
     http: httpMetrics(metrics, (code) => rejected({ surface: 'http', code })),
     saga: sagaMetrics(metrics),
     quotas: quotaMetrics(metrics),
+    etas: etaMetrics(metrics),
     scoring: scoringMetrics(metrics, (code, count) => rejected({ surface: 'log', code }, count)),
     realtime: realtimeMetrics(metrics),
     recompute: recomputeMetrics(metrics),
@@ -137,6 +140,25 @@ function quotaMetrics(metrics: Metrics): QuotaMetrics {
     },
   };
 }
+
+/** As the records of the pools have it; a pool beyond the bound counts as `other`. */
+function etaMetrics(metrics: Metrics): EtaMetrics {
+  const labels = { tenant: { atMost: MAX_TENANTS }, pool: { atMost: MAX_POOLS } } as const;
+  const told = metrics.gauge('merit_eta_starts', 'Bookings that were told a start time, and have started', labels);
+  const held = metrics.gauge('merit_eta_held_ratio', 'Of those, what share started when they were told to', labels);
+  const error = metrics.gauge('merit_eta_median_error_seconds', 'How far off the start was, the median', labels);
+  return {
+    etaRecord: (tenant, record) => {
+      if (record.told === 0) return;
+      const at = { tenant, pool: record.pool };
+      told(at, record.told);
+      held(at, record.held / record.told);
+      error(at, record.medianErrorSeconds ?? 0);
+    },
+  };
+}
+
+const MAX_POOLS = 200;
 
 function sequencerWatch(metrics: Metrics): (log: Log) => SequencerWatch {
   const events = metrics.counter('merit_audit_events_total', 'Audit events given their place in the log', {});

@@ -18,6 +18,7 @@ import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
 import { watchQuotas } from '../../pools/watch-quotas.ts';
 import type { Log } from '../../scheduler/apply/context.ts';
+import { watchEtas } from '../../scheduler/apply/eta-record.sql.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
 import { runRecomputes } from '../../scoring/batch/recompute-worker.ts';
 import type { ScoringContext } from '../../scoring/context.ts';
@@ -139,6 +140,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         allocatorLoop(saga, options.engineUrl),
         { name: 'retrains', run: retrains },
         { name: 'quotas', run: quotas },
+        { name: 'etas', run: (_epoch, signal) => watchEtas({ db, clock, log, metrics: metrics.etas }, signal) },
       ]);
     }
     if (config.roles.has('reconciler')) seats.set('reconciler', [reconcilerLoop(saga)]);

@@ -20,6 +20,7 @@ import {
   noteReasons,
   StaleBooking,
 } from './booking-store.ts';
+import { noteEtas } from './eta-record.sql.ts';
 import { postgresLogBook } from './log-book.sql.ts';
 import { commitMoves } from './moves.ts';
 import type { LiveBooking } from './tenant-plan.ts';
@@ -40,6 +41,7 @@ export function postgresDesk(db: Database, epoch: bigint): BookingDesk {
     commit: (moves) => db.asLeader(epoch, (tx) => commitMoves(tx, moves)),
     note: (booking, state, nowMs) => db.asLeader(epoch, (tx) => note(tx, booking, state, nowMs)),
     noteReasons: (changed) => db.asLeader(epoch, (tx) => noteReasons(tx, changed)),
+    noteEtas: (samples) => db.asLeader(epoch, (tx) => noteEtas(tx, samples)),
     recordManifest: (booking, keyPrefix, manifest, nowMs) =>
       db.asLeader(epoch, (tx) => keepManifest(tx, booking, keyPrefix, manifest, nowMs)),
     expire: async (nowMs) => {

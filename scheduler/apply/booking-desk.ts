@@ -4,6 +4,7 @@ import type { BookingState } from '../../core/booking.ts';
 import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { OwnedAttempt } from '../reconcile/plan.ts';
 import type { Booking, Stamp } from './booking-store.ts';
+import type { EtaSample } from './eta-record.ts';
 import type { LogBook } from './log-book.ts';
 import type { Move, MoveResult } from './moves.ts';
 import type { LiveBooking } from './tenant-plan.ts';
@@ -53,6 +54,8 @@ export interface BookingDesk {
   noteReasons(
     changed: readonly { readonly booking: Booking; readonly state: BookingState }[],
   ): Promise<readonly Booking[]>;
+  /** Records what bookings were told of their start, each once; the oldest beyond a limit are forgotten. */
+  noteEtas(samples: readonly EtaSample[]): Promise<void>;
   /** Records the manifest of the booking's attempt with its audit event; once. Throws StaleBooking where the booking moved on. */
   recordManifest(booking: Booking, keyPrefix: string, manifest: Manifest, nowMs: number): Promise<void>;
   /** Gives back pending transfers whose time ran out. */

@@ -8,6 +8,7 @@ import { ACTOR, confirmAndApply, holdMoney, requestProvider, type StepResult } f
 import { type Booking, StaleBooking } from './booking-store.ts';
 import type { SagaContext, StepContext } from './context.ts';
 import { DueQueue } from './due-queue.ts';
+import { EtaSampler } from './eta-record.ts';
 import { watchLease } from './extend.saga.ts';
 import { GroupCommit } from './group-commit.ts';
 import { MAX_STEPS_IN_FLIGHT, RETRY_MAX_MS, RETRY_MIN_MS } from './limits.ts';
@@ -33,6 +34,7 @@ export class Allocator {
   readonly #admitted = new Map<string, Placement>();
   readonly #due = new DueQueue();
   readonly #tries = new Map<string, number>();
+  readonly #etas = new EtaSampler();
   #wakeUp: (() => void) | undefined;
   #woken = false;
 
@@ -130,7 +132,9 @@ export class Allocator {
       ctx,
       decisions.waiting.map(({ booking, waiting }) => ({ booking, reasons: reasonsOf(waiting) })),
     );
-    const [noted] = await Promise.all([reasons, ...refusals, ...preemptions, ...leaving]);
+    const told = this.#etas.draw(plan, decisions, ctx.clock.now());
+    const recorded = told.length === 0 ? [] : [ctx.desk.noteEtas(told)];
+    const [noted] = await Promise.all([reasons, ...refusals, ...preemptions, ...leaving, ...recorded]);
     for (const booking of noted) this.#live.noted(booking);
   }
 

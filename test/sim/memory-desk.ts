@@ -56,6 +56,7 @@ export function memoryDesk(
     },
     note: (booking, state, nowMs) => write('note', () => books.note(epoch, booking, state, nowMs)),
     noteReasons: (changed) => write('noteReasons', () => books.noteReasons(epoch, changed)),
+    noteEtas: () => write('noteEtas', () => undefined),
     recordManifest: (booking, _prefix, manifest) =>
       write('recordManifest', () => books.recordManifest(epoch, booking, manifest)),
     expire: (nowMs) => write('expire', () => books.expire(epoch, nowMs)),

@@ -30,6 +30,7 @@ export default async function top(invocation: Invocation): Promise<number> {
 export function topText(answer: Row): string {
   const flavours = answer.flavours as readonly Row[];
   const divisions = answer.divisions as readonly Row[];
+  const etas = Array.isArray(answer.etas) ? (answer.etas as readonly Row[]) : [];
   return `${table(
     [
       { head: 'POOL', cell: (row) => row.pool },
@@ -58,5 +59,14 @@ export function topText(answer: Row): string {
       },
     ],
     divisions,
-  )}`;
+  )}${etas
+    .filter(({ told }) => told !== 0)
+    .map(etaLine)
+    .join('')}`;
+}
+
+/** How far the start times that are told can be believed. */
+function etaLine({ pool, told, heldShare, medianErrorSeconds }: Row): string {
+  const percent = Math.round(Number(heldShare) * 100);
+  return `\nstart times in ${String(pool)}: ${percent} % of ${String(told)} held, off by ${String(medianErrorSeconds)} s in the median\n`;
 }

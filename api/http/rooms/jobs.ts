@@ -14,6 +14,7 @@ import { REASON_CODES } from '../../../scheduler/admission/decision.ts';
 import { type Booking, loadBooking } from '../../../scheduler/apply/booking-store.ts';
 import { cancelBooking } from '../../../scheduler/apply/cancel.ts';
 import { arrayTasks, codeHash, createBookings } from '../../../scheduler/apply/create-booking.ts';
+import { etaRecords } from '../../../scheduler/apply/eta-record.sql.ts';
 import { askExtension } from '../../../scheduler/apply/extend.ts';
 import { setHold } from '../../../scheduler/apply/hold.ts';
 import { topOf } from '../../../scheduler/apply/queue-top.ts';
@@ -22,6 +23,7 @@ import type { Caller, JobsService, View } from '../services.ts';
 import { subjectEvents } from './audit-view.sql.ts';
 import type { RoomPorts } from './base.ts';
 import { costView } from './cost-view.sql.ts';
+import { etaView } from './eta-view.ts';
 import { JobLogs } from './job-logs.ts';
 import { attemptViews, jobRows, jobView, reasonsOf } from './job-view.sql.ts';
 import { planView } from './plan-view.ts';
@@ -39,7 +41,12 @@ export function jobsOf(ports: RoomPorts): JobsService {
     extend: (tx, caller, jobId, byMs) => extend(tx, caller, jobId, byMs),
     plan: (caller, spec) => planView(ports, caller, spec),
     list: (tx, caller, filter, page) => jobRows(tx, caller.identity.tenant, filter, page),
-    top: async (caller) => topView(topOf(await ports.queues.of(caller.identity.tenant), caller.nowMs)),
+    top: async (caller) => {
+      const { tenant } = caller.identity;
+      const records = await ports.db.asTenant(tenant, (tx) => etaRecords(tx, tenant));
+      const top = topView(topOf(await ports.queues.of(tenant), caller.nowMs));
+      return { ...top, etas: records.map((record) => etaView(record.pool, record)) };
+    },
     get: (tx, caller, jobId) => jobView(tx, caller.identity.tenant, jobId),
     why: (caller, jobId) => why(ports, caller, jobId),
     events: async (tx, caller, jobId) => {

@@ -5,9 +5,11 @@ import { setPoolState } from '../../../pools/apply-documents.ts';
 import { loadPool } from '../../../pools/apply-pool.ts';
 import { machineNames, setMachineState } from '../../../pools/machine-states.ts';
 import { type QuotaStanding, quotaStandings } from '../../../pools/quota-view.ts';
+import { etaRecords } from '../../../scheduler/apply/eta-record.sql.ts';
 import type { Caller, PoolsService, View } from '../services.ts';
 import { moneyText, requesterOf, unitsText } from './base.ts';
 import { demanded, versionText } from './documents.ts';
+import { etaView } from './eta-view.ts';
 
 interface FlavourRow {
   readonly pool: string;
@@ -71,7 +73,8 @@ async function poolView(tx: Tx, tenant: string, name: string): Promise<View | un
   const { file, machines } = stored;
   const known = machineNames(file);
   const shut = Object.entries(machines).filter(([machine]) => known.has(machine));
-  return { ...view, nodes: shut.map(([node, state]) => ({ name: node, state })), file } as unknown as View;
+  const eta = etaView(name, (await etaRecords(tx, tenant, name))[0]);
+  return { ...view, nodes: shut.map(([node, state]) => ({ name: node, state })), eta, file } as unknown as View;
 }
 
 interface AccountRow {
@@ -166,6 +169,11 @@ export function poolsOf(): PoolsService {
     pool: async (tx, caller, name) => {
       const view = await poolView(tx, caller.identity.tenant, name);
       return view === undefined ? undefined : { version: String(view.version), view };
+    },
+    etaRecord: async (tx, caller, name) => {
+      const { tenant } = caller.identity;
+      if ((await loadPool(tx, tenant, name)) === undefined) return undefined;
+      return etaView(name, (await etaRecords(tx, tenant, name))[0]);
     },
     setPoolState: async (tx, caller, name, wanted, { node, ifVersion }) => {
       const by = requesterOf(caller);

@@ -32,6 +32,21 @@ export function poolRoutes(context: RouteContext): void {
       return readVersioned(context, request, reply, 'pool', (tx, caller) => services.pools.pool(tx, caller, name));
     },
   );
+  app.get(
+    '/v1/pools/:name/eta-record',
+    {
+      schema: {
+        summary: 'How often the start times that waiting jobs were told held',
+        tags,
+        params: SlugParams,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    async (request) => {
+      const { name } = request.params as { name: string };
+      return found(await read(context, request, (tx, caller) => services.pools.etaRecord(tx, caller, name)), 'pool');
+    },
+  );
   stateRoutes(context);
   const QuotaQuery = Type.Object({ division: Literal, group: Literal, pool: Literal }, { additionalProperties: false });
   app.get(

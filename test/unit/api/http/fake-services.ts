@@ -176,6 +176,7 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
     pools: {
       pools: async () => ({ items: [], last: undefined }),
       pool: nothing,
+      etaRecord: nothing,
       setPoolState: nothing,
       quotas: async () => [],
     },
