@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isAlive } from '../../platform/processes.ts';
+import { contestReports, contestSuite } from '../support/backtest-cases.ts';
 import { type CleanClone, cleanClone, type Running } from '../support/clean-clone.ts';
 import { rayMissing } from '../support/ray.ts';
 import { removeInstallation } from '../support/remove-installation.ts';
@@ -70,6 +71,19 @@ describe.skipIf(missing !== undefined)(
         `m-${jobId()}-1 SUCCEEDED`,
       ]);
     });
+
+    test('reads the shards of an archive as Ray jobs, and decides by them what it decides on one machine', async () => {
+      writeFileSync(join(clone.dir, 'contest.json'), JSON.stringify(contestSuite.document));
+      const archive = contestReports(1, 120).map((report) => `${JSON.stringify(report)}\n`);
+      writeFileSync(join(clone.dir, 'one.ndjson'), archive.slice(0, 200).join(''));
+      writeFileSync(join(clone.dir, 'two.ndjson'), archive.slice(200).join(''));
+      const asked = ['--suite', 'contest.json', '--reports', 'one.ndjson', '--reports', 'two.ndjson', '-o', 'json'];
+      const here = await merit('backtest', ...asked);
+      expect(JSON.parse(here.stdout)).toMatchObject({ decisions: [{ model: 'a' }, { model: 'c' }] });
+      const there = await merit('backtest', ...asked, '--on', 'ray', '--shards', '3');
+      expect(there.stderr).toMatch(/^booked 3 shards as array \S{26}$/m);
+      expect(there).toMatchObject({ code: 0, stdout: here.stdout });
+    }, 120_000);
 
     test('its receipt verifies with no server, by the exported roots; one changed byte is found', async () => {
       const file = join(clone.dir, 'receipt.jsonl');
