@@ -169,7 +169,7 @@ export interface ProviderDefinition<Config> {
   readonly configSchema: object;
   /** Touches no network: Merit starts while a backend is away. */
   open(config: Config, context: OpenContext): Promise<Provider>;
-  /** A backend that the conformance kit can drive, imported when it does: `() => import('./simulator.js')`. */
+  /** A backend that the conformance kit can drive, imported when it does. */
   readonly testBackend?: () => Promise<{ readonly default: TestBackendDefinition }>;
 }
 
