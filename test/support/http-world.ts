@@ -6,10 +6,11 @@ import { buildHttpServer } from '../../api/http/server.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
 import type { Feature } from '../../platform/features.ts';
+import type { ObjectStore } from '../../platform/object-store.ts';
 import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
-import type { Offer } from '../../providers/provider.ts';
+import type { Offer, Provider } from '../../providers/provider.ts';
 import { providerRefusals } from '../../providers/registry.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
@@ -18,8 +19,11 @@ import { testDatabase } from './db.ts';
 
 export type HttpWorld = Awaited<ReturnType<typeof httpWorld>>;
 
-/** The HTTP server on real Postgres with two tenants, and no provider that runs. */
-export async function httpWorld(features: readonly Feature[] = []) {
+/** The HTTP server on real Postgres with two tenants, and no provider that runs but the given one. */
+export async function httpWorld(
+  features: readonly Feature[] = [],
+  over: { readonly store?: ObjectStore; readonly running?: Provider } = {},
+) {
   const database = await testDatabase();
   const { db, urls } = database;
   await db.asEngine(async (tx) => {
@@ -29,6 +33,7 @@ export async function httpWorld(features: readonly Feature[] = []) {
   const folder = await mkdtemp(join(tmpdir(), 'merit-http-'));
   const eventLog = openPostgresEventLog({ db, listenUrl: urls.engine, appendAs: 'engine' });
   const reads = openTenantReads(urls.app);
+  const store = over.store ?? (await openFileObjectStore({ root: join(folder, 'objects') }));
   const provider: { away: string | undefined; offers: readonly Offer[] } = { away: undefined, offers: [] };
   const away = async () => provider.away;
   const app = buildHttpServer(
@@ -61,12 +66,15 @@ export async function httpWorld(features: readonly Feature[] = []) {
             };
       },
       readiness: async () => [],
-      store: await openFileObjectStore({ root: join(folder, 'objects') }),
+      store,
       eventLog,
       signer: await openFileSigner({ path: join(folder, 'signer.key'), create: true }),
       queues: new QueueView({ db, clock: systemClock, providers: { away } }),
       providers: {
-        of: () => Promise.reject(new Error('no provider runs in this test')),
+        of: async () => {
+          if (over.running === undefined) throw new Error('no provider runs in this test');
+          return over.running;
+        },
         refusals: (declared) => providerRefusals(declared, []),
         away,
         offers: async () => provider.offers,
@@ -77,6 +85,7 @@ export async function httpWorld(features: readonly Feature[] = []) {
   return {
     database,
     app,
+    store,
     eventLog,
     /** Why it is away and what it asks for, as the server is told. */
     provider,
