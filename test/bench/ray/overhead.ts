@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { RayJobClient } from 'ray-job-submission-client';
 import { pythonVenv } from '../../support/python.ts';
-import { startTestRay, TEST_RAY_CPUS, type TestRay } from '../../support/ray.ts';
+import { rayForTests, TEST_RAY_CPUS, type TestRay } from '../../support/ray.ts';
 import { type CuttingProxy, startCuttingProxy } from '../../support/ray-cutting-proxy.ts';
 import { type ServerProcess, startServerProcess } from '../../support/server-process.ts';
 
@@ -27,7 +27,7 @@ const HOLDER = 'holds-all';
 const WAIT_MS = 30_000;
 
 const folder = await mkdtemp(join(tmpdir(), 'merit-overhead-'));
-const ray = await startTestRay();
+const ray = await rayForTests();
 const proxy = await startCuttingProxy(ray.address);
 const client = new RayJobClient({ address: ray.address, token: ray.token });
 let server: ServerProcess | undefined;
