@@ -21,6 +21,19 @@ const REMEMBERED_LIMIT = 10_000;
  */
 export class StoppedPending {
   readonly #keys = new Set<string>();
+  /** Asked to stop while pending, and since when: one on the brink of starting is not yet counted. */
+  readonly #askedMs = new Map<string, number>();
+
+  /** Its stop was taken while it was pending: counted once that has been so for a while. */
+  asked(key: string, nowMs: number): void {
+    const sinceMs = this.#askedMs.get(key) ?? nowMs;
+    this.#askedMs.set(key, sinceMs);
+    if (this.#askedMs.size > REMEMBERED_LIMIT)
+      for (const oldest of this.#askedMs.keys()) return void this.#askedMs.delete(oldest);
+    if (nowMs - sinceMs < PENDING_SETTLE_MS) return;
+    this.#askedMs.delete(key);
+    this.add(key);
+  }
 
   add(key: string): void {
     this.#keys.add(key);
@@ -48,7 +61,9 @@ export async function stopOnce(settings: ReleaseSettings, key: string, signal: A
   if (job === undefined) return false;
   assertOurs(key, job);
   if (!isLive(job)) return false;
-  return stopAccepted(settings.client, key, signal);
+  const taken = await stopAccepted(settings.client, key, signal);
+  if (taken && job.status === 'PENDING') settings.stopped.asked(key, settings.clock.now());
+  return taken;
 }
 
 /** Stops the job and returns once nothing of it runs; throws ProviderError `transient`, effect unknown, if that takes too long. */

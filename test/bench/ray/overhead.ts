@@ -72,7 +72,15 @@ interface Timed {
 
 async function timeMerit({ url, token }: ServerProcess): Promise<Timed> {
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
-  const job = { name: 'timed', division: DIVISION, resources: { cpus: 1 }, pools: ['ray'], lease: '5m', run: 'true' };
+  const job = {
+    name: 'timed',
+    division: DIVISION,
+    resources: { cpus: 1 },
+    pools: ['ray'],
+    lease: '5m',
+    recovery: { grace: '1s' },
+    run: 'true',
+  };
   const body = JSON.stringify(job);
   const askedMs = performance.now();
   const reply = await fetch(`${url}/v1/jobs`, {

@@ -560,6 +560,16 @@ describe('a release', () => {
     expect(await provider.list('here', signal)).toMatchObject([{ key: KEY, live: false }]);
   });
 
+  test('is not waited for where a drained job waits for resources: it counts as ended once its stop has stood for 2 s', async () => {
+    ray.jobs.set(KEY, fakeJob({ status: 'PENDING', metadata: OURS }));
+    ray.onStop = () => true;
+    await provider.drain(KEY, 30_000, signal);
+    expect(await provider.observe(KEY, signal)).toMatchObject({ state: 'pending' });
+    clock.nowMs += 2_000;
+    await provider.drain(KEY, 30_000, signal);
+    expect(await provider.observe(KEY, signal)).toMatchObject({ state: 'ended', outcome: 'stopped' });
+  });
+
   test('of a pending job whose supervisor is not there yet asks again until the stop is taken', async () => {
     ray.jobs.set(KEY, fakeJob({ status: 'PENDING', metadata: OURS }));
     let asked = 0;
