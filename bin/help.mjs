@@ -32,12 +32,13 @@ Commands:
   promotions                     decisions: ls, get
   pools                          capacity and prices: ls, get, apply, cordon, uncordon, drain
   apply [options]                apply pools, groups, budgets and the like, all or none
-  groups                         groups of divisions: ls, get
-  divisions                      divisions and how they queue: ls, get
+  groups                         groups of divisions: ls, get, rm
+  divisions                      divisions and how they queue: ls, get, rm
   quotas                         what each has, uses, borrows and lends: ls, get, apply
   providers                      what runs jobs: ls, test, new
-  budgets                        what divisions may spend: ls, get
-  priorities                     priority classes: ls, get
+  budgets                        what divisions may spend: ls, get, rm
+  priorities                     priority classes: ls, get, rm
+  scheduling                     fair sharing and the guards of preemption: get, rm
   receipt [options] <job>        one file that proves a job, for a stranger to check
   audit                          the signed chain: ls, export, verify
   events [options]               what happens, as it happens: ticks, decisions, reviews, jobs

@@ -3,34 +3,13 @@ import type { Tx } from '../platform/postgres.ts';
 import { type DrainDebt, drainDebts } from './account-limits.ts';
 import { lockDocuments, tellDocument } from './document-store.ts';
 import { budgetName } from './documents.ts';
+import { periodStartMs } from './period-start.ts';
 import { type BudgetFile, cents } from './pool-file.ts';
 
 /**
  * A budget's account counts all that was ever spent; a budget with a period leaves room for what was spent before the period began. So
  * a new period is one change of a limit, and the ledger itself knows nothing of time.
  */
-
-type Period = NonNullable<BudgetFile['period']>;
-
-/** When the period that holds `nowMs` began, in UTC; weeks begin on Mondays. */
-export function periodStartMs(period: Period, nowMs: number): number {
-  const at = new Date(nowMs);
-  const year = at.getUTCFullYear();
-  const month = at.getUTCMonth();
-  const day = at.getUTCDate();
-  switch (period) {
-    case 'day':
-      return Date.UTC(year, month, day);
-    case 'week':
-      return Date.UTC(year, month, day - ((at.getUTCDay() + 6) % 7));
-    case 'month':
-      return Date.UTC(year, month, 1);
-    case 'quarter':
-      return Date.UTC(year, month - (month % 3), 1);
-    case 'year':
-      return Date.UTC(year, 0, 1);
-  }
-}
 
 interface PeriodRow {
   readonly started_at: Date;
@@ -57,8 +36,11 @@ export async function settleBudget(
   let spentBefore = 0n;
   if (period === undefined) await forgetPeriod(tx, tenant, division, currency);
   else {
-    const known = before?.period === period ? await periodRow(tx, tenant, division, currency) : undefined;
-    spentBefore = known?.spent_before_cents ?? (await beginPeriod(tx, tenant, division, currency, period, nowMs));
+    const isSame = before?.period === period && before.timeZone === file.timeZone;
+    const known = isSame ? await periodRow(tx, tenant, division, currency) : undefined;
+    spentBefore =
+      known?.spent_before_cents ??
+      (await beginPeriod(tx, tenant, division, currency, periodStartMs(period, nowMs, file.timeZone)));
   }
   await setLimit(tx, account, cents(file.limit) + spentBefore);
   return drainDebts(tx, tenant, [account]);
@@ -106,19 +88,22 @@ async function dueBudgets(
   );
   return rows.filter(
     ({ file, started_at }) =>
-      file.period !== undefined && (started_at === null || started_at.getTime() < periodStartMs(file.period, nowMs)),
+      file.period !== undefined &&
+      (started_at === null || started_at.getTime() < periodStartMs(file.period, nowMs, file.timeZone)),
   );
 }
 
 async function beginAnew(tx: Tx, tenant: string, file: BudgetFile, nowMs: number, traceId: string): Promise<number> {
-  const { division, currency, period, limit } = file;
+  const { division, currency, period, limit, timeZone } = file;
   if (period === undefined) return 0;
-  const spentBefore = await beginPeriod(tx, tenant, division, currency, period, nowMs);
+  const startMs = periodStartMs(period, nowMs, timeZone);
+  const spentBefore = await beginPeriod(tx, tenant, division, currency, startMs);
   await setLimit(tx, budgetAccount(tenant, division, currency), cents(limit) + spentBefore);
   const by = { tenant, actor: ACTOR, traceId, nowMs };
-  const began = new Date(periodStartMs(period, nowMs)).toISOString();
+  const began = new Date(startMs).toISOString();
   await tellDocument(tx, by, { kind: 'Budget', name: budgetName(division, currency) }, 'period_began', {
     period,
+    ...(timeZone === undefined ? {} : { timeZone }),
     began,
     limit,
     spentBeforeCents: String(spentBefore),
@@ -140,8 +125,7 @@ async function beginPeriod(
   tenant: string,
   division: string,
   currency: string,
-  period: Period,
-  nowMs: number,
+  startMs: number,
 ): Promise<bigint> {
   const rows = await tx.query<PeriodRow>(
     `insert into budget_periods (tenant, division, currency, started_at, spent_before_cents)
@@ -152,7 +136,7 @@ async function beginPeriod(
      on conflict (tenant, division, currency) do update
        set started_at = excluded.started_at, spent_before_cents = excluded.spent_before_cents
      returning started_at, spent_before_cents`,
-    [tenant, division, currency, new Date(periodStartMs(period, nowMs)), budgetAccount(tenant, division, currency)],
+    [tenant, division, currency, new Date(startMs), budgetAccount(tenant, division, currency)],
   );
   return rows[0]?.spent_before_cents ?? 0n;
 }

@@ -2,7 +2,7 @@ import { currencyScale } from '../core/currency.ts';
 import { ownOf } from '../core/own.ts';
 import { type Refusal, RefusedInput, refuse } from '../core/refusal.ts';
 import { check, type Static, Type } from '../core/schema.ts';
-import { windowRefusals } from './off-peak.ts';
+import { isTimeZone, windowRefusals } from './off-peak.ts';
 import { milliQuota, QuotaValue, Slug, Units } from './quota-value.ts';
 
 const Money = Type.String({ maxLength: 24, pattern: '^(0|[1-9][0-9]{0,12})(\\.[0-9]{2})?$' });
@@ -78,8 +78,10 @@ export const BudgetFile = Type.Object(
     division: Slug,
     currency: Currency,
     limit: Money,
-    /** The limit is of each; periods begin at midnight UTC, weeks on Mondays. Absent: one limit for good. */
+    /** The limit is of each; periods begin at midnight, weeks on Mondays. Absent: one limit for good. */
     period: Type.Optional(Type.Enum(['day', 'week', 'month', 'quarter', 'year'])),
+    /** IANA name of the zone whose midnight it is; absent: UTC. */
+    timeZone: Type.Optional(Type.String({ maxLength: 64 })),
   },
   { additionalProperties: false, $id: 'https://merit.local/schemas/budget.json', title: 'Merit budget' },
 );
@@ -181,7 +183,15 @@ export function parseBudget(value: unknown): BudgetFile {
   const refusals = check(BudgetFile, value);
   if (refusals.length > 0) throw new RefusedInput(refusals);
   const budget = value as BudgetFile;
-  const strange = currencyRefusal('currency', budget.currency);
-  if (strange !== undefined) throw new RefusedInput([strange]);
+  const problems: Refusal[] = [currencyRefusal('currency', budget.currency) ?? []].flat();
+  if (budget.timeZone !== undefined) {
+    if (budget.period === undefined)
+      problems.push(refuse('conflict', 'timeZone', 'is of a budget without a period', 'add period: … or remove it'));
+    if (!isTimeZone(budget.timeZone))
+      problems.push(
+        refuse('time_zone', 'timeZone', 'is no time zone', 'write an IANA name such as Europe/Berlin or UTC'),
+      );
+  }
+  if (problems.length > 0) throw new RefusedInput(problems);
   return budget;
 }

@@ -4,6 +4,9 @@ import type { Define } from './program.ts';
 import { providerCommands } from './provider-commands.ts';
 import * as values from './values.ts';
 
+/** What the API calls them, where that is not what they are called here. */
+export const PATHS: Readonly<Record<string, string>> = { priorities: 'priority-classes' };
+
 /** What operators declare and how much of it is used. */
 export function quotaCommands(program: Command, define: Define, pools: Command): void {
   define(
@@ -41,8 +44,30 @@ export function quotaCommands(program: Command, define: Define, pools: Command):
   );
   providerCommands(program, define);
   const budgets = listed(program, define, 'budgets', 'budget', 'what divisions may spend', '<division>');
-  budgets.option('--currency <currency>', 'needed where it has budgets in several');
+  for (const command of budgets) command.option('--currency <currency>', 'needed where it has budgets in several');
   listed(program, define, 'priorities', 'priority class', 'priority classes');
+  schedulingCommands(program, define);
+}
+
+/** There is one of it: no names, and nothing to list. */
+function schedulingCommands(program: Command, define: Define): void {
+  const command = program.command('scheduling').description('fair sharing and the guards of preemption: get, rm');
+  define(command.command('get').description('what is declared; `merit apply` changes it'), async () => {
+    const { schedulingGet } = await import('./nouns.ts');
+    return { default: schedulingGet };
+  });
+  removed(define, command, 'scheduling', 'scheduling', undefined);
+}
+
+/** `rm` of a noun. */
+function removed(define: Define, noun: Command, path: string, singular: string, argument: string | undefined): Command {
+  const command = noun.command('rm').description(`remove a ${singular} that nothing rests on`);
+  if (argument !== undefined) command.argument(argument);
+  command
+    .option('--if-version <version>', 'only if it is still at this version')
+    .option('--dry-run', 'show what would be removed')
+    .option('-y, --yes', 'do not ask');
+  return define(command, async () => (await import('./commands/remove.ts')).removal(`/v1/${path}`, singular));
 }
 
 function poolStates(define: Define, pools: Command): void {
@@ -62,7 +87,7 @@ function poolStates(define: Define, pools: Command): void {
   }
 }
 
-/** A noun with ls and get; `apply` changes it. Returns its `get`. */
+/** A noun with ls, get and rm; `apply` changes it. Returns its `get` and its `rm`. */
 function listed(
   program: Command,
   define: Define,
@@ -70,12 +95,15 @@ function listed(
   singular: string,
   description: string,
   argument = '<name>',
-): Command {
-  const command = program.command(plural).description(`${description}: ls, get`);
+): readonly Command[] {
+  const command = program.command(plural).description(`${description}: ls, get, rm`);
   const load = (verb: 'list' | 'get') => async (): Promise<CommandModule> => {
     const { nounCommand } = await import('./nouns.ts');
     return { default: (invocation: Invocation) => nounCommand(plural, verb, invocation) };
   };
   define(command.command('ls').description(`all ${plural}`), load('list'));
-  return define(command.command('get').description(`one ${singular}`).argument(argument), load('get'));
+  return [
+    define(command.command('get').description(`one ${singular}`).argument(argument), load('get')),
+    removed(define, command, PATHS[plural] ?? plural, singular, argument),
+  ];
 }

@@ -34,6 +34,15 @@ export const PRIORITIES: Shape = {
   ],
 };
 
+/** There is one of it. */
+export const SCHEDULING: Shape = {
+  name: () => 'default',
+  columns: [
+    { head: 'NAME', cell: () => 'default' },
+    { head: 'VERSION', cell: (row) => row.version },
+  ],
+};
+
 export const BUDGETS: Shape = {
   name: named,
   columns: [
@@ -41,6 +50,7 @@ export const BUDGETS: Shape = {
     { head: 'CURRENCY', cell: (row) => row.currency },
     { head: 'LIMIT', cell: (row) => row.limit },
     { head: 'PERIOD', cell: (row) => row.period },
+    { head: 'ZONE', cell: (row) => row.timeZone, wide: true },
     { head: 'HELD', cell: (row) => row.held },
     { head: 'SPENT', cell: (row) => row.spent },
     { head: 'LEFT', cell: (row) => row.left },

@@ -1,4 +1,5 @@
-import { BUDGETS, DIVISIONS, GROUPS, PRIORITIES } from './capacity-shapes.ts';
+import { PATHS } from './capacity-commands.ts';
+import { BUDGETS, DIVISIONS, GROUPS, PRIORITIES, SCHEDULING } from './capacity-shapes.ts';
 import { type Client, connect } from './client.ts';
 import { CliError, EXIT } from './exit.ts';
 import { readDescription } from './files.ts';
@@ -18,9 +19,6 @@ const SHAPES: Readonly<Record<Plural, Shape>> = {
   budgets: BUDGETS,
   priorities: PRIORITIES,
 };
-
-/** What the API calls them, where that is not what they are called here. */
-const PATHS: Partial<Readonly<Record<Plural, string>>> = { priorities: 'priority-classes' };
 
 /** `merit suites|models|pools ls|get|apply`, and `ls|get` of what `merit apply` changes. */
 export async function nounCommand(
@@ -69,4 +67,13 @@ export function nameIn(document: Readonly<Record<string, unknown>>): string {
 async function put(client: Client, path: string, body: unknown, ifVersion: string | undefined): Promise<Row> {
   const headers: Record<string, string> = ifVersion === undefined ? {} : { 'if-match': `"${ifVersion}"` };
   return client.json<Row>('PUT', path, { body, headers });
+}
+
+/** The one scheduling document. */
+export async function schedulingGet(invocation: Invocation): Promise<number> {
+  const { io, options } = invocation;
+  const client = await connect(invocation);
+  const row = await client.get<Row>('/v1/scheduling');
+  await showOne(io, options.output as Format, SCHEDULING, row, await wholeText(row));
+  return EXIT.ok;
 }

@@ -2,7 +2,7 @@ import type { Placement } from '../../core/booking.ts';
 import { type Extended, extendedMs, grantedExtensions } from '../../core/extension.ts';
 import type { JobSpec } from '../../core/job.ts';
 import type { TransferRequest } from '../../ledger/quota/transfer.ts';
-import { costCents } from '../../pools/snapshot.ts';
+import { costCents } from '../../pools/cost.ts';
 import type { Booking } from './booking-store.ts';
 import { PENDING_TIMEOUT_MS } from './limits.ts';
 import { accounts, type Cost, holdId, moneyId, unitsMilli } from './money.ts';

@@ -1,7 +1,7 @@
 import type { Placement } from '../../core/booking.ts';
 import { budgetAccount, capacityAccount, quotaAccount, spendAccount } from '../../ledger/quota/account.ts';
 import type { Failure, TransferRequest } from '../../ledger/quota/transfer.ts';
-import { costCents } from '../../pools/snapshot.ts';
+import { costCents } from '../../pools/cost.ts';
 import type { Booking } from './booking-store.ts';
 import { PENDING_TIMEOUT_MS } from './limits.ts';
 

@@ -123,6 +123,41 @@ describe('a budget with a period', () => {
     expect(await left()).toMatchObject({ ledger: 4_000n });
   });
 
+  test('with a time zone begins at its midnight, and is audited with it', async () => {
+    const zoned = { ...budget('200.00', 'day'), timeZone: 'America/New_York' };
+    nowMs = Date.UTC(2027, 2, 13, 12);
+    await apply(zoned);
+    const began = async () => {
+      const [row] = await database.db.asEngine((tx) =>
+        tx.query<{ started_at: Date }>('select started_at from budget_periods'),
+      );
+      return row?.started_at.toISOString();
+    };
+    expect(await began()).toBe('2027-03-13T05:00:00.000Z');
+    nowMs = Date.UTC(2027, 2, 14, 4, 59);
+    await look();
+    expect(await began()).toBe('2027-03-13T05:00:00.000Z');
+    // The day on which summer time begins there is one of 23 hours.
+    for (const [at, start] of [
+      [Date.UTC(2027, 2, 14, 5), '2027-03-14T05:00:00.000Z'],
+      [Date.UTC(2027, 2, 15, 4), '2027-03-15T04:00:00.000Z'],
+    ] as const) {
+      nowMs = at;
+      await look();
+      expect(await began()).toBe(start);
+    }
+    const [event] = await database.db.asEngine((tx) =>
+      tx.query<{ data: object }>(
+        "select convert_from(bytes, 'UTF8')::jsonb->'data' as data from audit_events where type = 'budget.period_began' order by subject_seq desc limit 1",
+      ),
+    );
+    expect(event?.data).toMatchObject({
+      period: 'day',
+      timeZone: 'America/New_York',
+      began: '2027-03-15T04:00:00.000Z',
+    });
+  });
+
   test('begins no period by a leader whose epoch is over', async () => {
     await apply(budget('200.00', 'day'));
     const before = await left();

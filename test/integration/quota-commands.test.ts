@@ -182,3 +182,32 @@ describe('merit pools', () => {
     expect((await merit('pools', 'cordon', 'nothing')).code).toBe(9);
   });
 });
+
+describe('rm', () => {
+  test('removes what nothing rests on, after --yes; 5 says what does, 9 that there is none', async () => {
+    const asked = await merit('priorities', 'rm', 'urgent');
+    expect([asked.code, asked.err]).toEqual([2, expect.stringContaining('--yes')]);
+    const tried = await merit('priorities', 'rm', 'urgent', '--dry-run', '-o', 'json');
+    expect(JSON.parse(tried.out)).toMatchObject({ dryRun: true, changes: [{ name: 'urgent', change: 'removed' }] });
+    const stale = await merit('priorities', 'rm', 'urgent', '--yes', '--if-version', '1000000');
+    expect(stale.code).toBe(5);
+    expect(await merit('priorities', 'rm', 'urgent', '--yes', '-o', 'name')).toMatchObject({
+      code: 0,
+      out: 'PriorityClass/urgent\n',
+    });
+    expect((await merit('priorities', 'rm', 'urgent', '--yes')).code).toBe(9);
+    const used = await merit('groups', 'rm', 'org', '--yes');
+    expect([used.code, used.err]).toEqual([5, expect.stringContaining('Division vision names org')]);
+    expect((await merit('budgets', 'rm', 'vision', '--yes', '--currency', 'USD')).code).toBe(0);
+  });
+
+  test('of scheduling, of which there is one, needs no name', async () => {
+    expect((await merit('scheduling', 'get')).code).toBe(9);
+    const scheduling = 'apiVersion: merit/v1\nkind: Scheduling\nfairSharing: {enabled: true}\n';
+    expect((await merit('apply', '-f', file('scheduling.yaml', scheduling))).code).toBe(0);
+    const { out } = await merit('scheduling', 'get', '-o', 'json');
+    expect(JSON.parse(out)).toMatchObject({ name: 'default', file: { fairSharing: { enabled: true } } });
+    expect((await merit('scheduling', 'rm', '--yes')).code).toBe(0);
+    expect((await merit('scheduling', 'get')).code).toBe(9);
+  });
+});

@@ -2,13 +2,13 @@ import { newBooking } from '../../../core/booking.ts';
 import { durationText } from '../../../core/duration.ts';
 import type { BookingId } from '../../../core/ids.ts';
 import { type JobSpec, specHash } from '../../../core/job.ts';
-import { loadSnapshot, UNLIMITED } from '../../../pools/load-snapshot.ts';
+import { costCents } from '../../../pools/cost.ts';
 import type { FlavourInput } from '../../../pools/planner-input.ts';
 import { flavourId } from '../../../pools/pool-facts.ts';
 import { withPriority } from '../../../pools/priority-classes.ts';
-import { costCents, type Snapshot } from '../../../pools/snapshot.ts';
 import { flavoursFor, resourceOf, unitsMilliOf } from '../../../scheduler/apply/asks.ts';
 import type { Booking } from '../../../scheduler/apply/booking-store.ts';
+import { type Room, roomsOf } from '../../../scheduler/apply/room.ts';
 import type { TenantDecisions, TenantPlan } from '../../../scheduler/apply/tenant-plan.ts';
 import type { Caller, View } from '../services.ts';
 import { moneyText, type RoomPorts, unitsText } from './base.ts';
@@ -22,8 +22,8 @@ export async function planView(ports: RoomPorts, caller: Caller, asked: JobSpec)
   const { tenant } = caller.identity;
   const spec = await ports.db.asTenant(tenant, (tx) => withPriority(tx, tenant, asked));
   const plan = await ports.queues.fresh(tenant);
-  const snapshot = await loadSnapshot(ports.db, [{ tenant }], async () => undefined);
   const flavours = flavoursFor(spec, plan.facts);
+  const roomOf = roomsOf(plan, spec.division);
   const starts = startsOf(plan, unbooked(caller, spec), flavours, caller.nowMs);
   const quotes = await quotesOf(ports, tenant, spec.pools);
   plan.put({ booking: unbooked(caller, spec), needs: new Map() });
@@ -39,7 +39,7 @@ export async function planView(ports: RoomPorts, caller: Caller, asked: JobSpec)
     lease: durationText(spec.leaseMs),
     policy: 'asked once it is booked, before anything is taken',
     offers: flavours.map((flavour) => ({
-      ...offerView(snapshot, tenant, spec, flavour, ask),
+      ...offerView(spec, flavour, ask, roomOf(flavour, resourceOf(spec))),
       quote: quotes.get(flavour.id) ?? null,
       ...(starts.get(flavour.id) ?? { starts: null, wait: null }),
       chosen: flavour.id === outcome.flavour,
@@ -49,6 +49,9 @@ export async function planView(ports: RoomPorts, caller: Caller, asked: JobSpec)
     ...queueExplanation(gates, planned),
   };
 }
+
+/** The last moment that a date can be. */
+const NEVER_MS = 8_640_000_000_000_000;
 
 /** Offers whose start is reckoned, the first ones. */
 const MAX_STARTS = 8;
@@ -64,10 +67,11 @@ function startsOf(
     flavours.slice(0, MAX_STARTS).map(({ id }) => {
       const passedOver = flavours
         .filter((other) => other.id !== id)
-        .map((other) => ({ place: other.id, untilMs: Number.MAX_SAFE_INTEGER, code: 'asked_elsewhere', times: 1 }));
+        .map((other) => ({ place: other.id, untilMs: NEVER_MS, code: 'asked_elsewhere', times: 1 }));
       plan.put({ booking: { ...booking, state: { ...newBooking(), passedOver } }, needs: new Map() });
       const { planned } = plan.explain(booking.bookingId, nowMs);
-      const etaMs = planned?.etaMs ?? null;
+      // Once the others are no longer passed over it is not this place that it would start at.
+      const etaMs = planned?.etaMs == null || planned.etaMs >= NEVER_MS ? null : planned.etaMs;
       const wait = planned?.reasons[0]?.code ?? null;
       return [id, { starts: etaMs === null ? null : new Date(etaMs).toISOString(), wait }];
     }),
@@ -125,28 +129,24 @@ function unbooked(caller: Caller, spec: JobSpec): Booking {
   };
 }
 
-function offerView(snapshot: Snapshot, tenant: string, spec: JobSpec, flavour: FlavourInput, ask: bigint): View {
-  const name = flavour.id.slice(flavour.pool.length + 1);
+function offerView(spec: JobSpec, flavour: FlavourInput, ask: bigint, room: Room): View {
   const resource = resourceOf(spec);
-  const known = snapshot.flavoursOf(tenant, flavour.pool)?.find((one) => one.flavour === name);
-  const quota = snapshot.quota(tenant, spec.division, flavour.pool, name);
-  const currency = flavour.price?.currency ?? null;
-  const budget = currency === null ? undefined : snapshot.budget(tenant, spec.division, currency);
   const price = flavour.price?.minorPerUnitHour[resource] ?? 0n;
+  const units = (milli: number | undefined | null) => (milli == null ? null : unitsText(BigInt(milli)));
   return {
     pool: flavour.pool,
-    flavour: name,
+    flavour: flavour.id.slice(flavour.pool.length + 1),
     provider: flavour.provider,
     resource,
     spot: flavour.spot,
     price: moneyText(price),
-    currency,
+    currency: flavour.price?.currency ?? null,
     maxCost: moneyText(costCents(ask, BigInt(spec.leaseMs), price)),
-    free: known === undefined ? null : unitsText(known.freeMilli),
-    capacity: known === undefined ? null : unitsText(known.capacityMilli),
-    // What a group's division may borrow without a limit of its own, only the groups above it bound.
-    quotaLeft: quota === undefined || quota.limit === UNLIMITED ? null : unitsText(quota.free),
-    budgetLeft: budget === undefined ? null : moneyText(budget.free),
+    free: units(room.freeMilli),
+    capacity: units(flavour.capacity[resource]),
+    // With all that it may borrow now, however far up.
+    quotaLeft: units(room.quotaMilli),
+    budgetLeft: room.budgetMinor === null ? null : moneyText(room.budgetMinor),
     away: flavour.away,
   };
 }

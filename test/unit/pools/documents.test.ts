@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { contentHash } from '../../../core/canonical.ts';
 import { RefusedInput } from '../../../core/refusal.ts';
-import { periodStartMs } from '../../../pools/budget-periods.ts';
 import { differences } from '../../../pools/differences.ts';
 import { documentRefusals, MAX_GROUP_DEPTH } from '../../../pools/document-checks.ts';
 import { type Document, documentKey, inOrder, parseDocument, parseDocuments } from '../../../pools/documents.ts';
+import { periodStartMs } from '../../../pools/period-start.ts';
 
 const v1 = { apiVersion: 'merit/v1' } as const;
 const group = (name: string, over: object = {}) => ({ ...v1, kind: 'Group', name, ...over });
@@ -67,6 +67,11 @@ describe('a document', () => {
       'a period that is none',
       { ...v1, kind: 'Budget', division: 'a', currency: 'USD', limit: '1', period: 'hour' },
       ['period enum'],
+    ],
+    [
+      'a time zone that is none, and of no period',
+      { ...v1, kind: 'Budget', division: 'a', currency: 'USD', limit: '1', timeZone: 'Mars/Olympus' },
+      ['timeZone conflict', 'timeZone time_zone'],
     ],
     [
       'nodes that are too few, of one name, and a window that never opens',
