@@ -36,7 +36,8 @@ export const AllocationRequest = Type.Object(
     kind: Type.Literal('allocation'),
     pool: Slug,
     flavour: Slug,
-    provider: Name,
+    /** As the pool names it: a kind, a package, or the full path of one. */
+    provider: Type.String({ minLength: 1, maxLength: 512 }),
     gpuMilli: Quantity,
     cpuMilli: Quantity,
     leaseMs: Type.Integer({ minimum: 1 }),
