@@ -39,10 +39,14 @@ export function requestOf(
     workingDir: packages.workingDir,
     ...(options.runtime_env === undefined ? {} : { runtimeEnv: { ...options.runtime_env } }),
   };
-  if (packages.gangDriver !== undefined)
-    return { ...common, ...gangOf(spec, flavour, options, labels, settings), pyModules: [packages.gangDriver] };
+  if (packages.gangDriver !== undefined) {
+    const gang = gangOf(spec, flavour, options, labels, settings);
+    checkVariables(gang.env ?? {});
+    return { ...common, ...gang, pyModules: [packages.gangDriver] };
+  }
   const { gpuMilli, cpuMilli, memoryBytes } = spec.resources;
   const { env, prefix } = rayEnvironment({ ...ALONE, ...spec.env });
+  checkVariables(env);
   return {
     ...common,
     entrypoint: `${prefix}${spec.entrypoint}`,
@@ -54,6 +58,17 @@ export function requestOf(
     ...(flavour.resource === undefined ? {} : { resources: { [flavour.resource]: STEERING_AMOUNT } }),
     ...(Object.keys(labels).length === 0 ? {} : { labelSelector: labels }),
   };
+}
+
+/** Linux starts no process with a longer variable, its name counted; what is carried in base64 gets there first. */
+const VARIABLE_LIMIT_BYTES = 131_071;
+
+function checkVariables(env: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(env)) {
+    if (Buffer.byteLength(`${name}=${value}`) < VARIABLE_LIMIT_BYTES) continue;
+    const text = `${name} has ${value.length} bytes, and no process can carry that: say less in envs and parameters, or put it into a file of the workdir`;
+    throw new ProviderError('invalid', text);
+  }
 }
 
 /** So that a command written for several nodes also runs on one; the names beside ours are SkyPilot's. */

@@ -8,7 +8,7 @@ export interface RayEnvironment {
   readonly prefix: string;
 }
 
-/** Holds exports as base64 of shell text. Tasks and actors that the job starts through Ray do not have these variables. */
+/** Holds exports as base64 of shell text. Tasks and actors that the job starts through Ray do not have these variables, parameters apart. */
 const CARRIER = 'MERIT_SHELL_ENV';
 const RESTORE = `eval "$(printf %s "$${CARRIER}" | base64 -d)"; `;
 /** JSON, in which a `$` can be written so that no shell sees one. */
@@ -18,10 +18,13 @@ export function rayEnvironment(env: Readonly<Record<string, string>>): RayEnviro
   const plain: Record<string, string> = {};
   const exports: string[] = [];
   for (const [name, value] of Object.entries(env)) {
-    if (!value.includes('$')) plain[name] = value;
-    // In JSON a `$` stands only inside texts, where this is the same character.
-    else if (name === PARAMETERS) plain[name] = value.replaceAll('$', '\\u0024');
-    else exports.push(`export ${name}='${value.replaceAll("'", "'\\''")}'`);
+    if (!value.includes('$')) {
+      plain[name] = value;
+      continue;
+    }
+    exports.push(`export ${name}='${value.replaceAll("'", "'\\''")}'`);
+    // For tasks and actors too: in JSON a `$` stands only inside texts, where this is the same character.
+    if (name === PARAMETERS) plain[name] = value.replaceAll('$', '\\u0024');
   }
   if (exports.length === 0) return { env: plain, prefix: '' };
   const carried = Buffer.from(exports.join('\n'), 'utf8').toString('base64');

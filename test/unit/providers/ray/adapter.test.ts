@@ -235,6 +235,8 @@ describe('a submit to Ray', () => {
     ['less than nothing', { resources: { ...SPEC.resources, cpuMilli: -1n } }],
     ['a flavour the pool has not', { flavour: 'other' }],
     ['a key that Ray cannot hold', { key: 'a/b' }],
+    ['a variable that no process can carry', { env: { A: 'x'.repeat(140_000) } }],
+    ['more for each node of a gang than one variable holds', { nodes: 2, env: { A: 'x'.repeat(110_000) } }],
     ['300 KB of environment', { env: { A: 'x'.repeat(300_000) } }],
   ])('that asks for %s is invalid and reaches nothing', async (_what, fields) => {
     expect(await failureOf(provider.submit({ ...SPEC, ...fields }, signal))).toMatchObject({

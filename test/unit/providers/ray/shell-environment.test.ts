@@ -24,7 +24,8 @@ test('every value reaches the command as it was given, although Ray expands what
       const print = `${prefix}printf '%s\\0' "$B" "$C_2" "$z" "$MERIT_PARAMETERS"`;
       const [b, c, z, got = ''] = execFileSync('sh', ['-c', print], { env: there, encoding: 'utf8' }).split('\0');
       expect([b, c, z]).toEqual([env.B, env.C_2, env.z]);
-      expect(JSON.parse(got)).toEqual({ [text]: text });
+      expect(got).toBe(parameters);
+      expect(JSON.parse(asRayExpands(sent.MERIT_PARAMETERS ?? '', NODE))).toEqual({ [text]: text });
     }),
     { numRuns: 60, seed: 1 },
   );
