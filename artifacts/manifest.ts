@@ -33,7 +33,8 @@ const ManifestSchema = Type.Object(
     attempt: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
     job: Type.String({ maxLength: 64, pattern: '^[A-Za-z0-9._-]+$' }),
     model: Type.Union([Type.Null(), Type.String({ maxLength: 64, pattern: '^[A-Za-z0-9._-]+$' })]),
-    provider: Type.String({ maxLength: 64, pattern: '^[A-Za-z0-9._-]+$' }),
+    /** As the pool names it: a kind, a package, or the full path of one. */
+    provider: Type.String({ minLength: 1, maxLength: 512 }),
     outputsUri: Type.String({ minLength: 1, maxLength: 1024 }),
     createdAt: Type.String({
       maxLength: 24,

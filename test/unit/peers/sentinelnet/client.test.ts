@@ -1,11 +1,12 @@
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { contentHash, sha256Hex } from '../../../../core/canonical.ts';
+import { check } from '../../../../core/schema.ts';
 import { retryAfterMs } from '../../../../peers/peer-call.ts';
 import { POLICY_TIMEOUT_MS, type SentinelNet, sentinelNet } from '../../../../peers/sentinelnet/client.ts';
 import { ALLOW_ALL, decide, type PolicyRules, rulesRefusals, versionOf } from '../../../../peers/sentinelnet/rules.ts';
 import { type SentinelSimulator, startSentinelSimulator } from '../../../../peers/sentinelnet/simulator.ts';
-import type { AllocationRequest, PolicyRequest, PromotionRequest } from '../../../../peers/sentinelnet/wire.ts';
+import { AllocationRequest, type PolicyRequest, type PromotionRequest } from '../../../../peers/sentinelnet/wire.ts';
 import { openHttpClient } from '../../../../platform/http-client.ts';
 
 const allocation: AllocationRequest = {
@@ -138,6 +139,12 @@ describe('a policy decision', () => {
     await expect(client.decide({ ...allocation, gpuMilli: '-1' }, signal())).rejects.toThrow('not a policy request');
     expect(simulator.control.calls).toEqual([]);
   });
+});
+
+it('a provider is told as its pool names it: a kind, a package, or a path', () => {
+  for (const provider of ['ray', '@acme/merit-provider-x', '/srv/merit providers/runner'])
+    expect(check(AllocationRequest, { ...allocation, provider })).toEqual([]);
+  expect(check(AllocationRequest, { ...allocation, provider: '' })).not.toEqual([]);
 });
 
 describe('an answer that is not one', () => {
