@@ -22,9 +22,8 @@ import { clientOf, newBucket, storeConfig, useCredentials } from '../support/ver
 import { ownPart, partMissing } from './harness/use.ts';
 import { versitygw } from './versitygw.ts';
 
-/** `npm run test:streams`: 5 GB of artifacts and 1 GB of log through this process, with cuts; `npm run test:parts` sends a fiftieth of it. */
-const isWhole = process.env.MERIT_STREAMS === 'whole';
-const SCALE = isWhole ? 1 : 50;
+/** `npm run test:streams`: 5 GB of artifacts and 1 GB of log through this process, with cuts; `npm run test:parts` sends a fiftieth of it (MERIT_STREAMS=N: an Nth). */
+const SCALE = process.env.MERIT_STREAMS === 'whole' ? 1 : Number(process.env.MERIT_STREAMS ?? 50);
 const ARTIFACT_BYTES = Math.floor(5e9 / SCALE);
 const LOG_BYTES = Math.floor(1e9 / SCALE);
 /** Beyond what this process held before it began. Uploads may hold 128 MiB, and buffers wait for their collection. */
@@ -56,7 +55,7 @@ describe.skipIf(missing !== undefined)(`streams${missing === undefined ? '' : ` 
   let folder: string;
   const provider = new LongLog();
   const seen = { partsResumed: 0, readsResumed: 0 };
-  const figures: string[] = [];
+  const tell = (figure: string) => process.stderr.write(`${figure}\n`);
   const before = { rss: 0, peak: 0 };
   const peak = () => process.resourceUsage().maxRSS * 1024;
   const measured = async (what: string, bytes: number, work: () => Promise<unknown>) => {
@@ -66,7 +65,7 @@ describe.skipIf(missing !== undefined)(`streams${missing === undefined ? '' : ` 
     const seconds = (performance.now() - startedAt) / 1000;
     const { user, system } = process.cpuUsage(cpu);
     const rate = `${(bytes / MB / seconds).toFixed(0)} MB/s, ${((user + system) / 1e6).toFixed(1)} CPU-s`;
-    figures.push(
+    tell(
       `${what}: ${(bytes / 1e9).toFixed(2)} GB in ${seconds.toFixed(1)} s (${rate}); peak RSS ${(peak() / MB).toFixed(0)} MB`,
     );
   };
@@ -91,10 +90,9 @@ describe.skipIf(missing !== undefined)(`streams${missing === undefined ? '' : ` 
     folder = await mkdtemp(join(tmpdir(), 'merit-streams-'));
     before.rss = process.memoryUsage().rss;
     before.peak = peak();
-    figures.push(`before: RSS ${(before.rss / MB).toFixed(0)} MB, peak ${(before.peak / MB).toFixed(0)} MB`);
+    tell(`before: RSS ${(before.rss / MB).toFixed(0)} MB, peak ${(before.peak / MB).toFixed(0)} MB`);
   });
   afterAll(async () => {
-    console.log(figures.join('\n'));
     await world?.close();
     await proxy?.close();
     await gateway?.stop();
@@ -126,7 +124,7 @@ describe.skipIf(missing !== undefined)(`streams${missing === undefined ? '' : ` 
     });
     expect(files?.kind).toBe('collected');
     const sent = proxy.bytes.up - sentBefore;
-    figures.push(
+    tell(
       `the second run sent ${(sent / MB).toFixed(0)} of ${(total / MB).toFixed(0)} MB; ${seen.partsResumed} parts were there; ${proxy.cuts} cuts`,
     );
     expect(sent).toBeLessThan(0.9 * total);
