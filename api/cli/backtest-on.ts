@@ -23,7 +23,7 @@ const POLL_MS = 1_000;
  * is to be read lies in files beside it: nothing that was given is spliced into the line.
  */
 const RUN = [
-  'read() { if command -v merit >/dev/null 2>&1; then merit "$@"; else "$MERIT_NODE" "$MERIT_LAUNCHER" "$@"; fi; }',
+  'read() { if command -v merit >/dev/null 2>&1; then merit "$@"; else "$BACKTEST_NODE" "$BACKTEST_LAUNCHER" "$@"; fi; }',
   'set --; [ ! -f against.json ] || set -- --against against.json',
   `read backtest --suite suite.json "$@" --reports-list reports.txt --shard "$MERIT_ARRAY_INDEX/$MERIT_ARRAY_COUNT" --into "$MERIT_OUTPUTS/${READINGS}"`,
 ].join('\n');
@@ -67,8 +67,8 @@ export async function readShardsOn(
       array: { count: asked.shards },
       max_restarts: 1,
       envs: {
-        MERIT_NODE: process.execPath,
-        MERIT_LAUNCHER: fileURLToPath(new URL('../../bin/merit.mjs', import.meta.url)),
+        BACKTEST_NODE: process.execPath,
+        BACKTEST_LAUNCHER: fileURLToPath(new URL('../../bin/merit.mjs', import.meta.url)),
       },
       run: RUN,
     });

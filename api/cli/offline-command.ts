@@ -2,7 +2,7 @@ import type { Readable, Writable } from 'node:stream';
 import { OperatingError } from '../../core/operating-error.ts';
 import { type Refusal, refusalText, refuse } from '../../core/refusal.ts';
 import { isWritableInstant, parseRfc3339 } from '../../core/rfc3339.ts';
-import { EXIT, toldAs } from './exit.ts';
+import { CliError, EXIT, toldAs } from './exit.ts';
 import { errorCode, Output, OutputFailed, OutputGone, Progress } from './offline-output.ts';
 import { openReports } from './report-files.ts';
 
@@ -130,6 +130,7 @@ interface Outcome {
 
 function outcomeOf(error: unknown, io: OfflineIo): Outcome {
   if (error instanceof Refused) return error;
+  if (error instanceof CliError) throw error;
   // As with `| head`: whoever read has seen enough, and there is nobody to complain to.
   if (error instanceof OutputGone) return { exitCode: EXIT.ok, refusals: [] };
   if (io.signal?.aborted === true) return { exitCode: EXIT.interrupted, refusals: [] };
