@@ -153,6 +153,7 @@ export class Runner {
     if (job === undefined) return;
     this.kill(job, 'SIGKILL');
     this.jobs.delete(name);
+    return rm(job.folder, { recursive: true, force: true });
   }
 
   kill(job, signal) {
