@@ -38,7 +38,7 @@ export function describeApi(app: FastifyInstance, version: string): void {
   void app.register(async (scope) => {
     const schema = { summary: 'This document', tags: ['operations'], response: replies({ 200: AnyView }) };
     scope.get('/openapi.json', { schema, config: { open: true } }, async () => {
-      document ??= withVerbs(app.swagger());
+      document ??= published(app.swagger());
       return document;
     });
   });
@@ -49,7 +49,7 @@ const VERB = '%3A';
 
 /** `get_v1_jobs_id_why`: what generated clients name their methods by, so it must not change. */
 function operationId(method: string, url: string): string {
-  const words = publicPath(url).split(/[^A-Za-z0-9]+/);
+  const words = publicPath(url).replace('*', 'path').split(/[^A-Za-z0-9]+/);
   return [method.toLowerCase(), ...words.filter((word) => word !== '')].join('_');
 }
 
@@ -73,12 +73,25 @@ export function publicPath(route: string): string {
   return withoutPatterns(route).replaceAll('::', ':');
 }
 
-function withVerbs(document: object): object {
+/** Paths with their verbs, and what is left of a path, which a route takes as `*` and OpenAPI has no word for, as a parameter by a name. */
+function published(document: object): object {
   const { paths = {} } = document as { paths?: Record<string, unknown> };
   return {
     ...document,
-    paths: Object.fromEntries(Object.entries(paths).map(([path, item]) => [path.replace(VERB, ':'), item])),
+    paths: Object.fromEntries(
+      Object.entries(paths).map(([path, item]) =>
+        path.includes('{*}') ? [path.replace('{*}', '{path}'), restNamed(item)] : [path.replace(VERB, ':'), item],
+      ),
+    ),
   };
+}
+
+function restNamed(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(restNamed);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, member]) => [key, key === 'name' && member === '*' ? 'path' : restNamed(member)]),
+  );
 }
 
 function withoutIds(value: unknown): unknown {

@@ -73,7 +73,8 @@ test('the published document has every route, each with a name of its own, its p
     route
       .replaceAll('::', '\u0000')
       .replaceAll(/:([a-z]+)/gi, '{$1}')
-      .replaceAll('\u0000', ':'),
+      .replaceAll('\u0000', ':')
+      .replace('/*', '/{path}'),
   );
   expect(published).toEqual(expected.sort());
   const ids = operations.map(({ operation }) => operation.operationId);
