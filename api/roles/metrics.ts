@@ -2,6 +2,7 @@ import { TRANSITIONS } from '../../core/booking.ts';
 import type { SequencerWatch } from '../../ledger/audit/sequencer.ts';
 import type { Metrics } from '../../platform/metrics.ts';
 import type { Seat } from '../../platform/nominator.ts';
+import type { S3StoreWatch } from '../../platform/object-store-s3-place.ts';
 import { MAX_FLAVOURS, MAX_OWNERS, MAX_TENANTS, type QuotaMetrics } from '../../pools/watch-quotas.ts';
 import type { Log, SagaMetrics } from '../../scheduler/apply/context.ts';
 import type { EtaMetrics } from '../../scheduler/apply/eta-record.sql.ts';
@@ -25,6 +26,7 @@ export interface ServerMetrics {
   readonly scoring: ScoringMetrics;
   readonly realtime: RealtimeMetrics;
   readonly recompute: RecomputeMetrics;
+  readonly store: S3StoreWatch;
   sequencer(log: Log): SequencerWatch;
   leading(seat: Seat, leads: boolean): void;
 }
@@ -46,8 +48,21 @@ export function serverMetrics(metrics: Metrics): ServerMetrics {
     scoring: scoringMetrics(metrics, (code, count) => rejected({ surface: 'log', code }, count)),
     realtime: realtimeMetrics(metrics),
     recompute: recomputeMetrics(metrics),
+    store: storeWatch(metrics),
     sequencer: sequencerWatch(metrics),
     leading: (seat, leads) => leader({ seat }, leads ? 1 : 0),
+  };
+}
+
+function storeWatch(metrics: Metrics): S3StoreWatch {
+  const resumed = metrics.counter(
+    'merit_object_store_resumed_total',
+    'Parts that a broken upload had brought already, and readings that were taken up where they broke',
+    { what: ['part', 'reading'] },
+  );
+  return {
+    partsResumed: (parts) => resumed({ what: 'part' }, parts),
+    readResumed: () => resumed({ what: 'reading' }),
   };
 }
 

@@ -97,7 +97,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     closers.unshift(() => eventLog.close());
     const reader = new ReaderThread();
     closers.unshift(() => reader.close());
-    const store = await openObjectStore(config.objectStore);
+    const store = await openObjectStore(config.objectStore, metrics.store);
     const signer = await openFileSigner({ path: config.signerKeyFile, create: true });
     const providers = new PoolProviders({ db, clock, stateDir, ownRay: options.ownRay, paths: config.providerPaths });
     closers.unshift(() => providers.close());
