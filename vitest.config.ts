@@ -23,7 +23,11 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'real',
-          include: ['test/{integration,conformance,sim,chaos}/**/*.test.ts'],
+          // What takes many minutes of the whole machine has a command of its own.
+          include: [
+            'test/{integration,conformance,sim,chaos}/**/*.test.ts',
+            ...(process.env.MERIT_RAY_JOBS === undefined ? [] : ['test/proofs/ray-jobs.test.ts']),
+          ],
           // One Postgres for all of them; not started where only unit tests run.
           globalSetup: ['test/support/global-setup.ts'],
         },
