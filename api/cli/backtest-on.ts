@@ -98,7 +98,7 @@ async function poolsOf(client: Client, on: readonly string[]): Promise<readonly 
   const pools = await client.all<Row>('/v1/pools');
   return on.flatMap((name) => {
     if (pools.some((pool) => pool.name === name)) return [name];
-    const ofKind = pools.filter(({ provider }) => (provider as Row | undefined)?.kind === name);
+    const ofKind = pools.filter(({ provider }) => provider === name);
     if (ofKind.length > 0) return ofKind.map((pool) => String(pool.name));
     throw new CliError(EXIT.notFound, 'not_found', `there is no pool ${name}, and none of a provider of that kind`, {
       mend: 'see "merit pools ls"',

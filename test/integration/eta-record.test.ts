@@ -31,6 +31,8 @@ describe('the record of start times', () => {
     const running = await world.until(first, applied);
     const second = await world.book();
     await world.until(second, ({ state }) => state.state === 'waiting' && state.reasons.length > 0);
+    // Reasons and start times are stored one after the other.
+    await expect.poll(async () => (await told()).length, { timeout: 20_000 }).toBe(1);
     const [one, ...others] = await told();
     expect(others).toEqual([]);
     const end = running.state.state === 'applied' ? running.state.leaseEndsAtMs : 0;
