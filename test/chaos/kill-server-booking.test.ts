@@ -96,7 +96,7 @@ describe.skipIf(missing !== undefined)(
         await cases.world.ended(id);
         expect(await factsOf(cases.world, id)).toEqual(RELEASED);
         await expect
-          .poll(() => booked(version), { timeout: 10_000 })
+          .poll(() => booked(version))
           .toEqual([{ booking_id: id, state: 'done', attempts: 1, bookings: 1n }]);
       });
     });
