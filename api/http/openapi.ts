@@ -49,7 +49,9 @@ const VERB = '%3A';
 
 /** `get_v1_jobs_id_why`: what generated clients name their methods by, so it must not change. */
 function operationId(method: string, url: string): string {
-  const words = publicPath(url).replace('*', 'path').split(/[^A-Za-z0-9]+/);
+  const words = publicPath(url)
+    .replace('*', 'path')
+    .split(/[^A-Za-z0-9]+/);
   return [method.toLowerCase(), ...words.filter((word) => word !== '')].join('_');
 }
 
