@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { setTimeout } from 'node:timers/promises';
 import type { Services, View } from '../../../../api/http/services.ts';
 import { tokenIdentifier } from '../../../../api/http/token.ts';
 import type { CopyTx, Database } from '../../../../platform/postgres.ts';
@@ -82,7 +83,8 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
   const job: View = { id: JOB_ID, name: 'train', state: 'waiting', reasons: [] };
   const services: Services = {
     version: '0.0.0-test',
-    clock: { now: () => 1_764_000_000_000, sleep: async () => {} },
+    // A wait is short, but one: what follows something forever has to let others in.
+    clock: { now: () => 1_764_000_000_000, sleep: async () => void (await setTimeout(1)) },
     db,
     log: { info: () => {}, warn: () => {}, error: (fields) => void fake.errors.push(fields) },
     metrics: {
