@@ -21,6 +21,10 @@ const NOT_HERE = [
   'preemption-notice',
   'release-queued',
   'clock-skew',
+  // Ray tells some seconds late what jobs of earlier checks gave back, and the check takes what is free then for all there is.
+  'capacity-follows',
+  // Ray writes lines of its own into the job's log, also between two of the job's.
+  'workdir-travels',
 ];
 const due = dueToday(CHECK_NAMES.filter((name) => !NOT_HERE.includes(name)));
 
