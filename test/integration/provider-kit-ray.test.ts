@@ -21,7 +21,7 @@ const NOT_HERE = [
   'preemption-notice',
   'release-queued',
   'clock-skew',
-  // Ray tells some seconds late what jobs of earlier checks gave back, and the check takes what is free then for all there is.
+  // To be mended: what Ray says is in use does not change within two minutes, and why is not known.
   'capacity-follows',
   // Ray writes lines of its own into the job's log, also between two of the job's.
   'workdir-travels',
