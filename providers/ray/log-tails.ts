@@ -8,7 +8,7 @@ export type LogSource = Pick<RayJobClient, 'tail' | 'logs' | 'get'>;
 
 /** Logs that are followed at once; beyond, the one read longest ago is let go and costs a whole reading next time. */
 const TAILS_LIMIT = 256;
-/** One that nobody reads is let go after this. */
+/** One that nobody reads is let go after this, once another log is read. */
 const IDLE_LIMIT_MS = 60_000;
 /** What a tail takes in beyond what was asked for; then its socket is paused. */
 const AHEAD_LIMIT_BYTES = 1024 * 1024;
@@ -33,7 +33,9 @@ export class LogTails {
   /** At most `maxBytes` from `fromByte`; empty where there is no more now. Throws RayJobError. */
   async read(key: string, fromByte: number, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
     const tail = this.#tailAt(key, fromByte);
-    const bytes = await tail.take(maxBytes, signal);
+    const bytes = await tail.take(fromByte, maxBytes, signal);
+    // Another reader of the same byte was first, and the tail is past it.
+    if (bytes === undefined) return this.#client.logs(key, { fromByte, maxBytes }, signal);
     if (bytes.length > 0) return bytes;
     if (!tail.ended) {
       const job = await findJob(this.#client, key, signal);
@@ -110,13 +112,15 @@ class Tail {
     this.#changed();
   }
 
-  async take(maxBytes: number, signal: AbortSignal): Promise<Buffer> {
+  /** Undefined where the tail moved on from `fromByte` while it was waited for. */
+  async take(fromByte: number, maxBytes: number, signal: AbortSignal): Promise<Buffer | undefined> {
     const quiet = AbortSignal.any([signal, AbortSignal.timeout(QUIET_MS)]);
     const wake = () => this.#changed();
     quiet.addEventListener('abort', wake, { once: true });
     while (this.#held.length === 0 && !this.ended && !quiet.aborted) await this.#change();
     quiet.removeEventListener('abort', wake);
     signal.throwIfAborted();
+    if (this.position !== fromByte) return undefined;
     const bytes = this.#held.subarray(0, maxBytes);
     this.#held = this.#held.subarray(bytes.length);
     this.position += bytes.length;

@@ -90,6 +90,15 @@ test('any byte may be read again, and the tail goes on from there', async () => 
   expect(log.tails).toBe(2);
 });
 
+test('two who wait for the same byte both get what comes there', async () => {
+  const log = new FakeLog();
+  opened(log);
+  const both = [0, 0].map((fromByte) => tails.read('m-b1-1', fromByte, 3, signal));
+  await systemClock.sleep(20);
+  log.text = 'abcdefghi';
+  for (const part of await Promise.all(both)) expect(Buffer.from(part).toString()).toBe('abc');
+});
+
 test('what was read stays when the node dies: what comes after it is an error and never an end', async () => {
   const log = new FakeLog();
   log.text = 'before it died\n';
