@@ -21,10 +21,6 @@ const NOT_HERE = [
   'preemption-notice',
   'release-queued',
   'clock-skew',
-  // To be mended: what Ray says is in use does not change within two minutes, and why is not known.
-  'capacity-follows',
-  // Ray writes lines of its own into the job's log, also between two of the job's.
-  'workdir-travels',
 ];
 const due = dueToday(CHECK_NAMES.filter((name) => !NOT_HERE.includes(name)));
 

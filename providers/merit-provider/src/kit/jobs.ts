@@ -8,8 +8,9 @@ export const KIT_ENTRYPOINT = [
   `trap 'printf %s "$MERIT_KIT_LAST"; exit 0' TERM`,
   `[ -z "$MERIT_KIT_STUBBORN" ] || trap '' TERM`,
   `printf %s "$MERIT_KIT_TEXT"`,
-  `[ -z "$MERIT_KIT_FILE" ] || cat "$MERIT_KIT_FILE"`,
-  `[ -z "$MERIT_KIT_FILE" ] || [ ! -x "$MERIT_KIT_FILE" ] || printf +x`,
+  // At once, as a backend may write lines of its own into the same log.
+  `show() { t=$(mktemp); { cat "$1"; [ ! -x "$1" ] || printf +x; } > "$t"; cat "$t"; rm "$t"; }`,
+  `[ -z "$MERIT_KIT_FILE" ] || show "$MERIT_KIT_FILE"`,
   `i=0; while [ "$i" -lt "$MERIT_KIT_STEPS" ]; do sleep 0.2; i=$((i+1)); done`,
   `exit "$MERIT_KIT_EXIT"`,
 ].join('; ');

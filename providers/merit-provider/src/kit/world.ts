@@ -178,8 +178,13 @@ export class World {
         `it does not come that ${what}, within ${this.#patienceMs / 1000} s ${otherwise()}`,
       );
       if (this.signal.aborted) throw new NotExercised('the kit was stopped');
-      await this.clock.sleep(this.isReal ? LOOK_EVERY_MS.real : LOOK_EVERY_MS.virtual, this.signal);
+      await this.rest();
     }
+  }
+
+  /** Between two looks. */
+  rest(): Promise<void> {
+    return this.clock.sleep(this.isReal ? LOOK_EVERY_MS.real : LOOK_EVERY_MS.virtual, this.signal);
   }
 
   /** How many live things there are of a key: the backend's own account, else what the provider lists. */
