@@ -2,6 +2,8 @@ import {
   type AttemptSpec,
   cleanMessage,
   type Effect,
+  type EndOutcome,
+  type Handle,
   isProviderError,
   type Observation,
   type Owned,
@@ -13,6 +15,7 @@ import {
 const ABORT_GRACE_MS = 5_000;
 const WORD_LIMIT = 64;
 const STATES: readonly Observation['state'][] = ['pending', 'running', 'ended', 'absent', 'unknown-status'];
+const OUTCOMES: readonly EndOutcome[] = ['succeeded', 'failed', 'stopped', 'preempted'];
 
 /**
  * A provider that keeps to the contract whatever the package under it does: what it throws is a ProviderError of ours, its texts are
@@ -29,7 +32,8 @@ export function guarded(provider: Provider): Provider {
     consistencyWindowMs: provider.consistencyWindowMs,
     capacity: (signal) => reads('capacity', signal, () => provider.capacity(signal)),
     offers: (signal) => reads('offers', signal, () => provider.offers(signal)),
-    submit: (spec: AttemptSpec, signal) => changes('submit', signal, () => provider.submit(spec, signal)),
+    submit: (spec: AttemptSpec, signal) =>
+      changes('submit', signal, async () => held('submit', 'unknown', await provider.submit(spec, signal))),
     observe: (key, signal, known) =>
       reads('observe', signal, async () => plain(await provider.observe(key, signal, known))),
     ...(provider.extend === undefined
@@ -85,18 +89,30 @@ function ours(verb: string, ifOdd: Effect, error: unknown): ProviderError {
 
 /** One entry that is none would be lost among the others: then nothing is concluded from the list. */
 function wellFormed(listed: readonly Owned[]): readonly Owned[] {
-  const isEntry = (one: Owned) =>
-    typeof one.key === 'string' && typeof one.live === 'boolean' && typeof one.handle === 'object';
+  const isEntry = (one: Owned) => typeof one.key === 'string' && typeof one.live === 'boolean' && isHandle(one.handle);
   if (!listed.every(isEntry)) throw new ProviderError('transient', 'list has an entry without key, handle or live');
   return listed;
+}
+
+function isHandle(handle: Handle): boolean {
+  return typeof handle?.provider === 'string' && typeof handle.id === 'string';
+}
+
+function held(verb: string, effect: Effect, handle: Handle): Handle {
+  if (isHandle(handle)) return handle;
+  throw new ProviderError('transient', `${verb} tells a handle without provider or id`, { effect });
 }
 
 function plain(seen: Observation): Observation {
   if (!STATES.includes(seen.state))
     throw new ProviderError('transient', 'observe tells a state that the contract has not');
+  if (seen.state !== 'absent') held('observe', 'none', seen.handle);
   switch (seen.state) {
-    case 'pending':
     case 'ended':
+      if (!OUTCOMES.includes(seen.outcome))
+        throw new ProviderError('transient', 'observe tells an outcome that the contract has not');
+      return { ...seen, message: cleanMessage(seen.message) };
+    case 'pending':
       return { ...seen, message: cleanMessage(seen.message) };
     case 'unknown-status':
       return { ...seen, word: cleanMessage(seen.word).slice(0, WORD_LIMIT) };

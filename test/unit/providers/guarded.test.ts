@@ -79,10 +79,19 @@ describe('whatever a package does', () => {
   });
 
   test('answers that are none of the contract’s are told as transient, and nothing is concluded from them', async () => {
-    for (const odd of [undefined, null, {}, { state: 'gone' }, 'running']) {
+    const ended = { state: 'ended', handle: HANDLE, outcome: 'finished', exitCode: 0, message: '' };
+    for (const odd of [undefined, null, {}, { state: 'gone' }, 'running', { state: 'running', handle: null }, ended]) {
       const provider = providerWith({ observe: async () => odd as never, list: async () => [odd] as never });
       expect(await failureOf(provider.observe('m-1', signal))).toMatchObject({ code: 'transient', effect: 'none' });
       expect(await failureOf(provider.list('here', signal))).toMatchObject({ code: 'transient', effect: 'none' });
+    }
+    for (const odd of [undefined, null, 'job-1', { provider: 'memory' }]) {
+      const provider = providerWith({ submit: async () => odd as never });
+      expect(await failureOf(provider.submit({} as never, signal))).toMatchObject({
+        code: 'transient',
+        effect: 'unknown',
+        message: 'submit tells a handle without provider or id',
+      });
     }
   });
 
