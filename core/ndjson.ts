@@ -25,6 +25,11 @@ export class LineSplitter {
     this.#maxBytes = maxBytes;
   }
 
+  /** So far, blank ones and one that has only begun too. */
+  get lines(): number {
+    return this.#number - (this.#pendingBytes > 0 ? 0 : 1);
+  }
+
   push(chunk: Uint8Array): void {
     let from = 0;
     for (;;) {

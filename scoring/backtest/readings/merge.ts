@@ -32,8 +32,9 @@ export async function openReadings(files: readonly ReadingsFile[], suites: reado
   const shards: { readonly file: ReadingsFile; readonly header: Header }[] = [];
   for (const file of files) {
     const bytes = new ByteReader(file.open());
-    shards.push({ file, header: checkHeader(file.name, await bytes.line(MAX_HEADER_BYTES), readers) });
+    const line = await bytes.line(MAX_HEADER_BYTES);
     await bytes.close();
+    shards.push({ file, header: checkHeader(file.name, line, readers) });
   }
   shards.sort((a, b) => a.header.shard - b.header.shard);
   const first = shards[0];
@@ -86,21 +87,23 @@ function refused(field: string, problem: string, mend: string): RefusedInput {
 
 /** The files of the archive as chunks of records: f64 lines of the file before the chunk's part, then whole records. */
 function* filesOf(header: Header, files: readonly ReadingsFile[]): Generator<AsyncIterable<Uint8Array>> {
+  const sizes = header.sources.map(({ bytes }) => bytes);
+  const parts = sizes.map(() => 0);
+  for (let shard = 0; shard < header.of; shard++)
+    for (const { source } of partsOf(sizes, shard, header.of)) parts[source]!++;
   const frames = framesOf(header, files);
-  for (const source of header.sources.keys()) yield fileOf(header, source, frames);
+  for (const count of parts) yield fileOf(count, frames);
 }
 
-async function* fileOf(header: Header, source: number, frames: AsyncGenerator<Frame>): AsyncGenerator<Uint8Array> {
-  const sizes = header.sources.map(({ bytes }) => bytes);
-  let parts = 0;
-  for (let shard = 0; shard < header.of; shard++)
-    if (partsOf(sizes, shard, header.of).some((part) => part.source === source)) parts++;
-  for (let lines = 0; parts > 0; ) {
+/** The next file, of so many parts. */
+async function* fileOf(parts: number, frames: AsyncGenerator<Frame>): AsyncGenerator<Uint8Array> {
+  let lines = 0;
+  for (let left = parts; left > 0; ) {
     const { value } = await frames.next();
     if (value === undefined) return;
     if (value.kind === 'part_end') {
       lines += value.lines;
-      parts--;
+      left--;
     } else {
       const head = Buffer.alloc(8);
       head.writeDoubleLE(lines);
@@ -114,32 +117,42 @@ type Frame =
   | { readonly kind: 'part_end'; readonly lines: number };
 
 async function* framesOf(header: Header, files: readonly ReadingsFile[]): AsyncGenerator<Frame> {
-  const sizes = header.sources.map(({ bytes }) => bytes);
   for (const [shard, { name, open }] of files.entries()) {
-    const cut = () => refused(name, 'is cut or damaged', 'read the shard anew');
     const bytes = new ByteReader(open());
-    const hash = createHash('sha256');
-    hash.update((await bytes.line(MAX_HEADER_BYTES)) ?? '').update('\n');
-    const left = partsOf(sizes, shard, header.of).map(({ source }) => source);
-    for (let ended = false; !ended; ) {
-      const head = await bytes.exactly(5);
-      const length = head?.readUInt32LE(1) ?? 0;
-      const payload = head === undefined || length > MAX_FRAME_BYTES ? undefined : await bytes.exactly(length);
-      if (head === undefined || payload === undefined) throw cut();
-      const kind = head.readUInt8();
-      if (kind === FRAME.end) {
-        const isWhole = left.length === 0 && hash.digest().equals(payload) && (await bytes.exactly(1)) === undefined;
-        if (!isWhole) throw cut();
-        ended = true;
-        continue;
-      }
-      hash.update(head).update(payload);
-      if (kind === FRAME.records) yield { kind: 'records', block: payload };
-      else if (kind === FRAME.partEnd && payload.length === 12 && left.shift() === payload.readUInt32LE())
-        yield { kind: 'part_end', lines: payload.readDoubleLE(4) };
-      else throw cut();
+    try {
+      yield* framesIn(bytes, header, shard, () => refused(name, 'is cut or damaged', 'read the shard anew'));
+    } finally {
+      await bytes.close();
     }
-    await bytes.close();
+  }
+}
+
+async function* framesIn(
+  bytes: ByteReader,
+  header: Header,
+  shard: number,
+  cut: () => RefusedInput,
+): AsyncGenerator<Frame> {
+  const hash = createHash('sha256');
+  hash.update((await bytes.line(MAX_HEADER_BYTES)) ?? '').update('\n');
+  const sizes = header.sources.map((source) => source.bytes);
+  const left = partsOf(sizes, shard, header.of).map(({ source }) => source);
+  for (;;) {
+    const head = await bytes.exactly(5);
+    const length = head?.readUInt32LE(1) ?? 0;
+    const payload = head === undefined || length > MAX_FRAME_BYTES ? undefined : await bytes.exactly(length);
+    if (head === undefined || payload === undefined) throw cut();
+    const kind = head.readUInt8();
+    if (kind === FRAME.end) {
+      const isWhole = left.length === 0 && hash.digest().equals(payload) && (await bytes.exactly(1)) === undefined;
+      if (!isWhole) throw cut();
+      return;
+    }
+    hash.update(head).update(payload);
+    if (kind === FRAME.records) yield { kind: 'records', block: payload };
+    else if (kind === FRAME.partEnd && payload.length === 12 && left.shift() === payload.readUInt32LE())
+      yield { kind: 'part_end', lines: payload.readDoubleLE(4) };
+    else throw cut();
   }
 }
 

@@ -49,51 +49,28 @@ export async function* shardReadings(input: ShardInput): AsyncGenerator<Uint8Arr
   const sizes = files.map(({ bytes }) => bytes);
   for (const part of partsOf(sizes, shard, of)) {
     const file = files[part.source]!;
-    const reading = new PartReader(suites, writer);
+    const splitter = splitterOf(suites, writer);
     for await (const chunk of linesBetween(file.open(Math.max(0, part.fromByte - 1)), part.fromByte, part.untilByte)) {
       signal?.throwIfAborted();
-      reading.push(chunk);
+      splitter.push(chunk);
       if (writer.size >= BLOCK_BYTES) yield hashed(hash, frame(FRAME.records, writer.take()));
-      await input.onProgress?.(lines + reading.lines);
+      await input.onProgress?.(lines + splitter.lines);
       await nextTurn();
     }
-    reading.end();
-    lines += reading.lines;
+    splitter.finish();
+    lines += splitter.lines;
     if (writer.size > 0) yield hashed(hash, frame(FRAME.records, writer.take()));
-    yield hashed(hash, frame(FRAME.partEnd, partEnd(part, reading.lines)));
+    yield hashed(hash, frame(FRAME.partEnd, partEnd(part, splitter.lines)));
   }
   yield frame(FRAME.end, hash.digest());
 }
 
-class PartReader {
-  readonly #splitter: LineSplitter;
-  #feeds = 0;
-  #isOpen = false;
-
-  constructor(suites: readonly Suite[], writer: RecordWriter) {
-    const named = suites.map((suite) => new Map([[suite.name, suite]]));
-    this.#splitter = new LineSplitter((line) => {
-      const readings = named.map((suite) =>
-        line.kind === 'too_long' ? TOO_LONG_READING : readingOf(line.bytes, suite),
-      );
-      writer.add(line.number, readings);
-    });
-  }
-
-  /** So far, blank ones too. */
-  get lines(): number {
-    return this.#feeds + (this.#isOpen ? 1 : 0);
-  }
-
-  push(chunk: Uint8Array): void {
-    this.#splitter.push(chunk);
-    for (let at = chunk.indexOf(0x0a); at !== -1; at = chunk.indexOf(0x0a, at + 1)) this.#feeds++;
-    this.#isOpen = chunk[chunk.length - 1] !== 0x0a;
-  }
-
-  end(): void {
-    this.#splitter.finish();
-  }
+function splitterOf(suites: readonly Suite[], writer: RecordWriter): LineSplitter {
+  const named = suites.map((suite) => new Map([[suite.name, suite]]));
+  return new LineSplitter((line) => {
+    const readings = named.map((suite) => (line.kind === 'too_long' ? TOO_LONG_READING : readingOf(line.bytes, suite)));
+    writer.add(line.number, readings);
+  });
 }
 
 const TOO_LONG_READING: Reading = { kind: 'fault', fault: TOO_LONG };
