@@ -131,7 +131,7 @@ function gpusOf(job: JobFile, refusals: Refusal[]): { readonly count: number; re
 }
 
 /** Of a job's options together: they go with every request for it. */
-const MAX_OPTIONS_BYTES = 32 * 1024;
+const MAX_OPTIONS_CHARACTERS = 32 * 1024;
 
 /** The members that a spec has only where its file gives them. */
 function furtherSpec(job: JobFile, refusals: Refusal[]): Partial<JobSpec> {
@@ -146,8 +146,15 @@ function furtherSpec(job: JobFile, refusals: Refusal[]): Partial<JobSpec> {
     refusals.push(
       refuse('time_format', 'schedule.deadline', 'is no RFC 3339 time with a zone', 'write 2026-12-01T06:00:00Z'),
     );
-  if (job.options !== undefined && JSON.stringify(job.options).length > MAX_OPTIONS_BYTES)
-    refusals.push(refuse('range', 'options', `are more than ${MAX_OPTIONS_BYTES} characters`, 'say less'));
+  if (job.options !== undefined && JSON.stringify(job.options).length > MAX_OPTIONS_CHARACTERS)
+    refusals.push(
+      refuse(
+        'range',
+        'options',
+        `are more than ${MAX_OPTIONS_CHARACTERS} characters`,
+        'put what is long into a file of the workdir',
+      ),
+    );
   const graceMs = bounded(refusals, 'recovery.grace', job.recovery?.grace, 0, MAX_GRACE_MS, '10m');
   const backoffMs = bounded(refusals, 'retry.backoff', job.retry?.backoff, 100, MAX_BACKOFF_MS, '1d');
   const maxBackoffMs = bounded(refusals, 'retry.max_backoff', job.retry?.max_backoff, 100, MAX_BACKOFF_MS, '1d');
