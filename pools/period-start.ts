@@ -1,6 +1,6 @@
 import type { BudgetFile } from './pool-file.ts';
 
-export type Period = NonNullable<BudgetFile['period']>;
+type Period = NonNullable<BudgetFile['period']>;
 
 const DAY_MS = 86_400_000;
 
@@ -33,7 +33,7 @@ function dayStartMs(localMs: number, timeZone: string): number {
   const offsets = [offsetMs(localMs - DAY_MS, timeZone), offsetMs(localMs + DAY_MS, timeZone)];
   const starts = offsets.map((offset) => localMs - offset);
   const shown = starts.filter((atMs) => atMs + offsetMs(atMs, timeZone) === localMs);
-  // Midnight twice: the first one. Midnight left out: the later of the two readings is when the clock goes on.
+  // Midnight twice: the first one. Midnight left out: the day begins when the clock goes on, between the two readings.
   return shown.length > 0 ? Math.min(...shown) : changeMs(Math.min(...starts), Math.max(...starts), timeZone);
 }
 

@@ -49,7 +49,10 @@ export async function retryBooking(tx: Tx, ask: RetryAsk): Promise<Retried | und
 }
 
 /** What of the booking itself stands against another go. Pure. */
-function refusalOf({ bookingId, spec, state }: Booking, ask: Pick<RetryAsk, 'nowMs' | 'force'>): Retried | undefined {
+function refusalOf(
+  { bookingId, spec, state }: Booking,
+  ask: Pick<RetryAsk, 'nowMs' | 'force'>,
+): RetryRefusal | undefined {
   if (!isEnded(state.state))
     return refused('not_ended', `the job is ${state.state}: only one that has ended starts again; cancel it first`);
   if (state.state === 'released' && !ask.force)

@@ -25,8 +25,7 @@ export interface TenantDecisions {
     readonly reason: Reason;
   }[];
   readonly waiting: readonly { readonly booking: Booking; readonly waiting: Waiting }[];
-  /** What runs in a pool that is being drained. */
-  /** `machine`: it alone is left; null: the whole pool. */
+  /** What runs in a pool, or on a machine of it, that is being drained. `machine`: it alone is left; null: the whole pool. */
   readonly leaving: readonly { readonly booking: Booking; readonly pool: string; readonly machine: string | null }[];
 }
 

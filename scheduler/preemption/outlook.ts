@@ -111,7 +111,8 @@ function quotasOf({ world, asker }: Search, own: readonly Work[], guarded: Searc
   return quotas;
 }
 
-function sumOf(works: readonly Work[], cell: number): number {
+/** What works have of a cell together. */
+export function sumOf(works: readonly Work[], cell: number): number {
   return works.reduce((sum, { demand }) => sum + amountOf(demand, cell), 0);
 }
 

@@ -1,6 +1,6 @@
 import type { Work } from '../admission/world.ts';
 import { type Asker, type Candidates, candidatesOf, isAbove, type Search, type Victim } from './candidates.ts';
-import { outlookOf, type Rights } from './outlook.ts';
+import { outlookOf, type Rights, sumOf } from './outlook.ts';
 import { Removals } from './removals.ts';
 
 /** What an asker may do to a candidate without fair sharing. */
@@ -60,10 +60,10 @@ export function searchClassic(search: Search): readonly Victim[] | undefined {
 function rightsOf({ world, asker }: Search, { own }: Candidates, holder: number): Rights {
   const { tree, usage } = world;
   const { cells, amounts } = asker.option.demand;
-  const endsWithin = cells.every((cell, i) => {
-    const freed = own.reduce((sum, { demand }) => sum + (demand.amounts[demand.cells.indexOf(cell)] ?? 0), 0);
-    return usage.usage(asker.division, cell) + amounts[i]! - freed <= tree.subtree[tree.at(asker.division, cell)]!;
-  });
+  const { division } = asker;
+  const endsWithin = cells.every(
+    (cell, i) => usage.usage(division, cell) + amounts[i]! - sumOf(own, cell) <= tree.subtree[tree.at(division, cell)]!,
+  );
   if (holder > 0 || endsWithin) return 'all';
   return asker.policy.borrow === null ? 'none' : (work) => mayBorrow(asker, work);
 }

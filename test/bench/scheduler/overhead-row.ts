@@ -59,7 +59,7 @@ export async function overheadRows({
         aim: AIM_MS,
         detail: `p90 ${tell(all[Math.floor(0.9 * all.length)]!)}; ${stepsOf(passages)}`,
         limit:
-          'round trips one after the other: two commits, SentinelNet, Finance and a look at Ray come before the POST',
+          'round trips one after the other: two commits, both simulators and a look at the stand-in for Ray come before the POST',
         command: COMMAND,
       }),
     ];
