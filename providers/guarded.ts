@@ -9,11 +9,11 @@ import {
   type Owned,
   type Provider,
   ProviderError,
+  WORD_LIMIT,
 } from './provider.ts';
 
 /** What a provider may take to answer after its signal aborted; then Merit goes on without it. */
 const ABORT_GRACE_MS = 5_000;
-const WORD_LIMIT = 64;
 const STATES: readonly Observation['state'][] = ['pending', 'running', 'ended', 'absent', 'unknown-status'];
 const OUTCOMES: readonly EndOutcome[] = ['succeeded', 'failed', 'stopped', 'preempted'];
 

@@ -8,6 +8,7 @@ import { check, type TSchema } from '../core/schema.ts';
 import { guarded } from './guarded.ts';
 import {
   CAPABILITY_NAMES,
+  KIND_FORM,
   type OpenContext,
   PROVIDER_CONTRACT_VERSION,
   type Provider,
@@ -30,7 +31,6 @@ export const PROVIDER_KEYWORD = 'merit-provider';
 /** As npm has them; no URL and no path is one. */
 const PACKAGE_NAME = /^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/;
 const PACKAGE_NAME_LIMIT = 214;
-const KIND = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** What providers import of Merit is Merit's own copy, wherever they lie, so that a process has one contract. */
 const OWN: ReadonlyMap<string, string> = new Map([
@@ -128,7 +128,7 @@ function definitionProblem(given: unknown): { readonly problem: string; readonly
   if (typeof given !== 'object' || given === null || typeof (given as AnyDefinition).open !== 'function')
     return { problem: 'its default export is not made by defineProvider', mend };
   const { kind, contractVersion, configSchema, capabilities } = given as Readonly<Record<string, unknown>>;
-  if (typeof kind !== 'string' || !KIND.test(kind))
+  if (typeof kind !== 'string' || !KIND_FORM.test(kind))
     return { problem: 'kind: must be 1 to 63 of a-z, 0-9 and inner dashes', mend };
   if (!Number.isSafeInteger(contractVersion))
     return { problem: 'contractVersion: must be the number of the contract that it was written for', mend };

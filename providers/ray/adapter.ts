@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { type RayJob, RayJobClient, RayJobError } from 'ray-job-submission-client';
+import { type RayJob, RayJobClient, type RayJobClientOptions, RayJobError } from 'ray-job-submission-client';
 import type { Clock } from '../../platform/clock.ts';
 import {
   type AttemptSpec,
@@ -55,7 +55,7 @@ class RayProvider implements Provider {
   readonly #submit: SubmitSettings;
   readonly #release: ReleaseSettings;
 
-  constructor(config: RayConfig, tls: Tls, clock: Clock) {
+  constructor(config: RayConfig, tls: Pick<RayJobClientOptions, 'ca' | 'cert' | 'key'>, clock: Clock) {
     this.#client = new RayJobClient({
       address: config.address,
       token: config.tokenFile === undefined ? undefined : tokenReader(config.tokenFile),
@@ -197,13 +197,6 @@ export async function openRayProvider(config: RayConfig, clock: Clock): Promise<
   checkRayConfig(config);
   const [ca, cert, key] = await Promise.all([config.caFile, config.certFile, config.keyFile].map(textOf));
   return new RayProvider(config, { ca, cert, key }, clock);
-}
-
-/** PEM texts. */
-interface Tls {
-  readonly ca: string | undefined;
-  readonly cert: string | undefined;
-  readonly key: string | undefined;
 }
 
 async function textOf(path: string | undefined): Promise<string | undefined> {

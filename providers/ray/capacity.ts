@@ -60,20 +60,16 @@ export function assertCouldFit(
   throw new ProviderError('no_capacity', text);
 }
 
-/** How many nodes of the attempt an empty one holds. */
+/** How many nodes of the attempt an empty one holds, all of them at most. */
 function roomOf({ resources, nodes }: AttemptSpec, node: Node): number {
   const memory = BigInt(Math.round(node.resources.get('memory')?.total ?? 0)) + MEMORY_ROUNDING_BYTES;
-  const rooms = [
-    timesIn(milli(node.resources.get('GPU')?.total), resources.gpuMilli),
-    timesIn(milli(node.resources.get('CPU')?.total), resources.cpuMilli),
-    timesIn(memory, resources.memoryBytes),
-    BigInt(nodes ?? 1),
-  ];
-  return Number(rooms.reduce((least, room) => (room < least ? room : least)));
-}
-
-function timesIn(total: bigint, asked: bigint): bigint {
-  return asked === 0n ? 1_000_000n : total / asked;
+  const amounts = [
+    [milli(node.resources.get('GPU')?.total), resources.gpuMilli],
+    [milli(node.resources.get('CPU')?.total), resources.cpuMilli],
+    [memory, resources.memoryBytes],
+  ] as const;
+  const rooms = amounts.filter(([, asked]) => asked > 0n).map(([total, asked]) => total / asked);
+  return Number(rooms.reduce((least, room) => (room < least ? room : least), BigInt(nodes ?? 1)));
 }
 
 type Amount = { readonly used: number; readonly total: number };

@@ -1,9 +1,8 @@
 import type { RayJob } from 'ray-job-submission-client';
-import { cleanMessage, type Observation } from '../provider.ts';
+import { cleanMessage, type Observation, WORD_LIMIT } from '../provider.ts';
 import { handleOf } from './ownership.ts';
 import { GANG_ENTRYPOINT } from './request.ts';
 
-const WORD_LIMIT = 64;
 /** How the driver of a gang begins the lines that are its own; its ranks' lines begin with their rank. */
 const GANG_MARK = '[merit] ';
 

@@ -21,7 +21,7 @@ export default async function providersNew({ args, options, io }: Invocation): P
   const folder = resolve(io.cwd, name);
   const files = await writeScaffold(folder, name);
   const made = { kind: name, package: `merit-provider-${name}`, folder, files };
-  const text = `${files.map((path) => `${name}/${path}\n`).join('')}`;
+  const text = files.map((path) => `${name}/${path}\n`).join('');
   await showOne(io, options.output as Format, { name: () => name, columns: [] }, made, text);
   io.note(`next: merit providers test ./${name}, then read ${name}/README.md`);
   return EXIT.ok;

@@ -122,6 +122,11 @@ export const VERB_NAMES = ['capacity', 'offers', 'submit', 'observe', 'drain', '
 /** A window is a whole number of milliseconds up to this: Merit holds capacity for a lost reply at most so long. */
 export const WINDOW_LIMIT_MS = 600_000;
 
+/** Of the word of an `unknown-status`, in characters. */
+export const WORD_LIMIT = 64;
+
+export const KIND_FORM = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+
 export interface Provider extends Verbs {
   readonly kind: string;
   readonly contractVersion: typeof PROVIDER_CONTRACT_VERSION;

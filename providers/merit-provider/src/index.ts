@@ -8,6 +8,7 @@ export {
   type EndOutcome,
   type FlavourCapacity,
   type Handle,
+  KIND_FORM,
   type Observation,
   type Offer,
   type OpenContext,
@@ -20,6 +21,7 @@ export {
   VERB_NAMES,
   type Verbs,
   WINDOW_LIMIT_MS,
+  WORD_LIMIT,
 } from './contract.ts';
 export {
   EFFECTS,

@@ -1,4 +1,4 @@
-import type { AttemptSpec, Verbs } from '../contract.ts';
+import { type AttemptSpec, type Verbs, WORD_LIMIT } from '../contract.ts';
 import { isProviderError } from '../errors.ts';
 import { type Check, hold, shown } from './check.ts';
 import { holdClean, longHostileText } from './hostile.ts';
@@ -12,7 +12,6 @@ const THROTTLE_MS = 7_000;
 const HIDDEN_MS = 45_000;
 const SLOW_START_MS = 60_000;
 const SUBMIT_LIMIT_MS = 30_000;
-const WORD_LIMIT = 64;
 
 type Settled = { readonly kind: 'returned' } | { readonly kind: 'threw'; readonly error: unknown };
 

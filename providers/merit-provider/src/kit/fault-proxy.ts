@@ -20,7 +20,7 @@ export class FaultProxy implements TestBackend {
   readonly #target: URL;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  #port: number;
+  readonly #port: number;
   /** Of the reply to the next POST. */
   #nextReply: 'lost' | 'stalled' | 'torn' | undefined;
   #fault: ((response: ServerResponse) => void) | undefined;

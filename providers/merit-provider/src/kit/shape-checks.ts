@@ -1,8 +1,7 @@
-import { CAPABILITY_NAMES, PROVIDER_CONTRACT_VERSION, VERB_NAMES, WINDOW_LIMIT_MS } from '../contract.ts';
+import { CAPABILITY_NAMES, KIND_FORM, PROVIDER_CONTRACT_VERSION, VERB_NAMES, WINDOW_LIMIT_MS } from '../contract.ts';
 import { type Check, hold, NotExercised, shown } from './check.ts';
 import type { World } from './world.ts';
 
-const KIND = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const CURRENCY = /^[A-Z]{3}$/;
 /** Ray tells within ten seconds what was given back. */
 const REST_MS = 15_000;
@@ -14,7 +13,7 @@ export const CONTRACT: Check = {
   rule: 'the definition and what it opens have the form of the contract',
   run: async ({ definition, provider }) => {
     const { kind, contractVersion, configSchema, capabilities } = definition;
-    hold(KIND.test(kind), `kind: ${shown(kind)} is not 1 to 63 of a-z, 0-9 and inner dashes`);
+    hold(KIND_FORM.test(kind), `kind: ${shown(kind)} is not 1 to 63 of a-z, 0-9 and inner dashes`);
     hold(contractVersion === PROVIDER_CONTRACT_VERSION, `contractVersion: ${shown(contractVersion)} is not this kit's`);
     hold(typeof configSchema === 'object' && configSchema !== null, 'configSchema: is no JSON Schema');
     hold(provider.kind === kind, `what it opens is of kind ${shown(provider.kind)}`);
