@@ -45,7 +45,11 @@ export function requestOf(
     return { ...common, ...gang, pyModules: [packages.gangDriver] };
   }
   const { gpuMilli, cpuMilli, memoryBytes } = spec.resources;
-  const { env, prefix } = rayEnvironment({ ...ALONE, ...spec.env });
+  const { env, prefix } = rayEnvironment({
+    ...ALONE,
+    SKYPILOT_NUM_GPUS_PER_NODE: String(gpuMilli / 1000n),
+    ...spec.env,
+  });
   checkVariables(env);
   return {
     ...common,
@@ -66,7 +70,7 @@ const VARIABLE_LIMIT_BYTES = 131_071;
 function checkVariables(env: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(env)) {
     if (Buffer.byteLength(`${name}=${value}`) < VARIABLE_LIMIT_BYTES) continue;
-    const text = `${name} has ${value.length} bytes, and no process can carry that: say less in envs and parameters, or put it into a file of the workdir`;
+    const text = `${name} has ${Buffer.byteLength(value)} bytes, and no process can carry that: say less in envs and parameters, or put it into a file of the workdir`;
     throw new ProviderError('invalid', text);
   }
 }

@@ -88,7 +88,17 @@ describe('a submit to Ray', () => {
         submission_id: KEY,
         metadata: OURS,
         runtime_env: {
-          env_vars: expect.objectContaining({ MERIT_PARAMETERS: '{"a":"; rm -rf /"}', RAY_JOB_STOP_WAIT_TIME_S: '30' }),
+          env_vars: {
+            MERIT_PARAMETERS: '{"a":"; rm -rf /"}',
+            MERIT_NODE_RANK: '0',
+            MERIT_NODE_IPS: '127.0.0.1',
+            MERIT_HEAD_IP: '127.0.0.1',
+            SKYPILOT_NODE_RANK: '0',
+            SKYPILOT_NUM_NODES: '1',
+            SKYPILOT_NODE_IPS: '127.0.0.1',
+            SKYPILOT_NUM_GPUS_PER_NODE: '2',
+            RAY_JOB_STOP_WAIT_TIME_S: '30',
+          },
         },
         entrypoint_num_gpus: 2,
         entrypoint_num_cpus: 0.5,
