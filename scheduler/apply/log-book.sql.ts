@@ -13,6 +13,8 @@ export function postgresLogBook(db: Database, epoch: bigint): LogBook {
   };
 }
 
+type OfAttempt = Omit<LogOf, 'tenant'>;
+
 interface ChunkRow {
   readonly from_byte: bigint;
   readonly size: number;
@@ -25,7 +27,7 @@ function chunkOf(row: ChunkRow): LogChunk {
 }
 
 /** As the transaction's role may see it. */
-export async function readKeptLog(tx: Tx, { bookingId, attempt }: Omit<LogOf, 'tenant'>): Promise<KeptLog> {
+export async function readKeptLog(tx: Tx, { bookingId, attempt }: OfAttempt): Promise<KeptLog> {
   const [row] = await tx.query<{ bytes: bigint; ended: LogEnd | null } & Partial<ChunkRow>>(
     `select l.bytes, l.ended, c.from_byte, c.size, c.sha256, c.object_key
      from job_logs l left join log_chunks c using (booking_id, attempt)
@@ -37,47 +39,33 @@ export async function readKeptLog(tx: Tx, { bookingId, attempt }: Omit<LogOf, 't
   return { bytes: Number(row.bytes), ended: row.ended ?? undefined, last };
 }
 
-export async function readChunks(
+async function chunkRows(
   tx: Tx,
-  { bookingId, attempt }: Omit<LogOf, 'tenant'>,
-  fromByte: number,
-  limit: number,
-): Promise<readonly LogChunk[]> {
-  const rows = await tx.query<ChunkRow>(
-    `select from_byte, size, sha256, object_key from log_chunks
-     where booking_id = $1 and attempt = $2 and from_byte >= $3 order by from_byte limit $4`,
-    [bookingId, attempt, fromByte, limit],
-  );
-  return rows.map(chunkOf);
-}
-
-/** Chunks that lie before a byte, the last one first. */
-export async function readChunksBefore(
-  tx: Tx,
-  { bookingId, attempt }: Omit<LogOf, 'tenant'>,
+  { bookingId, attempt }: OfAttempt,
+  which: 'from_byte >= $3 order by from_byte' | 'from_byte < $3 order by from_byte desc',
   byte: number,
   limit: number,
 ): Promise<readonly LogChunk[]> {
   const rows = await tx.query<ChunkRow>(
-    `select from_byte, size, sha256, object_key from log_chunks
-     where booking_id = $1 and attempt = $2 and from_byte < $3 order by from_byte desc limit $4`,
+    `select from_byte, size, sha256, object_key from log_chunks where booking_id = $1 and attempt = $2 and ${which} limit $4`,
     [bookingId, attempt, byte, limit],
   );
   return rows.map(chunkOf);
 }
 
+export function readChunks(tx: Tx, of: OfAttempt, fromByte: number, limit: number): Promise<readonly LogChunk[]> {
+  return chunkRows(tx, of, 'from_byte >= $3 order by from_byte', fromByte, limit);
+}
+
+/** Chunks that lie before a byte, the last one first. */
+export function readChunksBefore(tx: Tx, of: OfAttempt, byte: number, limit: number): Promise<readonly LogChunk[]> {
+  return chunkRows(tx, of, 'from_byte < $3 order by from_byte desc', byte, limit);
+}
+
 /** The chunk that holds a byte; undefined where none does. */
-export async function chunkAt(
-  tx: Tx,
-  { bookingId, attempt }: Omit<LogOf, 'tenant'>,
-  byte: number,
-): Promise<LogChunk | undefined> {
-  const [row] = await tx.query<ChunkRow>(
-    `select from_byte, size, sha256, object_key from log_chunks
-     where booking_id = $1 and attempt = $2 and from_byte <= $3 order by from_byte desc limit 1`,
-    [bookingId, attempt, byte],
-  );
-  return row === undefined || Number(row.from_byte) + row.size <= byte ? undefined : chunkOf(row);
+export async function chunkAt(tx: Tx, of: OfAttempt, byte: number): Promise<LogChunk | undefined> {
+  const [chunk] = await readChunksBefore(tx, of, byte + 1, 1);
+  return chunk === undefined || chunk.fromByte + chunk.size <= byte ? undefined : chunk;
 }
 
 /** Sets the row from `before` to `bytes`; false where it is not as `before` says. */

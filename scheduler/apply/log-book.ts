@@ -1,3 +1,7 @@
+import { buffer } from 'node:stream/consumers';
+import { sha256Hex } from '../../core/canonical.ts';
+import type { ObjectStore } from '../../platform/object-store.ts';
+
 /** How a kept log ended: all there was; it is longer than a log may be; its provider was gone before the rest was copied. */
 export type LogEnd = 'complete' | 'truncated' | 'lost';
 
@@ -47,4 +51,12 @@ export function chunkKey({ tenant, bookingId, attempt }: LogOf, fromByte: number
 
 export function logPrefix(tenant: string, bookingId: string, attempt: number): string {
   return `logs/${tenant}/${bookingId}/${attempt}/`;
+}
+
+/** undefined: it is gone, or not what its row says. */
+export async function readChunk(store: ObjectStore, chunk: LogChunk): Promise<Buffer | undefined> {
+  const stream = await store.get(chunk.objectKey);
+  if (stream === undefined) return undefined;
+  const bytes = await buffer(stream);
+  return bytes.length === chunk.size && sha256Hex(bytes) === chunk.sha256 ? bytes : undefined;
 }

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { buffer } from 'node:stream/consumers';
 import { sha256Hex } from '../../core/canonical.ts';
 import { attemptKey, type BookingId } from '../../core/ids.ts';
 import { OperatingError } from '../../core/operating-error.ts';
@@ -7,7 +6,7 @@ import { type Provider, ProviderError } from '../../providers/provider.ts';
 import type { Booking } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
 import { PROVIDER_TIMEOUT_MS } from './limits.ts';
-import { chunkKey, type KeptLog, type LogBook, type LogChunk, type LogEnd, type LogOf } from './log-book.ts';
+import { chunkKey, type KeptLog, type LogBook, type LogEnd, type LogOf, readChunk } from './log-book.ts';
 
 export interface LogLimits {
   /** What is asked of a provider at once; a chunk has at most this and MIN_CHUNK_BYTES. */
@@ -157,7 +156,7 @@ export class LogKeeper {
   async #keep(of: LogOf, kept: KeptLog, bytes: Buffer): Promise<KeptLog> {
     const { last } = kept;
     const short = last !== undefined && last.size < this.#limits.minChunkBytes ? last : undefined;
-    const before = short === undefined ? undefined : await this.#read(short);
+    const before = short === undefined ? undefined : await readChunk(this.#ctx.store, short);
     const content = before === undefined ? bytes : Buffer.concat([before, bytes]);
     const fromByte = before === undefined || short === undefined ? kept.bytes : short.fromByte;
     const sha256 = sha256Hex(content);
@@ -166,14 +165,6 @@ export class LogKeeper {
     if (!(await this.#book.append(of, kept, chunk))) throw new LogMoved('another one was faster');
     if (before !== undefined && short !== undefined) await this.#ctx.store.delete(short.objectKey).catch(() => {});
     return { bytes: fromByte + content.length, ended: undefined, last: chunk };
-  }
-
-  /** undefined: it is not what its row says. */
-  async #read(chunk: LogChunk): Promise<Buffer | undefined> {
-    const stream = await this.#ctx.store.get(chunk.objectKey);
-    if (stream === undefined) return undefined;
-    const bytes = await buffer(stream);
-    return bytes.length === chunk.size && sha256Hex(bytes) === chunk.sha256 ? bytes : undefined;
   }
 
   async #truncate(of: LogOf, kept: KeptLog): Promise<void> {
@@ -211,7 +202,7 @@ export class LogKeeper {
     while (at < kept.bytes) {
       const chunks = await this.#book.chunks(of, at, CHUNKS_A_READ);
       for (const chunk of chunks) {
-        const bytes = chunk.fromByte === at ? await this.#read(chunk) : undefined;
+        const bytes = chunk.fromByte === at ? await readChunk(this.#ctx.store, chunk) : undefined;
         if (bytes === undefined) return { sha256: '', damagedAt: at };
         hash.update(bytes);
         at += bytes.length;

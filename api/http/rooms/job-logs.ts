@@ -1,13 +1,11 @@
-import { buffer } from 'node:stream/consumers';
 import { isEnded } from '../../../core/booking.ts';
-import { sha256Hex } from '../../../core/canonical.ts';
 import { attemptKey } from '../../../core/ids.ts';
 import { OperatingError } from '../../../core/operating-error.ts';
 import type { Tx } from '../../../platform/postgres.ts';
 import { ProviderError } from '../../../providers/provider.ts';
 import { type Booking, loadBooking } from '../../../scheduler/apply/booking-store.ts';
 import { chunkAt, readChunksBefore, readKeptLog } from '../../../scheduler/apply/log-book.sql.ts';
-import type { KeptLog, LogChunk } from '../../../scheduler/apply/log-book.ts';
+import { type KeptLog, type LogChunk, readChunk } from '../../../scheduler/apply/log-book.ts';
 import { MAX_TAIL_BYTES } from '../limits.ts';
 import type { Caller, LogPiece, LogQuery } from '../services.ts';
 import type { RoomPorts } from './base.ts';
@@ -113,7 +111,7 @@ export class JobLogs {
       );
       if (chunks.length === 0) break;
       for (const chunk of chunks) {
-        const bytes = await this.#read(chunk);
+        const bytes = await readChunk(this.#ports.store, chunk);
         // Taken away or replaced meanwhile: from here on is what can be told.
         if (bytes === undefined || scan.take(bytes)) return { attempt, fromByte: scan.at };
         before = chunk.fromByte;
@@ -137,16 +135,9 @@ export class JobLogs {
   }
 
   async #stored(chunk: LogChunk, { fromByte, maxBytes }: LogQuery): Promise<Uint8Array | undefined> {
-    const bytes = await this.#read(chunk);
+    const bytes = await readChunk(this.#ports.store, chunk);
     const from = fromByte - chunk.fromByte;
     return bytes?.subarray(from, from + maxBytes);
-  }
-
-  async #read(chunk: LogChunk): Promise<Buffer | undefined> {
-    const stream = await this.#ports.store.get(chunk.objectKey);
-    if (stream === undefined) return undefined;
-    const bytes = await buffer(stream);
-    return sha256Hex(bytes) === chunk.sha256 ? bytes : undefined;
   }
 
   async #live(
@@ -173,9 +164,10 @@ export class JobLogs {
 function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const left = () => reject(new OperatingError('aborted', 'safe', 'reading a log'));
-    if (signal.aborted) return left();
     signal.addEventListener('abort', left, { once: true });
+    // Also where nobody waits any more: its failure must not be one that nobody handles.
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', left));
+    if (signal.aborted) left();
   });
 }
 
