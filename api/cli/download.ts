@@ -42,7 +42,7 @@ async function placeOf(folder: string, path: string): Promise<string> {
 
 /**
  * Downloads a file of a job and holds it to its SHA-256; it gets its name only then. A download that broke goes on at the byte that it has, also in
- * another process: it lies beside as `.NAME.part`. False: the file was there already, as it is.
+ * another process: it lies beside, under its SHA-256. False: the file was there already, as it is.
  */
 export async function download(
   client: Client,

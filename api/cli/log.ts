@@ -41,7 +41,7 @@ class LogOutput {
   }
 }
 
-/** Copies what there is of a log to stdout, going on where a connection broke. False: it has none yet. */
+/** Copies what there is of a log to stdout, going on where a connection broke. False: it has none yet; an attempt that was asked for and is not there is told as such. */
 export async function copyLog(
   client: Client,
   io: Io,
@@ -68,7 +68,7 @@ export async function copyLog(
       return byte > 0;
     } catch (error) {
       if (!(error instanceof CliError)) throw error;
-      if (error.exitCode === EXIT.notFound) return false;
+      if (error.exitCode === EXIT.notFound && options.attempt === undefined) return false;
       const begun = at !== options;
       if (error.exitCode !== EXIT.unreachable || !begun || cuts >= MAX_FRUITLESS_CUTS) throw error;
       io.progress(`the connection broke; going on at byte ${at.fromByte} …`);

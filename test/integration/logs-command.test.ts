@@ -26,7 +26,7 @@ interface Attempt {
 let attempts: Attempt[] = [];
 let state = 'applied';
 let files = new Map<string, Buffer>();
-let manifestFiles: readonly object[] = [];
+let manifestFiles: readonly { readonly path: string; readonly size: number; readonly sha256: string }[] = [];
 let home: string;
 let proxy: CuttingProxy;
 let url: string;
@@ -82,7 +82,8 @@ beforeAll(async () => {
       ...fake.services.artifacts,
       file: async (_tx, _id, path) => {
         const bytes = files.get(path);
-        return bytes && { path, size: bytes.length, sha256: sha256Hex(bytes), objectKey: path, attempt: 1 };
+        const named = manifestFiles.find((file) => file.path === path);
+        return bytes && named && { ...named, objectKey: path, attempt: 1 };
       },
       open: async ({ path }, { from = 0 }) => {
         const bytes = files.get(path) ?? Buffer.alloc(0);
@@ -181,6 +182,14 @@ describe('merit logs', () => {
     expect((await merit('logs', JOB_ID, '--tail', '1')).out.toString()).toBe('three\n');
     expect(await merit('logs', JOB_ID, '--tail', '1', '--from-byte', '4')).toMatchObject({ code: 2 });
   });
+
+  test('of an attempt that never was is not found, and not empty', async () => {
+    ended('released');
+    const { code, err } = await merit('logs', JOB_ID, '--attempt', '9');
+    expect(code).toBe(9);
+    expect(err).toContain('no such attempt');
+    expect(await merit('logs', JOB_ID)).toMatchObject({ code: 0 });
+  });
 });
 
 describe('its stream', () => {
@@ -257,7 +266,7 @@ describe('merit artifacts get', () => {
   test('other bytes than the manifest names get no name, and exit 10', async () => {
     leave({ a: Buffer.from('right') });
     manifestFiles = [{ path: 'a', size: 5, sha256: sha256Hex('wrong') }];
-    expect((await merit('artifacts', 'get', JOB_ID, '--out', 'two')).code).not.toBe(0);
+    expect((await merit('artifacts', 'get', JOB_ID, '--out', 'two')).code).toBe(10);
     expect(existsSync(join(home, 'two', 'a'))).toBe(false);
   });
 
