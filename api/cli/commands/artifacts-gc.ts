@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
-import { connect } from '../client.ts';
+import { parseJson } from '../../../core/json.ts';
+import { connect, problemError } from '../client.ts';
 import { CliError, EXIT } from '../exit.ts';
 import type { Invocation } from '../invocation.ts';
 import { type Row, showList } from '../render.ts';
@@ -15,7 +16,10 @@ export default async function artifactsGc(invocation: Invocation): Promise<numbe
   const client = await connect(invocation);
   const body = { dryRun: options.dryRun === true, ...(options.grace === undefined ? {} : { grace: options.grace }) };
   const reply = await client.request('POST', '/v1/artifacts:collect', { body, timeoutMs: COLLECT_TIMEOUT_MS });
-  if (reply.status >= 400) await client.json('POST', '/v1/artifacts:collect', { body });
+  if (reply.status >= 400) {
+    const problem = parseJson(reply.bytes);
+    throw problemError(reply.status, problem.ok ? problem.value : undefined);
+  }
   const found: Row[] = [];
   let summary: Row | undefined;
   for await (const line of createInterface({ input: Readable.from([reply.bytes]) })) {
