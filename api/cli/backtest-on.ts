@@ -1,4 +1,4 @@
-import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,7 +7,9 @@ import { canonicalText } from '../../core/canonical.ts';
 import { archiveFiles } from './backtest-readings.ts';
 import { type Client, connect } from './client.ts';
 import type { BacktestInputs } from './commands/backtest.ts';
+import { download, type RemoteFile } from './download.ts';
 import { CliError, EXIT } from './exit.ts';
+import { patiently } from './follow.ts';
 import type { Invocation } from './invocation.ts';
 import { withDivision } from './job-file.ts';
 import { endExit } from './job-ref.ts';
@@ -51,6 +53,7 @@ export async function readShardsOn(
   const { io, signal } = invocation;
   const client = await connect(invocation);
   const files = await archiveFiles(asked.reports.map((path) => (path === '-' ? path : resolve(io.cwd, path))));
+  const jobName = `backtest-${suite.name}`.slice(0, 64);
   const code = await mkdtemp(join(tmpdir(), 'merit-backtest-'));
   let tasks: readonly string[];
   try {
@@ -58,7 +61,7 @@ export async function readShardsOn(
     if (against !== null) await writeFile(join(code, 'against.json'), canonicalText(against.document));
     await writeFile(join(code, 'reports.txt'), files.map(({ name }) => `${name}\n`).join(''));
     const job = await withDivision(client, io, {
-      name: `backtest-${suite.name}`.slice(0, 64),
+      name: jobName,
       ...(asked.division === undefined ? {} : { division: asked.division }),
       workdir: await storeWorkdir(client, io, code),
       resources: { cpus: asked.cpus },
@@ -79,17 +82,16 @@ export async function readShardsOn(
   }
   io.note(`booked ${tasks.length} shards as array ${tasks[0]}`);
   try {
-    await waitFor(client, invocation, tasks);
+    await waitFor(client, invocation, jobName, tasks);
   } catch (error) {
     await cancelAll(invocation, tasks);
     throw error;
   }
   const paths: string[] = [];
   for (const [shard, id] of tasks.entries()) {
-    signal.throwIfAborted();
-    const path = join(folder, `${shard}.readings`);
-    await download(client, id, path);
-    paths.push(path);
+    const into = join(folder, String(shard));
+    await download(client, io, `/v1/jobs/${id}`, await readingsOf(client, id), into, signal);
+    paths.push(join(into, READINGS));
   }
   return paths;
 }
@@ -106,11 +108,19 @@ async function poolsOf(client: Client, on: readonly string[]): Promise<readonly 
   });
 }
 
-async function waitFor(client: Client, { io, signal }: Invocation, tasks: readonly string[]): Promise<void> {
+async function waitFor(
+  client: Client,
+  { io, signal }: Invocation,
+  jobName: string,
+  tasks: readonly string[],
+): Promise<void> {
   const left = new Set(tasks);
   for (;;) {
-    for (const id of [...left]) {
-      const { state } = await client.get<Row>(`/v1/jobs/${id}`);
+    const list = () => client.all<Row>(`/v1/jobs?live=true&name=${jobName}`);
+    const live = new Set((await patiently(io, signal, list)).map(({ id }) => id));
+    for (const id of left) {
+      if (live.has(id)) continue;
+      const { state } = await patiently(io, signal, () => client.get<Row>(`/v1/jobs/${id}`));
       const exit = endExit(state);
       if (exit === undefined) continue;
       left.delete(id);
@@ -131,8 +141,11 @@ async function cancelAll(invocation: Invocation, tasks: readonly string[]): Prom
   for (const id of tasks) await client.json('POST', `/v1/jobs/${id}:cancel`).catch(() => {});
 }
 
-async function download(client: Client, jobId: string, path: string): Promise<void> {
-  await using file = await open(path, 'w');
-  const bytes = await client.stream(`/v1/jobs/${jobId}/artifacts/${READINGS}`, {});
-  for await (const chunk of bytes) await file.write(chunk);
+async function readingsOf(client: Client, jobId: string): Promise<RemoteFile> {
+  const { files } = await client.get<{ readonly files: readonly RemoteFile[] }>(`/v1/jobs/${jobId}/artifacts`);
+  const file = files.find(({ path }) => path === READINGS);
+  if (file !== undefined) return file;
+  throw new CliError(EXIT.notFound, 'not_found', `job ${jobId} ended well, but left no ${READINGS}`, {
+    mend: `see "merit logs ${jobId}"`,
+  });
 }

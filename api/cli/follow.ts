@@ -11,7 +11,7 @@ const POLL_MS = 500;
 const AWAY_LIMIT_MS = 60_000;
 
 /** Asks again while the server is away for a moment (a restart does not end a follower). */
-async function patiently<T>(io: Io, signal: AbortSignal, ask: () => Promise<T>): Promise<T> {
+export async function patiently<T>(io: Io, signal: AbortSignal, ask: () => Promise<T>): Promise<T> {
   const deadline = performance.now() + AWAY_LIMIT_MS;
   for (let told = false; ; ) {
     try {
