@@ -17,6 +17,8 @@ export interface LogStart {
 export function logStreams(context: RouteContext) {
   const { app, services } = context;
   const streams = new Set<SseStream>();
+  /** Those that are about to open count too. */
+  let opening = 0;
   const stop = new AbortController();
   app.addHook('preClose', async () => {
     stop.abort();
@@ -29,7 +31,7 @@ export function logStreams(context: RouteContext) {
     start: LogStart,
     only: number | undefined,
   ): Promise<void> => {
-    if (stop.signal.aborted || streams.size >= limits.MAX_LOG_STREAMS)
+    if (stop.signal.aborted || streams.size + opening >= limits.MAX_LOG_STREAMS)
       throw new HttpProblem(
         503,
         'too_many_streams',
@@ -40,7 +42,12 @@ export function logStreams(context: RouteContext) {
       );
     const log = new FollowedLog(context, request, id, start, only);
     // Before anything is sent, so that what is not there is still a problem like others.
-    await log.look(AbortSignal.timeout(limits.SLOW_READER_MS));
+    opening++;
+    try {
+      await log.look(AbortSignal.timeout(limits.SLOW_READER_MS));
+    } finally {
+      opening--;
+    }
     const headers = Object.fromEntries(
       Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]),
     );
