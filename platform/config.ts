@@ -48,7 +48,7 @@ export type DatabaseConfig =
       readonly adminUrl: Secret | undefined;
     };
 
-/** Who says which process leads; Postgres fences the leader in either case. */
+/** Who says which process leads; Postgres fences the leader in each case. */
 export type NominatorConfig =
   | { readonly kind: 'postgres' }
   | { readonly kind: 'redis'; readonly url: Secret }

@@ -4,6 +4,7 @@ import type { Reader } from './config-file.ts';
 import { ruleEndpoint } from './config-rules.ts';
 import type { ObjectStore } from './object-store.ts';
 import { openFileObjectStore } from './object-store-files.ts';
+import { isObjectKey } from './object-store-keys.ts';
 import { openS3ObjectStore, type S3StoreConfig } from './object-store-s3.ts';
 import type { S3StoreWatch } from './object-store-s3-place.ts';
 
@@ -32,7 +33,6 @@ export const ObjectStoreFile = Type.Object(
 );
 
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
-const PREFIX = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
 /** Keys have at most 512 characters, and S3 takes 1024. */
 const MAX_PREFIX_LENGTH = 256;
 /** What a server that speaks S3 and has no regions is signed for. */
@@ -58,7 +58,7 @@ export function objectStoreConfig(
   const { bucket, prefix = '', region, endpoint, profile } = named;
   if (!BUCKET.test(bucket))
     reader.refuse('bucket', 'objectStore.s3.bucket', 'is no name of a bucket', 'write 3 to 63 of a-z 0-9 . -');
-  if (prefix !== '' && (!PREFIX.test(prefix) || prefix.length > MAX_PREFIX_LENGTH))
+  if (prefix !== '' && (!isObjectKey(prefix) || prefix.length > MAX_PREFIX_LENGTH))
     reader.refuse('prefix', 'objectStore.s3.prefix', 'is no prefix', 'write names of A-Z a-z 0-9 . _ - separated by /');
   return {
     kind: 's3',

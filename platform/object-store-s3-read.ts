@@ -26,7 +26,10 @@ export async function openS3Read(place: S3Place, key: string, range: ByteRange):
     if (s3Status(cause) === 416) return Readable.from([]);
     throw s3Error(`reading ${place.told(name)}`, cause);
   }
-  return Readable.from(bytes(place, name, from, to, first), { objectMode: false });
+  const stream = Readable.from(bytes(place, name, from, to, first), { objectMode: false });
+  // Where it is destroyed before it was read the generator never began, and lets nothing go.
+  stream.once('close', () => (first.Body as Readable | undefined)?.destroy());
+  return stream;
 }
 
 function request({ sdk, s3, bucket }: S3Place, name: string, from: number, to: number | undefined, etag?: string) {

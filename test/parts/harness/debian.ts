@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path';
 /** Debian keeps some daemons where a user's PATH does not look. */
 const MORE_FOLDERS = ['/usr/sbin', '/sbin'];
 
-/** The path of a command that a Debian package installs, or why there is none. */
+/** The path of a command that a Debian package installs; undefined: there is none. */
 export function findCommand(command: string): string | undefined {
   const folders = [...(process.env.PATH ?? '').split(delimiter), ...MORE_FOLDERS];
   return folders.map((folder) => join(folder, command)).find((path) => existsSync(path));
