@@ -53,6 +53,8 @@ export default async function providersTest({ args, options, io, signal }: Invoc
   const rows = report.checks as readonly object[] as readonly Row[];
   const text = `${table(CHECKS.columns, rows, options.output === 'wide')}${report.badge}\n`;
   await showOne(io, options.output as Format, CHECKS, report as object as Row, text);
+  // Told as what it is: an interrupted kit is no verdict.
+  signal.throwIfAborted();
   return exitOf(report, options.strict === true);
 }
 

@@ -28,6 +28,7 @@ const REAL_LIMIT_TURNS = 4;
 const END_LIMIT_MS = 60_000;
 /** Checks at once: each has a backend of its own, and jobs of a real one take their time. */
 const AT_ONCE = 4;
+const STOPPED = 'the kit was stopped';
 
 export type Verdict = 'passed' | 'failed' | 'not_exercised';
 
@@ -81,6 +82,7 @@ export async function runKit(given: ProviderDefinition<never>, options: KitOptio
     backend,
     patienceMs: options.patienceMs ?? REAL_PATIENCE_MS,
     checkConfig: options.checkConfig,
+    signal: options.signal,
   };
   const results = new Map<string, CheckResult>();
   const tell = (result: CheckResult): void => {
@@ -92,8 +94,8 @@ export async function runKit(given: ProviderDefinition<never>, options: KitOptio
   if (wanted.includes(CONTRACT) || first.verdict !== 'passed') tell(first);
   const rest = wanted.filter((check) => check !== CONTRACT);
   const run = async (check: Check): Promise<void> => {
+    if (options.signal?.aborted === true) return tell(untried(check, STOPPED));
     if (first.verdict !== 'passed') return tell(untried(check, 'it has not the form of the contract'));
-    if (options.signal?.aborted === true) return tell(untried(check, 'the kit was stopped'));
     tell(await tried(check, world));
   };
   const beside = rest.filter((check) => check.alone !== true);
@@ -142,6 +144,8 @@ async function tried(check: Check, options: WorldOptions): Promise<CheckResult> 
     );
     return ended('passed');
   } catch (error) {
+    // What a verb says of a signal that we aborted is no verdict on it.
+    if (options.signal?.aborted === true) return ended('not_exercised', STOPPED);
     if (error instanceof Error && error.name === 'NotExercised') return ended('not_exercised', error.message);
     return ended('failed', problemOf(error));
   } finally {

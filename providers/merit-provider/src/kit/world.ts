@@ -37,6 +37,8 @@ export interface WorldOptions {
   readonly patienceMs: number;
   /** All that is wrong with a config by the definition's schema. */
   readonly checkConfig: ((config: unknown) => readonly string[]) | undefined;
+  /** Stops the kit, in the middle of a check too. */
+  readonly signal: AbortSignal | undefined;
 }
 
 /** What one check has: a backend of its own, providers opened on it, and jobs that are gone afterwards. */
@@ -47,6 +49,8 @@ export class World {
   readonly isReal: boolean;
   readonly backend: TestBackend;
   readonly folder: string;
+  /** Aborts when the check is given up, or the kit is stopped. */
+  readonly signal: AbortSignal;
   /** The kit's own, another one for each check. */
   readonly tag = `kit-${randomBytes(6).toString('hex')}`;
   readonly #patienceMs: number;
@@ -64,6 +68,8 @@ export class World {
     this.clock = clock;
     this.backend = backend;
     this.folder = folder;
+    this.signal =
+      options.signal === undefined ? this.#stop.signal : AbortSignal.any([this.#stop.signal, options.signal]);
     this.#patienceMs = this.isReal ? options.patienceMs : VIRTUAL_PATIENCE_MS;
     this.#flavour = backend.flavour?.flavour;
   }
@@ -73,11 +79,6 @@ export class World {
     const folder = await mkdtemp(join(tmpdir(), 'merit-kit-'));
     const backend = await options.backend.start({ clock, stateDir: folder });
     return new World(options, clock, backend, folder);
-  }
-
-  /** Aborts when the check is given up. */
-  get signal(): AbortSignal {
-    return this.#stop.signal;
   }
 
   get provider(): Provider {
@@ -230,17 +231,24 @@ export class World {
 
   /** Whatever the check left: its jobs are released, its providers closed, its backend ended. */
   async end(): Promise<void> {
-    await this.backend.heal?.();
-    const provider = this.#provider;
-    if (provider !== undefined && this.isReal) {
-      const limit = AbortSignal.timeout(this.#patienceMs);
-      const mine = await provider.list(this.tag, limit).catch(() => []);
-      const keys = new Set([...mine.filter((owned) => owned.live).map((owned) => owned.key), ...this.#keys]);
-      await Promise.allSettled([...keys].map((key) => provider.release(key, limit)));
+    try {
+      await this.backend.heal?.();
+      if (this.isReal && this.#provider !== undefined) await this.#releaseAll(this.#provider);
+    } finally {
+      this.#stop.abort();
+      await Promise.allSettled([...this.#opened].map((one) => one.close()));
+      try {
+        await this.backend.close();
+      } finally {
+        await rm(this.folder, { recursive: true, force: true });
+      }
     }
-    this.#stop.abort();
-    await Promise.allSettled([...this.#opened].map((one) => one.close()));
-    await this.backend.close();
-    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  async #releaseAll(provider: Provider): Promise<void> {
+    const limit = AbortSignal.timeout(this.#patienceMs);
+    const mine = await provider.list(this.tag, limit).catch(() => []);
+    const keys = new Set([...mine.filter((owned) => owned.live).map((owned) => owned.key), ...this.#keys]);
+    await Promise.allSettled([...keys].map((key) => provider.release(key, limit)));
   }
 }
