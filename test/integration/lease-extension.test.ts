@@ -2,11 +2,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { isEnded } from '../../core/booking.ts';
 import type { Extension } from '../../core/extension.ts';
 import { attemptKey, type BookingId } from '../../core/ids.ts';
-import { checkpointLine } from '../../ledger/audit/bundle.ts';
-import { signCheckpoint } from '../../ledger/audit/checkpoint.ts';
-import { buildReceipt } from '../../ledger/audit/receipt.ts';
-import { awaitSealed, latestNote } from '../../ledger/audit/sequencer.ts';
-import { verifyFile } from '../../ledger/audit/verify.ts';
 import { ALLOW_ALL } from '../../peers/sentinelnet/rules.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { applyBudget } from '../../pools/apply-pool.ts';
@@ -15,9 +10,9 @@ import type { Booking } from '../../scheduler/apply/booking-store.ts';
 import { cancelBooking } from '../../scheduler/apply/cancel.ts';
 import { askExtension } from '../../scheduler/apply/extend.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
-import { testSigner } from '../support/audit-story.ts';
 import { ledgerLeaks } from '../support/ledger-leaks.ts';
 import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
+import { verifiedReceipt } from '../support/verified-receipt.ts';
 
 /** Longer leases of what runs: real Postgres, both peers, the ledger and the audit trail. A CPU costs 1.00 USD an hour. */
 let world: SagaWorld;
@@ -37,6 +32,7 @@ afterEach(async () => {
 });
 
 const HOUR_MS = 3_600_000;
+const FREEZE = { name: 'freeze', division: 'vision', text: 'frozen for the audit' };
 const applied = (booking: Booking) => booking.state.state === 'applied';
 const ended = (booking: Booking) => isEnded(booking.state.state);
 const extensions = ({ state }: Booking): readonly Extension[] =>
@@ -171,11 +167,7 @@ describe('a longer lease', () => {
     allocator = await world.startAllocator();
     const id = await running();
     const before = await spent();
-    world.sentinel.setRules({
-      format: 'merit-policy-rules/1',
-      deny: [{ name: 'freeze', division: 'vision', text: 'frozen for the audit' }],
-      signatures: [],
-    });
+    world.sentinel.setRules({ ...ALLOW_ALL, deny: [FREEZE] });
     await extend(id, HOUR_MS);
     expect(extensions(await world.until(id, last('refused')))[0]).toMatchObject({ reason: { code: 'policy_denied' } });
     expect(await spent()).toBe(before);
@@ -238,11 +230,7 @@ describe('a longer lease', () => {
     const gate = world.finance.control.hold('confirm', 'before-effect');
     await extend(id, HOUR_MS);
     await gate.reached;
-    world.sentinel.setRules({
-      format: 'merit-policy-rules/1',
-      deny: [{ name: 'freeze', division: 'vision', text: 'frozen for the audit' }],
-      signatures: [],
-    });
+    world.sentinel.setRules({ ...ALLOW_ALL, deny: [FREEZE] });
     gate.open();
     expect(extensions(await world.until(id, last('refused')))[0]).toMatchObject({ reason: { code: 'policy_denied' } });
     expect(world.finance.get(`h-${id}-1-x1`)?.status).toBe('reversed');
@@ -267,20 +255,7 @@ describe('a longer lease', () => {
   });
 });
 
-const signer = testSigner();
-
 /** What is wrong with the receipt of a booking that has ended. */
 async function findings(id: string): Promise<readonly unknown[]> {
-  const { db } = world.database;
-  expect(await awaitSealed(db, systemClock, AbortSignal.timeout(20_000))).toBe(true);
-  const { built, checkpoint } = await db.asTenant(TENANT, async (tx) => ({
-    checkpoint: await latestNote(tx),
-    built: await buildReceipt(tx, id),
-  }));
-  if (built.kind !== 'receipt' || checkpoint === undefined) throw new Error(built.kind);
-  const lines = built.text.split(/(?<=\n)/);
-  const text = lines.with(1, checkpointLine(await signCheckpoint(signer, checkpoint))).join('');
-  const { keyId, algorithm, publicKey } = signer;
-  const key = { keyId, algorithm, publicKey, validFromMs: 0, validToMs: undefined };
-  return verifyFile(Buffer.from(text), { keys: new Map([[keyId, key]]) }).findings;
+  return (await verifiedReceipt(world.database.db, TENANT, id)).result.findings;
 }

@@ -1,16 +1,10 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { isEnded } from '../../core/booking.ts';
 import { attemptKey } from '../../core/ids.ts';
-import { checkpointLine } from '../../ledger/audit/bundle.ts';
-import { signCheckpoint } from '../../ledger/audit/checkpoint.ts';
-import { buildReceipt } from '../../ledger/audit/receipt.ts';
-import { awaitSealed, latestNote } from '../../ledger/audit/sequencer.ts';
-import { type Verification, verifyFile } from '../../ledger/audit/verify.ts';
 import { ALLOW_ALL } from '../../peers/sentinelnet/rules.ts';
-import { systemClock } from '../../platform/clock.ts';
 import { cancelBooking } from '../../scheduler/apply/cancel.ts';
-import { testSigner } from '../support/audit-story.ts';
 import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
+import { verifiedReceipt } from '../support/verified-receipt.ts';
 
 /** Receipts of bookings that the real saga carried through, with real peers: whatever way a booking ends, its receipt holds. */
 let world: SagaWorld;
@@ -24,23 +18,10 @@ afterEach(async () => {
   await allocator.stop();
 });
 
-const signer = testSigner();
-
-/** The receipt with its checkpoint signed again by a key this test has, at the time it says. */
-async function verified(id: string): Promise<{ readonly text: string; readonly result: Verification }> {
-  const { db } = world.database;
+/** Once the booking has ended. */
+async function verified(id: string): ReturnType<typeof verifiedReceipt> {
   await world.until(id, (booking) => isEnded(booking.state.state));
-  expect(await awaitSealed(db, systemClock, AbortSignal.timeout(20_000))).toBe(true);
-  const { built, checkpoint } = await db.asTenant(TENANT, async (tx) => ({
-    checkpoint: await latestNote(tx),
-    built: await buildReceipt(tx, id),
-  }));
-  if (built.kind !== 'receipt' || checkpoint === undefined) throw new Error(built.kind);
-  const lines = built.text.split(/(?<=\n)/);
-  const text = lines.with(1, checkpointLine(await signCheckpoint(signer, checkpoint))).join('');
-  const { keyId, algorithm, publicKey } = signer;
-  const key = { keyId, algorithm, publicKey, validFromMs: 0, validToMs: undefined };
-  return { text, result: verifyFile(Buffer.from(text), { keys: new Map([[keyId, key]]) }) };
+  return verifiedReceipt(world.database.db, TENANT, id);
 }
 
 test('a job that ran: policy, hold, confirmation, transfers, manifest, cost and settlement all fit', async () => {
