@@ -3,6 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { RoomPorts } from '../../api/http/rooms/base.ts';
+import { JobLogs } from '../../api/http/rooms/job-logs.ts';
+import type { Caller } from '../../api/http/services.ts';
 import { buildManifest } from '../../artifacts/manifest.ts';
 import { artifactsPrefix, manifestKey, objectKey } from '../../artifacts/paths.ts';
 import { recordManifest, writeManifest } from '../../artifacts/store.ts';
@@ -110,6 +113,17 @@ describe('the log of a job', () => {
       await store.put(key, Buffer.alloc(500, 'z'));
     expect((await world.call('GET', `/v1/jobs/${booking.bookingId}/logs`)).statusCode).toBe(503);
   });
+});
+
+test('who left while the provider was asked leaves no failure that nobody handles', async () => {
+  const booking = await bookingWithAttempt(world.database, 'acme');
+  provider.gone = true;
+  const ports = { db: world.database.db, store, providers: { of: async () => provider } };
+  const logs = new JobLogs(ports as unknown as RoomPorts);
+  const caller = { identity: { tenant: 'acme' } } as Caller;
+  const query = { attempt: undefined, fromByte: 0, maxBytes: 10 };
+  const piece = await logs.piece(caller, booking.bookingId, query, AbortSignal.abort());
+  expect(piece?.fault).toMatchObject({ code: 'aborted' });
 });
 
 describe('the collection of what nothing names', () => {
