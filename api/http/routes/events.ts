@@ -19,6 +19,8 @@ export function eventRoutes(context: RouteContext): void {
     limits.EVENTS_POLL_MS,
   );
   const streams = new Set<SseStream>();
+  /** Those that are about to open count too. */
+  let opening = 0;
   const stop = new AbortController();
   app.addHook('preClose', async () => {
     stop.abort();
@@ -57,7 +59,7 @@ export function eventRoutes(context: RouteContext): void {
     async (request, reply) => {
       if (stop.signal.aborted)
         throw new HttpProblem(503, 'stopping', 'this server is stopping; come back', { headers: LATER });
-      if (streams.size >= limits.MAX_EVENT_STREAMS) {
+      if (streams.size + opening >= limits.MAX_EVENT_STREAMS) {
         throw new HttpProblem(
           503,
           'too_many_streams',
@@ -69,7 +71,10 @@ export function eventRoutes(context: RouteContext): void {
       }
       const filter = filterOf(request);
       // Read before anything is sent, so that a bad position is still a problem like others.
-      const first = await firstPage(context, request, filter);
+      opening++;
+      const first = await firstPage(context, request, filter).finally(() => {
+        opening--;
+      });
       const headers = Object.fromEntries(
         Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]),
       );
