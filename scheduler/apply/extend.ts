@@ -48,17 +48,20 @@ export function extensionMove(booking: Booking, byMs: number, actor: string, now
   if ((state.extensions?.length ?? 0) >= MAX_EXTENSIONS)
     return refused(
       'too_many_extensions',
-      `${MAX_EXTENSIONS} extensions of this attempt were asked for, as many as may be`,
+      `${MAX_EXTENSIONS} extensions of this attempt were asked for, as many as may be: book the rest as a job of its own`,
     );
   const leaseMs = spec.leaseMs + extendedMs(state) + byMs;
   if (leaseMs > MAX_LEASE_MS)
-    return refused('lease_too_long', `the lease would be ${hours(leaseMs)}, and is ${hours(MAX_LEASE_MS)} at most`);
+    return refused(
+      'lease_too_long',
+      `the lease would be ${hours(leaseMs)}, and is ${hours(MAX_LEASE_MS)} at most: ask for less`,
+    );
   const amount = (of: bigint) => moneyOf(of, state.placement.currency).amount;
   const cents = BigInt(state.placement.holdCents) + extensionCents(spec, state.placement, state, byMs);
   if (spec.maxCostCents !== null && cents > BigInt(spec.maxCostCents))
     return refused(
       'max_cost',
-      `it could cost ${amount(cents)}, and its budget.max_cost is ${amount(BigInt(spec.maxCostCents))}`,
+      `it could cost ${amount(cents)}, and its budget.max_cost is ${amount(BigInt(spec.maxCostCents))}: ask for less`,
     );
   return {
     booking,
