@@ -151,9 +151,10 @@ async function attemptOnce<T>(
     broken = error;
   };
   client.on('error', onError);
+  let isOver = false;
   try {
     setPipelined(client, pipelined);
-    const ask = inOrder(client);
+    const ask = inOrder(client, () => isOver);
     const tx: CopyTx = {
       query: async <R extends object>(sql: string, values: readonly unknown[] = []) =>
         (await ask(sql, values)).rows as readonly R[],
@@ -166,9 +167,11 @@ async function attemptOnce<T>(
     };
     await Promise.all([client.query(begin), prepare(tx)]);
     const result = await work(tx);
+    isOver = true;
     await commit(client);
     return result;
   } catch (error) {
+    isOver = true;
     await client.query('rollback').catch((cause: Error) => {
       broken = cause;
     });
@@ -190,8 +193,12 @@ function setPipelined(client: pg.PoolClient, pipelined: boolean): void {
   (client as { pipeline: boolean }).pipeline = pipelined;
 }
 
-function inOrder(client: pg.PoolClient): Ask {
-  const ask: Ask = (sql, values) => client.query(sql, values as unknown[]);
+/** What was still to be asked for when the transaction came to its end is refused: behind it, it would be committed by itself. */
+function inOrder(client: pg.PoolClient, isOver: () => boolean): Ask {
+  const ask: Ask = async (sql, values) => {
+    assert(!isOver(), 'a statement belongs to a transaction that goes on');
+    return client.query(sql, values as unknown[]);
+  };
   if (client.pipeline) return ask;
   let last: Promise<unknown> = Promise.resolve();
   return (sql, values) => {

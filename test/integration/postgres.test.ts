@@ -230,6 +230,25 @@ describe('transactions', () => {
     }
   });
 
+  test('what is asked for together with a statement that fails is never done behind its transaction', async () => {
+    const insert = (tx: Tx, name: string) => tx.execute('insert into tenants (tenant) values ($1)', [name]);
+    for (const way of [
+      (work: (tx: Tx) => Promise<unknown>) => t.db.asEngine(work),
+      async (work: (tx: Tx) => Promise<unknown>) => t.db.asLeader(await epoch(), work),
+    ]) {
+      let late: Promise<readonly PromiseSettledResult<unknown>[]> | undefined;
+      const failing = way(async (tx) => {
+        const first = tx.query('select 1 / 0');
+        const together = ['behind-1', 'behind-2', 'behind-3'].map((name) => insert(tx, name));
+        late = Promise.allSettled([...together, first.catch(() => insert(tx, 'behind-4'))]);
+        await first;
+      });
+      await expect(failing).rejects.toThrow('division by zero');
+      expect((await late)?.map(({ status }) => status)).toEqual(Array(4).fill('rejected'));
+      expect(await t.db.asEngine((tx) => tx.query("select 1 from tenants where tenant like 'behind%'"))).toEqual([]);
+    }
+  });
+
   test('a deadlock is repeated until both have their way', async () => {
     const both = (first: string, second: string) =>
       t.db.asEngine(async (tx) => {
