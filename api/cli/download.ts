@@ -108,6 +108,10 @@ async function fetchInto(
         at += chunk.length;
         cuts = 0;
       }
+      if (at < file.size)
+        throw new CliError(EXIT.unreachable, 'cut', `${file.path} ended at byte ${at} of ${file.size}`, {
+          mend: 'get it again: it goes on where it is',
+        });
     } catch (error) {
       if (!(error instanceof CliError) || error.exitCode !== EXIT.unreachable || cuts >= MAX_FRUITLESS_CUTS)
         throw error;
