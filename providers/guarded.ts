@@ -6,6 +6,7 @@ import {
   type Handle,
   isProviderError,
   type Observation,
+  type Offer,
   type Owned,
   type Provider,
   ProviderError,
@@ -31,7 +32,7 @@ export function guarded(provider: Provider): Provider {
     capabilities: provider.capabilities,
     consistencyWindowMs: provider.consistencyWindowMs,
     capacity: (signal) => reads('capacity', signal, () => provider.capacity(signal)),
-    offers: (signal) => reads('offers', signal, () => provider.offers(signal)),
+    offers: (signal) => reads('offers', signal, async () => priced(await provider.offers(signal))),
     submit: (spec: AttemptSpec, signal) =>
       changes('submit', signal, async () => held('submit', 'unknown', await provider.submit(spec, signal))),
     observe: (key, signal, known) =>
@@ -92,6 +93,14 @@ function wellFormed(listed: readonly Owned[]): readonly Owned[] {
   const isEntry = (one: Owned) => typeof one.key === 'string' && typeof one.live === 'boolean' && isHandle(one.handle);
   if (!listed.every(isEntry)) throw new ProviderError('transient', 'list has an entry without key, handle or live');
   return listed;
+}
+
+/** People and other code reckon with them as the contract has them. */
+function priced(offers: readonly Offer[]): readonly Offer[] {
+  const isOffer = (one: Offer) =>
+    typeof one.flavour === 'string' && typeof one.currency === 'string' && typeof one.centsPerUnitHour === 'bigint';
+  if (!offers.every(isOffer)) throw new ProviderError('transient', 'offers has one without flavour, currency or price');
+  return offers;
 }
 
 function isHandle(handle: Handle): boolean {

@@ -42,6 +42,18 @@ describe('whatever a package does', () => {
     expect(await failureOf(odd.list('here', signal))).toBeInstanceOf(ProviderError);
   });
 
+  test('offers that are none are not told as prices', async () => {
+    const offer = { flavour: 'a', spot: false, currency: 'USD', centsPerUnitHour: 250n };
+    expect(await providerWith({ offers: async () => [offer] }).offers(signal)).toEqual([offer]);
+    for (const odd of [
+      { ...offer, centsPerUnitHour: 250 },
+      { ...offer, flavour: undefined },
+    ]) {
+      const provider = providerWith({ offers: async () => [offer, odd as never] });
+      expect(await failureOf(provider.offers(signal))).toMatchObject({ code: 'transient', effect: 'none' });
+    }
+  });
+
   test('a ProviderError of another copy of the contract keeps its code, effect and time; one with a code of its own is none', async () => {
     class ProviderErrorOfACopy extends Error {
       override name = 'ProviderError';
