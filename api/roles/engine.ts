@@ -1,3 +1,4 @@
+import { OperatingError } from '../../core/operating-error.ts';
 import type { Clock } from '../../platform/clock.ts';
 import { lead } from '../../platform/leader.ts';
 import { listen } from '../../platform/listener.ts';
@@ -11,6 +12,9 @@ import { runReconciler } from '../../scheduler/reconcile/sweep.ts';
 
 /** After a leadership that ended badly, before the next try. */
 const REST_MS = 1_000;
+
+/** After a nomination that waiting does not mend (a password, a right that was taken away): a person has to, and is told each time. */
+const REFUSED_REST_MS = 10_000;
 
 /** One of the loops that only the leader runs. It ends by `signal`, or throws. */
 export interface LeaderLoop {
@@ -45,8 +49,14 @@ async function runSeat(
 ): Promise<void> {
   const { clock, log, onLead } = options;
   while (!signal.aborted) {
-    const leadership = await lead(options, seat, signal);
-    if (leadership === undefined) return;
+    const leadership = await lead(options, seat, signal).catch((error: unknown) => {
+      const mend = error instanceof OperatingError ? error.mend : undefined;
+      log.error({ seat, error: String(error), mend }, 'cannot stand for the seat; it is tried again');
+    });
+    if (leadership === undefined) {
+      if (!signal.aborted) await clock.sleep(REFUSED_REST_MS, signal);
+      continue;
+    }
     const { epoch } = leadership;
     log.info({ seat, epoch: String(epoch) }, 'leading');
     onLead(seat, true);
