@@ -1,4 +1,5 @@
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
+import { longFilesNotDue } from './test/support/long-files.ts';
 
 /**
  * Workspace packages run from their TypeScript source. Of vite's defaults, which a list given here replaces, `module` is left out: Node loads
@@ -18,6 +19,7 @@ export default defineConfig({
     hookTimeout: 120_000,
     teardownTimeout: 60_000,
     expect: { poll: { timeout: 60_000 } },
+    exclude: [...configDefaults.exclude, ...longFilesNotDue()],
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/tidy.test.ts'] } },
       {
@@ -27,7 +29,7 @@ export default defineConfig({
           // What takes many minutes of the whole machine has a command of its own.
           include: [
             'test/{integration,conformance,sim,chaos}/**/*.test.ts',
-            ...(process.env.MERIT_RAY_JOBS === undefined ? [] : ['test/proofs/ray-jobs.test.ts']),
+            ...(process.env.MERIT_RAY === undefined ? [] : ['test/proofs/**/*.test.ts']),
           ],
           // One Postgres for all of them; not started where only unit tests run.
           globalSetup: ['test/support/global-setup.ts'],

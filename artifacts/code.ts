@@ -9,7 +9,7 @@ import { unzip, zip } from '../platform/zip.ts';
 import { pathRefusal } from './paths.ts';
 
 /** A job's working directory as content: what `code:<sha256>` in a job names. Ray takes packages of at most 100 MiB. */
-const MAX_CODE_BYTES = 100 * 1024 * 1024;
+export const MAX_CODE_BYTES = 100 * 1024 * 1024;
 const MAX_CODE_FILES = 10_000;
 /** Never part of a job's code. */
 const IGNORED = new Set(['.git', 'node_modules', '__pycache__', '.venv', '.merit', '.DS_Store']);

@@ -1,10 +1,11 @@
 import { constants, type Dirent, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, readlink, realpath, stat } from 'node:fs/promises';
-import { isAbsolute, join, relative, sep } from 'node:path';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { OperatingError } from '../core/operating-error.ts';
 import { type Refusal, refuse } from '../core/refusal.ts';
+import { isInside } from '../platform/inside.ts';
 import { MAX_FILES, MAX_TOLD_REFUSALS } from './manifest.ts';
 import { MAX_PATH_DEPTH } from './paths.ts';
 import type { OutputsEntry, OutputsListing, OutputsSource } from './source.ts';
@@ -40,12 +41,6 @@ export async function openFileSource(url: URL, allowedFolders: readonly string[]
   }
   if (!(await stat(root)).isDirectory()) return refuse('outputs', 'outputs', 'is not a folder', 'name a folder');
   return { list: (signal) => new Walk(root, signal).run(), open: (entry, signal) => openEntry(root, entry, signal) };
-}
-
-/** True where `path` is `folder` or below it; both absolute and resolved. */
-function isInside(folder: string, path: string): boolean {
-  const way = relative(folder, path);
-  return way === '' || (way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way));
 }
 
 function versionOf(stats: Stats): string {

@@ -12,6 +12,7 @@ Commands:
   start [options]                start the server on its embedded defaults, on loopback
   doctor [options]               name each part that is there or missing, and the mend
   migrate                        bring the database to this version (MIGRATE_DATABASE_URL)
+  restore-log                    put reports back from the archive behind a restored database
   submit [options] [command...]  book a job: plan, confirm, follow
   ps [options]                   jobs that live
   plan [options]                 what the planner would do with a scenario, offline
@@ -20,7 +21,7 @@ Commands:
   logs [options] <job>           the log of a job
   cancel [options] <job>         ask for the end of a job
   jobs                           jobs: ls, get, extend, retry, hold, release, events, artifacts,
-                                 cost, verify
+                                 cost, metrics, verify
   artifacts                      what jobs left: ls, get, gc
   score [options]                score report files offline, without a server
   backtest [options]             what a suite would have decided about an archive of reports
@@ -29,8 +30,13 @@ Commands:
   suites                         rules that models are scored by: ls, get, apply, rollout, diff
   models                         models, with their aliases: ls, get, apply, retrain
   retrains                       retrains: ls
+  reports                        reports: send
+  quarantine                     report lines that were set aside: ls, show, redrive
+  replay                         reports read again: start, status, diff, verify, cancel
+  finops                         what divisions spent: report, export
   promotions                     decisions: ls, get
-  pools                          capacity and prices: ls, get, apply, cordon, uncordon, drain
+  pools                          capacity and prices: ls, get, apply, cordon, uncordon, drain,
+                                 import
   apply [options]                apply pools, groups, budgets and the like, all or none
   groups                         groups of divisions: ls, get, rm
   divisions                      divisions and how they queue: ls, get, rm
@@ -40,7 +46,12 @@ Commands:
   priorities                     priority classes: ls, get, rm
   scheduling                     fair sharing and the guards of preemption: get, rm
   receipt [options] <job>        one file that proves a job, for a stranger to check
-  audit                          the signed chain: ls, export, verify
+  audit                          the signed chain: ls, export, verify, witness, keys, rotate
+  allocations                    allocations and what people sign of them: ls, get, request, close,
+                                 approve, revoke
+  proposals                      what waits for signatures: ls, get, new, approve, reject
+  signer                         your own key, on this machine: new, show, sign
+  signing-policy                 who may sign, and how many what takes: get
   events [options]               what happens, as it happens: ticks, decisions, reviews, jobs
   api [options] <method> <path>  call the HTTP API: merit api GET /v1/jobs
   completion <shell>             completion for a shell

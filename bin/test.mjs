@@ -23,8 +23,12 @@ async function runTests(launch, env) {
     const args = [tool, 'run', '--reporter=default', `--reporter=${reporter}`, ...process.argv.slice(2)];
     const outcome = await launch.runNode(args, {
       cwd: launch.ROOT,
-      // A few files that were asked for by name start a Ray of their own where they need one.
-      env: { ...env, MERIT_TEST_COUNTS: countsPath, ...(process.argv.length > 2 ? {} : { MERIT_SHARE_RAY: '1' }) },
+      env: {
+        ...env,
+        MERIT_TEST_COUNTS: countsPath,
+        // A few files that were asked for by name start a Ray of their own where they need one, and all of them run.
+        ...(process.argv.length > 2 ? {} : { MERIT_SHARE_RAY: '1', MERIT_ROTATE_FILES: '1' }),
+      },
     });
     const counts = readCounts(countsPath) ?? { passed: 0, failed: 1, skipped: 0, skips: [] };
     const required = env.MERIT_REQUIRE_PARTS === '1';
@@ -33,6 +37,10 @@ async function runTests(launch, env) {
         `\n${required ? 'Skipped, though every part is required' : 'Skipped'}:\n${counts.skips.map((line) => `  ${line}\n`).join('')}`,
       );
     }
+    if (process.argv.length === 2 && env.MERIT_PROOFS !== 'whole')
+      process.stdout.write(
+        '\nOf the longest files a fifth ran, another one each day; MERIT_PROOFS=whole npm test runs all.\n',
+      );
     if (typeof outcome !== 'number') launch.endAs(outcome);
     else process.exitCode = outcome !== 0 ? outcome : counts.failed > 0 || (required && counts.skipped > 0) ? 1 : 0;
     process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);

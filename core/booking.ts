@@ -1,9 +1,11 @@
 import { assert } from './assert.ts';
 import {
   advanceExtensions,
+  type Carried,
   EXTENSION_EVENTS,
   type Extended,
   type ExtensionEvent,
+  extendedMs,
   isExtensionEvent,
   openExtension,
 } from './extension.ts';
@@ -49,6 +51,16 @@ export interface PolicyAnswer {
   readonly requestHash: string;
   /** How many distinct people must sign; 0: none. */
   readonly signatures: number;
+  /** What they were asked to sign. Absent: nobody has to. */
+  readonly proposal?: SignedProposal;
+}
+
+/** A proposal as the booking that waits for it, or rests on it, remembers it. */
+export interface SignedProposal {
+  readonly id: string;
+  /** Of the placement that was shown: another one needs signatures of its own. */
+  readonly contentHash: string;
+  readonly expiresAtMs: number;
 }
 
 /** A place whose provider refused an attempt: it is not tried again before `untilMs`, others are. */
@@ -61,7 +73,7 @@ export interface PassedOver {
   readonly times: number;
 }
 
-interface Live {
+interface Live extends Carried {
   readonly attempt: number;
   /** Newest last. Absent: no provider refused it. */
   readonly passedOver?: readonly PassedOver[];
@@ -76,9 +88,14 @@ const MAX_LEFT_FOR = 16;
 const MAX_PASSED_OVER = 16;
 
 /** What a booking remembers from attempt to attempt. */
-function memoryOf({ leftFor, passedOver }: Live): Pick<Live, 'leftFor' | 'passedOver'> {
-  return { ...(leftFor === undefined ? {} : { leftFor }), ...(passedOver === undefined ? {} : { passedOver }) };
+function memoryOf({ leftFor, passedOver, carriedMs }: Live): Pick<Live, 'leftFor' | 'passedOver' | 'carriedMs'> {
+  return {
+    ...(leftFor === undefined ? {} : { leftFor }),
+    ...(passedOver === undefined ? {} : { passedOver }),
+    ...(carriedMs === undefined ? {} : { carriedMs }),
+  };
 }
+
 interface Placed extends Live {
   readonly placement: Placement;
   readonly policy: PolicyAnswer;
@@ -123,6 +140,8 @@ export type BookingState =
       /** null: it was never applied, nothing is billed. */
       readonly appliedAtMs: number | null;
       readonly endedAtMs: number;
+      /** Of money alone: what whoever had it says was spent. Absent: nobody said, and all of it counts as spent. */
+      readonly spentCents?: string;
       readonly outcome: Outcome;
       readonly reason: Reason;
     })
@@ -157,8 +176,14 @@ export type BookingEvent =
   | { readonly type: 'apply'; readonly atMs: number; readonly leaseEndsAtMs: number; readonly policy: PolicyAnswer }
   | ExtensionEvent
   | { readonly type: 'drain'; readonly deadlineMs: number; readonly outcome: Outcome; readonly reason: Reason }
-  /** `atMs` ends what is billed. */
-  | { readonly type: 'release'; readonly outcome: Outcome; readonly reason: Reason; readonly atMs: number }
+  /** `atMs` ends what is billed. `spentCents`: of money alone. */
+  | {
+      readonly type: 'release';
+      readonly outcome: Outcome;
+      readonly reason: Reason;
+      readonly atMs: number;
+      readonly spentCents?: string;
+    }
   /** `passOver`: the place that refused it; it goes on at once wherever else it may. */
   | { readonly type: 'released'; readonly notBeforeMs: number; readonly passOver?: PassedOver }
   | { readonly type: 'reject' | 'declare_infeasible' | 'expire' | 'cancel'; readonly reason: Reason };
@@ -356,7 +381,7 @@ function releasing(
 ): BookingState {
   const { attempt, placement, policy } = from;
   const { holdId, handle, appliedAtMs } = held;
-  const { outcome, reason, atMs } = event;
+  const { outcome, reason, atMs, spentCents } = event;
   return {
     state: 'releasing',
     attempt,
@@ -366,6 +391,7 @@ function releasing(
     handle,
     appliedAtMs,
     endedAtMs: atMs,
+    ...(spentCents === undefined ? {} : { spentCents }),
     outcome,
     reason,
     ...memoryOf(from),
@@ -383,6 +409,7 @@ function fromReleasing(
     const before = (current.leftFor ?? []).filter((id) => id !== asker);
     const leftFor = asker === undefined ? before : [...before, asker].slice(-MAX_LEFT_FOR);
     const { passOver } = event;
+    const carriedMs = extendedMs(current);
     const others = (current.passedOver ?? []).filter(({ place }) => place !== passOver?.place);
     const passedOver = passOver === undefined ? others : [...others, passOver].slice(-MAX_PASSED_OVER);
     return {
@@ -392,6 +419,9 @@ function fromReleasing(
       notBeforeMs: event.notBeforeMs,
       ...(leftFor.length === 0 ? {} : { leftFor }),
       ...(passedOver.length === 0 ? {} : { passedOver }),
+      ...(carriedMs === 0 ? {} : { carriedMs }),
+      // Signatures are used up by an apply only: an attempt that came to none leaves them for the next.
+      ...(current.appliedAtMs === null && current.policy.proposal !== undefined ? { policy: current.policy } : {}),
     };
   }
   return { state: current.outcome, attempt: current.attempt, reason: current.reason };

@@ -1,3 +1,5 @@
+import { type Refusal, refuse } from './refusal.ts';
+
 /** Currencies whose minor unit is not 1/100. Source: ISO 4217, list one (2024-06). */
 const SCALES: ReadonlyMap<string, number> = new Map([
   ...[
@@ -26,4 +28,13 @@ const SCALES: ReadonlyMap<string, number> = new Map([
 /** Decimals of a currency. */
 export function currencyScale(currency: string): number {
   return SCALES.get(currency) ?? 2;
+}
+
+/** `12.50` USD → 1250n; refused where it does not have the currency's decimals: nothing is rounded. */
+export function minorUnits(field: string, amount: string, currency: string): bigint | Refusal {
+  const [whole = '', fraction = ''] = amount.split('.');
+  const scale = currencyScale(currency);
+  if (fraction.length === scale) return BigInt(whole + fraction);
+  const mend = `write ${scale === 0 ? '12' : `12.${'0'.repeat(scale)}`}`;
+  return refuse('scale', field, `must have exactly ${scale} decimals in ${currency}`, mend);
 }

@@ -23,6 +23,12 @@ export interface Extended {
   readonly extensions?: readonly Extension[];
 }
 
+/** From attempt to attempt a booking keeps what its lease was made longer by, as Slurm keeps a changed TimeLimit when it requeues a job. */
+export interface Carried {
+  /** Granted to earlier attempts. Absent: nothing was. */
+  readonly carriedMs?: number;
+}
+
 /** Of one attempt, refused ones too. */
 export const MAX_EXTENSIONS = 64;
 
@@ -41,8 +47,8 @@ export function grantedExtensions({ extensions = [] }: Extended): readonly Grant
 }
 
 /** By how much the lease is longer than it was booked. */
-export function extendedMs(of: Extended): number {
-  return grantedExtensions(of).reduce((sum, { byMs }) => sum + byMs, 0);
+export function extendedMs(of: Extended & Carried): number {
+  return grantedExtensions(of).reduce((sum, { byMs }) => sum + byMs, of.carriedMs ?? 0);
 }
 
 export type ExtensionEvent =

@@ -1,6 +1,7 @@
 import { contentHash } from './canonical.ts';
 import { durationMs } from './duration.ts';
 import { JobFile } from './job-file.ts';
+import type { MoneyAsk } from './money-request.ts';
 import { type Refusal, RefusedInput, refuse } from './refusal.ts';
 import { parseRfc3339 } from './rfc3339.ts';
 import { check } from './schema.ts';
@@ -44,6 +45,8 @@ export interface JobSpec {
   readonly graceMs?: number;
   readonly backoffMs?: number;
   readonly maxBackoffMs?: number;
+  /** It is money alone that is asked for: there is no job. */
+  readonly money?: MoneyAsk;
   /** By the kind of provider, which checks them. */
   readonly options?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }

@@ -12,6 +12,15 @@ export function locateJson(bytes: Uint8Array, path: readonly string[]): number {
   return at;
 }
 
+/** The bytes of the member `key` of an object that parseJson accepted, as they stand; undefined where it is absent. */
+export function memberBytes(bytes: Uint8Array, key: string): Uint8Array | undefined {
+  const at = memberAt(bytes, skipBlank(bytes, 0), key);
+  if (at === undefined) return undefined;
+  let end = skipValue(bytes, at);
+  while (isBlankByte(bytes[end - 1])) end--;
+  return bytes.subarray(at, end);
+}
+
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COLON = 0x3a;
@@ -23,8 +32,12 @@ const CLOSE_BRACKET = 0x5d;
 
 function skipBlank(bytes: Uint8Array, from: number): number {
   let at = from;
-  while (bytes[at] === 0x20 || bytes[at] === 0x0a || bytes[at] === 0x0d || bytes[at] === 0x09) at++;
+  while (isBlankByte(bytes[at])) at++;
   return at;
+}
+
+function isBlankByte(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
 /** Past the string that starts at `from`. */

@@ -73,7 +73,7 @@ export function inclusionRanges(index: number, size: number): LeafRange[] {
 }
 
 /** The ranges whose hashes prove that the tree of `size` extends the one of `oldSize` (RFC 6962 2.1.2); 0 < oldSize ≤ size. */
-function consistencyRanges(oldSize: number, size: number): LeafRange[] {
+export function consistencyRanges(oldSize: number, size: number): LeafRange[] {
   assert(Number.isSafeInteger(size) && oldSize > 0 && oldSize <= size, 'consistencyRanges: 0 < old size ≤ size');
   const proof: LeafRange[] = [];
   let begin = 0;

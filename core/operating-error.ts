@@ -5,18 +5,22 @@
  */
 export type RetryAdvice = 'safe' | 'look-first' | 'never';
 
-export type OperatingCode =
-  | 'unreachable'
-  | 'timeout'
-  | 'bad-reply'
-  | 'auth'
-  | 'conflict'
-  | 'not-found'
-  | 'capacity'
-  | 'storage'
-  | 'database'
-  | 'part-missing'
-  | 'aborted';
+/** `witness`: the audit trail is not what an independent copy of its checkpoints says. */
+export const OPERATING_CODES = [
+  'unreachable',
+  'timeout',
+  'bad-reply',
+  'auth',
+  'conflict',
+  'not-found',
+  'capacity',
+  'storage',
+  'database',
+  'part-missing',
+  'aborted',
+  'witness',
+] as const;
+export type OperatingCode = (typeof OPERATING_CODES)[number];
 
 export class OperatingError extends Error {
   override name = 'OperatingError';

@@ -1,5 +1,5 @@
 import { assert } from '../core/assert.ts';
-import { currencyScale } from '../core/currency.ts';
+import { currencyScale, minorUnits } from '../core/currency.ts';
 import { type Refusal, refuse } from '../core/refusal.ts';
 import { type Static, Type } from '../core/schema.ts';
 
@@ -26,18 +26,9 @@ export function moneyOf(amountCents: bigint, currency: string): Money {
 }
 
 /** The minor units of money that passed the schema; refused where the scale is not the currency's: nothing is rounded. */
-export function centsOf(field: string, money: Money): bigint | Refusal {
-  const [whole = '', fraction = ''] = money.amount.split('.');
-  const scale = currencyScale(money.currency);
-  if (fraction.length !== scale) {
-    return refuse(
-      'scale',
-      field,
-      `must have exactly ${scale} decimals in ${money.currency}`,
-      'write the currency’s own scale',
-    );
-  }
-  if (whole.length + fraction.length > MAX_DIGITS)
+export function centsOf(field: string, { amount, currency }: Money): bigint | Refusal {
+  const minor = minorUnits(field, amount, currency);
+  if (typeof minor === 'bigint' && amount.replace('.', '').length > MAX_DIGITS)
     return refuse('range', field, `has more than ${MAX_DIGITS} digits`, 'choose a smaller amount');
-  return BigInt(whole + fraction);
+  return minor;
 }

@@ -2,8 +2,16 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { type Refusal, refuse } from '../core/refusal.ts';
 import { check, type Static, Type } from '../core/schema.ts';
+import { ArchiveFile } from './archive-config.ts';
+import { CollectionFile } from './collection-config.ts';
+import { DownstreamFile, IngestFile, RateLimitFile } from './config-doors.ts';
 import type { Ruled } from './config-rules.ts';
+import { EventLogFile } from './event-log-config.ts';
+import { OidcFile, ServicesFile } from './identity-config.ts';
 import { ObjectStoreFile } from './object-store-config.ts';
+import { SecretUrlFile } from './secret-url.ts';
+import { SignerFile } from './signer-config.ts';
+import { WitnessFile } from './witness-config.ts';
 import { parseYaml } from './yaml.ts';
 
 const Text = Type.String({ minLength: 1, maxLength: 4096 });
@@ -18,15 +26,15 @@ export const ConfigFile = Type.Object(
     listen: Optional(
       Type.Object({ host: Optional(Text), port: Optional(Type.Integer({ minimum: 0, maximum: 65_535 })) }, closed),
     ),
-    databaseUrl: Optional(Text),
+    databaseUrl: Optional(SecretUrlFile),
     databaseUrlFile: Optional(Text),
-    engineDatabaseUrl: Optional(Text),
+    engineDatabaseUrl: Optional(SecretUrlFile),
     engineDatabaseUrlFile: Optional(Text),
-    migrateDatabaseUrl: Optional(Text),
+    migrateDatabaseUrl: Optional(SecretUrlFile),
     migrateDatabaseUrlFile: Optional(Text),
     /** Who says which process leads: postgres, redis or kubernetes. Postgres fences the leader in each case. */
     nominator: Optional(Text),
-    redisUrl: Optional(Text),
+    redisUrl: Optional(SecretUrlFile),
     redisUrlFile: Optional(Text),
     /** Where the leases are; without a kubeconfig in the cluster of the pod. */
     kubernetes: Optional(
@@ -34,15 +42,40 @@ export const ConfigFile = Type.Object(
     ),
     maxConnections: Optional(Type.Integer({ minimum: 2, maximum: 500 })),
     tenant: Optional(Text),
-    peers: Optional(Type.Object({ sentinelNet: Optional(Peer), finance: Optional(Peer) }, closed)),
+    /** Of the embedded log's reports: as many processes may read them side by side. They are raised, never lowered. */
+    reportPartitions: Optional(Type.Integer({ minimum: 1, maximum: 32 })),
+    peers: Optional(
+      Type.Object(
+        {
+          sentinelNet: Optional(Peer),
+          finance: Optional(Peer),
+          agentManager: Optional(Peer),
+          reasoningGraph: Optional(Peer),
+        },
+        closed,
+      ),
+    ),
     tls: Optional(Type.Object({ certFile: Text, keyFile: Text, caFile: Text }, closed)),
+    /** People who show a token of an identity provider. */
+    oidc: Optional(OidcFile),
+    /** The door for services, which show a certificate. */
+    services: Optional(ServicesFile),
     objectStoreDir: Optional(Text),
     objectStore: Optional(ObjectStoreFile),
+    archive: Optional(ArchiveFile),
+    collection: Optional(CollectionFile),
+    eventLog: Optional(EventLogFile),
     s3Outputs: Optional(Type.Array(Text, { maxItems: 64 })),
     providerPaths: Optional(Type.Array(Text, { maxItems: 64 })),
-    signer: Optional(Type.Object({ keyFile: Text }, closed)),
+    providerFiles: Optional(Type.Array(Text, { maxItems: 64 })),
+    signer: Optional(SignerFile),
+    /** Where a copy of the signed checkpoints goes that nobody can take back. */
+    witness: Optional(WitnessFile),
     roles: Optional(Type.Array(Text, { minItems: 1, maxItems: 16 })),
     features: Optional(Type.Array(Text, { maxItems: 64 })),
+    ingest: Optional(IngestFile),
+    rateLimit: Optional(RateLimitFile),
+    downstream: Optional(DownstreamFile),
     intervals: Optional(
       Type.Object(
         {

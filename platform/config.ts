@@ -3,25 +3,37 @@ import { fileURLToPath } from 'node:url';
 import { contentHash } from '../core/canonical.ts';
 import { slugRefusal } from '../core/ids.ts';
 import { RefusedInput } from '../core/refusal.ts';
-import { type ConfigFile, Reader, readConfigFile } from './config-file.ts';
+import { type ArchiveConfig, archiveConfig } from './archive-config.ts';
+import { type CollectionConfig, collectionConfig } from './collection-config.ts';
 import {
-  holdsPassword,
-  nodeOptionRefusals,
-  type Ruled,
-  ruleDatabaseUrl,
-  ruleDuration,
-  ruleEndpoint,
-  ruleKubernetesName,
-  ruleRedisUrl,
-} from './config-rules.ts';
+  type DatabaseConfig,
+  type NominatorConfig,
+  readDatabase,
+  readNominator,
+  secretUrl,
+} from './config-database.ts';
+import {
+  type DownstreamConfig,
+  downstreamConfig,
+  type IngestConfig,
+  ingestConfig,
+  type RateLimits,
+  rateLimits,
+} from './config-doors.ts';
+import { Reader, readConfigFile } from './config-file.ts';
+import { nodeOptionRefusals, ruleDuration, ruleEndpoint, ruleRedisUrl } from './config-rules.ts';
+import { type Env, path, type Sources, VARIABLES, variable } from './config-sources.ts';
+import { type EventLogConfig, eventLogConfig } from './event-log-config.ts';
 import { FEATURES, type Feature } from './features.ts';
+import { type OidcConfig, oidcConfig, type ServicesConfig, servicesConfig } from './identity-config.ts';
 import { LOG_LEVELS, type LogLevel } from './log-level.ts';
-import { isLoopbackHost } from './loopback.ts';
+import { hostInUrl, isLoopbackHost } from './loopback.ts';
 import type { TlsFiles } from './mtls.ts';
 import { type ObjectStoreConfig, objectStoreConfig } from './object-store-config.ts';
-import { Secret } from './secret.ts';
-import { readSecretFile } from './secret-file.ts';
+import type { Secret } from './secret.ts';
+import { type SignerConfigs, signerConfig } from './signer-config.ts';
 import { spiffeRefusal } from './spiffe.ts';
+import { type WitnessConfig, witnessConfig } from './witness-config.ts';
 
 /** What a server process may do; all of them by default. */
 export const SERVER_ROLES_ENABLED = ['api', 'ingest', 'scorer', 'recompute', 'allocator', 'reconciler'] as const;
@@ -34,32 +46,6 @@ export interface PeerEndpoint {
   /** Whom its certificate must name; undefined on plain http to loopback. */
   readonly spiffeId: string | undefined;
 }
-
-export type DatabaseConfig =
-  /** The Postgres that Merit brings along. */
-  | { readonly kind: 'embedded' }
-  | {
-      readonly kind: 'external';
-      readonly appUrl: Secret;
-      readonly engineUrl: Secret;
-      /** The owner's, for `merit migrate` and the migration at start; without it the server does not migrate. */
-      readonly migrateUrl: Secret | undefined;
-      /** An administrator's, to make the roles. */
-      readonly adminUrl: Secret | undefined;
-    };
-
-/** Who says which process leads; Postgres fences the leader in each case. */
-export type NominatorConfig =
-  | { readonly kind: 'postgres' }
-  | { readonly kind: 'redis'; readonly url: Secret }
-  | {
-      readonly kind: 'kubernetes';
-      /** undefined: the service account of the pod. */
-      readonly kubeconfig: string | undefined;
-      /** undefined: that of the pod, or of the kubeconfig's context. */
-      readonly namespace: string | undefined;
-      readonly leasePrefix: string;
-    };
 
 export interface Intervals {
   /** Between two looks of the planner when nothing woke it. */
@@ -80,56 +66,43 @@ export interface ServerConfig {
   readonly database: DatabaseConfig;
   readonly maxConnections: number;
   readonly nominator: NominatorConfig;
+  /** Where rates are limited together with other processes; undefined: each limits its own. */
+  readonly redis: Secret | undefined;
   readonly tenant: string;
-  /** undefined: the simulator that Merit brings along. */
-  readonly peers: { readonly sentinelNet: PeerEndpoint | undefined; readonly finance: PeerEndpoint | undefined };
+  /** The first two are simulated where they are not named; the others are not there then. */
+  readonly peers: Readonly<Record<PeerName, PeerEndpoint | undefined>>;
   /** undefined: certificates of the development authority. */
   readonly tls: TlsFiles | undefined;
+  /** undefined: people have the installation's token only. */
+  readonly oidc: OidcConfig | undefined;
+  /** undefined: there is no door for services. */
+  readonly services: ServicesConfig | undefined;
   readonly objectStore: ObjectStoreConfig;
+  readonly archive: ArchiveConfig;
+  readonly collection: CollectionConfig;
+  readonly eventLog: EventLogConfig;
   /** `s3://bucket/prefix` that jobs may name for their outputs. */
   readonly s3Outputs: readonly string[];
   /** Full paths of packages that pools may name as their provider. */
   readonly providerPaths: readonly string[];
-  readonly signerKeyFile: string;
+  /** Folders that pools of other tenants than the installation's own may name files in. */
+  readonly providerFiles: readonly string[];
+  readonly signer: SignerConfigs;
+  readonly witness: WitnessConfig | undefined;
   readonly roles: ReadonlySet<EnabledRole>;
   readonly features: ReadonlySet<Feature>;
+  /** The embedded log's topic of reports is made with so many partitions, or raised to them. */
+  readonly reportPartitions: number;
   readonly intervals: Intervals;
+  readonly ingest: IngestConfig;
+  readonly rateLimits: RateLimits;
+  readonly downstream: DownstreamConfig;
   readonly log: { readonly level: LogLevel; readonly file: string | undefined };
   /** Of the file's values, whatever its line ends and comments; undefined without a file. */
   readonly fileHash: string | undefined;
 }
 
-/** The variables that override the file. One that is set to nothing is refused: it is a mistake more often than a wish. */
-const VARIABLES = {
-  MERIT_HOME: 'stateDir',
-  MERIT_HOST: 'listen.host',
-  MERIT_PORT: 'listen.port',
-  DATABASE_URL: 'databaseUrl',
-  ENGINE_DATABASE_URL: 'engineDatabaseUrl',
-  MIGRATE_DATABASE_URL: 'migrateDatabaseUrl',
-  ADMIN_DATABASE_URL: 'adminDatabaseUrl',
-  MERIT_NOMINATOR: 'nominator',
-  REDIS_URL: 'redisUrl',
-  MERIT_KUBERNETES_NAMESPACE: 'kubernetes.namespace',
-  MERIT_LEASE_PREFIX: 'kubernetes.leasePrefix',
-  MERIT_TENANT: 'tenant',
-  MERIT_SENTINELNET_URL: 'peers.sentinelNet.url',
-  MERIT_FINANCE_URL: 'peers.finance.url',
-  MERIT_OBJECT_STORE: 'objectStore',
-  MERIT_S3_OUTPUTS: 's3Outputs',
-  MERIT_PROVIDER_PATHS: 'providerPaths',
-  MERIT_ROLES: 'roles',
-  MERIT_FEATURES: 'features',
-  MERIT_LOG_LEVEL: 'log.level',
-  MERIT_CONFIG: '',
-} as const;
-
 const DEFAULT_MAX_CONNECTIONS = 16;
-const DEFAULT_LEASE_PREFIX = 'merit';
-/** A label of Kubernetes (RFC 1123). */
-const MAX_NAME = 63;
-/** The seat's name comes after it. */
-const MAX_LEASE_PREFIX = 50;
 const HOUR_MS = 3_600_000;
 
 interface IntervalRule {
@@ -148,8 +121,6 @@ const INTERVALS: Readonly<
   drain: { initial: '10s', minMs: 100, maxMs: 600_000 },
   idempotencyRetention: { initial: '24h', minMs: HOUR_MS, maxMs: 90 * 24 * HOUR_MS },
 };
-
-type Env = Readonly<Record<string, string | undefined>>;
 
 /**
  * The server's configuration from its file (`file`, else MERIT_CONFIG, else ./merit.yaml where it exists) and the environment,
@@ -175,27 +146,6 @@ export async function loadConfig(options: {
   return { ...config, fileHash: file === undefined ? undefined : contentHash(file) };
 }
 
-interface Sources {
-  readonly env: Env;
-  readonly cwd: string;
-  readonly file: ConfigFile;
-  readonly fileDir: string;
-  readonly reader: Reader;
-}
-
-/** The variable where it is set; an empty one was refused already. */
-function variable(env: Env, name: keyof typeof VARIABLES): string | undefined {
-  const value = env[name];
-  return value === undefined || value.trim() === '' ? undefined : value;
-}
-
-/** A path: of a variable from the working folder, of the file from the file's folder. */
-function path(from: Sources, name: keyof typeof VARIABLES | undefined, inFile: string | undefined): string | undefined {
-  const set = name === undefined ? undefined : variable(from.env, name);
-  if (set !== undefined) return resolve(from.cwd, set);
-  return inFile === undefined ? undefined : resolve(from.fileDir, inFile);
-}
-
 async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>> {
   const { env, file, reader } = from;
   const stateDir = path(from, 'MERIT_HOME', file.stateDir) ?? fileURLToPath(new URL('../.merit', import.meta.url));
@@ -203,14 +153,21 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
   const wrong = slugRefusal('tenant', tenant);
   if (wrong !== undefined) reader.add([wrong]);
   const tls = file.tls;
+  const redis = await secretUrl(from, 'REDIS_URL', 'redisUrl', ruleRedisUrl);
   return {
     stateDir,
     listen: readListen(from),
     database: await readDatabase(from),
     maxConnections: file.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
-    nominator: await readNominator(from),
+    nominator: readNominator(from, redis),
+    redis: redis?.secret,
     tenant,
-    peers: { sentinelNet: readPeer(from, 'sentinelNet'), finance: readPeer(from, 'finance') },
+    peers: {
+      sentinelNet: readPeer(from, 'sentinelNet'),
+      finance: readPeer(from, 'finance'),
+      agentManager: readPeer(from, 'agentManager'),
+      reasoningGraph: readPeer(from, 'reasoningGraph'),
+    },
     tls:
       tls === undefined
         ? undefined
@@ -219,6 +176,8 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
             keyFile: resolve(from.fileDir, tls.keyFile),
             caFile: resolve(from.fileDir, tls.caFile),
           },
+    oidc: oidcConfig(file.oidc, (named) => resolve(from.fileDir, named), reader),
+    services: servicesConfig(file.services, tls !== undefined, reader),
     objectStore: objectStoreConfig(
       {
         variable: variable(env, 'MERIT_OBJECT_STORE'),
@@ -229,12 +188,26 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
       },
       (named) => resolve(from.cwd, named),
     ),
+    archive: archiveConfig(file.archive, reader),
+    collection: collectionConfig(file.collection, reader),
+    eventLog: await eventLogConfig({
+      brokers: variable(env, 'KAFKA_BROKERS'),
+      file: file.eventLog,
+      fileDir: from.fileDir,
+      reader,
+    }),
     s3Outputs: readS3Outputs(from),
-    providerPaths: readProviderPaths(from),
-    signerKeyFile: path(from, undefined, file.signer?.keyFile) ?? join(stateDir, 'signer.pem'),
+    providerPaths: readFullPaths(from, 'MERIT_PROVIDER_PATHS', 'providerPaths', 'packages'),
+    providerFiles: readFullPaths(from, 'MERIT_PROVIDER_FILES', 'providerFiles', 'folders'),
+    signer: signerConfig(file.signer, (named) => resolve(from.fileDir, named), join(stateDir, 'signer.pem'), reader),
+    witness: witnessConfig(file.witness, (named) => resolve(from.fileDir, named), reader),
     roles: readRoles(from),
     features: readFeatures(from),
+    reportPartitions: file.reportPartitions ?? 1,
     intervals: readIntervals(from),
+    ingest: ingestConfig(file.ingest, reader),
+    rateLimits: rateLimits(file.rateLimit, reader),
+    downstream: downstreamConfig(file.downstream, reader),
     log: readLog(from),
   };
 }
@@ -242,7 +215,7 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
 function readListen(from: Sources): ServerConfig['listen'] {
   const { env, file, reader } = from;
   const host = variable(env, 'MERIT_HOST') ?? file.listen?.host ?? '127.0.0.1';
-  if (!isLoopbackHost(host.includes(':') ? `[${host}]` : host)) {
+  if (!isLoopbackHost(hostInUrl(host))) {
     reader.refuse(
       'listen_host',
       'listen.host',
@@ -257,138 +230,18 @@ function readListen(from: Sources): ServerConfig['listen'] {
   return { host, port };
 }
 
-async function readDatabase(from: Sources): Promise<DatabaseConfig> {
-  const { reader } = from;
-  const appUrl = await readDatabaseUrl(from, 'DATABASE_URL', 'databaseUrl');
-  const engineUrl = await readDatabaseUrl(from, 'ENGINE_DATABASE_URL', 'engineDatabaseUrl');
-  const migrateUrl = await readDatabaseUrl(from, 'MIGRATE_DATABASE_URL', 'migrateDatabaseUrl');
-  const adminText = variable(from.env, 'ADMIN_DATABASE_URL');
-  const adminUrl =
-    adminText === undefined ? undefined : reader.take(ruleDatabaseUrl('ADMIN_DATABASE_URL', adminText), '');
-  if (appUrl === undefined && engineUrl === undefined) {
-    if (migrateUrl !== undefined || adminUrl !== undefined) {
-      reader.refuse(
-        'required',
-        'databaseUrl',
-        'is missing, though other database URLs are set',
-        'set DATABASE_URL and ENGINE_DATABASE_URL too',
-      );
-    }
-    return { kind: 'embedded' };
-  }
-  if (appUrl === undefined || engineUrl === undefined) {
-    const missing = appUrl === undefined ? 'databaseUrl' : 'engineDatabaseUrl';
-    reader.refuse(
-      'required',
-      missing,
-      'is missing: the server works as two database users',
-      'set DATABASE_URL (merit_app) and ENGINE_DATABASE_URL (merit_engine)',
-    );
-    return { kind: 'embedded' };
-  }
-  // Refused already: nothing of this is used.
-  if (appUrl === '' || engineUrl === '') return { kind: 'embedded' };
-  const secret = (url: string | undefined) => (url === undefined || url === '' ? undefined : new Secret(url));
-  return {
-    kind: 'external',
-    appUrl: new Secret(appUrl),
-    engineUrl: new Secret(engineUrl),
-    migrateUrl: secret(migrateUrl),
-    adminUrl: secret(adminUrl),
-  };
-}
+const PEER_URLS = {
+  sentinelNet: 'MERIT_SENTINELNET_URL',
+  finance: 'MERIT_FINANCE_URL',
+  agentManager: 'MERIT_AGENT_MANAGER_URL',
+  reasoningGraph: 'MERIT_REASONING_GRAPH_URL',
+} as const;
+type PeerName = keyof typeof PEER_URLS;
 
-async function readNominator(from: Sources): Promise<NominatorConfig> {
-  const kind = variable(from.env, 'MERIT_NOMINATOR') ?? from.file.nominator ?? 'postgres';
-  if (kind !== 'postgres' && kind !== 'redis' && kind !== 'kubernetes') {
-    from.reader.refuse('enum', 'nominator', 'is no nominator', 'use postgres, redis or kubernetes');
-    return { kind: 'postgres' };
-  }
-  if (kind === 'postgres') return { kind };
-  if (kind === 'kubernetes') return readKubernetes(from);
-  const url = await readSecretUrl(from, 'REDIS_URL', 'redisUrl', ruleRedisUrl);
-  if (url === undefined)
-    from.reader.refuse('required', 'redisUrl', 'is missing: leaders are nominated by Redis', 'set REDIS_URL');
-  return { kind, url: new Secret(url ?? '') };
-}
-
-function readKubernetes(from: Sources): NominatorConfig {
-  const { env, file, reader } = from;
-  // Kubernetes' own variable, which others set too: to nothing, it is as good as unset.
-  const set = env.KUBECONFIG?.trim() === '' ? undefined : env.KUBECONFIG;
-  if (set?.includes(delimiter) === true)
-    reader.refuse(
-      'kubeconfig',
-      'KUBECONFIG',
-      'names several files',
-      'name one; kubectl config view --flatten makes one',
-    );
-  const kubeconfig = set === undefined ? path(from, undefined, file.kubernetes?.kubeconfig) : resolve(from.cwd, set);
-  if (kubeconfig === undefined && (env.KUBERNETES_SERVICE_HOST ?? '') === '') {
-    reader.refuse(
-      'required',
-      'kubernetes.kubeconfig',
-      'is missing: leaders are nominated by Kubernetes, and this runs in no pod',
-      'set KUBECONFIG, or run in a pod with a service account',
-    );
-  }
-  const namespace = variable(env, 'MERIT_KUBERNETES_NAMESPACE') ?? file.kubernetes?.namespace;
-  const prefix = variable(env, 'MERIT_LEASE_PREFIX') ?? file.kubernetes?.leasePrefix ?? DEFAULT_LEASE_PREFIX;
-  if (namespace !== undefined) reader.take(ruleKubernetesName('kubernetes.namespace', namespace, MAX_NAME), '');
-  reader.take(ruleKubernetesName('kubernetes.leasePrefix', prefix, MAX_LEASE_PREFIX), '');
-  return { kind: 'kubernetes', kubeconfig, namespace, leasePrefix: prefix };
-}
-
-async function readDatabaseUrl(
-  from: Sources,
-  name: 'DATABASE_URL' | 'ENGINE_DATABASE_URL' | 'MIGRATE_DATABASE_URL',
-  field: 'databaseUrl' | 'engineDatabaseUrl' | 'migrateDatabaseUrl',
-): Promise<string | undefined> {
-  return readSecretUrl(from, name, field, ruleDatabaseUrl);
-}
-
-/** undefined: not set. '': set and refused. In the file a URL must not hold its password: a secret file does. */
-async function readSecretUrl(
-  from: Sources,
-  name: keyof typeof VARIABLES,
-  field: 'databaseUrl' | 'engineDatabaseUrl' | 'migrateDatabaseUrl' | 'redisUrl',
-  rule: (field: string, text: string) => Ruled<string>,
-): Promise<string | undefined> {
-  const { file, reader } = from;
-  const set = variable(from.env, name);
-  if (set !== undefined) return reader.take(rule(name, set), '');
-  const secretFile = file[`${field}File`];
-  const inline = file[field];
-  if (secretFile !== undefined && inline !== undefined) {
-    reader.refuse('conflict', field, `stands beside ${field}File`, 'keep one of the two');
-  }
-  if (secretFile !== undefined) {
-    try {
-      const secret = await readSecretFile(resolve(from.fileDir, secretFile), `${field}File`);
-      return reader.take(rule(`${field}File`, secret.reveal()), '');
-    } catch (error) {
-      if (error instanceof RefusedInput) reader.add(error.refusals);
-      else reader.refuse('secret_file', `${field}File`, (error as Error).message, 'name a file that can be read');
-      return '';
-    }
-  }
-  if (inline === undefined) return undefined;
-  if (holdsPassword(inline)) {
-    reader.refuse(
-      'inline_secret',
-      field,
-      'holds a password',
-      `put the URL into a file of mode 600 and name it in ${field}File`,
-    );
-    return '';
-  }
-  return reader.take(rule(field, inline), '');
-}
-
-function readPeer(from: Sources, peer: 'sentinelNet' | 'finance'): PeerEndpoint | undefined {
+function readPeer(from: Sources, peer: PeerName): PeerEndpoint | undefined {
   const { env, file, reader } = from;
   const inFile = file.peers?.[peer];
-  const set = variable(env, peer === 'finance' ? 'MERIT_FINANCE_URL' : 'MERIT_SENTINELNET_URL');
+  const set = variable(env, PEER_URLS[peer]);
   const text = set ?? inFile?.url;
   if (text === undefined) return undefined;
   const origin = reader.take(ruleEndpoint(`peers.${peer}.url`, text), '');
@@ -420,14 +273,19 @@ function readS3Outputs(from: Sources): readonly string[] {
   return prefixes;
 }
 
-function readProviderPaths(from: Sources): readonly string[] {
-  const paths = variable(from.env, 'MERIT_PROVIDER_PATHS')?.split(delimiter) ?? from.file.providerPaths ?? [];
+function readFullPaths(
+  from: Sources,
+  name: 'MERIT_PROVIDER_PATHS' | 'MERIT_PROVIDER_FILES',
+  field: 'providerPaths' | 'providerFiles',
+  of: string,
+): readonly string[] {
+  const paths = variable(from.env, name)?.split(delimiter) ?? from.file[field] ?? [];
   if (!paths.every(isAbsolute))
     from.reader.refuse(
       'format',
-      'providerPaths',
+      field,
       'names what is no full path',
-      `write full paths of packages, several with ${delimiter} between`,
+      `write full paths of ${of}, several with ${delimiter} between`,
     );
   return paths;
 }

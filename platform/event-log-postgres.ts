@@ -1,37 +1,38 @@
-import { createHash } from 'node:crypto';
 import { assert } from '../core/assert.ts';
 import { OperatingError } from '../core/operating-error.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { copiedRows } from './copy-rows.ts';
-import { type Appended, type EventLog, type LogMessage, MAX_MESSAGE_BYTES } from './event-log.ts';
+import {
+  type Appended,
+  type EventLog,
+  type LogMessage,
+  MAX_MESSAGE_BYTES,
+  MAX_WAITING_BYTES,
+  type NewMessage,
+  type PartitionEnd,
+  partitionOf,
+} from './event-log.ts';
+import { GroupCommit } from './group-commit.ts';
 import { listen } from './listener.ts';
 import { byteaArray } from './pg-arrays.ts';
+import type { DatabaseUrl } from './pg-login.ts';
 import { type CopyTx, type Database, escapeLiteral, type Tx } from './postgres.ts';
-
-/** What an append says; the log adds partition, offset and time. */
-export type NewMessage = Pick<LogMessage, 'tenant' | 'topic' | 'key' | 'value' | 'headers'>;
 
 export interface PostgresEventLogOptions {
   readonly db: Database;
   /** A URL to LISTEN on (any role's); without it `wait` just waits. */
-  readonly listenUrl?: string;
+  readonly listenUrl?: DatabaseUrl;
   /** `engine`: appends of all tenants share a transaction. `tenant`: each tenant's go in its own, under row-level security. */
   readonly appendAs: 'engine' | 'tenant';
   readonly clock?: Clock;
 }
 
 const CHANNEL = 'merit_log';
+/** Topics are never removed here, and positions lie in the same database: they live and are restored together. */
+const EMBEDDED_IDENTITY = 'embedded';
 /** One transaction takes this much of what waits; a lone append goes at once. */
 const MAX_BATCH_MESSAGES = 500;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
-/** Appends beyond this wait for nobody: the caller is told to come again. */
-const MAX_WAITING_BYTES = 64 * 1024 * 1024;
-
-/** Which of `count` partitions a key belongs to: the first 4 bytes of its SHA-256, modulo. */
-export function partitionOf(key: string, count: number): number {
-  assert(count > 0, 'a topic has partitions');
-  return createHash('sha256').update(key).digest().readUInt32BE(0) % count;
-}
 
 /** Makes a topic, or raises its partitions to `count`; never lowers them. Needs the engine's transaction. */
 export async function createTopic(tx: Tx, topic: string, count: number): Promise<void> {
@@ -82,62 +83,19 @@ export async function appendInside(
   return first;
 }
 
-interface Waiting {
-  readonly message: NewMessage;
-  readonly resolve: (appended: Appended) => void;
-  readonly reject: (error: unknown) => void;
+/** How many of those that wait go into one transaction. */
+function takeBatch(waiting: Iterable<NewMessage>): number {
+  let count = 0;
+  let bytes = 0;
+  for (const { value } of waiting) {
+    bytes += value?.byteLength ?? 0;
+    if (count === MAX_BATCH_MESSAGES || (count > 0 && bytes > MAX_BATCH_BYTES)) break;
+    count++;
+  }
+  return count;
 }
 
-/** Group commit: while one transaction of a lane is under way the next appends gather, and go together. */
-class Lane {
-  readonly #write: (messages: readonly NewMessage[]) => Promise<bigint>;
-  readonly #partition: number;
-  #waiting: Waiting[] = [];
-  #running: Promise<void> | undefined;
-
-  constructor(partition: number, write: (messages: readonly NewMessage[]) => Promise<bigint>) {
-    this.#partition = partition;
-    this.#write = write;
-  }
-
-  append(message: NewMessage): Promise<Appended> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ message, resolve, reject });
-      this.#running ??= this.#drain().finally(() => {
-        this.#running = undefined;
-      });
-    });
-  }
-
-  async settled(): Promise<void> {
-    await this.#running;
-  }
-
-  async #drain(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      const batch = this.#takeBatch();
-      try {
-        const first = await this.#write(batch.map((waiting) => waiting.message));
-        batch.forEach((waiting, i) => {
-          waiting.resolve({ partition: this.#partition, offset: first + BigInt(i) });
-        });
-      } catch (error) {
-        for (const waiting of batch) waiting.reject(error);
-      }
-    }
-  }
-
-  #takeBatch(): Waiting[] {
-    let count = 0;
-    let bytes = 0;
-    for (const { message } of this.#waiting) {
-      bytes += message.value?.byteLength ?? 0;
-      if (count === MAX_BATCH_MESSAGES || (count > 0 && bytes > MAX_BATCH_BYTES)) break;
-      count++;
-    }
-    return this.#waiting.splice(0, count);
-  }
-}
+type Lane = GroupCommit<NewMessage, Appended>;
 
 /** The default event log: append-only tables in Postgres. Topics are made by `createTopic`. */
 export function openPostgresEventLog(options: PostgresEventLogOptions): EventLog {
@@ -168,9 +126,10 @@ export function openPostgresEventLog(options: PostgresEventLogOptions): EventLog
     const name = JSON.stringify([message.topic, partition, appendAs === 'tenant' ? message.tenant : '']);
     const open = lanes.get(name);
     if (open !== undefined) return open;
-    const lane = new Lane(partition, (messages) => {
+    const lane: Lane = new GroupCommit(takeBatch, async (messages) => {
       const work = (tx: Tx) => appendInside(tx, message.topic, partition, messages);
-      return appendAs === 'tenant' ? db.asTenant(message.tenant, work) : db.asEngine(work);
+      const first = await (appendAs === 'tenant' ? db.asTenant(message.tenant, work) : db.asEngine(work));
+      return messages.map((_, i) => ({ partition, offset: first + BigInt(i) }));
     });
     lanes.set(name, lane);
     return lane;
@@ -191,7 +150,7 @@ export function openPostgresEventLog(options: PostgresEventLogOptions): EventLog
       try {
         const partition =
           message.partition ?? choosePartition(message, await (known.get(message.topic) ?? partitions(message.topic)));
-        return await laneOf(message, partition).append(message);
+        return await laneOf(message, partition).add(message);
       } finally {
         waitingBytes -= bytes;
       }
@@ -200,7 +159,12 @@ export function openPostgresEventLog(options: PostgresEventLogOptions): EventLog
     read: (topic, partition, offset, maxMessages, maxBytes) =>
       db.asEngine((tx) => readMessages(tx, topic, partition, offset, maxMessages, maxBytes)),
     end: (topic, partition) => db.asEngine((tx) => readEnd(tx, topic, partition)),
+    identity: async (topic) => {
+      if ((await partitions(topic)).length > 0) return EMBEDDED_IDENTITY;
+      throw new OperatingError('not-found', 'never', `looking at ${topic}`, { cause: 'there is no such topic' });
+    },
     wait: wakes.wait,
+    consumed: () => {},
     close: async () => {
       closed = true;
       await Promise.all([...lanes.values()].map((lane) => lane.settled()));
@@ -258,13 +222,10 @@ function integer(value: number): string {
   return String(value);
 }
 
-async function readEnd(
-  tx: Tx,
-  topic: string,
-  partition: number,
-): Promise<{ readonly nextOffset: bigint; readonly appendedAtMs: number }> {
-  const rows = await tx.query<{ next_offset: bigint | null; appended_ms: string | null }>(
-    `select max(p.next_offset) filter (where p.partition = $2) as next_offset,
+async function readEnd(tx: Tx, topic: string, partition: number): Promise<PartitionEnd> {
+  const rows = await tx.query<{ first_offset: bigint | null; next_offset: bigint | null; appended_ms: string | null }>(
+    `select (select min(m.log_offset) from log_messages m where m.topic = $1 and m.partition = $2) as first_offset,
+            max(p.next_offset) filter (where p.partition = $2) as next_offset,
             max(extract(epoch from last.appended_at) * 1000) as appended_ms
      from log_partitions p left join lateral (
        select appended_at from log_messages m where m.topic = p.topic and m.partition = p.partition
@@ -278,7 +239,8 @@ async function readEnd(
       cause: 'there is no such topic or partition',
     });
   }
-  return { nextOffset: row.next_offset, appendedAtMs: Number(row.appended_ms ?? 0) };
+  const nextOffset = row.next_offset;
+  return { firstOffset: row.first_offset ?? nextOffset, nextOffset, appendedAtMs: Number(row.appended_ms ?? 0) };
 }
 
 interface Wakes {
@@ -290,7 +252,7 @@ interface Wakes {
  * Wakes waiters when anything was appended. A waiter is known by its signal: what came between its last `wait` and this one
  * wakes it at once, so that nothing is slept through between a read and a wait.
  */
-function openWakes(listenUrl: string | undefined, clock: Clock): Wakes {
+function openWakes(listenUrl: DatabaseUrl | undefined, clock: Clock): Wakes {
   const stop = new AbortController();
   const sleepers = new Set<() => void>();
   const seen = new WeakMap<AbortSignal, number>();

@@ -50,8 +50,8 @@ export interface HttpClient {
 export interface HttpClientOptions {
   /** `https://host:port`; `http://` for loopback only. */
   readonly origin: string;
-  /** As `clientTls` makes it. */
-  readonly tls?: ConnectionOptions;
+  /** As `clientTls` makes it, or what gives it: with another object than before new connections are made, and the old ones end with their requests. */
+  readonly tls?: ConnectionOptions | (() => ConnectionOptions);
   /** Asked at each request, so that a rotated token is used; sent to this origin only. */
   readonly token?: () => Secret | undefined;
   readonly maxConnections?: number;
@@ -65,17 +65,8 @@ export function openHttpClient(options: HttpClientOptions): HttpClient {
   const base = new URL(options.origin);
   assert(base.username === '' && base.password === '' && base.pathname === '/', 'an origin has no user and no path');
   assert(base.protocol === 'https:' || isLoopbackHost(base.hostname), 'plain http is for loopback only');
-  const agent = new Agent({
-    connect: { timeout: CONNECT_TIMEOUT_MS, maxCachedSessions: 0, ...options.tls } as buildConnector.BuildOptions,
-    connections: options.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
-    maxHeaderSize: MAX_HEADER_BYTES,
-    pipelining: 1,
-    allowH2: false,
-    // The request's own limit rules; these only stand behind it.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-  });
-  const send = (request: HttpRequest) => exchange(agent, base, options, request);
+  const agents = agentsOf(options);
+  const send = (request: HttpRequest) => exchange(agents.now(), base, options, request);
   return {
     origin: base.origin,
     send,
@@ -92,7 +83,47 @@ export function openHttpClient(options: HttpClientOptions): HttpClient {
       });
       return { status: reply.status, headers: reply.headers, body: readJson(reply, doingOf(base, request)) };
     },
-    close: () => agent.destroy(),
+    close: () => agents.close(),
+  };
+}
+
+function agentOf(options: HttpClientOptions, tls: ConnectionOptions | undefined): Agent {
+  return new Agent({
+    connect: { timeout: CONNECT_TIMEOUT_MS, maxCachedSessions: 0, ...tls } as buildConnector.BuildOptions,
+    connections: options.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    pipelining: 1,
+    allowH2: false,
+    // The request's own limit rules; these only stand behind it.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  });
+}
+
+/** The agent whose connections show the certificate of today; one of yesterday ends when what was asked over it is answered. */
+function agentsOf(options: HttpClientOptions): { now(): Agent; close(): Promise<void> } {
+  const { tls } = options;
+  if (typeof tls !== 'function') {
+    const agent = agentOf(options, tls);
+    return { now: () => agent, close: () => agent.destroy() };
+  }
+  let shown = tls();
+  let agent = agentOf(options, shown);
+  const ending = new Set<Agent>();
+  return {
+    now: () => {
+      const today = tls();
+      if (today !== shown) {
+        const old = agent;
+        ending.add(old);
+        void old.close().finally(() => ending.delete(old));
+        [shown, agent] = [today, agentOf(options, today)];
+      }
+      return agent;
+    },
+    close: async () => {
+      await Promise.all([agent, ...ending].map((one) => one.destroy()));
+    },
   };
 }
 

@@ -6,9 +6,11 @@ import { isLoopbackHost } from './loopback.ts';
 /** A connection, with the certificates it was made with, is used for so long: those on disk may have been replaced by then. */
 const CONNECTION_MS = 300_000;
 
-/** How Kubernetes is reached: by a kubeconfig's current context, or (undefined) as the service account of the pod that this runs in. */
+/** How Kubernetes is reached: by a kubeconfig, or (undefined) as the service account of the pod that this runs in. */
 export interface KubernetesAccess {
   readonly kubeconfig: string | undefined;
+  /** Of the kubeconfig; absent: its current one. */
+  readonly context?: string;
   /** Where a pod's files are; only tests say it. */
   readonly podRoot?: string;
 }
@@ -41,10 +43,15 @@ export async function openKubernetes(access: KubernetesAccess): Promise<Kubernet
   } catch (cause) {
     throw refuse(cause, 'name a kubeconfig in KUBECONFIG, or run in a pod whose service account token is mounted');
   }
+  if (access.context !== undefined) {
+    if (config.getContextObject(access.context) === null)
+      throw refuse(`it has no context ${access.context}`, 'name one of kubectl config get-contexts');
+    config.setCurrentContext(access.context);
+  }
   const cluster = config.getCurrentCluster();
   const server = cluster !== null && URL.canParse(cluster.server) ? new URL(cluster.server) : undefined;
   if (cluster === null || server === undefined)
-    throw refuse('its current context names no cluster', 'set one with kubectl config use-context');
+    throw refuse('its context names no cluster', 'set one with kubectl config use-context');
   if ((cluster.skipTLSVerify || server.protocol !== 'https:') && !isLoopbackHost(server.hostname))
     throw refuse(
       `${server.host} would not be verified`,

@@ -2,6 +2,7 @@ import pg from 'pg';
 import type { Clock } from './clock.ts';
 import type { Nomination, Nominator, Seat } from './nominator.ts';
 import { clientConfig } from './pg-client.ts';
+import type { DatabaseUrl } from './pg-login.ts';
 import { isDatabaseAway } from './postgres.ts';
 
 const RETRY_MS = 500;
@@ -17,7 +18,7 @@ export interface Leadership {
 }
 
 export interface LeadOptions {
-  readonly engineUrl: string;
+  readonly engineUrl: DatabaseUrl;
   readonly nominator: Nominator;
   /** Names this process in the epoch's row. */
   readonly holder: string;
@@ -44,7 +45,7 @@ export async function lead(options: LeadOptions, seat: Seat, signal: AbortSignal
 
 async function mintFor(
   nomination: Nomination,
-  engineUrl: string,
+  engineUrl: DatabaseUrl,
   seat: Seat,
   holder: string,
 ): Promise<bigint | undefined> {
@@ -57,7 +58,7 @@ async function mintFor(
   }
 }
 
-async function mintEpoch(engineUrl: string, seat: Seat, holder: string): Promise<bigint> {
+async function mintEpoch(engineUrl: DatabaseUrl, seat: Seat, holder: string): Promise<bigint> {
   const client = new pg.Client({
     ...clientConfig(engineUrl, 'merit epoch'),
     lock_timeout: LOCK_TIMEOUT_MS,

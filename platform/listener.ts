@@ -1,6 +1,7 @@
 import pg from 'pg';
 import type { Clock } from './clock.ts';
 import { clientConfig } from './pg-client.ts';
+import type { DatabaseUrl } from './pg-login.ts';
 
 const RECONNECT_MS = 1_000;
 
@@ -9,7 +10,7 @@ const RECONNECT_MS = 1_000;
  * missed meanwhile. It is a hint only: whoever uses it polls as well.
  */
 export async function listen(
-  url: string,
+  url: DatabaseUrl,
   channel: string,
   clock: Clock,
   signal: AbortSignal,

@@ -120,6 +120,65 @@ export function peerIdentity(socket: TLSSocket): PeerIdentity {
   return identityOf(certificate.raw);
 }
 
+/** Certificates between a leaf and its authority that are looked through. */
+const MAX_CHAIN = 8;
+
+/**
+ * As `peerIdentity`, now: a connection outlives its handshake, so that its certificate may have ended since, or the authority that it was taken for may
+ * be none of ours any more.
+ */
+export function peerIdentityNow(socket: TLSSocket, material: TlsMaterial, nowMs: number): PeerIdentity {
+  let seen = looked.get(socket);
+  if (seen?.under !== material) {
+    const isSame = seen?.under.ca.equals(material.ca) === true;
+    seen = { ...(seen !== undefined && isSame ? seen : peerUnder(socket, material)), under: material };
+    looked.set(socket, seen);
+  }
+  return seen.endsAtMs > nowMs ? seen.identity : { ok: false, problem: 'has expired' };
+}
+
+/**
+ * Notes who a handshake has just let in under this material. It checked the whole chain, and only it can: of intermediates that a client sent Node tells a
+ * server nothing, nor does a resumed session.
+ */
+export function notePeer(socket: TLSSocket, material: TlsMaterial): void {
+  const endsAtMs = socket.getPeerX509Certificate()?.validToDate.getTime() ?? Number.POSITIVE_INFINITY;
+  looked.set(socket, { identity: peerIdentity(socket), endsAtMs, under: material });
+}
+
+interface Looked {
+  readonly identity: PeerIdentity;
+  readonly endsAtMs: number;
+}
+
+/** Signatures are checked once a connection and authority, not at each request. */
+const looked = new WeakMap<TLSSocket, Looked & { readonly under: TlsMaterial }>();
+
+function peerUnder(socket: TLSSocket, material: TlsMaterial): Looked {
+  const identity = peerIdentity(socket);
+  let at = socket.getPeerX509Certificate();
+  const endsAtMs = at?.validToDate.getTime() ?? Number.POSITIVE_INFINITY;
+  if (!identity.ok) return { identity, endsAtMs };
+  const authorities = authoritiesOf(material);
+  for (let i = 0; i < MAX_CHAIN && at !== undefined; i++) {
+    const cert = at;
+    const isTrusted = authorities.some((one) => cert.fingerprint256 === one.fingerprint256 || isIssuedBy(cert, one));
+    if (isTrusted) return { identity, endsAtMs };
+    at = at.issuerCertificate;
+  }
+  return { identity: { ok: false, problem: 'is of an authority that is trusted no more' }, endsAtMs };
+}
+
+function isIssuedBy(cert: X509Certificate, authority: X509Certificate): boolean {
+  return cert.checkIssued(authority) && cert.verify(authority.publicKey);
+}
+
+function authoritiesOf(material: TlsMaterial): readonly X509Certificate[] {
+  const blocks =
+    material.ca.toString('latin1').match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs) ?? [];
+  return blocks.map((block) => new X509Certificate(block));
+}
+
 function identityOf(der: Uint8Array): PeerIdentity {
   let names: readonly string[];
   try {

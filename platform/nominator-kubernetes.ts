@@ -31,26 +31,42 @@ export async function kubernetesNominator(
   const namespace = names.namespace ?? kubernetes.namespace ?? 'default';
   const store = await openLeases(kubernetes, namespace, leaseMs * RETRY_PART);
   const candidates = new Map<Seat, Candidate>();
+  let away: string | undefined;
+  const ask = async <Result>(work: () => Promise<Result>): Promise<Result | undefined> => {
+    const answer = await withFaults(store, work);
+    away = answer.away;
+    return answer.result;
+  };
   // Whoever may not even look is told at the start.
-  await withFaults(store, () => store.read(`${names.prefix}-engine`));
+  await ask(() => store.read(`${names.prefix}-engine`));
   return {
     nominate: (seat, holder) => {
       const candidate = candidates.get(seat) ?? newCandidate(`${names.prefix}-${seat}`);
       candidates.set(seat, candidate);
-      return withFaults(store, () => tryToTake(store, candidate, holder, leaseMs));
+      // Who waits asks more often than Kubernetes need hear.
+      if (performance.now() - candidate.askedAt < leaseMs * RETRY_PART) return Promise.resolve(undefined);
+      return ask(() => tryToTake(store, candidate, holder, leaseMs));
     },
+    away: () => away,
     close: async () => {},
   };
 }
 
-/** undefined where Kubernetes is away, or another was faster. Throws what waiting does not mend. */
-async function withFaults<Result>(store: LeaseStore, work: () => Promise<Result>): Promise<Result | undefined> {
+/** What came of asking Kubernetes; neither: another was faster. */
+interface Answer<Result> {
+  readonly result?: Result;
+  readonly away?: string;
+}
+
+/** Throws what waiting does not mend. */
+async function withFaults<Result>(store: LeaseStore, work: () => Promise<Result>): Promise<Answer<Result>> {
   try {
-    return await work();
+    return { result: await work() };
   } catch (error) {
     const fault = store.fault(error);
     if (fault.kind === 'refused') throw fault.error;
-    return undefined;
+    if (fault.kind !== 'away') return {};
+    return { away: `Kubernetes does not answer: ${error instanceof Error ? error.message : String(error)}` };
   }
 }
 
@@ -76,8 +92,6 @@ async function tryToTake(
   leaseMs: number,
 ): Promise<Nomination | undefined> {
   const now = performance.now();
-  // Who waits asks more often than Kubernetes need hear.
-  if (now - candidate.askedAt < leaseMs * RETRY_PART) return undefined;
   candidate.askedAt = now;
   candidate.identity ??= `${holder} ${randomUUID()}`;
   const { identity, name } = candidate;
@@ -141,9 +155,12 @@ function hold(store: LeaseStore, taken: Lease, identity: string, leaseMs: number
     }
   };
   const beat = setInterval(() => {
-    renewing ??= renew().finally(() => {
-      renewing = undefined;
-    });
+    // What is no fault of the world costs the nomination, and not the process.
+    renewing ??= renew()
+      .catch(() => lost.abort())
+      .finally(() => {
+        renewing = undefined;
+      });
   }, leaseMs * RETRY_PART);
   const end = () => {
     clearInterval(beat);

@@ -2,14 +2,15 @@ import pg from 'pg';
 import type { Nomination, Nominator, Seat } from './nominator.ts';
 import { LEASE_MS } from './nominator.ts';
 import { clientConfig } from './pg-client.ts';
+import type { DatabaseUrl } from './pg-login.ts';
 import { isDatabaseAway } from './postgres.ts';
 
 /** Any constants: the advisory lock that nominates the one process that leads. */
 const LEADER_LOCKS: Readonly<Record<Seat, number>> = {
   audit: 0x6d65726975,
-  ingest: 0x6d65726976,
   engine: 0x6d65726974,
   reconciler: 0x6d65726977,
+  archive: 0x6d65726978,
 };
 /** Of the connection that holds a lock; whoever is passed over is found by it. */
 const APPLICATION = 'merit leader';
@@ -27,7 +28,8 @@ const CUT_OFF_SILENT = `
     and a.application_name = '${APPLICATION}' and a.state_change < clock_timestamp() - $2::bigint * interval '1 millisecond'`;
 
 /** Nominates by a session advisory lock, on a connection of its own that says something three times within the lease. */
-export function postgresNominator(engineUrl: string, leaseMs = LEASE_MS): Nominator {
+export function postgresNominator(engineUrl: DatabaseUrl, leaseMs = LEASE_MS): Nominator {
+  let away: string | undefined;
   return {
     nominate: async (seat) => {
       // A server that does not answer loses the nomination within the lease, not when TCP gives up.
@@ -42,6 +44,7 @@ export function postgresNominator(engineUrl: string, leaseMs = LEASE_MS): Nomina
       try {
         await client.connect();
         await client.query(ASK_AFTER_PEER);
+        away = undefined;
         const lock = LEADER_LOCKS[seat];
         const { rows } = await client.query<{ ok: boolean }>('select pg_try_advisory_lock($1) as ok', [lock]);
         if (rows[0]?.ok === true) return nomination(client, lost, leaseMs);
@@ -50,9 +53,11 @@ export function postgresNominator(engineUrl: string, leaseMs = LEASE_MS): Nomina
       } catch (error) {
         await client.end().catch(() => {});
         if (!isDatabaseAway(error)) throw error;
+        away = `Postgres does not answer: ${error instanceof Error ? error.message : String(error)}`;
       }
       return undefined;
     },
+    away: () => away,
     close: async () => {},
   };
 }

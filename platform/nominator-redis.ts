@@ -24,17 +24,35 @@ export async function redisNominator(url: string, installation: string, leaseMs 
     enableOfflineQueue: false,
     retryStrategy: (times) => Math.min(times * 100, COMMAND_TIMEOUT_MS),
   });
-  // A nomination that fails is tried again; without a listener the client prints each fault.
-  redis.on('error', () => {});
+  let away: string | undefined;
+  // A nomination that fails is tried again; without a listener the client prints each fault. The fault of a connection says more than that of a
+  // command which found none.
+  let fault: string | undefined;
+  redis.on('error', ({ message }: Error) => {
+    fault = message;
+  });
+  redis.on('ready', () => {
+    fault = undefined;
+  });
   await redis.connect().catch(() => {});
   return {
     nominate: async (seat, holder) => {
       const key = `merit:${installation}:leader:${seat}`;
       const token = `${holder} ${randomUUID()}`;
       const askedAt = performance.now();
-      const taken = await redis.set(key, token, 'PX', leaseMs, 'NX').catch(() => null);
+      const taken = await redis.set(key, token, 'PX', leaseMs, 'NX').then(
+        (reply) => {
+          away = undefined;
+          return reply;
+        },
+        ({ message }: Error) => {
+          away = `Redis does not answer: ${fault ?? message}`;
+          return null;
+        },
+      );
       return taken === 'OK' ? keep(redis, key, token, leaseMs, askedAt) : undefined;
     },
+    away: () => away,
     close: async () => {
       redis.disconnect();
     },

@@ -1,8 +1,9 @@
 /**
- * What is led: the sequencer of the audit trail, the report consumer, the engine of bookings (planner, saga, retrains), and the sweeps. One
- * process may hold all seats, or several of different roles one each.
+ * What is led: the sequencer of the audit trail, the archive of the report log, the engine of bookings (planner, saga, retrains), and the
+ * sweeps. One process may hold all seats, or several of different roles one each. Reports are read by any number of processes at once
+ * (scoring/ingest/ownership.sql.ts).
  */
-export const SEATS = ['audit', 'ingest', 'engine', 'reconciler'] as const;
+export const SEATS = ['audit', 'archive', 'engine', 'reconciler'] as const;
 export type Seat = (typeof SEATS)[number];
 
 export interface Nomination {
@@ -18,6 +19,8 @@ export interface Nomination {
 export interface Nominator {
   /** One try: undefined where somebody else is nominated, or whoever nominates is away. Throws what waiting does not mend. */
   nominate(seat: Seat, holder: string): Promise<Nomination | undefined>;
+  /** Why whoever nominates could not be asked the last time; undefined: it answered. */
+  away(): string | undefined;
   close(): Promise<void>;
 }
 

@@ -2,11 +2,11 @@ import type { Static } from '../core/schema.ts';
 import { Type } from '../core/schema.ts';
 import type { Reader } from './config-file.ts';
 import { ruleEndpoint } from './config-rules.ts';
+import { openFileObjectStore } from './object-store/files.ts';
+import { isObjectKey } from './object-store/keys.ts';
+import { openS3ObjectStore, type S3StoreConfig } from './object-store/s3.ts';
+import type { S3StoreWatch } from './object-store/s3-place.ts';
 import type { ObjectStore } from './object-store.ts';
-import { openFileObjectStore } from './object-store-files.ts';
-import { isObjectKey } from './object-store-keys.ts';
-import { openS3ObjectStore, type S3StoreConfig } from './object-store-s3.ts';
-import type { S3StoreWatch } from './object-store-s3-place.ts';
 
 export type ObjectStoreConfig =
   | { readonly kind: 'files'; readonly dir: string }
@@ -15,22 +15,18 @@ export type ObjectStoreConfig =
 const Text = Type.String({ minLength: 1, maxLength: 4096 });
 
 /** `objectStore` of merit.yaml. No credentials: the SDK finds them (AWS_* variables, shared files, the role of the machine). */
-export const ObjectStoreFile = Type.Object(
+export const S3File = Type.Object(
   {
-    s3: Type.Object(
-      {
-        bucket: Text,
-        prefix: Type.Optional(Text),
-        region: Type.Optional(Text),
-        endpoint: Type.Optional(Text),
-        pathStyle: Type.Optional(Type.Boolean()),
-        profile: Type.Optional(Text),
-      },
-      { additionalProperties: false },
-    ),
+    bucket: Text,
+    prefix: Type.Optional(Text),
+    region: Type.Optional(Text),
+    endpoint: Type.Optional(Text),
+    pathStyle: Type.Optional(Type.Boolean()),
+    profile: Type.Optional(Text),
   },
   { additionalProperties: false },
 );
+export const ObjectStoreFile = Type.Object({ s3: S3File }, { additionalProperties: false });
 
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 /** Keys have at most 512 characters, and S3 takes 1024. */
@@ -55,17 +51,21 @@ export function objectStoreConfig(
   if (variable !== undefined && !variable.startsWith('s3:')) return { kind: 'files', dir: resolveVariable(variable) };
   const named = variable === undefined ? file?.s3 : { ...file?.s3, ...s3Uri(variable, reader) };
   if (named === undefined) return { kind: 'files', dir: dir ?? from.defaultDir };
+  return { kind: 's3', ...s3Config('objectStore.s3', named, reader) };
+}
+
+/** What a bucket is reached by; `field` is where it is named. */
+export function s3Config(field: string, named: Static<typeof S3File>, reader: Reader): S3StoreConfig {
   const { bucket, prefix = '', region, endpoint, profile } = named;
   if (!BUCKET.test(bucket))
-    reader.refuse('bucket', 'objectStore.s3.bucket', 'is no name of a bucket', 'write 3 to 63 of a-z 0-9 . -');
+    reader.refuse('bucket', `${field}.bucket`, 'is no name of a bucket', 'write 3 to 63 of a-z 0-9 . -');
   if (prefix !== '' && (!isObjectKey(prefix) || prefix.length > MAX_PREFIX_LENGTH))
-    reader.refuse('prefix', 'objectStore.s3.prefix', 'is no prefix', 'write names of A-Z a-z 0-9 . _ - separated by /');
+    reader.refuse('prefix', `${field}.prefix`, 'is no prefix', 'write names of A-Z a-z 0-9 . _ - separated by /');
   return {
-    kind: 's3',
     bucket,
     prefix,
     region: region ?? (endpoint === undefined ? undefined : NO_REGION),
-    endpoint: endpoint === undefined ? undefined : reader.take(ruleEndpoint('objectStore.s3.endpoint', endpoint), ''),
+    endpoint: endpoint === undefined ? undefined : reader.take(ruleEndpoint(`${field}.endpoint`, endpoint), ''),
     pathStyle: named.pathStyle ?? endpoint !== undefined,
     profile,
   };

@@ -39,26 +39,38 @@ export function textArray(values: readonly (string | null)[]): Buffer {
 }
 
 export function int8Array(values: readonly (bigint | number | null)[]): Buffer {
-  return wordsOf(
-    OID.int8,
-    values.map((value) => (value === null ? null : BigInt(value))),
-  );
+  return wordsOf(OID.int8, values);
 }
 
 /** Parts of a millisecond are left out, as Date does. */
 export function timestampArray(valuesMs: readonly (number | null)[]): Buffer {
   return wordsOf(
     OID.timestamptz,
-    valuesMs.map((ms) => (ms === null ? null : BigInt(Math.trunc(ms) - EPOCH_MS) * 1_000n)),
+    valuesMs.map((ms) => {
+      if (ms === null) return null;
+      const us = (Math.trunc(ms) - EPOCH_MS) * 1_000;
+      return Number.isSafeInteger(us) ? us : BigInt(Math.trunc(ms) - EPOCH_MS) * 1_000n;
+    }),
   );
 }
 
-function wordsOf(elementOid: number, values: readonly (bigint | null)[]): Buffer {
+const WORD = 2 ** 32;
+
+/** A BigInt for each number would be garbage. */
+function wordsOf(elementOid: number, values: readonly (bigint | number | null)[]): Buffer {
   const bytes = begin(elementOid, values, HEADER_BYTES + 12 * values.length);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   let at = HEADER_BYTES;
   for (const value of values) {
-    at = bytes.writeInt32BE(value === null ? NULL_LENGTH : 8, at);
-    if (value !== null) at = bytes.writeBigInt64BE(value, at);
+    view.setInt32(at, value === null ? NULL_LENGTH : 8);
+    at += 4;
+    if (value === null) continue;
+    if (typeof value === 'number' && Number.isSafeInteger(value)) {
+      const high = Math.floor(value / WORD);
+      view.setInt32(at, high);
+      view.setUint32(at + 4, value - high * WORD);
+    } else bytes.writeBigInt64BE(BigInt(value), at);
+    at += 8;
   }
   return bytes.subarray(0, at);
 }

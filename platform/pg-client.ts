@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { type DatabaseUrl, urlNow } from './pg-login.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
@@ -7,12 +8,13 @@ const CONNECT_TIMEOUT_MS = 10_000;
  * would take it from PGOPTIONS, PGSSLMODE and PGAPPNAME of the environment; the search path is pinned, so that a schema
  * named like a user changes nothing.
  */
-export function clientConfig(url: string, applicationName: string): pg.ClientConfig {
+export function clientConfig(url: DatabaseUrl, applicationName: string): pg.ClientConfig {
+  const text = urlNow(url);
   const base = {
-    connectionString: url,
+    connectionString: text,
     application_name: applicationName,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     options: '-c search_path=public -c timezone=UTC',
   };
-  return new URL(url).searchParams.has('sslmode') ? base : { ...base, ssl: false };
+  return new URL(text).searchParams.has('sslmode') ? base : { ...base, ssl: false };
 }

@@ -3,6 +3,8 @@ import pg from 'pg';
 import { assert } from '../core/assert.ts';
 import { OperatingError } from '../core/operating-error.ts';
 import { clientConfig } from './pg-client.ts';
+import { type DatabaseUrl, withLogin } from './pg-login.ts';
+import { isDatabaseAway } from './postgres.ts';
 
 /** A statement that is planned once a connection, by its name; values are bound. */
 export interface Statement {
@@ -36,17 +38,43 @@ interface WithStream {
 
 class Line {
   waiting = 0;
-  readonly #url: string;
+  readonly #url: DatabaseUrl;
   #client: Promise<pg.Client> | undefined;
+  /** The one that it came to. */
+  #given: pg.Client | undefined;
+  /** Reads that wait on each connection. */
+  readonly #waitingOn = new WeakMap<pg.Client, number>();
+  /** Those of a login that was replaced, on which somebody waits. */
+  readonly #retired = new Set<pg.Client>();
 
-  constructor(url: string) {
+  constructor(url: DatabaseUrl) {
     this.#url = url;
+    if (typeof url !== 'string') url.onChange(() => void this.#retire());
+  }
+
+  /** The next read opens another connection; this one ends when what waits on it is answered. */
+  async #retire(): Promise<void> {
+    const opened = this.#client;
+    this.#client = undefined;
+    // Who took it before is counted by then.
+    const client = await opened?.catch(() => undefined);
+    if (client === undefined) return;
+    if (this.#given === client) this.#given = undefined;
+    if ((this.#waitingOn.get(client) ?? 0) === 0) await client.end();
+    else this.#retired.add(client);
+  }
+
+  #count(client: pg.Client, by: number): void {
+    const waiting = (this.#waitingOn.get(client) ?? 0) + by;
+    this.#waitingOn.set(client, waiting);
+    if (waiting === 0 && this.#retired.delete(client)) void client.end();
   }
 
   async read<R extends object>(begin: string, statement: Statement, values: readonly unknown[]): Promise<readonly R[]> {
     this.waiting++;
     try {
       const client = await this.#open();
+      this.#count(client, 1);
       // Queued in one turn, so that nothing comes between them, and sent as one packet. Where one fails the commit behind it is a
       // rollback.
       const { stream } = (client as unknown as WithStream).connection;
@@ -57,10 +85,22 @@ class Line {
         client.query('commit'),
       ]);
       stream.uncork();
-      return (await answers)[1].rows;
+      const counted = answers.finally(() => this.#count(client, -1));
+      // Its end may be heard of later than its last answer: the next read must not be written to it.
+      counted.catch((error: unknown) => {
+        if (isDatabaseAway(error)) this.#giveUp(client);
+      });
+      return (await counted)[1].rows;
     } finally {
       this.waiting--;
     }
+  }
+
+  #giveUp(client: pg.Client): void {
+    if (this.#given !== client) return;
+    this.#given = undefined;
+    this.#client = undefined;
+    void client.end().catch(() => {});
   }
 
   #open(): Promise<pg.Client> {
@@ -73,6 +113,18 @@ class Line {
   }
 
   async #connect(forget: () => void): Promise<pg.Client> {
+    try {
+      return await withLogin(this.#url, () => this.#connectOnce(forget));
+    } catch (cause) {
+      forget();
+      throw new OperatingError('unreachable', 'safe', 'connecting to Postgres', {
+        cause,
+        mend: 'check DATABASE_URL and that Postgres runs',
+      });
+    }
+  }
+
+  async #connectOnce(forget: () => void): Promise<pg.Client> {
     const config = clientConfig(this.#url, 'merit reads');
     const client = new pg.Client({
       ...config,
@@ -84,18 +136,16 @@ class Line {
       query_timeout: READ_TIMEOUT_MS * 2,
     });
     // More than one may come; without a listener the second would end the process.
-    client.on('error', forget);
-    client.on('end', forget);
-    try {
-      await client.connect();
-      return client;
-    } catch (cause) {
-      forget();
-      throw new OperatingError('unreachable', 'safe', 'connecting to Postgres', {
-        cause,
-        mend: 'check DATABASE_URL and that Postgres runs',
-      });
-    }
+    let isOpen = false;
+    const lost = () => {
+      if (isOpen) forget();
+    };
+    client.on('error', lost);
+    client.on('end', lost);
+    await client.connect();
+    isOpen = true;
+    this.#given = client;
+    return client;
   }
 
   async close(): Promise<void> {
@@ -104,7 +154,7 @@ class Line {
   }
 }
 
-export function openTenantReads(appUrl: string): TenantReads {
+export function openTenantReads(appUrl: DatabaseUrl): TenantReads {
   const lines = Array.from({ length: CONNECTIONS }, () => new Line(appUrl));
   return {
     read: (tenant, statement, values) => {

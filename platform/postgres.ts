@@ -1,8 +1,12 @@
+import { finished } from 'node:stream/promises';
 import pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import { assert } from '../core/assert.ts';
 import { OperatingError } from '../core/operating-error.ts';
 import { clientConfig } from './pg-client.ts';
+import { type DatabaseUrl, withLogin } from './pg-login.ts';
+import type { RotatingSecret } from './rotating-secret.ts';
+import type { Secret } from './secret.ts';
 
 /** int8 and numeric arrive as bigint and string: money and capacity never pass through a double. */
 pg.types.setTypeParser(pg.types.builtins.INT8, BigInt);
@@ -31,16 +35,21 @@ export interface Database {
   asEngine<T>(work: (tx: CopyTx) => Promise<T>): Promise<T>;
   /** The leader's transaction: throws StaleLeader, having changed nothing, when `epoch` is no longer the current one. */
   asLeader<T>(epoch: bigint, work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** The engine's transaction behind any other fence. */
+  asFenced<T>(fence: Fence, work: (tx: Tx) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
+
+/** Throws where what the transaction is to write is somebody else's by now, having changed nothing; what it locks stays so until the end. */
+export type Fence = (tx: Tx) => Promise<void>;
 
 export class StaleLeader extends Error {
   override name = 'StaleLeader';
 }
 
 export interface DatabaseOptions {
-  readonly appUrl: string;
-  readonly engineUrl: string;
+  readonly appUrl: DatabaseUrl;
+  readonly engineUrl: DatabaseUrl;
   readonly maxConnections: number;
 }
 
@@ -51,9 +60,40 @@ const IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000;
 const MAX_TRANSACTION_TRIES = 5;
 const RETRY_PAUSE_MS = 5;
 
-function poolOf(url: string, max: number): pg.Pool {
+/** A pool with the URL that its connections are made by. */
+interface Opened {
+  readonly pool: pg.Pool;
+  readonly url: DatabaseUrl;
+}
+
+/** The login that a connection was made with, where logins change. */
+const madeWith = new WeakMap<object, Secret>();
+
+/** Each connection is made with the login of its moment. */
+function clientOfToday(url: RotatingSecret) {
+  return class extends pg.Client {
+    constructor(config?: pg.ClientConfig) {
+      super({ ...config, ...clientConfig(url, 'merit') });
+      madeWith.set(this, url.now());
+    }
+  };
+}
+
+/** Made with a login that is not the one of today: it may end any time, and is given up when nobody uses it. */
+function isOfYesterday(client: object, url: DatabaseUrl): boolean {
+  return typeof url !== 'string' && madeWith.get(client) !== url.now();
+}
+
+/** Idle connections of a login that was replaced; those in use go when they are given back. */
+async function retire({ pool, url }: Opened): Promise<void> {
+  const idle = await Promise.allSettled(Array.from({ length: pool.idleCount }, () => pool.connect()));
+  for (const one of idle) if (one.status === 'fulfilled') one.value.release(isOfYesterday(one.value, url));
+}
+
+function poolOf(url: DatabaseUrl, max: number): Opened {
   const pool = new pg.Pool({
     ...clientConfig(url, 'merit'),
+    ...(typeof url === 'string' ? {} : { Client: clientOfToday(url) }),
     max,
     idleTimeoutMillis: 30_000,
     statement_timeout: STATEMENT_TIMEOUT_MS,
@@ -62,7 +102,9 @@ function poolOf(url: string, max: number): pg.Pool {
   });
   // A broken idle connection is dropped by the pool; without a listener it would end the process.
   pool.on('error', () => {});
-  return pool;
+  const opened = { pool, url };
+  if (typeof url !== 'string') url.onChange(() => void retire(opened));
+  return opened;
 }
 
 function isTransient(error: unknown): boolean {
@@ -133,7 +175,7 @@ async function commit(client: pg.PoolClient): Promise<void> {
 }
 
 async function attemptOnce<T>(
-  pool: pg.Pool,
+  { pool, url }: Opened,
   begin: string,
   prepare: (tx: Tx) => Promise<void>,
   work: (tx: CopyTx) => Promise<T>,
@@ -141,7 +183,7 @@ async function attemptOnce<T>(
 ): Promise<T> {
   let client: pg.PoolClient;
   try {
-    client = await pool.connect();
+    client = await withLogin(url, () => pool.connect());
   } catch (cause) {
     throw connectFault(cause);
   }
@@ -161,7 +203,9 @@ async function attemptOnce<T>(
       execute: async (sql, values = []) => (await ask(sql, values)).rowCount ?? 0,
       copyOut: async (sql) => {
         const chunks: Buffer[] = [];
-        for await (const chunk of client.query(copyTo(sql))) chunks.push(chunk as Buffer);
+        // As it comes: an iterator would first join what has come meanwhile, and copy all of it once more.
+        const copied = client.query(copyTo(sql)).on('data', (chunk: Buffer) => chunks.push(chunk));
+        await finished(copied, { writable: false });
         return Buffer.concat(chunks);
       },
     };
@@ -179,7 +223,7 @@ async function attemptOnce<T>(
   } finally {
     client.off('error', onError);
     setPipelined(client, false);
-    client.release(broken);
+    client.release(broken ?? isOfYesterday(client, url));
   }
 }
 
@@ -209,7 +253,7 @@ function inOrder(client: pg.PoolClient, isOver: () => boolean): Ask {
 }
 
 async function inTransaction<T>(
-  pool: pg.Pool,
+  from: Opened,
   begin: string,
   prepare: (tx: Tx) => Promise<void>,
   work: (tx: CopyTx) => Promise<T>,
@@ -217,7 +261,7 @@ async function inTransaction<T>(
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await attemptOnce(pool, begin, prepare, work, pipelined);
+      return await attemptOnce(from, begin, prepare, work, pipelined);
     } catch (error) {
       if (!isTransient(error) || attempt === MAX_TRANSACTION_TRIES) throw error;
       await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS * 2 ** (attempt - 1)));
@@ -248,8 +292,9 @@ export function openDatabase(options: DatabaseOptions): Database {
     },
     asEngine: (work) => inTransaction(engine, 'begin', unprepared, work),
     asLeader: (epoch, work) => inTransaction(engine, 'begin', (tx) => requireEpoch(tx, epoch), work, true),
+    asFenced: (fence, work) => inTransaction(engine, 'begin', fence, work, true),
     close: async () => {
-      closed ??= Promise.all([app.end(), engine.end()]);
+      closed ??= Promise.all([app.pool.end(), engine.pool.end()]);
       await closed;
     },
   };

@@ -2,6 +2,7 @@ import pg from 'pg';
 import { OperatingError } from '../core/operating-error.ts';
 import { type Refusal, refuse } from '../core/refusal.ts';
 import { clientConfig } from './pg-client.ts';
+import type { DatabaseUrl } from './pg-login.ts';
 
 const MIN_SERVER_VERSION = 150_000;
 
@@ -28,57 +29,61 @@ const FACTS = `
          current_setting('synchronous_commit') as sync, current_setting('fsync') as fsync
   from pg_roles where rolname = current_user`;
 
+export type LoginField = 'databaseUrl' | 'engineDatabaseUrl';
+
 /**
  * Asks the database who the server's two users are. Whoever owns tables or passes row-level security by could read every
  * tenant, so the server does not start with such a user; nor on a database that acknowledges what it may lose. Returns all
  * that is wrong, [] where nothing is; throws OperatingError where the database cannot be asked.
  */
 export async function probeRoles(options: {
-  readonly appUrl: string;
-  readonly engineUrl: string;
+  readonly appUrl: DatabaseUrl;
+  readonly engineUrl: DatabaseUrl;
 }): Promise<readonly Refusal[]> {
   const [app, engine] = await Promise.all([factsOf(options.appUrl), factsOf(options.engineUrl)]);
+  return [
+    ...strongRefusals('databaseUrl', app),
+    ...strongRefusals('engineDatabaseUrl', engine),
+    ...roleRefusals('databaseUrl', app),
+    ...roleRefusals('engineDatabaseUrl', engine),
+    ...durabilityRefusals(app),
+  ];
+}
+
+/** As `probeRoles`, of the login that is to take the place of one of the two. */
+export async function probeLogin(field: LoginField, url: string): Promise<readonly Refusal[]> {
+  const facts = await factsOf(url);
+  return [...strongRefusals(field, facts), ...roleRefusals(field, facts)];
+}
+
+function strongRefusals(field: LoginField, facts: Facts): readonly Refusal[] {
+  const who = `the database user ${facts.user}`;
   const wrong: Refusal[] = [];
-  for (const [field, facts] of [
-    ['databaseUrl', app],
-    ['engineDatabaseUrl', engine],
-  ] as const) {
-    const who = `the database user ${facts.user}`;
-    if (facts.superuser)
-      wrong.push(refuse('db_superuser', field, `${who} is a superuser`, 'use merit_app and merit_engine'));
-    else if (facts.owns)
-      wrong.push(refuse('db_owner', field, `${who} owns tables`, 'keep the owner for MIGRATE_DATABASE_URL only'));
-    if (facts.bypass && !facts.superuser) {
-      wrong.push(
-        refuse('db_bypassrls', field, `${who} may bypass row-level security`, `alter role ${facts.user} nobypassrls`),
-      );
-    }
-  }
-  if (!app.superuser && app.engine === true) {
+  if (facts.superuser)
+    wrong.push(refuse('db_superuser', field, `${who} is a superuser`, 'use merit_app and merit_engine'));
+  else if (facts.owns)
+    wrong.push(refuse('db_owner', field, `${who} owns tables`, 'keep the owner for MIGRATE_DATABASE_URL only'));
+  if (facts.bypass && !facts.superuser)
     wrong.push(
-      refuse(
-        'db_role',
-        'databaseUrl',
-        `${app.user} has the rights of merit_engine, which sees all tenants`,
-        'use merit_app here',
-      ),
+      refuse('db_bypassrls', field, `${who} may bypass row-level security`, `alter role ${facts.user} nobypassrls`),
     );
+  return wrong;
+}
+
+function roleRefusals(field: LoginField, facts: Facts): readonly Refusal[] {
+  const { user, app, engine, superuser } = facts;
+  if (field === 'engineDatabaseUrl') {
+    const mend = 'use merit_engine, or grant merit_engine to it';
+    return engine === true ? [] : [refuse('db_role', field, `${user} is not merit_engine`, mend)];
   }
-  if (app.app !== true)
-    wrong.push(
-      refuse('db_role', 'databaseUrl', `${app.user} is not merit_app`, 'use merit_app, or grant merit_app to it'),
-    );
-  if (engine.engine !== true) {
-    wrong.push(
-      refuse(
-        'db_role',
-        'engineDatabaseUrl',
-        `${engine.user} is not merit_engine`,
-        'use merit_engine, or grant merit_engine to it',
-      ),
-    );
+  const wrong: Refusal[] = [];
+  if (!superuser && engine === true) {
+    const problem = `${user} has the rights of merit_engine, which sees all tenants`;
+    wrong.push(refuse('db_role', field, problem, 'use merit_app here'));
   }
-  return [...wrong, ...durabilityRefusals(app)];
+  if (app !== true)
+    wrong.push(refuse('db_role', field, `${user} is not merit_app`, 'use merit_app, or grant merit_app to it'));
+  return wrong;
 }
 
 function durabilityRefusals(facts: Facts): readonly Refusal[] {
@@ -92,7 +97,7 @@ function durabilityRefusals(facts: Facts): readonly Refusal[] {
   return wrong;
 }
 
-async function factsOf(url: string): Promise<Facts> {
+async function factsOf(url: DatabaseUrl): Promise<Facts> {
   const client = new pg.Client(clientConfig(url, 'merit probe'));
   client.on('error', () => {});
   try {

@@ -1,5 +1,6 @@
 import { contentHash, type Json } from '../core/canonical.ts';
 import { type Refusal, RefusedInput, refuse } from '../core/refusal.ts';
+import { lockedOut } from '../core/signing-policy.ts';
 import type { Tx } from '../platform/postgres.ts';
 import { type DrainDebt, settleLimits } from './account-limits.ts';
 import { closeBudget, settleBudget } from './budget-periods.ts';
@@ -53,6 +54,21 @@ export type Applied =
   /** Somebody changed one since the version given; nothing was changed. */
   | { readonly kind: 'stale'; readonly key: string; readonly version: bigint };
 
+/** What a change of the signing policy rests on, for its audit event: the signatures, and the policy by which they count. */
+export interface SignedChange {
+  readonly evidence: Json;
+  readonly causes: Json;
+  readonly proposal: string;
+  readonly requester: string;
+  readonly signedBy: Json;
+}
+
+interface ChangeOptions {
+  readonly dryRun?: boolean;
+  /** Absent: nobody signed, so that the signing policy that stands stays. */
+  readonly signed?: SignedChange;
+}
+
 /**
  * Applies documents in the caller's transaction, all or none, in the order of what they name, with an audit event for each that differs. A
  * limit lowered below what is in use takes the free part now; the rest is drain debt. Throws RefusedInput where they, or what others say
@@ -62,7 +78,7 @@ export async function applyDocuments(
   tx: Tx,
   by: Actor,
   wanted: readonly Wanted[],
-  options: { readonly dryRun?: boolean } = {},
+  options: ChangeOptions = {},
 ): Promise<Applied> {
   await lockDocuments(tx, by.tenant);
   const before = new Map((await storedDocuments(tx, by.tenant)).map((one) => [documentKey(one.document), one]));
@@ -71,6 +87,7 @@ export async function applyDocuments(
     const version = before.get(key)?.version ?? 0n;
     if (ifVersion !== undefined && ifVersion !== version) return { kind: 'stale', key, version };
   }
+  refusePolicies(before, wanted, options.signed !== undefined, by.nowMs);
   const after = new Map([...before].map(([key, { document }]) => [key, document]));
   for (const { document } of wanted) after.set(documentKey(document), document);
   refuseContradictions(
@@ -82,7 +99,7 @@ export async function applyDocuments(
     const debts: DrainDebt[] = [];
     for (const document of inOrder(wanted.map((one) => one.document))) {
       const stood = before.get(documentKey(document));
-      changes.push(await applyOne(tx, by, document, stood, options.dryRun === true));
+      changes.push(await applyOne(tx, by, document, stood, options));
       if (document.kind === 'Budget' && changes.at(-1)?.change !== 'unchanged')
         debts.push(
           ...(await settleBudget(tx, by.tenant, document, stood?.document as BudgetFile | undefined, by.nowMs)),
@@ -98,7 +115,7 @@ async function applyOne(
   by: Actor,
   document: Document,
   stood: Stored | undefined,
-  dryRun: boolean,
+  { dryRun = false, signed }: ChangeOptions,
 ): Promise<DocumentChange> {
   const { kind } = document;
   const name = documentName(document);
@@ -109,6 +126,7 @@ async function applyOne(
   await tellDocument(tx, by, { kind, name }, stood === undefined ? 'created' : 'changed', {
     version: String(version),
     ...(kind === 'Pool' ? { pool: file } : { file }),
+    ...(kind === 'SigningPolicy' ? signed : {}),
   });
   return {
     kind,
@@ -117,6 +135,29 @@ async function applyOne(
     version: dryRun ? (stood?.version ?? 0n) : version,
     differences: differences(stood?.document, document),
   };
+}
+
+/** Whoever may sign decides who may sign next; the first policy is the operator's to declare. One that nobody could change again never stands. */
+function refusePolicies(
+  before: ReadonlyMap<string, Stored>,
+  wanted: readonly Wanted[],
+  isSigned: boolean,
+  nowMs: number,
+): void {
+  for (const { document, field = '' } of wanted) {
+    if (document.kind !== 'SigningPolicy') continue;
+    const stood = before.get(documentKey(document))?.document;
+    if (stood !== undefined && contentHash(stood) === contentHash(document)) continue;
+    if (stood !== undefined && !isSigned) throw new RefusedInput([needsSignatures(field)]);
+    const fault = lockedOut(document, nowMs);
+    if (fault !== undefined)
+      throw new RefusedInput([{ ...fault, field: field === '' ? fault.field : `${field}.${fault.field}` }]);
+  }
+}
+
+function needsSignatures(field: string): Refusal {
+  const problem = 'changes the SigningPolicy that stands, and the people in it have to sign that';
+  return refuse('needs_signatures', field, problem, 'propose it: `merit proposals new -f FILE`');
 }
 
 async function settle(tx: Tx, by: Actor, documents: ReadonlyMap<string, Document>): Promise<readonly DrainDebt[]> {
@@ -153,7 +194,7 @@ export async function removeDocument(
   by: Actor,
   kind: Exclude<DocumentKind, 'Pool'>,
   name: string,
-  options: { readonly ifVersion?: bigint; readonly dryRun?: boolean } = {},
+  options: ChangeOptions & { readonly ifVersion?: bigint } = {},
 ): Promise<Removed> {
   await lockDocuments(tx, by.tenant);
   const stored = await storedDocuments(tx, by.tenant);
@@ -164,13 +205,15 @@ export async function removeDocument(
   const version = stood?.version ?? 0n;
   if (options.ifVersion !== undefined && options.ifVersion !== version)
     return { kind: 'stale', key: `${kind}/${name}`, version };
+  if (kind === 'SigningPolicy' && options.signed === undefined) throw new RefusedInput([needsSignatures('')]);
   const refusals = [...usersOf(stored, kind, name), ...(kind === 'Division' ? await workOf(tx, by.tenant, name) : [])];
   if (refusals.length > 0) return { kind: 'in_use', refusals };
   return undoneIf(options.dryRun === true, tx, async () => {
     await deleteDocument(tx, by.tenant, kind, name);
     if (kind === 'Division')
       await tx.execute('update divisions set removed = true where tenant = $1 and division = $2', [by.tenant, name]);
-    await tellDocument(tx, by, { kind, name }, 'removed', { version: String(version) });
+    const rests = kind === 'SigningPolicy' ? options.signed : {};
+    await tellDocument(tx, by, { kind, name }, 'removed', { version: String(version), ...rests });
     const rest = new Map(stored.map(({ document }) => [documentKey(document), document]));
     rest.delete(`${kind}/${name}`);
     const budget = stood?.document.kind === 'Budget' ? stood.document : undefined;

@@ -60,7 +60,7 @@ export async function closeBudget(
 }
 
 /** Who began the periods of a tenant's budgets, in the audit trail. */
-const ACTOR = 'engine';
+export const ACTOR = 'engine';
 
 /** Begins the periods that are due, of all tenants; how many. In the leader's transaction: two would begin one twice. */
 export async function beginPeriods(tx: Tx, nowMs: number, traceId: string): Promise<number> {

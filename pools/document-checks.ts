@@ -52,6 +52,7 @@ function refusalsOf(document: Document, known: Known): readonly Refusal[] {
       return Object.keys(document.guards?.pools ?? {}).flatMap((pool) => poolRefusals(pool, 'guards.pools', known));
     case 'PriorityClass':
     case 'Budget':
+    case 'SigningPolicy':
       return [];
   }
 }

@@ -58,6 +58,7 @@ export async function writeDocument(tx: Tx, tenant: string, document: Document):
     case 'Group':
     case 'PriorityClass':
     case 'Scheduling':
+    case 'SigningPolicy':
       break;
   }
   const rows = await tx.query<{ version: bigint }>(
@@ -124,6 +125,7 @@ const SUBJECTS: Readonly<Record<DocumentKind, string>> = {
   PriorityClass: 'priority-class',
   Budget: 'budget',
   Scheduling: 'scheduling',
+  SigningPolicy: 'signing-policy',
 };
 
 /** An event about a document, in the transaction that changes it; the caller holds `lockDocuments`. */
@@ -131,7 +133,7 @@ export async function tellDocument(
   tx: Tx,
   by: Actor,
   of: { readonly kind: DocumentKind; readonly name: string },
-  what: 'created' | 'changed' | 'removed' | 'cordoned' | 'uncordoned' | 'draining' | 'period_began',
+  what: 'created' | 'changed' | 'removed' | 'cordoned' | 'uncordoned' | 'draining' | 'period_began' | 'alert',
   data: Readonly<Record<string, Json>>,
 ): Promise<void> {
   const subject = SUBJECTS[of.kind];

@@ -1,4 +1,5 @@
 import { type Refusal, RefusedInput, refuse } from '../core/refusal.ts';
+import { parseSigningPolicy, type SigningPolicy } from '../core/signing-policy.ts';
 import { type BudgetFile, type PoolFile, parseBudget, parsePool } from './pool-file.ts';
 import { parseScheduling, type SchedulingFile } from './scheduling-file.ts';
 import {
@@ -11,14 +12,30 @@ import {
 } from './tree-files.ts';
 
 /** What an operator declares of a tenant, a document each. */
-export type Document = PoolFile | GroupFile | DivisionFile | PriorityClassFile | BudgetFile | SchedulingFile;
+export type Document =
+  | PoolFile
+  | GroupFile
+  | DivisionFile
+  | PriorityClassFile
+  | BudgetFile
+  | SchedulingFile
+  | SigningPolicy;
 export type DocumentKind = Document['kind'];
 
 /** Whatever is named comes before what names it; the rest is by this order for a reader's sake. */
-export const DOCUMENT_KINDS = ['Group', 'Division', 'PriorityClass', 'Pool', 'Budget', 'Scheduling'] as const;
+export const DOCUMENT_KINDS = [
+  'Group',
+  'Division',
+  'PriorityClass',
+  'Pool',
+  'Budget',
+  'Scheduling',
+  'SigningPolicy',
+] as const;
 
 /** The one document of its kind that a tenant has. */
 export const SCHEDULING_NAME = 'default';
+export const SIGNING_POLICY_NAME = 'default';
 
 /** Documents applied at once. */
 export const MAX_DOCUMENTS = 1_000;
@@ -39,6 +56,8 @@ export function parseDocument(value: unknown): Document {
       return parseBudget(value);
     case 'Scheduling':
       return parseScheduling(value);
+    case 'SigningPolicy':
+      return parseSigningPolicy(value);
     case undefined:
       throw new RefusedInput([refuse('required', 'kind', 'is missing', `add one of ${DOCUMENT_KINDS.join(', ')}`)]);
   }
@@ -85,6 +104,8 @@ export function documentName(document: Document): string {
       return budgetName(document.division, document.currency);
     case 'Scheduling':
       return SCHEDULING_NAME;
+    case 'SigningPolicy':
+      return SIGNING_POLICY_NAME;
   }
 }
 
@@ -98,7 +119,8 @@ export function documentKey(document: Document): string {
 }
 
 export function documentTitle(document: Document): string {
-  return document.kind === 'Scheduling' ? 'Scheduling' : `${document.kind} ${documentName(document)}`;
+  const isAlone = document.kind === 'Scheduling' || document.kind === 'SigningPolicy';
+  return isAlone ? document.kind : `${document.kind} ${documentName(document)}`;
 }
 
 /** In the order of application: by kind, groups after their parents, then by name. */

@@ -1,3 +1,4 @@
+import type { SigningPolicy } from '../core/signing-policy.ts';
 import { budgetAccount } from '../ledger/quota/account.ts';
 import type { Database, Tx } from '../platform/postgres.ts';
 import { type MachineState, type MachineStates, machineId } from './machine-states.ts';
@@ -66,7 +67,9 @@ export async function loadConfig(
     divisionNames: read.divisions,
     scheduling: filesOf<SchedulingFile>(documents, 'Scheduling')[0],
   };
+  const [signing] = filesOf<SigningPolicy>(documents, 'SigningPolicy');
   return {
+    ...(signing === undefined ? {} : { signing }),
     config: plannerConfig(declared, standing),
     gpuTypes: new Map(files.flatMap(gpuTypesOf)),
     offPeak: new Map(
@@ -97,7 +100,7 @@ async function readAll(tx: Tx, tenant: string): Promise<Read> {
       [tenant],
     ),
     documents: await tx.query<DocumentRow>(
-      "select kind, file from quota_documents where tenant = $1 and kind in ('Group', 'Division', 'Scheduling')",
+      "select kind, file from quota_documents where tenant = $1 and kind in ('Group', 'Division', 'Scheduling', 'SigningPolicy')",
       [tenant],
     ),
     divisions: (
@@ -166,6 +169,7 @@ class Money {
     const held = await tx.query<{ division: string; currency: string; cents: bigint }>(
       `select division, data->'placement'->>'currency' as currency, sum((data->'placement'->>'holdCents')::bigint)::bigint as cents
        from bookings where tenant = $1 and state in ('applied', 'draining', 'releasing') and (data->>'appliedAtMs') is not null
+         and not (spec ? 'money')
        group by division, currency`,
       [tenant],
     );

@@ -1,3 +1,4 @@
+import type { SigningPolicy } from '../core/signing-policy.ts';
 import type { Interval, PlannerConfig } from './planner-input.ts';
 
 /** What of a tenant's pools a job's file may name, beside what the planner itself is given. */
@@ -11,6 +12,8 @@ export interface PoolFacts {
   readonly draining: ReadonlySet<string>;
   /** Machines that what runs there has to leave, as `machineId` names them. */
   readonly drainingMachines: ReadonlySet<string>;
+  /** Who may sign what is large. Absent: none is declared. */
+  readonly signing?: SigningPolicy;
 }
 
 /** The planner's name of a pool's flavour. */

@@ -82,6 +82,8 @@ export const BudgetFile = Type.Object(
     period: Type.Optional(Type.Enum(['day', 'week', 'month', 'quarter', 'year'])),
     /** IANA name of the zone whose midnight it is; absent: UTC. */
     timeZone: Type.Optional(Type.String({ maxLength: 64 })),
+    /** Per cent of the limit, what is held counted, at which an audit event tells; absent: 80 and 100. */
+    alertAt: Type.Optional(Type.Array(Type.Integer({ minimum: 1, maximum: 100 }), { maxItems: 10, uniqueItems: true })),
   },
   { additionalProperties: false, $id: 'https://merit.local/schemas/budget.json', title: 'Merit budget' },
 );

@@ -59,6 +59,11 @@ export class TreeUsage {
     for (let i = 0; i < cells.length; i++) this.#remove(division, cells[i]!, amounts[i]!);
   }
 
+  /** Takes an amount out of the capacity, and of nobody's quota; less than 0: gives it back. */
+  withhold(cell: number, amount: number): void {
+    this.#used[cell] = this.#used[cell]! + amount;
+  }
+
   #add(division: number, cell: number, amount: number): void {
     const { tree } = this;
     this.#used[cell] = this.#used[cell]! + amount;

@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { OperatingError } from '../core/operating-error.ts';
 import type { Clock } from '../platform/clock.ts';
 import { type Database, isDatabaseAway } from '../platform/postgres.ts';
-import { beginPeriods } from './budget-periods.ts';
+import { type BudgetUse, budgetUses, raiseAlerts } from './budget-alerts.ts';
+import { ACTOR, beginPeriods } from './budget-periods.ts';
+import { budgetName } from './documents.ts';
 import { type QuotaStanding, quotaStandings } from './quota-view.ts';
 
 /** One owner's use of one flavour, in units. */
@@ -17,8 +19,19 @@ export interface QuotaSample {
   readonly drainDebt: number;
 }
 
+export interface BudgetSample {
+  readonly tenant: string;
+  /** `vision-USD`. */
+  readonly budget: string;
+  /** Of the limit, what is held counted; a limit of nothing is used up. */
+  readonly usedRatio: number;
+}
+
 export interface QuotaMetrics {
   quota(sample: QuotaSample): void;
+  budget(sample: BudgetSample): void;
+  /** A budget reached so many per cent of its limit. */
+  budgetAlert(percent: number): void;
 }
 
 export interface QuotaWatch {
@@ -37,8 +50,12 @@ export const MAX_OWNERS = 500;
 /** (pool, flavour) pairs, likewise. */
 export const MAX_FLAVOURS = 200;
 export const MAX_TENANTS = 50;
+/** Budgets that are watched, by tenant and name. */
+export const MAX_BUDGETS = 10_000;
+/** Budgets with a gauge of their own. */
+export const MAX_BUDGET_GAUGES = 500;
 
-/** Run by the engine's leader: begins the periods of budgets, and samples what is used of quotas. */
+/** Run by the engine's leader: begins the periods of budgets, tells what they have reached, and samples what is used of quotas. */
 export async function watchQuotas(watch: QuotaWatch, signal: AbortSignal): Promise<void> {
   const told = new Map<string, QuotaSample>();
   while (!signal.aborted) {
@@ -58,7 +75,12 @@ export async function watchOnce(
   told: Map<string, QuotaSample>,
 ): Promise<void> {
   const nowMs = clock.now();
-  await db.asLeader(epoch, (tx) => beginPeriods(tx, nowMs, randomBytes(16).toString('hex')));
+  const traceId = randomBytes(16).toString('hex');
+  await db.asLeader(epoch, (tx) => beginPeriods(tx, nowMs, traceId));
+  const uses = await db.asEngine((tx) => budgetUses(tx, MAX_BUDGETS));
+  const alerts = await db.asLeader(epoch, (tx) => raiseAlerts(tx, uses, { actor: ACTOR, traceId, nowMs }));
+  for (const percent of alerts) metrics.budgetAlert(percent);
+  for (const use of uses.slice(0, MAX_BUDGET_GAUGES)) metrics.budget(budgetSample(use));
   const samples = await db.asEngine(async (tx) => {
     const tenants = await tx.query<{ tenant: string }>('select tenant from tenants order by tenant limit $1', [
       MAX_TENANTS,
@@ -74,6 +96,11 @@ export async function watchOnce(
     metrics.quota(sample);
     told.set(key, sample);
   }
+}
+
+function budgetSample({ tenant, file, usedCents, limitCents }: BudgetUse): BudgetSample {
+  const usedRatio = limitCents === 0n ? 1 : Number(usedCents) / Number(limitCents);
+  return { tenant, budget: budgetName(file.division, file.currency), usedRatio };
 }
 
 /** At most so many owners and flavours by name; what is beyond is summed up, so that nothing of the whole is lost. */

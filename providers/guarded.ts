@@ -3,6 +3,7 @@ import {
   cleanMessage,
   type Effect,
   type EndOutcome,
+  type FlavourCapacity,
   type Handle,
   isProviderError,
   type Observation,
@@ -10,12 +11,15 @@ import {
   type Owned,
   type Provider,
   ProviderError,
+  type Usage,
   WORD_LIMIT,
 } from './provider.ts';
 
 /** What a provider may take to answer after its signal aborted; then Merit goes on without it. */
 const ABORT_GRACE_MS = 5_000;
 const STATES: readonly Observation['state'][] = ['pending', 'running', 'ended', 'absent', 'unknown-status'];
+/** The last moment of a Date. */
+const LAST_MS = 8.64e15;
 const OUTCOMES: readonly EndOutcome[] = ['succeeded', 'failed', 'stopped', 'preempted'];
 
 /**
@@ -31,7 +35,7 @@ export function guarded(provider: Provider): Provider {
     contractVersion: provider.contractVersion,
     capabilities: provider.capabilities,
     consistencyWindowMs: provider.consistencyWindowMs,
-    capacity: (signal) => reads('capacity', signal, () => provider.capacity(signal)),
+    capacity: (signal) => reads('capacity', signal, async () => counted(await provider.capacity(signal))),
     offers: (signal) => reads('offers', signal, async () => priced(await provider.offers(signal))),
     submit: (spec: AttemptSpec, signal) =>
       changes('submit', signal, async () => held('submit', 'unknown', await provider.submit(spec, signal))),
@@ -43,6 +47,9 @@ export function guarded(provider: Provider): Provider {
           extend: (key, leaseMs, signal) =>
             changes('extend', signal, async () => provider.extend?.(key, leaseMs, signal)),
         }),
+    ...(provider.usage === undefined
+      ? {}
+      : { usage: (key, signal) => reads('usage', signal, async () => measured(await provider.usage?.(key, signal))) }),
     drain: (key, deadlineMs, signal) => changes('drain', signal, () => provider.drain(key, deadlineMs, signal)),
     release: (key, signal) => changes('release', signal, () => provider.release(key, signal)),
     list: (tag, signal) => reads('list', signal, async () => wellFormed(await provider.list(tag, signal))),
@@ -95,6 +102,35 @@ function wellFormed(listed: readonly Owned[]): readonly Owned[] {
   return listed;
 }
 
+/** Amounts that are none would be reckoned with, and stored. */
+function counted(told: readonly FlavourCapacity[]): readonly FlavourCapacity[] {
+  const fits = (free: bigint, total: bigint) =>
+    typeof total === 'bigint' && typeof free === 'bigint' && free >= 0n && free <= total;
+  const isCapacity = (one: FlavourCapacity) =>
+    typeof one.flavour === 'string' &&
+    fits(one.freeGpuMilli, one.totalGpuMilli) &&
+    fits(one.freeCpuMilli, one.totalCpuMilli);
+  if (!told.every(isCapacity))
+    throw new ProviderError(
+      'transient',
+      'capacity has a flavour without a name, or whose free amounts are not 0 to its total',
+    );
+  return told;
+}
+
+/** Amounts that are none were not said. */
+function measured(told: Usage | undefined): Usage | undefined {
+  if (told === undefined) return undefined;
+  const names = ['cpuMs', 'memoryBytes', 'gpuMilli', 'gpuMemoryBytes'] as const;
+  const isAmount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+  return Object.fromEntries(names.filter((name) => isAmount(told[name])).map((name) => [name, told[name]]));
+}
+
+/** Milliseconds since the epoch that a date can be; anything else was not said. */
+function moment(ms: number | undefined): number | undefined {
+  return Number.isSafeInteger(ms) && Math.abs(ms as number) <= LAST_MS ? ms : undefined;
+}
+
 /** People and other code reckon with them as the contract has them. */
 function priced(offers: readonly Offer[]): readonly Offer[] {
   const isOffer = (one: Offer) =>
@@ -120,12 +156,18 @@ function plain(seen: Observation): Observation {
     case 'ended':
       if (!OUTCOMES.includes(seen.outcome))
         throw new ProviderError('transient', 'observe tells an outcome that the contract has not');
-      return { ...seen, message: cleanMessage(seen.message) };
+      return {
+        ...seen,
+        startedAtMs: moment(seen.startedAtMs),
+        endedAtMs: moment(seen.endedAtMs),
+        message: cleanMessage(seen.message),
+      };
     case 'pending':
       return { ...seen, message: cleanMessage(seen.message) };
     case 'unknown-status':
       return { ...seen, word: cleanMessage(seen.word).slice(0, WORD_LIMIT) };
     case 'running':
+      return { ...seen, startedAtMs: moment(seen.startedAtMs) };
     case 'absent':
       return seen;
   }

@@ -21,8 +21,13 @@ export type AnyDefinition = ProviderDefinition<unknown>;
 
 /** The kinds that ship with Merit, imported when a pool first needs one. Any other kind is a package name or a path. */
 const BUILT_IN: Readonly<Record<string, () => Promise<{ readonly default: ProviderDefinition<never> }>>> = {
+  kuberay: () => import('./kuberay/adapter.ts'),
+  kubernetes: () => import('./kubernetes/adapter.ts'),
   local: () => import('./local/adapter.ts'),
   ray: () => import('./ray/adapter.ts'),
+  sagemaker: () => import('./sagemaker/adapter.ts'),
+  slurm: () => import('./slurm/adapter.ts'),
+  vertex: () => import('./vertex/adapter.ts'),
 };
 export const BUILT_IN_KINDS = Object.keys(BUILT_IN);
 

@@ -44,6 +44,18 @@ export interface ScoringMetrics {
   rolledBack(count: number): void;
   /** Messages appended and not yet read, and the age of the oldest of them. */
   ingestLag(partition: number, messages: number, seconds: number): void;
+  /** Since the oldest message that was not read was appended. */
+  oldestUnread(partition: number, seconds: number): void;
+  /** Partitions that this process reads. */
+  ownedPartitions(count: number): void;
+  /** Partitions came to this process, or went from it. */
+  rebalanced(): void;
+  /** Lines that lay in a partition which does not serve them, and were appended to another. */
+  strays(count: number): void;
+  /** The log was found to be another, or to have more partitions. */
+  layoutChanged(kind: 'raised' | 'recreated'): void;
+  /** Messages that the log let go before they were read, told by the offsets that are missing. */
+  lost(offsets: number): void;
   /** One flush, from its first line to its commit. */
   processingLatency(seconds: number): void;
   /** One tick's scores. */
@@ -60,7 +72,7 @@ export interface ScoringLog {
   error(fields: object, message: string): void;
 }
 
-/** What the consumer and the retrain worker work with. */
+/** What whoever leads works with. */
 export interface ScoringContext {
   readonly db: Database;
   /** The epoch this process leads by; every write is fenced by it. */
@@ -75,6 +87,14 @@ export interface ScoringContext {
   readonly rollouts: boolean;
   readonly metrics: ScoringMetrics;
   readonly log: ScoringLog;
+}
+
+/** What a reader of the log works with: what it may write is fenced by the partitions it has. */
+export interface ConsumerContext extends Omit<ScoringContext, 'epoch'> {
+  /** Names this process. */
+  readonly holder: string;
+  /** Is it known here that the process of that name has ended? Absent: of none. */
+  readonly isGone?: (holder: string) => boolean;
 }
 
 /** Who did it, in audit events of the engine's own. */
@@ -93,6 +113,12 @@ export const NO_METRICS: ScoringMetrics = {
   rolledBack: () => {},
   rejected: () => {},
   ingestLag: () => {},
+  oldestUnread: () => {},
+  ownedPartitions: () => {},
+  rebalanced: () => {},
+  strays: () => {},
+  layoutChanged: () => {},
+  lost: () => {},
   processingLatency: () => {},
   scoringLatency: () => {},
   decision: () => {},

@@ -65,6 +65,14 @@ const OWNERS: Readonly<Record<string, string>> = {
   undici: 'platform/',
   fflate: 'platform/',
   '@aws-sdk/client-s3': 'platform/',
+  '@aws-sdk/client-kms': 'platform/',
+  '@aws-sdk/client-secrets-manager': 'platform/',
+  '@aws-sdk/client-sagemaker': 'providers/',
+  '@google-cloud/aiplatform': 'providers/',
+  '@grpc/grpc-js': 'providers/',
+  'google-auth-library': 'providers/',
+  jose: 'platform/',
+  '@aws-sdk/client-cloudwatch-logs': 'providers/',
   yaml: 'platform/',
   '@opentelemetry/api': 'platform/',
   fastify: 'api/',
@@ -75,6 +83,8 @@ const OWNERS: Readonly<Record<string, string>> = {
   '@aws-sdk/lib-storage': 'platform/',
   '@kubernetes/client-node': 'platform/',
   ioredis: 'platform/',
+  kafkajs: 'platform/',
+  '@platformatic/kafka': 'platform/',
   piscina: 'scoring/',
   'pg-copy-streams': 'platform/',
   'simd-json-wasm': 'scoring-native/',
@@ -86,6 +96,7 @@ const OWNERS: Readonly<Record<string, string>> = {
 const WORKSPACES = [
   'providers/merit-provider/',
   'providers/ray-job-submission-client/',
+  'scoring/merit-reporter/',
   'scoring-native/simd-json-wasm/',
 ];
 

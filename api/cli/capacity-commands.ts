@@ -19,6 +19,18 @@ export function quotaCommands(program: Command, define: Define, pools: Command):
     () => import('./commands/apply.ts'),
   );
   poolStates(define, pools);
+  define(
+    pools
+      .command('import')
+      .description('pools as an applied Terraform configuration tells them')
+      .requiredOption(
+        '--terraform <path>',
+        'its folder, or a file with what `terraform show -json` printed',
+        values.path,
+      )
+      .option('--dry-run', 'show field by field what would change'),
+    () => import('./commands/pools-import.ts'),
+  );
   listed(program, define, 'groups', 'group', 'groups of divisions');
   listed(program, define, 'divisions', 'division', 'divisions and how they queue');
   const quotas = program.command('quotas').description('what each has, uses, borrows and lends: ls, get, apply');

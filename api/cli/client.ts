@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseJson } from '../../core/json.ts';
 import { type Refusal, refusalText } from '../../core/refusal.ts';
 import { type Connection, findConnection } from './connection.ts';
@@ -17,14 +18,26 @@ export interface RequestOptions {
   readonly raw?: { readonly type: string; readonly bytes: Uint8Array };
   readonly headers?: Readonly<Record<string, string>>;
   readonly timeoutMs?: number;
+  /** How often a server that is busy is waited for. */
+  readonly waits?: number;
+  /** Told each time, before the wait. */
+  readonly onWait?: (ms: number) => void;
 }
 
 const REQUEST_TIMEOUT_MS = 30_000;
 const UPLOAD_TIMEOUT_MS = 10 * 60_000;
+/** A server that is busy is waited for so often, and so long at most. */
+const MAX_WAITS = 10;
+const MAX_WAIT_S = 60;
 /** A stream in which not even a sign of life comes for so long is dead. */
 const STREAM_SILENCE_MS = 45_000;
 /** A reply larger than this is none that this client reads. */
 const MAX_REPLY_BYTES = 256 * 1024 * 1024;
+
+/** The `--if-version` of a command as the header that holds it. */
+export function ifMatch({ ifVersion }: Invocation['options']): Record<string, string> {
+  return ifVersion === undefined ? {} : { 'if-match': `"${String(ifVersion)}"` };
+}
 
 export interface Streamed extends AsyncIterable<Uint8Array> {
   readonly headers: Headers;
@@ -50,11 +63,31 @@ export async function connect(invocation: Pick<Invocation, 'io' | 'signal'>): Pr
 }
 
 export function clientOf(connection: Connection, signal: AbortSignal): Client {
-  const { url, token } = connection;
+  const { url } = connection;
+  let { token } = connection;
   const traceId = randomBytes(16).toString('hex');
 
+  /** With the token; once more with the one that its file holds by now, where that is another and this one was not taken. */
+  async function ask(
+    path: string,
+    init: RequestInit & { readonly headers: Record<string, string> },
+  ): Promise<Response> {
+    const once = () =>
+      fetch(new URL(path, url), {
+        ...init,
+        headers: { ...init.headers, authorization: `Bearer ${token}` },
+        redirect: 'error',
+      });
+    const response = await once();
+    if (response.status !== 401) return response;
+    const renewed = await connection.readTokenAgain();
+    if (renewed === token) return response;
+    await response.body?.cancel();
+    token = renewed;
+    return once();
+  }
+
   const common = (): Record<string, string> => ({
-    authorization: `Bearer ${token}`,
     traceparent: `00-${traceId}-${randomBytes(8).toString('hex')}-01`,
   });
 
@@ -78,21 +111,26 @@ export function clientOf(connection: Connection, signal: AbortSignal): Client {
       ...(method === 'POST' ? { 'idempotency-key': randomBytes(16).toString('hex') } : {}),
       ...options.headers,
     };
-    const limit = AbortSignal.timeout(
-      options.timeoutMs ?? (options.raw === undefined ? REQUEST_TIMEOUT_MS : UPLOAD_TIMEOUT_MS),
-    );
     const body = options.raw?.bytes ?? (options.body === undefined ? null : JSON.stringify(options.body));
-    try {
-      const response = await fetch(new URL(path, url), {
-        method,
-        headers,
-        body: body as string | Uint8Array<ArrayBuffer> | null,
-        redirect: 'error',
-        signal: AbortSignal.any([signal, limit]),
-      });
-      return { status: response.status, headers: response.headers, bytes: await readCapped(response) };
-    } catch (cause) {
-      throw unreachable(cause, limit.aborted);
+    for (let waited = 0; ; waited++) {
+      const limit = AbortSignal.timeout(
+        options.timeoutMs ?? (options.raw === undefined ? REQUEST_TIMEOUT_MS : UPLOAD_TIMEOUT_MS),
+      );
+      try {
+        const response = await ask(path, {
+          method,
+          headers,
+          body: body as string | Uint8Array<ArrayBuffer> | null,
+          signal: AbortSignal.any([signal, limit]),
+        });
+        const reply = { status: response.status, headers: response.headers, bytes: await readCapped(response) };
+        const pauseMs = waited < (options.waits ?? MAX_WAITS) ? askedToWaitMs(reply) : undefined;
+        if (pauseMs === undefined) return reply;
+        options.onWait?.(pauseMs);
+        await sleep(pauseMs, undefined, { signal });
+      } catch (cause) {
+        throw unreachable(cause, limit.aborted);
+      }
     }
   }
 
@@ -103,9 +141,8 @@ export function clientOf(connection: Connection, signal: AbortSignal): Client {
       clearTimeout(timer);
       return unreachable(cause, silent.signal.aborted);
     };
-    const response = await fetch(new URL(path, url), {
+    const response = await ask(path, {
       headers: { ...common(), accept: 'text/event-stream, application/problem+json', ...headers },
-      redirect: 'error',
       signal: AbortSignal.any([signal, silent.signal]),
     }).catch((cause: unknown) => {
       throw failed(cause);
@@ -157,6 +194,21 @@ export function clientOf(connection: Connection, signal: AbortSignal): Client {
   }
 
   return { url: url.origin, request, json, get: (path) => json('GET', path), stream, all };
+}
+
+/** What a server that has too much to do answers; any other 503 is a part that is away, and told at once. */
+const BUSY_CODES = new Set(['backlog', 'capacity', 'overloaded']);
+
+/** How long the server asks to wait before the same is sent again: its effect is the same, by its key; undefined: it does not ask. */
+export function askedToWaitMs({ status, headers, bytes }: Reply): number | undefined {
+  const seconds = /^[0-9]{1,9}$/.exec(headers.get('retry-after') ?? '')?.[0];
+  if (seconds === undefined || (status !== 429 && status !== 503)) return undefined;
+  if (status === 503) {
+    const reading = parseJson(bytes);
+    const code = reading.ok ? (reading.value as ProblemShape | null)?.code : undefined;
+    if (typeof code !== 'string' || !BUSY_CODES.has(code)) return undefined;
+  }
+  return Math.min(Number(seconds), MAX_WAIT_S) * 1_000;
 }
 
 async function readCapped(response: Response): Promise<Buffer> {

@@ -9,6 +9,8 @@ import type { Io } from './io.ts';
 export interface Connection {
   readonly url: URL;
   readonly token: string;
+  /** Reads the token's file again: who follows a job for hours has it renewed meanwhile. */
+  readonly readTokenAgain: () => Promise<string>;
 }
 
 const MAX_SMALL_FILE_BYTES = 16 * 1024;
@@ -67,7 +69,7 @@ export async function findConnection(io: Io): Promise<Connection> {
   const given = io.env.MERIT_URL;
   if (given !== undefined && given !== '') {
     const tokenFile = io.env.MERIT_TOKEN_FILE ?? join(stateDir(io), 'token');
-    return { url: parseUrl(given, 'MERIT_URL'), token: await readToken(resolve(io.cwd, tokenFile)) };
+    return withToken(parseUrl(given, 'MERIT_URL'), resolve(io.cwd, tokenFile));
   }
   const folder = stateDir(io);
   const record = await smallFile(join(folder, 'server.json'));
@@ -77,10 +79,13 @@ export async function findConnection(io: Io): Promise<Connection> {
     });
   }
   const { url, tokenFile } = serverRecord(record, folder);
-  return {
-    url: parseUrl(url, join(folder, 'server.json')),
-    token: await readToken(isAbsolute(tokenFile) ? tokenFile : join(folder, tokenFile)),
-  };
+  const path = isAbsolute(tokenFile) ? tokenFile : join(folder, tokenFile);
+  return withToken(parseUrl(url, join(folder, 'server.json')), path);
+}
+
+async function withToken(url: URL, path: string): Promise<Connection> {
+  const readTokenAgain = () => readToken(path);
+  return { url, token: await readTokenAgain(), readTokenAgain };
 }
 
 function serverRecord(text: string, folder: string): { readonly url: string; readonly tokenFile: string } {
@@ -104,9 +109,9 @@ async function readToken(path: string): Promise<string> {
     throw new CliError(EXIT.auth, 'no_token', `the token file ${path} cannot be read`, {
       mend: 'name it in MERIT_TOKEN_FILE, or run as the user who started the server',
     });
-  if (!/^[A-Za-z0-9._~+/=-]{16,512}$/.test(token))
+  if (!/^[A-Za-z0-9._~+/=-]{16,12288}$/.test(token))
     throw new CliError(EXIT.auth, 'no_token', `the token file ${path} holds no token`, {
-      mend: 'start the server again: it writes one',
+      mend: 'start the server again, which writes one, or put the token of your identity provider into it',
     });
   return token;
 }

@@ -107,6 +107,8 @@ function operatingExit(error: OperatingError): number {
       return EXIT.interrupted;
     case 'part-missing':
       return EXIT.badConfiguration;
+    case 'witness':
+      return EXIT.shorterThanWitness;
     case 'bad-reply':
     case 'capacity':
     case 'storage':

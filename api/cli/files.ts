@@ -105,30 +105,41 @@ async function described(path: string, bytes: Buffer, readYaml?: (text: string) 
   return reading.value;
 }
 
+type Pieces = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
 /** Writes a file whole or not at all; what was there stays when it fails. A device or FIFO is written to, never replaced; `-` is stdout. */
-export async function writeOutputFile(io: Io, path: string, bytes: Uint8Array): Promise<void> {
-  if (path === '-') return io.out(bytes);
+export function writeOutputFile(io: Io, path: string, bytes: Uint8Array): Promise<void> {
+  return writeOutputStream(io, path, [bytes]);
+}
+
+/** As writeOutputFile, of what comes in pieces: a file gets its name when all has come. What fails to come is thrown as it is. */
+export async function writeOutputStream(io: Io, path: string, pieces: Pieces): Promise<void> {
+  if (path === '-') {
+    for await (const piece of pieces) await io.out(piece);
+    return;
+  }
   const named = resolve(io.cwd, path);
   try {
     // A link stays one: what it points at is written.
     const target = await realpath(named).catch(() => named);
     const there = await stat(target).catch(() => undefined);
-    if (there === undefined || there.isFile()) await replaceFile(target, bytes);
-    else await writeInto(target, bytes);
+    if (there === undefined || there.isFile()) await replaceFile(target, pieces);
+    else await writeInto(target, pieces);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
+    const { syscall, code } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error;
     throw new CliError(EXIT.internal, 'output', `${JSON.stringify(path)} could not be written (${code ?? 'unknown'})`, {
       mend: 'check the folder, its permissions and the disk',
     });
   }
 }
 
-async function replaceFile(target: string, bytes: Uint8Array): Promise<void> {
+async function replaceFile(target: string, pieces: Pieces): Promise<void> {
   const temporary = `${target}.tmp-${randomBytes(6).toString('hex')}`;
   try {
     const handle = await open(temporary, 'wx', 0o644);
     try {
-      await handle.writeFile(bytes);
+      for await (const piece of pieces) await handle.writeFile(piece);
       await handle.sync();
     } finally {
       await handle.close();
@@ -141,10 +152,10 @@ async function replaceFile(target: string, bytes: Uint8Array): Promise<void> {
 }
 
 /** O_NONBLOCK: a FIFO that nobody reads is refused at once. */
-async function writeInto(target: string, bytes: Uint8Array): Promise<void> {
+async function writeInto(target: string, pieces: Pieces): Promise<void> {
   const handle = await open(target, constants.O_WRONLY | constants.O_NONBLOCK);
   try {
-    await handle.writeFile(bytes);
+    for await (const piece of pieces) await handle.writeFile(piece);
   } finally {
     await handle.close();
   }

@@ -20,20 +20,31 @@ export function endExit(state: unknown): number | undefined {
 }
 
 /** The id of a job given by id, or by the name of its newest one. Throws CliError 9 where there is none, 3 where it can be neither. */
-export async function jobIdOf(client: Client, reference: string): Promise<string> {
+export function jobIdOf(client: Client, reference: string): Promise<string> {
+  return idOf(client, reference, '/v1/jobs', 'job');
+}
+
+/** The same of any allocation, also one of money alone. */
+export function allocationIdOf(client: Client, reference: string): Promise<string> {
+  return idOf(client, reference, '/v1/allocations', 'allocation');
+}
+
+async function idOf(client: Client, reference: string, path: string, what: 'job' | 'allocation'): Promise<string> {
   if (isBookingId(reference)) return reference;
   if (nameRefusal('', reference) !== undefined) {
     throw new CliError(
       EXIT.badValue,
-      'job',
-      `${JSON.stringify(reference.slice(0, 80))} is neither a job's id nor a name`,
-      { mend: 'see "merit jobs ls"' },
+      what,
+      `${JSON.stringify(reference.slice(0, 80))} is neither a ${what}'s id nor a name`,
+      { mend: `see "merit ${what}s ls"` },
     );
   }
   const { items } = await client.get<{ items: readonly Row[] }>(
-    `/v1/jobs?limit=1&name=${encodeURIComponent(reference)}`,
+    `${path}?limit=1&name=${encodeURIComponent(reference)}`,
   );
   const id = items[0]?.id;
   if (typeof id === 'string') return id;
-  throw new CliError(EXIT.notFound, 'not_found', `there is no job named ${reference}`, { mend: 'see "merit jobs ls"' });
+  throw new CliError(EXIT.notFound, 'not_found', `there is no ${what} named ${reference}`, {
+    mend: `see "merit ${what}s ls"`,
+  });
 }

@@ -1,6 +1,6 @@
 import { PATHS } from './capacity-commands.ts';
 import { BUDGETS, DIVISIONS, GROUPS, PRIORITIES, SCHEDULING } from './capacity-shapes.ts';
-import { type Client, connect } from './client.ts';
+import { connect, ifMatch } from './client.ts';
 import { CliError, EXIT } from './exit.ts';
 import { readDescription } from './files.ts';
 import type { Invocation } from './invocation.ts';
@@ -46,12 +46,8 @@ async function apply(plural: string, shape: Shape, format: Format, invocation: I
   const document = await readDescription(io, String(options.file));
   const name = nameIn(document);
   const client = await connect(invocation);
-  const row = await put(
-    client,
-    `/v1/${plural}/${encodeURIComponent(name)}`,
-    document,
-    options.ifVersion as string | undefined,
-  );
+  const path = `/v1/${plural}/${encodeURIComponent(name)}`;
+  const row = await client.json<Row>('PUT', path, { body: document, headers: ifMatch(options) });
   await showOne(io, format, shape, row);
   return EXIT.ok;
 }
@@ -64,16 +60,20 @@ export function nameIn(document: Readonly<Record<string, unknown>>): string {
   return name;
 }
 
-async function put(client: Client, path: string, body: unknown, ifVersion: string | undefined): Promise<Row> {
-  const headers: Record<string, string> = ifVersion === undefined ? {} : { 'if-match': `"${ifVersion}"` };
-  return client.json<Row>('PUT', path, { body, headers });
+/** The one scheduling document. */
+export function schedulingGet(invocation: Invocation): Promise<number> {
+  return loneGet(invocation, '/v1/scheduling');
 }
 
-/** The one scheduling document. */
-export async function schedulingGet(invocation: Invocation): Promise<number> {
+export function signingPolicyGet(invocation: Invocation): Promise<number> {
+  return loneGet(invocation, '/v1/signing-policy');
+}
+
+/** A document that a tenant has one of. */
+async function loneGet(invocation: Invocation, path: string): Promise<number> {
   const { io, options } = invocation;
   const client = await connect(invocation);
-  const row = await client.get<Row>('/v1/scheduling');
+  const row = await client.get<Row>(path);
   await showOne(io, options.output as Format, SCHEDULING, row, await wholeText(row));
   return EXIT.ok;
 }

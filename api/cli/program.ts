@@ -1,7 +1,13 @@
 import { Command, Option } from 'commander';
+import { auditCommands } from './audit-commands.ts';
 import { quotaCommands } from './capacity-commands.ts';
+import { finopsCommands } from './finops-commands.ts';
 import type { CommandModule, Invocation } from './invocation.ts';
+import { artifactCommands, JOB, jobCommands } from './job-commands.ts';
+import { quarantineCommands } from './quarantine-commands.ts';
+import { replayCommands } from './replay-commands.ts';
 import { share } from './share.ts';
+import { signingCommands } from './signing-commands.ts';
 import * as values from './values.ts';
 
 /** The commands with their flags. Each one's module is imported only when it runs: `merit ps` never pays for Postgres. */
@@ -12,8 +18,8 @@ export type Run = (
   options: Readonly<Record<string, unknown>>,
 ) => Promise<void>;
 
-const JOB = ['<job>', 'id of a job, or the name of its newest one'] as const;
-
+const ARCHIVE_OPTION =
+  'read what a server archived, in place of --reports: its object store, a folder or s3://bucket/prefix';
 const BACKTEST_ASSUMES = `
 An archive of reports does not tell everything. Assumed is: policy allows; a model stands for the seat from its first
 report on, and never retires; reports came in the order in which they stand, as in one partition of the log; their
@@ -37,6 +43,7 @@ export function buildProgram(version: string, run: Run): Command {
   scoringCommands(program, define);
   capacityCommands(program, define);
   proofCommands(program, define);
+  signingCommands(program, define);
   otherCommands(program, define);
   return program;
 }
@@ -67,7 +74,12 @@ function serverCommands(program: Command, define: Define): void {
       .option('--exit', 'end after the loop')
       .option('--again', 'run the loop anew where it is finished')
       .option('--port <n>', 'port to listen on; 0: any free one', values.integer(0, 65_535))
-      .option('--state-dir <dir>', 'where its state lives (default: MERIT_HOME, else .merit)', values.path),
+      .option('--state-dir <dir>', 'where its state lives (default: MERIT_HOME, else .merit)', values.path)
+      .option(
+        '--restart-witness <why>',
+        'go on though the audit trail is shorter than its witness: after a restore',
+        values.reason,
+      ),
     () => import('./commands/start.ts'),
     'plain',
   );
@@ -80,197 +92,10 @@ function serverCommands(program: Command, define: Define): void {
     () => import('./commands/migrate.ts'),
     'plain',
   );
-}
-
-function jobCommands(program: Command, define: Define): void {
   define(
-    program
-      .command('submit')
-      .description('book a job: plan, confirm, follow')
-      .argument('[command...]', 'after --: what the job runs')
-      .option('-f, --file <file>', 'job file (YAML or JSON); flags win over it', values.path)
-      .option('-n, --name <name>', 'name of the job', values.name)
-      .option('--division <division>', 'who pays (default: MERIT_DIVISION, else the only one)', values.slug)
-      .option('--pool <pool>', 'pool to try; several in order', values.slugs)
-      .option('--gpus <n>', 'whole GPUs a node, or of one type: H100:2', values.gpus)
-      .option('--cpus <n>', 'whole CPUs', values.integer(1, 4096))
-      .option('--memory <gib>', 'GiB of memory', values.integer(1, 65_536))
-      .option('--lease <duration>', 'longest run time, such as 2h; its money is held', values.duration)
-      .option('--model <model>', 'model that the job makes a version of', values.name)
-      .option('--working-dir, --workdir <dir>', 'folder that the job finds its code in', values.path)
-      .option('--env <name=value>', 'environment of the job; several', values.environment)
-      .option('--max-cost <amount>', 'refuse to cost more than this', values.money)
-      .option('--priority <n>', 'higher goes first; a number, or a class by name', values.priority)
-      .option('--nodes <n>', 'nodes that start together', values.integer(1, 1024))
-      .option('--min-nodes <n>', 'start with as few as this', values.integer(1, 1024))
-      .option('--spot', 'spot flavours only (--no-spot: none)')
-      .addOption(new Option('--no-spot').hideHelp())
-      .option('--array <n[%m]>', 'n jobs, told apart by MERIT_ARRAY_INDEX; at most m at once', values.array)
-      .option('--depends-on <jobs>', 'ids of jobs that must have ended well', values.list)
-      .option('--off-peak', 'start only in an off-peak window of the pool')
-      .option('--deadline <time>', 'expire if it has not started by then (RFC 3339)')
-      .option('--user <name>', 'whose job it is within the division', values.name)
-      .option('--max-restarts <n>', 'tries after a failure', values.integer(0, 100))
-      .option('-y, --yes', 'do not ask')
-      .option('-d, --detach', 'do not follow')
-      .option('--wait', 'follow quietly to the end; exit 8 if the job failed')
-      .option('--dry-run', 'show the plan only'),
-    () => import('./commands/submit.ts'),
-  );
-  define(
-    program
-      .command('ps')
-      .description('jobs that live')
-      .option('-a, --all', 'ended ones too')
-      .option('--division <division>', 'of one division', values.slug),
-    () => import('./commands/ps.ts'),
-  );
-  define(
-    program
-      .command('plan')
-      .description('what the planner would do with a scenario, offline')
-      .requiredOption('-f, --file <file>', 'kind: Scenario (YAML or JSON), - for stdin', values.path)
-      .option('--until-stable', 'cycles until nothing changes, preempted work leaving in between'),
-    () => import('./commands/plan.ts'),
-  );
-  define(
-    program
-      .command('top')
-      .description('what pools and divisions have, use and wait for')
-      .option('--once', 'one look, on a terminal too'),
-    () => import('./commands/top.ts'),
-  );
-  define(
-    program
-      .command('why')
-      .description('why a job is where it is: every reason and its mend')
-      .argument(...JOB),
-    () => import('./commands/why.ts'),
-  );
-  define(
-    program
-      .command('logs')
-      .description('the log of a job')
-      .argument(...JOB)
-      .option('-f, --follow', 'until it ends; exits as the job did')
-      .option('--tail <n>', 'begin so many lines before its end', values.integer(1, 100_000))
-      .option('--from-byte <n>', 'begin at this byte', values.integer(0, Number.MAX_SAFE_INTEGER))
-      .option('--attempt <n>', 'of an earlier try', values.integer(1, 1_000_000)),
-    () => import('./commands/logs.ts'),
+    program.command('restore-log').description('put reports back from the archive behind a restored database'),
+    () => import('./commands/restore-log.ts'),
     'plain',
-  );
-  define(
-    program
-      .command('cancel')
-      .description('ask for the end of a job')
-      .argument(...JOB)
-      .option('-y, --yes', 'do not ask'),
-    () => import('./commands/cancel.ts'),
-  );
-  const jobs = program
-    .command('jobs')
-    .description('jobs: ls, get, extend, retry, hold, release, events, artifacts, cost, verify');
-  for (const [verb, text] of [
-    ['hold', 'keep a waiting job back'],
-    ['release', 'let a job that was held go on'],
-  ] as const) {
-    define(
-      jobs
-        .command(verb)
-        .description(text)
-        .argument(...JOB),
-      async () => (await import('./commands/jobs-hold.ts'))[verb],
-    );
-  }
-  define(
-    jobs
-      .command('extend')
-      .description('more time for a job that runs, where policy and budget allow it (exit 7: they do not)')
-      .argument(...JOB)
-      .requiredOption('--by <duration>', 'how much longer than it is now, such as 2h', values.duration)
-      .option('-d, --detach', 'do not wait for the answer'),
-    () => import('./commands/jobs-extend.ts'),
-  );
-  define(
-    jobs
-      .command('retry')
-      .description('book a job that has ended once more: the same file, the same code')
-      .argument(...JOB)
-      .option('--force', 'also where it ended well'),
-    () => import('./commands/jobs-retry.ts'),
-  );
-  define(
-    jobs
-      .command('ls')
-      .description('all jobs, newest first')
-      .option('--state <state>', 'in one state')
-      .option('--since <when>', 'booked since then: 2h, 7d, or a time (RFC 3339)', values.since)
-      .option('--division <division>', 'of one division', values.slug)
-      .option('--model <model>', 'for one model', values.name),
-    () => import('./commands/jobs-ls.ts'),
-  );
-  define(
-    jobs
-      .command('get')
-      .description('one job')
-      .argument(...JOB),
-    () => import('./commands/jobs-get.ts'),
-  );
-  define(
-    jobs
-      .command('events')
-      .description('its audit events')
-      .argument(...JOB),
-    () => import('./commands/jobs-events.ts'),
-  );
-  define(
-    jobs
-      .command('artifacts')
-      .description('the files it left')
-      .argument(...JOB),
-    () => import('./commands/jobs-artifacts.ts'),
-  );
-  define(
-    jobs
-      .command('cost')
-      .description('what it held and cost')
-      .argument(...JOB),
-    () => import('./commands/jobs-cost.ts'),
-  );
-  define(
-    jobs
-      .command('verify')
-      .description('read every stored file again; exit 10 if a byte differs')
-      .argument(...JOB),
-    () => import('./commands/jobs-verify.ts'),
-  );
-}
-
-function artifactCommands(program: Command, define: Define): void {
-  const artifacts = program.command('artifacts').description('what jobs left: ls, get, gc');
-  define(
-    artifacts
-      .command('ls')
-      .description('the files that a job left')
-      .argument(...JOB),
-    () => import('./commands/jobs-artifacts.ts'),
-  );
-  define(
-    artifacts
-      .command('get')
-      .description('download them, each held to its SHA-256; a broken download goes on')
-      .argument(...JOB)
-      .argument('[path...]', 'some of them; all, where none is named')
-      .option('--out <folder>', 'where they go', values.path),
-    () => import('./commands/artifacts-get.ts'),
-  );
-  define(
-    artifacts
-      .command('gc')
-      .description('delete stored objects of ended jobs that no manifest and no log names')
-      .option('--dry-run', 'only tell')
-      .option('--grace <time>', 'leave younger ones alone: 7d, at least 1h', values.duration),
-    () => import('./commands/artifacts-gc.ts'),
   );
 }
 
@@ -280,7 +105,9 @@ function scoringCommands(program: Command, define: Define): void {
       .command('score')
       .description('score report files offline, without a server')
       .requiredOption('--suite <file>', 'the suite', values.path)
-      .requiredOption('--reports <file>', 'NDJSON of reports, - for stdin; several', values.paths)
+      .option('--reports <file>', 'NDJSON of reports, - for stdin; several', values.paths)
+      .addOption(new Option('--archive <place>', ARCHIVE_OPTION).conflicts('reports'))
+      .option('--tenant <tenant>', 'whose reports of the archive, where it has several')
       .requiredOption('--at <time>', 'the instant to score at, such as 2026-11-23T10:00:00Z'),
     () => import('./commands/score-run.ts'),
   );
@@ -291,6 +118,8 @@ function scoringCommands(program: Command, define: Define): void {
       .requiredOption('--suite <file>', 'the suite', values.path)
       .option('--reports <file>', 'NDJSON of reports in the order they came, - for stdin; several', values.paths)
       .option('--reports-list <file>', 'a file that names them, one path a line', values.path)
+      .addOption(new Option('--archive <place>', ARCHIVE_OPTION).conflicts(['reports', 'reportsList']))
+      .option('--tenant <tenant>', 'whose reports of the archive, where it has several')
       .option('--suite-b, --against <file>', 'another suite: show where it would have decided otherwise', values.path)
       .option('--promotion <members>', 'the same with other rules: promoteAbove=0.85,cooldown=12h', values.list)
       .option('--incumbent <model>', 'who has the seat at the start (default: nobody)', values.name)
@@ -300,6 +129,12 @@ function scoringCommands(program: Command, define: Define): void {
       .option('--into <file>', 'the file', values.path)
       .option('--readings <file>', 'judge the files of all shards in place of reports; several', values.paths)
       .option('--on <pools>', 'have the shards read as jobs: pools, or a kind of provider such as ray', values.slugs)
+      .addOption(
+        new Option(
+          '--files <how>',
+          'how the jobs get the reports (default: by the pools, see docs/scoring.md)',
+        ).choices(['sent', 'shared']),
+      )
       .option('--shards <n>', 'how many jobs', values.integer(1, 1000), 4)
       .option('--cpus <n>', 'of each job', values.integer(1, 1024), 1)
       .option('--lease <duration>', 'of each job', values.duration, '1h')
@@ -342,6 +177,18 @@ function scoringCommands(program: Command, define: Define): void {
       .option('--model <model>', 'of one model', values.name),
     () => import('./commands/retrains-ls.ts'),
   );
+  define(
+    program
+      .command('reports')
+      .description('reports: send')
+      .command('send')
+      .description('hand report files to the server; what it knows already counts as duplicates')
+      .requiredOption('--reports <file>', 'NDJSON of reports, - for stdin; several', values.paths),
+    () => import('./commands/reports-send.ts'),
+  );
+  quarantineCommands(program, define);
+  replayCommands(program, define);
+  finopsCommands(program, define);
   const promotions = program.command('promotions').description('decisions: ls, get');
   define(
     promotions
@@ -399,7 +246,7 @@ function suiteCommands(program: Command, define: Define): void {
 }
 
 function capacityCommands(program: Command, define: Define): void {
-  const states = ['cordon', 'uncordon', 'drain'];
+  const states = ['cordon', 'uncordon', 'drain', 'import'];
   const { command } = noun(program, define, 'pools', 'pool', 'capacity and prices', states);
   quotaCommands(program, define, command);
 }
@@ -414,32 +261,7 @@ function proofCommands(program: Command, define: Define): void {
     () => import('./commands/receipt.ts'),
     'plain',
   );
-  const audit = program.command('audit').description('the signed chain: ls, export, verify');
-  define(
-    audit
-      .command('ls')
-      .description('events in order')
-      .option('--subject <subject>', 'about one thing, such as booking/<id>')
-      .option('--type <type>', 'of one type'),
-    () => import('./commands/audit-ls.ts'),
-  );
-  define(
-    audit
-      .command('export')
-      .description('the chain as a file, and the roots to pin')
-      .option('--out <file>', 'where to write the chain', values.path)
-      .option('--roots <file>', 'where to write the roots', values.path),
-    () => import('./commands/audit-export.ts'),
-    'plain',
-  );
-  define(
-    audit
-      .command('verify')
-      .description('check a chain or receipt offline')
-      .argument('<file>')
-      .requiredOption('--roots <file>', 'the roots you pinned', values.path),
-    () => import('./commands/audit-verify.ts'),
-  );
+  auditCommands(program, define);
 }
 
 function otherCommands(program: Command, define: Define): void {

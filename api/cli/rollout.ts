@@ -1,4 +1,4 @@
-import type { Client } from './client.ts';
+import { type Client, ifMatch } from './client.ts';
 import { EXIT } from './exit.ts';
 import type { Invocation } from './invocation.ts';
 import { facts, type Row, showOne } from './render.ts';
@@ -17,10 +17,8 @@ export function putRollout(
   wanted: { readonly suite?: object; readonly share: number },
   options: Invocation['options'],
 ): Promise<Row> {
-  const ifVersion = options.ifVersion as string | undefined;
-  const headers: Record<string, string> = ifVersion === undefined ? {} : { 'if-match': `"${ifVersion}"` };
   const body = { ...wanted, ...(options.force === true ? { force: true } : {}) };
-  return client.json<Row>('PUT', rolloutPath(suite), { body, headers });
+  return client.json<Row>('PUT', rolloutPath(suite), { body, headers: ifMatch(options) });
 }
 
 export async function showRollout({ io, options }: Invocation, row: Row): Promise<number> {

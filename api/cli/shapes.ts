@@ -115,6 +115,40 @@ export const UNNAMED: Shape = {
   ],
 };
 
+export const REPLAY: Shape = {
+  name: (row) => String(row.id),
+  columns: [
+    { head: 'REPLAY', cell: (row) => row.id },
+    { head: 'STATE', cell: (row) => row.state },
+    { head: 'VERDICT', cell: (row) => row.verdict },
+    { head: 'MESSAGES', cell: (row) => `${String(row.messages)}/${String(row.ofMessages)}` },
+    { head: 'REPORTS', cell: (row) => row.reports },
+    { head: 'STARTED', cell: (row) => row.createdAt },
+    { head: 'BY', cell: (row) => row.startedBy },
+  ],
+};
+
+export const QUARANTINE: Shape = {
+  name: (row) => String(row.id),
+  columns: [
+    { head: 'ID', cell: (row) => row.id },
+    { head: 'REASON', cell: (row) => row.reason },
+    { head: 'SUITE', cell: (row) => row.suite },
+    { head: 'PRODUCER', cell: (row) => row.producer },
+    { head: 'SIZE', cell: (row) => row.size },
+    { head: 'AGE', cell: (row) => age(row.createdAt, Date.now()) },
+    { head: 'STATE', cell: (row) => row.state },
+    { head: 'SHA256', cell: (row) => row.sha256, wide: true },
+    { head: 'TRACE', cell: (row) => row.traceId, wide: true },
+    { head: 'REDRIVEN BY', cell: (row) => row.redrivenBy, wide: true },
+    {
+      head: 'WHY',
+      cell: (row) =>
+        [row.field, `at byte ${String(row.position)}`, row.problem].filter((part) => part !== '').join(' '),
+    },
+  ],
+};
+
 const SHORT_HASH = 12;
 
 export const SUITES: Shape = {

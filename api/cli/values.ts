@@ -2,6 +2,7 @@ import { InvalidArgumentError } from 'commander';
 import { durationMs } from '../../core/duration.ts';
 import { nameRefusal, slugRefusal } from '../../core/ids.ts';
 import { parseRfc3339 } from '../../core/rfc3339.ts';
+import { billingMonth } from '../../ledger/finops/report.ts';
 
 /** Values of flags. What is thrown here ends with exit 3 and names the flag; the value is shown with its control characters escaped. */
 
@@ -24,8 +25,25 @@ export function money(text: string): string {
   return text;
 }
 
+/** With as many decimals as its currency has; the server holds it to them. */
+export function amount(text: string): string {
+  if (!/^(0|[1-9][0-9]{0,12})(\.[0-9]{1,4})?$/.test(text)) throw bad(text, 'write an amount such as 500.00');
+  return text;
+}
+
+export function currency(text: string): string {
+  if (!/^[A-Z]{3}$/.test(text)) throw bad(text, 'write a currency such as USD');
+  return text;
+}
+
 export function duration(text: string): string {
   if (durationMs(text) === undefined) throw bad(text, 'write a duration such as 30m, 2h or 1d');
+  return text;
+}
+
+/** A calendar month. */
+export function month(text: string): string {
+  if (billingMonth(text) === undefined) throw bad(text, 'write a month such as 2026-11');
   return text;
 }
 
@@ -66,6 +84,13 @@ export function slugs(text: string, before: readonly string[] = []): readonly st
   return [...before, ...text.split(',').map(slug)];
 }
 
+/** A sentence for the record. */
+export function reason(text: string): string {
+  if (text.trim() === '' || text.length > 500 || /\p{Cc}/u.test(text))
+    throw bad(text, 'write up to 500 characters in one line');
+  return text;
+}
+
 export function path(text: string): string {
   if (text === '' || text.includes('\u0000')) throw bad(text, 'name a file');
   return text;
@@ -104,6 +129,23 @@ export function array(text: string): { readonly count: number; readonly max_para
   if (rest.length > 0) throw bad(text, 'write a number of tasks such as 10, or 10%3 for three at a time');
   const tasks = { count: integer(1, 1000)(count) };
   return most === undefined ? tasks : { ...tasks, max_parallel: integer(1, 1000)(most) };
+}
+
+/** Where a replay may go: nothing live is ever written. */
+export function shadow(text: string): string {
+  if (text !== 'shadow') throw bad(text, 'write shadow: nothing live is ever written');
+  return text;
+}
+
+export function source(text: string): string {
+  if (text !== 'archive' && text !== 'log') throw bad(text, 'write archive or log');
+  return text;
+}
+
+/** The name of an Ed25519 key. */
+export function keyId(text: string): string {
+  if (!/^ed25519:[0-9a-f]{16}$/.test(text)) throw bad(text, 'write the key id that `merit signer show` prints');
+  return text;
 }
 
 const FORMATS = ['table', 'wide', 'json', 'yaml', 'name'] as const;

@@ -1,8 +1,12 @@
 import type { ServerResponse } from 'node:http';
+import { TLSSocket } from 'node:tls';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { ApiFunction } from '../../core/access.ts';
 import { MAX_IN_FLIGHT, RETRY_AFTER_SECONDS } from './limits.ts';
+import { publicPath } from './openapi.ts';
 import { HttpProblem } from './problem.ts';
-import type { ApiFunction, Caller, Identity, Services } from './services.ts';
+import { tellRate } from './rate-limits.ts';
+import type { Caller, Denial, Identity, Services, Unidentified } from './services.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -30,7 +34,7 @@ function hostOf(header: string | undefined): string | undefined {
   return match?.[1]?.toLowerCase();
 }
 
-/** Host, identity and function, in this order, before a body is read. */
+/** Host, identity, rate and function, in this order, before a body is read. */
 export function guardRequests(app: FastifyInstance, services: Services): void {
   const hosts = new Set([...LOOPBACK, ...services.allowedHosts.map((host) => host.toLowerCase())]);
   let inFlight = 0;
@@ -52,22 +56,59 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
         headers: { 'retry-after': String(RETRY_AFTER_SECONDS) },
       });
     }
-    const identity = await services.identify(request.headers.authorization);
-    if (identity === undefined) {
-      throw new HttpProblem(401, 'unauthenticated', 'send Authorization: Bearer with the token from the state folder', {
-        headers: { 'www-authenticate': 'Bearer realm="merit"' },
-      });
+    const needs = config?.needs ?? 'read';
+    const denial = (why: Denial['why'], of: Pick<Denial, 'tenant' | 'principal'>): Denial => ({
+      ...of,
+      why,
+      needs,
+      route: publicPath(request.routeOptions.url ?? 'none'),
+      method: request.method,
+      traceId: request.id,
+    });
+    const { socket } = request.raw;
+    const tls = socket instanceof TLSSocket ? socket : undefined;
+    const identity = await services.identify({ authorization: request.headers.authorization, tls });
+    if ('refused' in identity) {
+      const principal = identity.refused === 'stranger' ? identity.principal : undefined;
+      services.denied(denial(identity.refused, { tenant: undefined, principal }));
+      throw unrecognised(identity);
     }
     request.identity = identity;
-    const needs = config?.needs ?? 'read';
-    if (!identity.functions.includes(needs)) {
-      services.log.warn(
-        { trace: request.id, principal: identity.principal, tenant: identity.tenant, needs },
-        'a caller was denied a function',
-      );
-      throw new HttpProblem(403, 'forbidden', `this identity may not ${needs}`);
-    }
+    tellRate(reply, await services.limitRate(identity));
+    if (identity.functions.includes(needs)) return;
+    services.denied(denial('function', { tenant: identity.tenant, principal: identity.principal }));
+    throw new HttpProblem(403, 'forbidden', `this identity may not ${needs}`, {
+      headers: challenge('insufficient_scope', `it takes the function ${needs}`),
+    });
   });
+}
+
+/** RFC 6750, 3: what the sender can do about it; nothing of who else is known. */
+function unrecognised(identity: Unidentified): HttpProblem {
+  switch (identity.refused) {
+    case 'missing':
+      return new HttpProblem(401, 'unauthenticated', SEND_TOKEN, { headers: challenge() });
+    case 'invalid':
+      return new HttpProblem(401, 'unauthenticated', identity.why, {
+        headers: challenge('invalid_token', identity.why),
+      });
+    case 'stranger':
+      return new HttpProblem(403, 'forbidden', identity.why, {
+        headers: challenge('insufficient_scope', identity.why),
+      });
+    case 'away':
+      return new HttpProblem(503, 'identity_away', identity.why, {
+        headers: { 'retry-after': String(RETRY_AFTER_SECONDS) },
+      });
+  }
+}
+
+const SEND_TOKEN = 'send Authorization: Bearer with the token from the state folder, or of your identity provider';
+
+/** The words are ours and hold neither quotes nor backslashes. */
+function challenge(error?: string, description?: string): Readonly<Record<string, string>> {
+  const told = error === undefined ? '' : `, error="${error}", error_description="${description}"`;
+  return { 'www-authenticate': `Bearer realm="merit"${told}` };
 }
 
 /** Runs once the answer was sent, or the caller went away before: `onResponse` alone never tells of the latter. */
@@ -82,6 +123,13 @@ export function onceOver(answer: ServerResponse, work: (cut: boolean) => void): 
   answer.once('close', () => end(!answer.writableFinished));
 }
 
+/** Ends when the answer is over, sent or cut: what only it was for can stop. */
+export function whileAnswering(answer: ServerResponse): AbortSignal {
+  const over = new AbortController();
+  answer.once('close', () => over.abort());
+  return over.signal;
+}
+
 /** RFC 9112, 3.2: with none or several a request is not sound; two readers of it could take it for two places. */
 function hostCount(rawHeaders: readonly string[]): number {
   return rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host').length;
@@ -90,7 +138,6 @@ function hostCount(rawHeaders: readonly string[]): number {
 /** Who asks, for a route behind the guard. */
 export function callerOf(services: Services, request: FastifyRequest): Caller {
   const identity = request.identity;
-  if (identity === undefined)
-    throw new HttpProblem(401, 'unauthenticated', 'send Authorization: Bearer with the token from the state folder');
+  if (identity === undefined) throw new HttpProblem(401, 'unauthenticated', SEND_TOKEN);
   return { identity, traceId: request.id, nowMs: services.clock.now() };
 }

@@ -3,11 +3,21 @@
 /** A JSON body; NDJSON is bounded by the line (core/ndjson). */
 export const MAX_BODY_BYTES = 1024 * 1024;
 export const MAX_HEADER_BYTES = 16 * 1024;
-export const HEADERS_TIMEOUT_MS = 10_000;
+const HEADERS_TIMEOUT_MS = 10_000;
+/** Slow or dripped headers are looked for this often. */
+const CONNECTIONS_CHECK_MS = 1_000;
+/** What both doors hold their connections to. */
+export const CONNECTION_OPTIONS = {
+  maxHeaderSize: MAX_HEADER_BYTES,
+  headersTimeout: HEADERS_TIMEOUT_MS,
+  connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+  // The guard refuses it, as a problem like all others.
+  requireHostHeader: false,
+} as const;
 /** A JSON body must be there whole within this; a stream must not pause longer. */
 export const BODY_TIMEOUT_MS = 25_000;
-/** Slow or dripped headers are looked for this often. */
-export const CONNECTIONS_CHECK_MS = 1_000;
+/** Of a body that is not wanted, so much time is read and thrown away behind the answer. */
+export const LINGER_MS = 2_000;
 export const KEEP_ALIVE_TIMEOUT_MS = 5_000;
 /** A gzip stream may not unfold to more than this. */
 export const MAX_INFLATED_BYTES = 8 * 1024 ** 3;

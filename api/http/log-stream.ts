@@ -3,10 +3,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { found } from './answer.ts';
 import type { RouteContext } from './context.ts';
 import { callerOf } from './guard.ts';
+import type { LogPiece } from './jobs-service.ts';
 import * as limits from './limits.ts';
-import { HttpProblem } from './problem.ts';
-import type { LogPiece } from './services.ts';
-import { eventBlock, SseStream } from './sse.ts';
+import { OpenStreams } from './open-streams.ts';
+import { eventBlock, type SseStream } from './sse.ts';
 
 export interface LogStart {
   readonly attempt: number | undefined;
@@ -16,57 +16,27 @@ export interface LogStart {
 /** Follows logs as server-sent events. A stream holds one piece of a log; the next is read when its reader has taken that. */
 export function logStreams(context: RouteContext) {
   const { app, services } = context;
-  const streams = new Set<SseStream>();
-  /** Those that are about to open count too. */
-  let opening = 0;
-  const stop = new AbortController();
-  app.addHook('preClose', async () => {
-    stop.abort();
-    for (const stream of streams) stream.end();
-  });
-  return async (
+  const streams = new OpenStreams(app, limits.MAX_LOG_STREAMS);
+  return (
     request: FastifyRequest,
     reply: FastifyReply,
     id: string,
     start: LogStart,
     only: number | undefined,
   ): Promise<void> => {
-    if (stop.signal.aborted || streams.size + opening >= limits.MAX_LOG_STREAMS)
-      throw new HttpProblem(
-        503,
-        'too_many_streams',
-        'as many logs are followed as may be, or the server stops; come back',
-        {
-          headers: { 'retry-after': String(limits.RETRY_AFTER_SECONDS) },
-        },
-      );
     const log = new FollowedLog(context, request, id, start, only);
-    // Before anything is sent, so that what is not there is still a problem like others.
-    opening++;
-    try {
-      await log.look(AbortSignal.timeout(limits.SLOW_READER_MS));
-    } finally {
-      opening--;
-    }
-    const headers = Object.fromEntries(
-      Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]),
-    );
-    reply.hijack();
-    const stream = new SseStream(reply.raw, { ...headers, 'cache-control': 'no-store' }, limits.SLOW_READER_MS);
-    streams.add(stream);
-    void log
-      .run(stream, AbortSignal.any([stop.signal, stream.gone]))
-      .catch((error: unknown) => {
-        if (!stream.gone.aborted)
+    return streams.open(
+      reply,
+      () => log.look(AbortSignal.timeout(limits.SLOW_READER_MS)),
+      (stream, _first, until) =>
+        log.run(stream, until).catch((error: unknown) => {
+          if (stream.gone.aborted) return;
           services.log.warn(
             { trace: request.id, error: String(error) },
             'a log’s stream ended; its reader comes again',
           );
-      })
-      .finally(() => {
-        streams.delete(stream);
-        stream.end();
-      });
+        }),
+    );
   };
 }
 

@@ -3,6 +3,9 @@ import { OperatingError } from '../../core/operating-error.ts';
 import { type Refusal, RefusedInput, refusalText } from '../../core/refusal.ts';
 import { isDatabaseAway } from '../../platform/postgres.ts';
 import { ProviderError } from '../../providers/provider.ts';
+import { BacklogFull } from '../../scoring/ingest/backlog.ts';
+import type { BacklogRefusal } from '../../scoring/ingest/backlog-meter.ts';
+import { PartlyAppended } from '../../scoring/ingest/pack-reports.ts';
 import { RETRY_AFTER_SECONDS } from './limits.ts';
 
 /** An answer other than success, decided by the API itself: status, stable code, and the text for a person. */
@@ -36,6 +39,8 @@ export interface ProblemDocument {
   readonly detail: string;
   readonly reasons: readonly Refusal[];
   readonly trace_id: string;
+  /** Of an upload that ended early: what of it is durable. */
+  readonly durable?: { readonly messages: number; readonly lines: number; readonly bytes: number };
 }
 
 export interface Problem {
@@ -67,6 +72,11 @@ export function problemOf(error: unknown, traceId: string): Problem {
     // We chose to say so: a full house is counted, and fills no log.
     return error.code === 'overloaded' ? { ...told, ours: false } : told;
   }
+  if (error instanceof BacklogFull) return backlogFull(error.refusal, traceId);
+  if (error instanceof PartlyAppended) {
+    const problem = problemOf(error.cause, traceId);
+    return { ...problem, document: { ...problem.document, durable: error.durable } };
+  }
   if (error instanceof RefusedInput) {
     const reasons = error.refusals.slice(0, MAX_REASONS);
     const code = reasons[0]?.code ?? 'invalid';
@@ -76,6 +86,14 @@ export function problemOf(error: unknown, traceId: string): Problem {
   if (error instanceof OperatingError) return operating(error, traceId);
   if (error instanceof ProviderError) return provider(error, traceId);
   return frameworkProblem(error, traceId) ?? databaseProblem(error, traceId) ?? internal(traceId);
+}
+
+/** Counted, and no fault: it fills no log. */
+export function backlogFull({ reason, retryAfterSeconds, state }: BacklogRefusal, traceId: string): Problem {
+  const waits = `${state.messages} messages, the oldest for ${Math.round(state.ageMs / 1000)} s`;
+  const detail = `reports that were taken wait to be read (${waits}), up to the limit of ${reason}; send yours again after Retry-After`;
+  const headers = { 'retry-after': String(retryAfterSeconds) };
+  return { ...made(503, 'backlog', detail, [], traceId, headers), ours: false };
 }
 
 function made(
@@ -108,13 +126,19 @@ function operating(error: OperatingError, traceId: string): Problem {
       return made(409, 'conflict', detail, [], traceId);
     case 'not-found':
       return made(404, 'not_found', detail, [], traceId);
+    case 'capacity':
+      // Counted, and no fault: it fills no log.
+      return {
+        ...made(503, 'capacity', 'as much is held as may be; send it again after Retry-After', [], traceId, LATER),
+        ours: false,
+      };
     case 'unreachable':
     case 'timeout':
     case 'database':
     case 'storage':
-    case 'capacity':
     case 'part-missing':
     case 'aborted':
+    case 'witness':
       return made(503, error.code.replaceAll('-', '_'), detail, [], traceId, LATER);
     case 'bad-reply':
     case 'auth':

@@ -30,6 +30,12 @@ export const ProblemReply = Type.Object(
       Type.Object({ code: Type.String(), field: Type.String(), problem: Type.String(), mend: Type.String() }),
     ),
     trace_id: Type.String(),
+    durable: Type.Optional(
+      Type.Object(
+        { messages: Type.Integer(), lines: Type.Integer(), bytes: Type.Integer() },
+        { description: 'of an upload that ended early: what of it is durable, and counts' },
+      ),
+    ),
   },
   { title: 'Problem', description: 'RFC 9457' },
 );

@@ -5,17 +5,23 @@ import type { RouteContext } from './context.ts';
 import { guardRequests, onceOver } from './guard.ts';
 import { Idempotency } from './idempotency.ts';
 import * as limits from './limits.ts';
+import { lingerBehindAnswers } from './linger.ts';
 import { describeApi, publicPath } from './openapi.ts';
 import { HttpProblem, type Problem, problemOf } from './problem.ts';
+import { allocationRoutes } from './routes/allocations.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { documentRoutes } from './routes/documents.ts';
 import { eventRoutes } from './routes/events.ts';
+import { finopsRoutes } from './routes/finops.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobLogRoutes } from './routes/job-logs.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { modelRoutes } from './routes/models.ts';
 import { poolRoutes } from './routes/pools.ts';
+import { proposalRoutes } from './routes/proposals.ts';
+import { quarantineRoutes } from './routes/quarantine.ts';
+import { replayRoutes } from './routes/replays.ts';
 import { reportRoutes } from './routes/reports.ts';
 import { rolloutRoutes } from './routes/rollouts.ts';
 import { scoreRoutes } from './routes/scores.ts';
@@ -34,13 +40,7 @@ export function buildHttpServer(services: Services): FastifyInstance {
     forceCloseConnections: 'idle',
     requestIdHeader: false,
     genReqId: (request) => traceIdOf(request.headers.traceparent),
-    http: {
-      // The guard refuses it, as a problem like all others.
-      requireHostHeader: false,
-      maxHeaderSize: limits.MAX_HEADER_BYTES,
-      headersTimeout: limits.HEADERS_TIMEOUT_MS,
-      connectionsCheckingInterval: limits.CONNECTIONS_CHECK_MS,
-    },
+    http: limits.CONNECTION_OPTIONS,
     routerOptions: {
       maxParamLength: limits.MAX_PARAM_LENGTH,
       ignoreTrailingSlash: false,
@@ -60,6 +60,7 @@ export function buildHttpServer(services: Services): FastifyInstance {
   tellProblems(app, services);
   measure(app, services);
   guardRequests(app, services);
+  lingerBehindAnswers(app);
   readBodies(app);
   describeApi(app, services.version);
   refuseOtherMethods(app);
@@ -71,13 +72,18 @@ export function buildHttpServer(services: Services): FastifyInstance {
       jobLogRoutes,
       artifactRoutes,
       reportRoutes,
+      quarantineRoutes,
+      replayRoutes,
       scoreRoutes,
       scoringRoutes,
       rolloutRoutes,
       modelRoutes,
       poolRoutes,
+      allocationRoutes,
+      proposalRoutes,
       documentRoutes,
       auditRoutes,
+      finopsRoutes,
       eventRoutes,
     ]) {
       routes({ ...context, app: scope });
@@ -138,6 +144,12 @@ function refuseOtherMethods(app: FastifyInstance): void {
         .replaceAll('\u0000', ':');
       routes.push({ method, pattern: new RegExp(`^${source}$`) });
     }
+  });
+  // `PUT /v1/pools/a:drain` would be taken for one of a pool that is named `a:drain`.
+  app.addHook('onRequest', async ({ url, method }) => {
+    if (!(url.split('?')[0] ?? url).includes(':')) return;
+    const allowed = allowedMethods(app, url);
+    if (allowed.length > 0 && !allowed.includes(method === 'HEAD' ? 'GET' : method)) throw noRoute(app, url);
   });
   app.server.on('checkExpectation', (_request, response) => {
     const problem = problemOf(

@@ -1,10 +1,21 @@
 import type { Readable } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import type { ApiFunction } from '../../core/access.ts';
 import type { Json } from '../../core/canonical.ts';
-import type { EvalReport } from '../../core/eval-report.ts';
-import type { JobSpec } from '../../core/job.ts';
 import type { Refusal } from '../../core/refusal.ts';
+import type { BillingMonth } from '../../ledger/finops/focus.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Database, Tx } from '../../platform/postgres.ts';
+import type { RateVerdict } from '../../platform/rate-limit.ts';
+import type { JobsService } from './jobs-service.ts';
+import type { ProposalsService } from './proposals-service.ts';
+import type {
+  QuarantineService,
+  ReplaysService,
+  ReportsService,
+  RolloutsService,
+  ScoringService,
+} from './scoring-services.ts';
 
 /**
  * What the HTTP server needs of the rest, as small functions that the wiring (api/roles) binds. Everything that takes a `Tx` runs in
@@ -12,17 +23,31 @@ import type { Database, Tx } from '../../platform/postgres.ts';
  * idempotency row. Nothing here calls the network inside a transaction.
  */
 
-/** What an identity may do: read anything of its tenant; submit and cancel jobs; post reports; change pools, suites and models. */
-export type ApiFunction = 'read' | 'submit' | 'report' | 'operate';
-
 export interface Identity {
-  /** A stable name that audit events show: `token:local`, later a SPIFFE id. */
+  /** A stable name that audit events show: `token:local`, `oidc:<person>`, or a SPIFFE id. */
   readonly principal: string;
   readonly tenant: string;
   readonly functions: readonly ApiFunction[];
   /** The producers whose reports it may post; 'any' for the one token of an installation on loopback. */
   readonly producers: 'any' | readonly string[];
 }
+
+/** What a request shows of who sends it. */
+export interface Presented {
+  readonly authorization: string | undefined;
+  /** The connection, where the client showed a certificate on it; a proxy's headers about one count for nothing. */
+  readonly tls: TLSSocket | undefined;
+}
+
+/** Why nobody was recognised, in words that tell nothing of who else there is. */
+export type Unidentified =
+  | { readonly refused: 'missing' }
+  /** What was shown proves nothing. */
+  | { readonly refused: 'invalid'; readonly why: string }
+  /** It proves who asks, and who that is has no role here, or no tenant. */
+  | { readonly refused: 'stranger'; readonly principal: string; readonly why: string }
+  /** It cannot be judged now. */
+  | { readonly refused: 'away'; readonly why: string };
 
 export interface Caller {
   readonly identity: Identity;
@@ -82,202 +107,6 @@ export type PutOutcome =
   | { readonly kind: 'created' | 'replaced' | 'unchanged'; readonly version: string; readonly view: View }
   | { readonly kind: 'stale'; readonly version: string };
 
-export interface JobFilter {
-  readonly state?: string;
-  readonly division?: string;
-  readonly model?: string;
-  readonly name?: string;
-  /** Booked at or after this RFC 3339 time. */
-  readonly since?: string;
-  /** `true`: those that have not ended. */
-  readonly live?: string;
-}
-
-export interface LogQuery {
-  readonly attempt: number | undefined;
-  readonly fromByte: number;
-  readonly maxBytes: number;
-}
-
-export interface LogPiece {
-  readonly bytes: Uint8Array;
-  /** null: the job has none, or none yet, or not the one that was asked for. */
-  readonly attempt: number | null;
-  readonly nextByte: number;
-  /** Nothing will be added behind `nextByte`. */
-  readonly done: boolean;
-  /** How the log ended, and its bytes; null while it may grow. */
-  readonly end: 'complete' | 'truncated' | 'lost' | null;
-  readonly size: number | null;
-  /** Why its provider did not give what is not kept yet. */
-  readonly fault: Error | null;
-  readonly job: {
-    readonly state: string;
-    readonly ended: boolean;
-    readonly reasons: readonly View[];
-    readonly newestAttempt: number | null;
-  };
-}
-
-export interface JobsService {
-  /** What must be known before the transaction: that the code is stored. Throws RefusedInput. */
-  prepare(caller: Caller, spec: JobSpec): Promise<void>;
-  /** Books the job; returns its view. An array is booked as its tasks: the view is of the first, with the ids of all as `tasks`. */
-  submit(tx: Tx, caller: Caller, spec: JobSpec): Promise<View>;
-  /** Asks for its end; safe to repeat. undefined: no such job of this tenant. `ended`: it had ended before. */
-  cancel(
-    tx: Tx,
-    caller: Caller,
-    jobId: string,
-  ): Promise<{ readonly kind: 'asked' | 'ended'; readonly view: View } | undefined>;
-  /** Keeps a waiting job back from the planner, or lets it go; safe to repeat. undefined: no such job of this tenant. */
-  hold(
-    tx: Tx,
-    caller: Caller,
-    jobId: string,
-    wanted: 'hold' | 'let_go',
-  ): Promise<{ readonly kind: 'done' | 'not_waiting'; readonly view: View } | undefined>;
-  /**
-   * Books a job that has ended once more; the view is of the new booking, whose `retryOf` names the old one. undefined: no such job of this
-   * tenant. `force`: also where it ended well. Throws RefusedInput.
-   */
-  retry(
-    tx: Tx,
-    caller: Caller,
-    jobId: string,
-    force: boolean,
-  ): Promise<
-    | { readonly kind: 'booked'; readonly view: View }
-    | { readonly kind: 'refused'; readonly code: string; readonly text: string }
-    | undefined
-  >;
-  /** Asks for a lease that is longer by so much; its answer is seen in the view. undefined: no such job of this tenant. */
-  extend(
-    tx: Tx,
-    caller: Caller,
-    jobId: string,
-    byMs: number,
-  ): Promise<
-    | { readonly kind: 'asked'; readonly view: View }
-    | { readonly kind: 'refused'; readonly code: string; readonly text: string }
-    | undefined
-  >;
-  /** What would happen if it were submitted now: offers with price, most it can cost, what is free, and every reason that stands against it. Outside any transaction. */
-  plan(caller: Caller, spec: JobSpec): Promise<View>;
-  list(tx: Tx, caller: Caller, filter: JobFilter, page: Page): Promise<Rows>;
-  /** What pools and divisions have, use and wait for. Outside any transaction. */
-  top(caller: Caller): Promise<View>;
-  get(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
-  /** Asks the provider too, so it takes its own transaction. */
-  why(caller: Caller, jobId: string): Promise<View | undefined>;
-  events(tx: Tx, caller: Caller, jobId: string): Promise<readonly View[] | undefined>;
-  artifacts(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
-  cost(tx: Tx, caller: Caller, jobId: string): Promise<View | undefined>;
-  /** A piece of the log of an attempt, the newest by default. undefined: no such job. Outside any transaction. */
-  logs(caller: Caller, jobId: string, query: LogQuery, signal: AbortSignal): Promise<LogPiece | undefined>;
-  /** Where the last lines of a log begin. undefined: no such job, or it has no log yet. Outside any transaction. */
-  logTail(
-    caller: Caller,
-    jobId: string,
-    query: { readonly attempt: number | undefined; readonly lines: number },
-    signal: AbortSignal,
-  ): Promise<{ readonly attempt: number; readonly fromByte: number } | undefined>;
-  /** Reads every stored object again. undefined: no such job; null: it left no manifest. Outside any transaction. */
-  verify(caller: Caller, jobId: string, signal: AbortSignal): Promise<View | null | undefined>;
-  /** The receipt's bytes. `not_yet`: it has not ended, or its last event is not under a checkpoint. Outside any transaction. */
-  receipt(
-    caller: Caller,
-    jobId: string,
-  ): Promise<
-    | { readonly kind: 'ready'; readonly bytes: Uint8Array }
-    | { readonly kind: 'not_yet'; readonly text: string }
-    | undefined
-  >;
-}
-
-export type ReportAnswer =
-  | { readonly kind: 'accepted'; readonly view: View }
-  | { readonly kind: 'duplicate'; readonly view: View }
-  | { readonly kind: 'conflict'; readonly view: View };
-
-export interface ReportsService {
-  /** One checked report; durable in the log when it resolves. */
-  append(caller: Caller, report: EvalReport): Promise<ReportAnswer>;
-  /** NDJSON of any size; durable when it resolves. */
-  appendStream(caller: Caller, body: AsyncIterable<Uint8Array>): Promise<View>;
-}
-
-export interface ScoringService {
-  /** The last published scores of a model in every suite that has some; undefined: the model is unknown. */
-  scores(tx: Tx, caller: Caller, model: string, suite: string | undefined): Promise<View | undefined>;
-  /** One score taken apart; undefined: there is none. Throws RefusedInput where several suites score the model and none is named. */
-  explain(
-    tx: Tx,
-    caller: Caller,
-    model: string,
-    filter: { readonly suite: string | undefined; readonly atMs: number | undefined },
-  ): Promise<View | undefined>;
-  /** What was published of a model in one suite, newest tick first. */
-  history(tx: Tx, caller: Caller, model: string, suite: string, page: Page): Promise<Rows>;
-  /** Scores one report against the live windows and stores nothing. Takes transactions of its own. Throws RefusedInput. */
-  compute(caller: Caller, report: EvalReport): Promise<View>;
-  /** undefined: the suite is unknown. `atMs`: the last tick at or before it. */
-  leaderboard(
-    tx: Tx,
-    caller: Caller,
-    suite: string,
-    options: { readonly atMs: number | undefined; readonly withChecksum: boolean },
-  ): Promise<View | undefined>;
-  suites(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
-  suite(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
-  putSuite(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;
-  promotions(
-    tx: Tx,
-    caller: Caller,
-    filter: { readonly suite?: string; readonly model?: string },
-    page: Page,
-  ): Promise<Rows>;
-  promotion(tx: Tx, caller: Caller, id: string): Promise<View | undefined>;
-  models(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
-  model(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
-  /** Registers a model, or changes its aliases; `document` is checked inside. */
-  putModel(tx: Tx, caller: Caller, name: string, document: unknown, ifVersion: string | undefined): Promise<PutOutcome>;
-  versions(tx: Tx, caller: Caller, model: string): Promise<readonly View[] | undefined>;
-  /** Asks for a retrain by hand; where one is open already, tells of that one. Throws RefusedInput. */
-  retrain(tx: Tx, caller: Caller, model: string): Promise<{ readonly kind: 'raised' | 'exists'; readonly view: View }>;
-  /** Newest first. */
-  retrains(tx: Tx, caller: Caller, model: string | undefined): Promise<readonly View[]>;
-  /** Points an alias of a model at one of its versions. Throws RefusedInput where either is unknown. */
-  putAlias(tx: Tx, caller: Caller, model: string, alias: string, version: string): Promise<View>;
-  /** Adds a version by hand; `seat` makes it the incumbent without a contest. Throws RefusedInput. */
-  putVersion(tx: Tx, caller: Caller, model: string, version: string, seat: boolean): Promise<View>;
-}
-
-export interface RolloutRequest {
-  /** The new version; absent where one runs already. */
-  readonly suite?: object;
-  /** Per cent of the models; 0: a shadow. */
-  readonly share: number;
-  readonly force?: boolean;
-}
-
-/** Two versions of a suite side by side. All throw RefusedInput where the feature is off. */
-export interface RolloutsService {
-  /** The one that runs, else the last; undefined: there was none. */
-  rollout(tx: Tx, caller: Caller, suite: string): Promise<Versioned | undefined>;
-  putRollout(
-    tx: Tx,
-    caller: Caller,
-    suite: string,
-    wanted: RolloutRequest,
-    ifVersion: string | undefined,
-  ): Promise<PutOutcome>;
-  /** The rest: undefined where none runs. */
-  promote(tx: Tx, caller: Caller, suite: string, force: boolean): Promise<View | undefined>;
-  rollBack(tx: Tx, caller: Caller, suite: string): Promise<View | undefined>;
-  diff(tx: Tx, caller: Caller, suite: string): Promise<View | undefined>;
-}
-
 export interface PoolsService {
   pools(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
   pool(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
@@ -302,7 +131,7 @@ export interface PoolsService {
 }
 
 /** Kinds of documents that have a path of their own beside pools. */
-export type StoredKind = 'Group' | 'Division' | 'PriorityClass' | 'Budget' | 'Scheduling';
+export type StoredKind = 'Group' | 'Division' | 'PriorityClass' | 'Budget' | 'Scheduling' | 'SigningPolicy';
 
 export type DocumentsOutcome =
   | { readonly kind: 'done'; readonly view: View }
@@ -352,6 +181,25 @@ export interface AuditService {
   roots(caller: Caller): Promise<View>;
   /** The whole chain of the installation as one bundle; needs `operate`. */
   exportBundle(caller: Caller): AsyncIterable<Uint8Array>;
+  /** What the tables say that is so, for a chain that is exported afterwards to cover; needs `operate`. */
+  exportState(caller: Caller): AsyncIterable<Uint8Array>;
+  /** What the witness has seen, and whether the trail is that. Throws RefusedInput where there is none. */
+  witness(caller: Caller): Promise<View>;
+  /** Copies the newest checkpoint now. */
+  pushWitness(caller: Caller): Promise<View>;
+  /** All its records, the newest first. */
+  witnessRecords(caller: Caller): AsyncIterable<Uint8Array>;
+  /** Every key that signed it, is in use, or was asked for; the oldest first. */
+  keys(caller: Caller): Promise<readonly View[]>;
+  /** Asks for the change to the key that `signer.next` names. Throws RefusedInput where it names none that can come. */
+  rotateKey(caller: Caller): Promise<View>;
+}
+
+export interface FinopsService {
+  /** `name` as it was asked for. Of a month that has not ended, what was settled until a minute ago. */
+  month(caller: Caller, name: string, month: BillingMonth, signal: AbortSignal): Promise<View>;
+  /** The lines of a FOCUS file, header first; only what was settled before `toMs`. */
+  focus(caller: Caller, month: BillingMonth, toMs: number | undefined): AsyncIterable<string>;
 }
 
 export interface EventFilter {
@@ -411,6 +259,19 @@ export interface CodeService {
   put(caller: Caller, packed: Uint8Array): Promise<View>;
 }
 
+/** Somebody was turned away: not recognised, or without the function that the route takes. */
+export interface Denial {
+  readonly why: 'function' | Unidentified['refused'];
+  /** undefined: it is not known whose tenant that would be. */
+  readonly tenant: string | undefined;
+  readonly principal: string | undefined;
+  /** Template, never a path with ids in it. */
+  readonly route: string;
+  readonly method: string;
+  readonly needs: ApiFunction;
+  readonly traceId: string;
+}
+
 export interface Services {
   readonly version: string;
   readonly clock: Clock;
@@ -421,18 +282,26 @@ export interface Services {
   readonly cursorSecret: Uint8Array;
   /** Host names that a request may name besides loopback's; without a port. */
   readonly allowedHosts: readonly string[];
-  /** The identity of an Authorization header; undefined where it proves none. Compares secrets in constant time. */
-  identify(authorization: string | undefined): Promise<Identity | undefined>;
+  /** Whom a request comes from, or why nobody is recognised. Compares secrets in constant time. */
+  identify(presented: Presented): Promise<Identity | Unidentified>;
+  /** Hears of everybody who was turned away; never throws, and keeps little of a flood. */
+  denied(denial: Denial): void;
+  /** Takes a request of an identity from what it and its tenant may send. Never throws. */
+  limitRate(identity: Identity): Promise<RateVerdict>;
   /** All parts, each within its own limit. */
   readiness(): Promise<readonly PartStatus[]>;
   readonly jobs: JobsService;
   readonly artifacts: ArtifactsService;
   readonly reports: ReportsService;
+  readonly quarantine: QuarantineService;
+  readonly replays: ReplaysService;
   readonly scoring: ScoringService;
   readonly rollouts: RolloutsService;
   readonly pools: PoolsService;
   readonly documents: DocumentsService;
+  readonly proposals: ProposalsService;
   readonly audit: AuditService;
+  readonly finops: FinopsService;
   readonly events: EventsService;
   readonly code: CodeService;
 }

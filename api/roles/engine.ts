@@ -3,6 +3,7 @@ import type { Clock } from '../../platform/clock.ts';
 import { lead } from '../../platform/leader.ts';
 import { listen } from '../../platform/listener.ts';
 import type { Nominator, Seat } from '../../platform/nominator.ts';
+import type { DatabaseUrl } from '../../platform/pg-login.ts';
 import { type Database, StaleLeader } from '../../platform/postgres.ts';
 import { postgresDesk } from '../../scheduler/apply/booking-desk.sql.ts';
 import type { Log, SagaContext } from '../../scheduler/apply/context.ts';
@@ -23,7 +24,7 @@ export interface LeaderLoop {
 }
 
 export interface EngineOptions {
-  readonly engineUrl: string;
+  readonly engineUrl: DatabaseUrl;
   readonly nominator: Nominator;
   /** Names this process in the epoch's row. */
   readonly holder: string;
@@ -33,6 +34,8 @@ export interface EngineOptions {
   readonly seats: ReadonlyMap<Seat, readonly LeaderLoop[]>;
   /** Told each time this process starts or stops to lead a seat. */
   readonly onLead: (seat: Seat, leads: boolean) => void;
+  /** Told when this process comes to be unable to stand for a seat, and why; undefined: it can again. */
+  readonly onFault: (seat: Seat, why: string | undefined) => void;
 }
 
 /** Stands for each of its seats, until `signal`: a seat's loops run together under one epoch. */
@@ -47,11 +50,13 @@ async function runSeat(
   loops: readonly LeaderLoop[],
   signal: AbortSignal,
 ): Promise<void> {
-  const { clock, log, onLead } = options;
+  const { clock, log, onLead, onFault } = options;
+  const nominator = told(options, seat);
   while (!signal.aborted) {
-    const leadership = await lead(options, seat, signal).catch((error: unknown) => {
+    const leadership = await lead({ ...options, nominator }, seat, signal).catch((error: unknown) => {
       const mend = error instanceof OperatingError ? error.mend : undefined;
       log.error({ seat, error: String(error), mend }, 'cannot stand for the seat; it is tried again');
+      onFault(seat, mend === undefined ? String(error) : `${String(error)}: ${mend}`);
     });
     if (leadership === undefined) {
       if (!signal.aborted) await clock.sleep(REFUSED_REST_MS, signal);
@@ -85,11 +90,29 @@ async function runSeat(
   }
 }
 
+/** The nominator, which is told of where it cannot be asked, once, and once when it can be again. */
+function told({ nominator, log, onFault }: EngineOptions, seat: Seat): Nominator {
+  let before: string | undefined;
+  return {
+    ...nominator,
+    nominate: async (of, holder) => {
+      const nomination = await nominator.nominate(of, holder);
+      const why = nominator.away();
+      if (why !== undefined && before === undefined)
+        log.warn({ seat, error: why }, 'whoever nominates is away; it is asked again');
+      else if (why === undefined && before !== undefined) log.info({ seat }, 'whoever nominates answers again');
+      before = why;
+      onFault(seat, why);
+      return nomination;
+    },
+  };
+}
+
 /** All that the saga needs but its leadership. */
 export type SagaParts = Omit<SagaContext, 'desk'> & { readonly db: Database };
 
 /** Planning and the saga. */
-export function allocatorLoop(context: SagaParts, engineUrl: string): LeaderLoop {
+export function allocatorLoop(context: SagaParts, engineUrl: DatabaseUrl): LeaderLoop {
   return {
     name: 'allocator',
     run: async (epoch, signal) => {

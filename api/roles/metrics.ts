@@ -1,18 +1,44 @@
 import { TRANSITIONS } from '../../core/booking.ts';
+import { OPERATING_CODES, OperatingError } from '../../core/operating-error.ts';
 import type { SequencerWatch } from '../../ledger/audit/sequencer.ts';
+import type { WitnessWatch } from '../../ledger/audit/witness-loop.ts';
+import type { PublisherWatch } from '../../ledger/outbox/publisher.ts';
+import { FAULTS } from '../../platform/kafka/client.ts';
+import type { KafkaWatch } from '../../platform/kafka/event-log.ts';
 import type { Metrics } from '../../platform/metrics.ts';
-import type { Seat } from '../../platform/nominator.ts';
-import type { S3StoreWatch } from '../../platform/object-store-s3-place.ts';
-import { MAX_FLAVOURS, MAX_OWNERS, MAX_TENANTS, type QuotaMetrics } from '../../pools/watch-quotas.ts';
+import { SEATS, type Seat } from '../../platform/nominator.ts';
+import type { S3StoreWatch } from '../../platform/object-store/s3-place.ts';
+import type { FailoverWatch } from '../../platform/rate-limit-failover.ts';
+import type { SignerWatch } from '../../platform/signer-watch.ts';
+import {
+  MAX_BUDGET_GAUGES,
+  MAX_FLAVOURS,
+  MAX_OWNERS,
+  MAX_TENANTS,
+  type QuotaMetrics,
+} from '../../pools/watch-quotas.ts';
 import type { Log, SagaMetrics } from '../../scheduler/apply/context.ts';
 import type { EtaMetrics } from '../../scheduler/apply/eta-record.sql.ts';
 import { REFUSALS_OF_A_PLACE } from '../../scheduler/apply/failover.ts';
+import type { NoticeWatch } from '../../scheduler/notices/push-trail.ts';
+import type { WaitingMetrics } from '../../scheduler/signatures/watch.sql.ts';
+import type { ArchiveMetrics } from '../../scoring/archive/context.ts';
+import { archiveMetrics } from '../../scoring/archive/metrics.ts';
 import type { RecomputeMetrics } from '../../scoring/batch/context.ts';
 import { recomputeMetrics } from '../../scoring/batch/metrics.ts';
 import type { ScoringMetrics } from '../../scoring/context.ts';
+import { type BacklogMetrics, backlogMetrics } from '../../scoring/ingest/backlog.ts';
 import { scoringMetrics } from '../../scoring/metrics.ts';
 import { type RealtimeMetrics, realtimeMetrics } from '../../scoring/realtime/metrics.ts';
+import type { ReplayMetrics } from '../../scoring/replay/context.ts';
+import { replayMetrics } from '../../scoring/replay/metrics.ts';
+import { failoverWatch } from '../http/rate-limits.ts';
+import type { SigningMetrics } from '../http/rooms/proposals.ts';
 import type { HttpMetrics } from '../http/services.ts';
+import { signingMetrics } from '../http/signing-metrics.ts';
+import { publisherMetrics } from './downstream.ts';
+import { type ReportWatch, reportMetrics } from './finance-report.ts';
+import { noticeMetrics } from './notices.ts';
 
 /** Distinct refusal codes and routes are closed sets of the code; this only bounds a mistake. */
 const MAX_CODES = 200;
@@ -23,18 +49,29 @@ export interface ServerMetrics {
   readonly saga: SagaMetrics;
   readonly quotas: QuotaMetrics;
   readonly etas: EtaMetrics;
+  readonly signing: SigningMetrics & WaitingMetrics;
   readonly scoring: ScoringMetrics;
+  readonly backlog: BacklogMetrics;
   readonly realtime: RealtimeMetrics;
   readonly recompute: RecomputeMetrics;
+  readonly replay: ReplayMetrics;
+  readonly archive: ArchiveMetrics;
   readonly store: S3StoreWatch;
+  readonly kafka: KafkaWatch;
+  readonly signer: SignerWatch;
+  witness(log: Log): WitnessWatch;
   sequencer(log: Log): SequencerWatch;
+  rates(log: Log): FailoverWatch;
+  publisher(log: Log): PublisherWatch;
+  readonly notices: NoticeWatch;
+  readonly financeReports: ReportWatch;
   leading(seat: Seat, leads: boolean): void;
 }
 
 /** Every metric of the server, under its Prometheus name. */
 export function serverMetrics(metrics: Metrics): ServerMetrics {
   const leader = metrics.gauge('merit_leader', '1 where this process leads', {
-    seat: ['audit', 'ingest', 'engine', 'reconciler'],
+    seat: SEATS,
   });
   const rejected = metrics.counter('rejected_total', 'Bad input refused', {
     surface: ['http', 'log'],
@@ -45,11 +82,22 @@ export function serverMetrics(metrics: Metrics): ServerMetrics {
     saga: sagaMetrics(metrics),
     quotas: quotaMetrics(metrics),
     etas: etaMetrics(metrics),
+    signing: signingMetrics(metrics),
     scoring: scoringMetrics(metrics, (code, count) => rejected({ surface: 'log', code }, count)),
+    backlog: backlogMetrics(metrics),
     realtime: realtimeMetrics(metrics),
     recompute: recomputeMetrics(metrics),
+    replay: replayMetrics(metrics),
+    archive: archiveMetrics(metrics),
     store: storeWatch(metrics),
+    kafka: kafkaWatch(metrics),
+    signer: signerWatch(metrics),
+    witness: witnessWatch(metrics),
     sequencer: sequencerWatch(metrics),
+    rates: (log) => failoverWatch(metrics, log),
+    publisher: publisherMetrics(metrics),
+    notices: noticeMetrics(metrics),
+    financeReports: reportMetrics(metrics),
     leading: (seat, leads) => leader({ seat }, leads ? 1 : 0),
   };
 }
@@ -64,6 +112,11 @@ function storeWatch(metrics: Metrics): S3StoreWatch {
     partsResumed: (parts) => resumed({ what: 'part' }, parts),
     readResumed: () => resumed({ what: 'reading' }),
   };
+}
+
+function kafkaWatch(metrics: Metrics): KafkaWatch {
+  const faults = metrics.counter('merit_kafka_faults_total', 'Calls to Kafka that failed, by why', { kind: FAULTS });
+  return { fault: (kind) => faults({ kind }) };
 }
 
 function httpMetrics(metrics: Metrics, rejected: HttpMetrics['rejected']): HttpMetrics {
@@ -147,7 +200,16 @@ function quotaMetrics(metrics: Metrics): QuotaMetrics {
   const use = metrics.gauge('merit_quota_used_units', 'Used of a quota by a division, or below a group', labels);
   const borrowed = metrics.gauge('merit_quota_borrowed_units', 'Used beyond its own quota', labels);
   const debt = metrics.gauge('merit_quota_drain_debt_units', 'Used beyond a limit that was lowered', labels);
+  const spent = metrics.gauge('merit_budget_used_ratio', 'Of a budget’s limit in this period, what is held counted', {
+    tenant: { atMost: MAX_TENANTS },
+    budget: { atMost: MAX_BUDGET_GAUGES },
+  });
+  const alerts = metrics.counter('merit_budget_alerts_total', 'Budgets that reached so many per cent of their limit', {
+    percent: { atMost: 100 },
+  });
   return {
+    budget: ({ tenant, budget, usedRatio }) => spent({ tenant, budget }, usedRatio),
+    budgetAlert: (percent) => alerts({ percent: String(percent) }),
     quota: ({ tenant, owner, flavour, use: used, borrowed: lent, drainDebt }) => {
       use({ tenant, owner, flavour }, used);
       borrowed({ tenant, owner, flavour }, lent);
@@ -175,6 +237,36 @@ function etaMetrics(metrics: Metrics): EtaMetrics {
 
 const MAX_POOLS = 200;
 
+function signerWatch(metrics: Metrics): SignerWatch {
+  const seconds = metrics.histogram('merit_signer_seconds', 'Signing, of checkpoints and decisions', {});
+  const errors = metrics.counter('merit_signer_errors_total', 'Signatures that the signer did not give, by why', {
+    code: OPERATING_CODES,
+  });
+  return { signed: (took) => seconds({}, took), failed: (code) => errors({ code }) };
+}
+
+function witnessWatch(metrics: Metrics): (log: Log) => WitnessWatch {
+  const seconds = metrics.gauge(
+    'merit_audit_witness_lag_seconds',
+    'Age of the oldest signed checkpoint that the witness has not seen, nor a later one',
+    {},
+  );
+  const events = metrics.gauge('merit_audit_witness_lag_events', 'Sealed events that the witness has not seen', {});
+  const failures = metrics.counter('merit_audit_witness_failures_total', 'Copies to the witness that failed, by why', {
+    code: OPERATING_CODES,
+  });
+  return (log) => ({
+    lag: (lag) => {
+      seconds({}, lag.seconds);
+      events({}, lag.events);
+    },
+    failed: (code, error) => {
+      failures({ code });
+      log.warn({ error: String(error) }, 'a checkpoint could not be copied to the witness; it is tried again');
+    },
+  });
+}
+
 function sequencerWatch(metrics: Metrics): (log: Log) => SequencerWatch {
   const events = metrics.counter('merit_audit_events_total', 'Audit events given their place in the log', {});
   const age = metrics.gauge(
@@ -182,13 +274,15 @@ function sequencerWatch(metrics: Metrics): (log: Log) => SequencerWatch {
     'Age of the oldest event under no signed checkpoint',
     {},
   );
-  const failures = metrics.counter('merit_audit_failures_total', 'Tries to sequence or sign that failed', {});
+  const failures = metrics.counter('merit_audit_failures_total', 'Tries to sequence or sign that failed, by why', {
+    code: OPERATING_CODES,
+  });
   return (log) => ({
     sequenced: (count) => events({}, count),
     unsealedAge: (seconds) => age({}, seconds),
     sealed: () => {},
     failed: (error, retryInMs) => {
-      failures({}, 1);
+      failures({ code: error instanceof OperatingError ? error.code : 'other' });
       log.warn({ error: String(error), retryInMs }, 'the audit trail could not be sealed; it is tried again');
     },
   });

@@ -5,10 +5,12 @@ import type { Clock } from '../../platform/clock.ts';
 import type { Database } from '../../platform/postgres.ts';
 import { loadPool } from '../../pools/apply-pool.ts';
 import { cents, type PoolFile } from '../../pools/pool-file.ts';
+import { optionRefusals } from '../../providers/option-refusals.ts';
 import type { Offer, PoolFlavour, Provider } from '../../providers/provider.ts';
 import { loadProvider, openProvider, providerRefusals } from '../../providers/registry.ts';
 import type { ProviderSource } from '../../scheduler/apply/context.ts';
 import type { OwnRay } from './own-ray.ts';
+import { type PoolTrust, trustRefusals } from './pool-trust.ts';
 
 /** An answer about a provider's health holds this long. */
 const HEALTH_MS = 2_000;
@@ -25,6 +27,7 @@ export interface ProviderSourceOptions {
   readonly ownRay: OwnRay;
   /** Of packages that pools may name. */
   readonly paths: readonly string[];
+  readonly trust: PoolTrust;
 }
 
 interface Open {
@@ -75,8 +78,13 @@ export class PoolProviders implements ProviderSource {
     return entry.offers.asked;
   }
 
-  refusals(declared: PoolFile['provider']): Promise<readonly Refusal[]> {
-    return providerRefusals(declared, this.#options.paths);
+  async refusals(tenant: string, declared: PoolFile['provider']): Promise<readonly Refusal[]> {
+    const { paths, trust } = this.#options;
+    return [...trustRefusals(declared, tenant, trust), ...(await providerRefusals(declared, paths))];
+  }
+
+  optionRefusals(options: Readonly<Record<string, unknown>>, kinds: readonly string[]): Promise<readonly Refusal[]> {
+    return optionRefusals(options, kinds, this.#options.paths);
   }
 
   async close(): Promise<void> {
@@ -102,7 +110,7 @@ export class PoolProviders implements ProviderSource {
     const entry: Open = {
       version: stored.version,
       ownAddress,
-      provider: this.#openProvider(stored.file),
+      provider: this.#openProvider(tenant, stored.file),
       health: undefined,
       offers: undefined,
     };
@@ -128,9 +136,16 @@ export class PoolProviders implements ProviderSource {
     void entry.provider.then((provider) => provider.close()).catch(() => {});
   }
 
-  async #openProvider(file: PoolFile): Promise<Provider> {
+  async #openProvider(tenant: string, file: PoolFile): Promise<Provider> {
     const declared = file.provider;
-    const { ownRay, stateDir, clock, paths } = this.#options;
+    const { ownRay, stateDir, clock, paths, trust } = this.#options;
+    // A link may lead elsewhere by now, and the installation's folders be others.
+    const forbidden = trustRefusals(declared, tenant, trust);
+    if (forbidden.length > 0)
+      throw new OperatingError('part-missing', 'never', `opening provider ${declared.kind}`, {
+        cause: new RefusedInput(forbidden),
+        mend: 'mend provider in the pool’s file',
+      });
     const definition = await loadProvider(declared.kind, paths);
     let config: Readonly<Record<string, unknown>> = declared.config ?? {};
     if (declared.kind === 'ray' && declared.config === undefined) {

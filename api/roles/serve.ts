@@ -1,72 +1,109 @@
 import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
 import { runSequencer } from '../../ledger/audit/sequencer.ts';
+import { openSigningKeys } from '../../ledger/audit/signing-keys.ts';
 import { finance as financeClient } from '../../peers/finance/client.ts';
+import { financeReports } from '../../peers/finance/reports.ts';
 import type { PeerHttp } from '../../peers/peer-call.ts';
 import { sentinelNet as sentinelClient } from '../../peers/sentinelnet/client.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { ServerConfig } from '../../platform/config.ts';
-import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import type { Nominator, Seat } from '../../platform/nominator.ts';
 import { kubernetesNominator } from '../../platform/nominator-kubernetes.ts';
 import { postgresNominator } from '../../platform/nominator-postgres.ts';
 import { redisNominator } from '../../platform/nominator-redis.ts';
 import { openObjectStore } from '../../platform/object-store-config.ts';
+import { type DatabaseUrl, urlNow } from '../../platform/pg-login.ts';
 import { openDatabase } from '../../platform/postgres.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
-import { openFileSigner } from '../../platform/signer-file.ts';
+import type { RateLimiter } from '../../platform/rate-limit.ts';
+import { type FailoverWatch, failingOpen } from '../../platform/rate-limit-failover.ts';
+import { memoryRateLimiter } from '../../platform/rate-limit-memory.ts';
+import { redisRateLimiter } from '../../platform/rate-limit-redis.ts';
+import { openSigner } from '../../platform/signer-config.ts';
+import { watchedSigner } from '../../platform/signer-watch.ts';
+import type { RotatingTls } from '../../platform/tls-rotation.ts';
 import { watchQuotas } from '../../pools/watch-quotas.ts';
 import type { Log } from '../../scheduler/apply/context.ts';
 import { watchEtas } from '../../scheduler/apply/eta-record.sql.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
+import { watchProposals } from '../../scheduler/signatures/watch.sql.ts';
+import { archivedLog } from '../../scoring/archive/archived-log.ts';
+import { runArchiver } from '../../scoring/archive/archiver.ts';
 import { runRecomputes } from '../../scoring/batch/recompute-worker.ts';
 import type { ScoringContext } from '../../scoring/context.ts';
-import { runConsumer } from '../../scoring/ingest/consumer.ts';
+import { BacklogWatch } from '../../scoring/ingest/backlog.ts';
+import { expireQuarantine } from '../../scoring/ingest/expire-quarantine.ts';
 import { appendReports } from '../../scoring/ingest/pack-reports.ts';
+import { runResending } from '../../scoring/ingest/parked.sql.ts';
 import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
-import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
+import { runConsumer } from '../../scoring/ingest/run-consumer.ts';
 import { sentinelNetPolicy } from '../../scoring/promotion/sentinelnet-policy.ts';
+import { runReplays } from '../../scoring/replay/replay-worker.ts';
 import { runRetrains } from '../../scoring/retrain/retrain-worker.ts';
+import { limitIdentities } from '../http/rate-limits.ts';
 import { roomServices } from '../http/rooms.ts';
 import { buildHttpServer } from '../http/server.ts';
-import { tokenIdentifier } from '../http/token.ts';
+import { openServiceDoor } from '../http/service-door.ts';
+import { openAccess, tenantsOf } from './access.ts';
+import { collectionLoop } from './collection-loop.ts';
+import { downstreamLoop, downstreamSweeps } from './downstream.ts';
 import { allocatorLoop, type LeaderLoop, reconcilerLoop, runEngine, type SagaParts } from './engine.ts';
+import { openServerLog } from './event-log.ts';
+import { financeReportLoop } from './finance-report.ts';
+import { hasEnded, processHolder } from './holder.ts';
 import { told } from './listen.ts';
 import { serverMetrics } from './metrics.ts';
+import { noticeLoops, type ToldPeers } from './notices.ts';
 import type { OwnRay } from './own-ray.ts';
 import { PoolProviders } from './provider-source.ts';
 import { readiness } from './readiness.ts';
-
-/** The embedded log's partitions. */
-const PARTITIONS = 1;
+import { sweepLoop } from './sweeps.ts';
+import { openTrailWitness } from './witness.ts';
 
 export interface ServerOptions {
   readonly version: string;
   readonly stateDir: string;
   /** Names this installation at providers. */
   readonly instanceId: string;
-  readonly appUrl: string;
-  readonly engineUrl: string;
+  readonly appUrl: DatabaseUrl;
+  readonly engineUrl: DatabaseUrl;
   readonly sentinelNet: PeerHttp;
   readonly finance: PeerHttp;
+  readonly told: ToldPeers;
+  /** Our certificate, which peers and services are shown. */
+  readonly tls: RotatingTls;
   readonly ownRay: OwnRay;
   readonly config: Pick<
     ServerConfig,
     | 'listen'
     | 'tenant'
+    | 'oidc'
+    | 'services'
     | 'maxConnections'
     | 'nominator'
     | 'objectStore'
+    | 'eventLog'
+    | 'archive'
+    | 'collection'
     | 's3Outputs'
     | 'providerPaths'
-    | 'signerKeyFile'
+    | 'providerFiles'
+    | 'rateLimits'
+    | 'redis'
+    | 'signer'
+    | 'witness'
     | 'roles'
     | 'features'
+    | 'downstream'
+    | 'ingest'
     | 'intervals'
+    | 'reportPartitions'
   >;
   /** The bearer token that people and the CLI use. */
   readonly token: string;
+  /** Why the trail may be shorter than its witness this once. */
+  readonly restartWitness?: string | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -88,18 +125,49 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   });
   const closers: (() => Promise<unknown>)[] = [() => db.close()];
   try {
-    await db.asEngine(async (tx) => {
-      await tx.execute('insert into tenants (tenant) values ($1) on conflict do nothing', [config.tenant]);
-      await createTopic(tx, REPORTS_TOPIC, PARTITIONS);
-    });
-    const metrics = serverMetrics(createMetrics({ processMetrics: true }));
-    const eventLog = openPostgresEventLog({ db, listenUrl: options.engineUrl, appendAs: 'engine' });
+    await db.asEngine((tx) =>
+      tx.execute('insert into tenants (tenant) select unnest($1::text[]) on conflict do nothing', [tenantsOf(config)]),
+    );
+    const registry = createMetrics({ processMetrics: true });
+    const metrics = serverMetrics(registry);
+    const { eventLog: logConfig, reportPartitions, tenant } = config;
+    const from = {
+      config: logConfig,
+      reportPartitions,
+      tenant,
+      db,
+      engineUrl: options.engineUrl,
+      watch: metrics.kafka,
+      log,
+    };
+    const eventLog = await openServerLog(from);
     closers.unshift(() => eventLog.close());
     const reader = new ReaderThread();
     closers.unshift(() => reader.close());
     const store = await openObjectStore(config.objectStore, metrics.store);
-    const signer = await openFileSigner({ path: config.signerKeyFile, create: true });
-    const providers = new PoolProviders({ db, clock, stateDir, ownRay: options.ownRay, paths: config.providerPaths });
+    const { next } = config.signer;
+    const keys = await openSigningKeys(
+      db,
+      watchedSigner(await openSigner(config.signer.current), metrics.signer),
+      next === undefined ? undefined : watchedSigner(await openSigner(next), metrics.signer),
+    );
+    const { signer } = keys;
+    const witness = await openTrailWitness({
+      db,
+      clock,
+      tenant,
+      config: config.witness,
+      restart: options.restartWitness,
+      watch: metrics.witness(log),
+    });
+    const providers = new PoolProviders({
+      db,
+      clock,
+      stateDir,
+      ownRay: options.ownRay,
+      paths: config.providerPaths,
+      trust: { tenant, stateDir, files: config.providerFiles },
+    });
     closers.unshift(() => providers.close());
     const sentinelNet = sentinelClient({ http: options.sentinelNet });
     const saga: SagaParts = {
@@ -119,9 +187,11 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       log,
       metrics: metrics.saga,
     };
-    const scoring = (epoch: bigint): ScoringContext => ({
+    const holder = processHolder();
+    const reading = {
       db,
-      epoch,
+      holder,
+      isGone: hasEnded,
       clock,
       eventLog,
       reader,
@@ -130,7 +200,8 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       rollouts: config.features.has('suite-rollouts'),
       metrics: metrics.scoring,
       log,
-    });
+    };
+    const scoring = (epoch: bigint): ScoringContext => ({ ...reading, epoch });
     const seats = new Map<Seat, readonly LeaderLoop[]>();
     if (config.roles.has('allocator')) {
       const retrains = (epoch: bigint, signal: AbortSignal) => runRetrains(scoring(epoch), signal);
@@ -141,24 +212,66 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         { name: 'retrains', run: retrains },
         { name: 'quotas', run: quotas },
         { name: 'etas', run: (_epoch, signal) => watchEtas({ db, clock, log, metrics: metrics.etas }, signal) },
+        {
+          name: 'proposals',
+          run: (_epoch, signal) => watchProposals({ db, clock, log, metrics: metrics.signing }, signal),
+        },
       ]);
     }
     if (config.roles.has('reconciler')) seats.set('reconciler', [reconcilerLoop(saga)]);
     if (config.roles.has('ingest')) {
-      const consumer = (epoch: bigint, signal: AbortSignal) => runConsumer(scoring(epoch), signal);
-      seats.set('ingest', [{ name: 'consumer', run: consumer }]);
+      // Another log than the embedded one has a retention of its own.
+      const policy = logConfig.kind === 'embedded' ? config.archive : { ...config.archive, logKeepMs: null };
+      const archive = { db, clock, eventLog, log, store, policy, metrics: metrics.archive };
+      seats.set('archive', [
+        { name: 'archiver', run: (epoch, signal) => runArchiver({ ...archive, epoch }, signal) },
+        { name: 'resending', run: (epoch, signal) => runResending(scoring(epoch), signal) },
+      ]);
     }
     // Whoever writes events stands ready to seal them.
-    if (seats.size > 0) {
+    if (seats.size > 0 || config.roles.has('ingest')) {
       const { checkpointMs } = config.intervals;
-      const sealing = { db, signer, clock, checkpointEveryMs: checkpointMs, watch: metrics.sequencer(log) };
-      seats.set('audit', [{ name: 'sequencer', run: (epoch, signal) => runSequencer({ ...sealing, epoch }, signal) }]);
+      const { everyMs } = config.collection;
+      const sealing = { db, signer, keys, clock, checkpointEveryMs: checkpointMs, watch: metrics.sequencer(log) };
+      seats.set('audit', [
+        { name: 'sequencer', run: (epoch, signal) => runSequencer({ ...sealing, epoch }, signal) },
+        ...witness.loops,
+        ...noticeLoops({ db, clock, log, watch: metrics.notices }, options.told),
+        financeReportLoop({
+          db,
+          clock,
+          log,
+          reports: financeReports({ http: options.finance }),
+          watch: metrics.financeReports,
+        }),
+        downstreamLoop({
+          db,
+          clock,
+          eventLog,
+          installation: options.instanceId,
+          // A log on Kafka is of one tenant.
+          tenant: logConfig.kind === 'kafka' ? tenant : undefined,
+          watch: metrics.publisher(log),
+        }),
+        sweepLoop(
+          { clock, log },
+          {
+            quarantine: (epoch, nowMs) => expireQuarantine(db, epoch, nowMs - config.ingest.quarantineRetentionMs),
+            ...downstreamSweeps(db, config.downstream.retentionMs),
+          },
+        ),
+        ...(everyMs === null
+          ? []
+          : [collectionLoop({ db, store, clock, log, policy: { ...config.collection, everyMs } })]),
+      ]);
     }
-    const holder = `${hostname()}/${process.pid}`;
+    const { token, tls } = options;
+    const access = await openAccess({ config, token, tls, db, clock, metrics: registry, log });
     const stopEngine = new AbortController();
     const nominator = await nominatorOf(options);
     closers.unshift(() => nominator.close());
     const led = new Set<Seat>();
+    const faults = new Map<Seat, string>();
     const engine = runEngine(
       {
         engineUrl: options.engineUrl,
@@ -172,22 +285,46 @@ export async function startServer(options: ServerOptions): Promise<Server> {
           else led.delete(seat);
           metrics.leading(seat, leads);
         },
+        onFault: (seat, why) => {
+          if (why === undefined) faults.delete(seat);
+          else faults.set(seat, why);
+        },
       },
       stopEngine.signal,
     );
-    // Needs no seat: what it claims is its own, in any number of processes.
-    const recompute = { db, clock, eventLog, log, holder, metrics: metrics.recompute };
+    const backlog = new BacklogWatch({
+      db,
+      eventLog,
+      clock,
+      limits: config.ingest.backlog,
+      metrics: metrics.backlog,
+      log,
+    });
+    const watching = Promise.all([
+      backlog.run(stopEngine.signal),
+      keys.follow(clock, stopEngine.signal),
+      access.run(stopEngine.signal),
+    ]);
+    // These need no seat: what they claim is their own, in any number of processes.
+    const consuming = config.roles.has('ingest') ? runConsumer(reading, stopEngine.signal) : undefined;
+    // What the log holds no more is read from the archive.
+    const { read } = archivedLog({ db, store, eventLog, prefer: 'log' });
+    const recompute = { db, clock, eventLog: { ...eventLog, read }, log, holder, metrics: metrics.recompute };
     const recomputes =
       config.roles.has('recompute') && config.features.has('suite-rollouts')
         ? runRecomputes(recompute, stopEngine.signal)
         : undefined;
+    const replay = { db, clock, eventLog, log, store, holder, metrics: metrics.replay };
+    const replays = config.roles.has('recompute') ? runReplays(replay, stopEngine.signal) : undefined;
     closers.unshift(async () => {
       stopEngine.abort();
       // A step that a slow peer holds up longer than this goes on after the next start, as after a crash.
       const ended = new AbortController();
-      const loops = Promise.all([engine, recomputes]).finally(() => ended.abort());
+      const loops = Promise.all([engine, consuming, recomputes, replays, watching]).finally(() => ended.abort());
       await Promise.race([loops, clock.sleep(config.intervals.drainMs, ended.signal)]);
     });
+    const limiter = await limiterOf(options, metrics.rates(log));
+    closers.unshift(() => limiter.close());
     const reads = openTenantReads(options.appUrl);
     closers.unshift(() => reads.close());
     const app = buildHttpServer(
@@ -199,27 +336,31 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         metrics: metrics.http,
         reads,
         realtimeMetrics: metrics.realtime,
+        environment: saga.tag,
+        signingMetrics: metrics.signing,
         queues: new QueueView({ db, clock, providers }),
         cursorSecret: randomBytes(32),
-        allowedHosts: [],
-        identify: tokenIdentifier(options.token, {
-          principal: 'token:local',
-          tenant: config.tenant,
-          functions: ['read', 'submit', 'report', 'operate'],
-          producers: 'any',
-        }),
+        allowedHosts: access.allowedHosts,
+        identify: access.identify,
+        denied: access.denied,
+        limitRate: limitIdentities(limiter, config.rateLimits),
         readiness: readiness({
           db,
           store,
           clock,
+          kafka: logConfig.kind === 'kafka' ? eventLog : undefined,
           leads: () => led,
+          faults: () => faults,
           sentinelNet: options.sentinelNet,
           finance: options.finance,
+          oidc: access.keys,
         }),
         store,
         eventLog,
+        backlog,
         providers,
-        signer,
+        keys,
+        witness: witness.store,
         features: config.features,
       }),
     );
@@ -228,6 +369,12 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       await app.close();
       clearTimeout(timer);
     });
+    if (config.services !== undefined) {
+      const { listen } = config.services;
+      const door = await told(listen, () => openServiceDoor({ app, tls, listen }));
+      closers.unshift(() => door.close(config.intervals.drainMs));
+      log.info({ url: door.url, spiffeId: tls.current().spiffeId }, 'the door for services is open');
+    }
     const url = await told(config.listen, () => app.listen(config.listen));
     return { url, stop: once(closers) };
   } catch (error) {
@@ -255,5 +402,13 @@ function nominatorOf({ config, engineUrl }: ServerOptions): Nominator | Promise<
     const { kubeconfig, namespace, leasePrefix } = nominator;
     return kubernetesNominator({ kubeconfig }, { namespace, prefix: leasePrefix });
   }
-  return redisNominator(nominator.url.reveal(), new URL(engineUrl).pathname.slice(1));
+  return redisNominator(nominator.url.reveal(), new URL(urlNow(engineUrl)).pathname.slice(1));
+}
+
+/** Together with other processes where there is a Redis, and by this one while it does not answer. */
+async function limiterOf({ config, engineUrl }: ServerOptions, watch: FailoverWatch): Promise<RateLimiter> {
+  const own = memoryRateLimiter();
+  if (config.redis === undefined) return own;
+  const shared = await redisRateLimiter(config.redis.reveal(), new URL(urlNow(engineUrl)).pathname.slice(1));
+  return failingOpen(shared, own, watch);
 }

@@ -6,15 +6,21 @@ import type { PeerHttp } from '../../peers/peer-call.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { PeerEndpoint, ServerConfig } from '../../platform/config.ts';
 import { devSpiffeId, ensureDevCertificates } from '../../platform/dev-ca.ts';
-import { startEmbeddedPostgres } from '../../platform/embedded-postgres.ts';
+import { startEmbeddedPostgres } from '../../platform/embedded-postgres/start.ts';
 import { openHttpClient } from '../../platform/http-client.ts';
 import { migrate } from '../../platform/migrate.ts';
-import { clientTls, loadTls } from '../../platform/mtls.ts';
-import { probeRoles } from '../../platform/probe-roles.ts';
+import { nextLogin } from '../../platform/next-login.ts';
+import type { DatabaseUrl } from '../../platform/pg-login.ts';
+import { type LoginField, probeRoles } from '../../platform/probe-roles.ts';
 import { claimServer, replaceFileSync, startKeeper } from '../../platform/processes.ts';
+import { rotatingSecret, type SecretWatch } from '../../platform/rotating-secret.ts';
+import type { Secret } from '../../platform/secret.ts';
+import type { SecretReading } from '../../platform/secret-url.ts';
 import { stateLayout } from '../../platform/state-layout.ts';
+import { openRotatingTls, type RotatingTls } from '../../platform/tls-rotation.ts';
 import type { Log } from '../../scheduler/apply/context.ts';
 import { requireFreePort } from './listen.ts';
+import type { ToldPeers } from './notices.ts';
 import { noRay, type OwnRay, startOwnRay } from './own-ray.ts';
 import { type Server, startServer } from './serve.ts';
 import { startSimulatorProcess } from './start-simulators.ts';
@@ -32,6 +38,8 @@ export interface InstallationOptions {
   readonly version: string;
   /** The Python of a venv with Ray; undefined: no Ray of its own, for the reason given. */
   readonly python: string | { readonly missing: string };
+  /** Why the audit trail may be shorter than its witness this once. */
+  readonly restartWitness?: string | undefined;
   readonly clock: Clock;
   readonly log: Log;
   /** Progress for a person. */
@@ -70,9 +78,12 @@ export async function startInstallation(options: InstallationOptions): Promise<I
       engineUrl: urls.engine,
       sentinelNet: peers.sentinelNet,
       finance: peers.finance,
+      told: peers.told,
+      tls: peers.tls,
       ownRay: ray,
       config,
       token,
+      restartWitness: options.restartWitness,
       clock,
       log,
     });
@@ -111,13 +122,25 @@ async function databaseUrls(
   options: InstallationOptions,
   layout: Awaited<ReturnType<typeof stateLayout>>,
   closers: (() => Promise<unknown>)[],
-): Promise<{ readonly app: string; readonly engine: string }> {
+): Promise<{ readonly app: DatabaseUrl; readonly engine: DatabaseUrl }> {
   const { config, say } = options;
   if (config.database.kind === 'external') {
-    const { appUrl, engineUrl, migrateUrl } = config.database;
+    const { appUrl, engineUrl, migrateUrl, readings } = config.database;
     if (migrateUrl !== undefined) await migrate({ ownerUrl: migrateUrl.reveal() });
-    await refuseStrongRoles(appUrl.reveal(), engineUrl.reveal());
-    return { app: appUrl.reveal(), engine: engineUrl.reveal() };
+    const stop = new AbortController();
+    closers.unshift(async () => stop.abort());
+    const follow = (field: LoginField, initial: Secret, reading: SecretReading | undefined): DatabaseUrl => {
+      if (reading === undefined) return initial.reveal();
+      const { everyMs } = reading;
+      const read = nextLogin(field, initial, reading.read);
+      const url = rotatingSecret({ initial, read, everyMs, clock: options.clock });
+      void url.follow(loginWatch(field, options.log), stop.signal);
+      return url;
+    };
+    const app = follow('databaseUrl', appUrl, readings.app);
+    const engine = follow('engineDatabaseUrl', engineUrl, readings.engine);
+    await refuseStrongRoles(app, engine);
+    return { app, engine };
   }
   say('starting Postgres');
   const postgres = await startEmbeddedPostgres({
@@ -134,7 +157,14 @@ async function databaseUrls(
   return { app: postgres.urls.app, engine: postgres.urls.engine };
 }
 
-async function refuseStrongRoles(appUrl: string, engineUrl: string): Promise<void> {
+function loginWatch(field: string, log: Log): SecretWatch {
+  return {
+    changed: () => log.info({ field }, 'another login is used for the database from now on'),
+    failed: (error) => log.warn({ field, err: error }, 'a secret cannot be read again; what was read before goes on'),
+  };
+}
+
+async function refuseStrongRoles(appUrl: DatabaseUrl, engineUrl: DatabaseUrl): Promise<void> {
   const refusals = await probeRoles({ appUrl, engineUrl });
   if (refusals.length > 0) throw new RefusedInput(refusals);
 }
@@ -143,7 +173,12 @@ async function peerClients(
   options: InstallationOptions,
   stateDir: string,
   closers: (() => Promise<unknown>)[],
-): Promise<{ readonly sentinelNet: PeerHttp; readonly finance: PeerHttp }> {
+): Promise<{
+  readonly sentinelNet: PeerHttp;
+  readonly finance: PeerHttp;
+  readonly told: ToldPeers;
+  readonly tls: RotatingTls;
+}> {
   const { config, clock, say } = options;
   const certificates = join(stateDir, 'tls');
   const own = await ensureDevCertificates({
@@ -152,6 +187,7 @@ async function peerClients(
     nowMs: clock.now(),
   });
   let { sentinelNet, finance } = config.peers;
+  const { agentManager, reasoningGraph } = config.peers;
   if (sentinelNet === undefined || finance === undefined) {
     say('starting the simulators of SentinelNet and Finance');
     const simulators = await startSimulatorProcess({ stateDir, certificates, clock });
@@ -159,15 +195,17 @@ async function peerClients(
     sentinelNet ??= { origin: simulators.urls.sentinelnet, spiffeId: devSpiffeId('sentinelnet') };
     finance ??= { origin: simulators.urls.finance, spiffeId: devSpiffeId('finance') };
   }
-  const material = await loadTls(config.tls ?? own.merit, clock.now());
+  const tls = await openRotatingTls(config.tls ?? own.merit, clock);
   const open = ({ origin, spiffeId }: PeerEndpoint): PeerHttp => {
-    const client = openHttpClient(
-      spiffeId === undefined ? { origin } : { origin, tls: clientTls(material, [spiffeId]) },
-    );
+    const client = openHttpClient(spiffeId === undefined ? { origin } : { origin, tls: tls.client([spiffeId]) });
     closers.unshift(() => client.close());
     return (request) => client.send(request);
   };
-  return { sentinelNet: open(sentinelNet), finance: open(finance) };
+  const told = {
+    agentManager: agentManager === undefined ? undefined : open(agentManager),
+    reasoningGraph: reasoningGraph === undefined ? undefined : open(reasoningGraph),
+  };
+  return { sentinelNet: open(sentinelNet), finance: open(finance), told, tls };
 }
 
 function once(closers: readonly (() => Promise<unknown>)[], log: Log): () => Promise<void> {

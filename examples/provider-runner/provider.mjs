@@ -180,6 +180,7 @@ const effectOf = ({ changes }) => (changes === true ? 'unknown' : 'none');
 const isLive = (job) => !OUTCOMES.includes(job.state);
 const handleOf = ({ name, uid }) => ({ provider: KIND, id: name, uid });
 const labelsOf = ({ tag, bookingId, attempt }) => ({ tag, booking: bookingId, attempt: String(attempt) });
+const unknownOption = (name) => ({ field: `options.${KIND}.${name}`, problem: 'is not known', mend: 'remove it' });
 
 export default defineProvider({
   kind: KIND,
@@ -191,6 +192,7 @@ export default defineProvider({
     additionalProperties: false,
     properties: { url: { type: 'string', pattern: '^https?://' }, tokenFile: { type: 'string' } },
   },
+  checkOptions: (options = {}) => Object.keys(options).map(unknownOption),
   open: async (config, context) => new RunnerProvider(config, context),
   testBackend: () => import('./test-backend.mjs'),
 });

@@ -1,7 +1,10 @@
 import { canonicalBytes } from '../../core/canonical.ts';
 import { appendLeaves, type CompactRange, EMPTY_RANGE, leafHash, rootOfRange, sameHash } from '../../core/merkle.ts';
 import { auditEventId } from './append.ts';
+import { type BundleKeys, bundleKeys } from './bundle-keys.ts';
+import type { WitnessCheck } from './bundle-witness.ts';
 import { type Checkpoint, parseNote, verifyNote } from './checkpoint.ts';
+import type { Coverage } from './coverage.ts';
 import type { Findings } from './findings.ts';
 import { hasMembers, isCount, isHex64, isObject, type JsonObject, lineText } from './lines.ts';
 import type { Roots } from './roots.ts';
@@ -66,9 +69,21 @@ interface State {
   derailed: boolean;
   readonly lastNumbers: Map<string, number>;
   readonly keyIds: Set<string>;
+  readonly keys: BundleKeys;
 }
 
-export function bundleChecker(header: JsonObject, roots: Roots, findings: Findings): BundleChecker {
+/** What a chain is held against beside its own signatures. */
+export interface Against {
+  readonly witness?: WitnessCheck | undefined;
+  readonly coverage?: Coverage | undefined;
+}
+
+export function bundleChecker(
+  header: JsonObject,
+  roots: Roots,
+  findings: Findings,
+  against: Against = {},
+): BundleChecker {
   const state: State = {
     range: EMPTY_RANGE,
     final: undefined,
@@ -76,6 +91,7 @@ export function bundleChecker(header: JsonObject, roots: Roots, findings: Findin
     derailed: false,
     lastNumbers: new Map(),
     keyIds: new Set(),
+    keys: bundleKeys(findings),
   };
   if (!hasMembers(header, 'type', 'format', 'origin', 'treeSize', 'events', 'checkpoints')) {
     findings.tampered(1, '', 'has other members than a header');
@@ -88,11 +104,15 @@ export function bundleChecker(header: JsonObject, roots: Roots, findings: Findin
   return {
     line: (number, line) => {
       if (line.type === 'checkpoint') checkCheckpoint(state, header, number, line, roots, findings);
-      else if (line.type === 'event') checkEvent(state, events, number, line, findings);
-      else findings.tampered(number, 'type', 'is neither event nor checkpoint');
+      else if (line.type === 'event') {
+        checkEvent(state, events, number, line, findings);
+        if (!state.derailed) compareEvent(state, line, against);
+      } else findings.tampered(number, 'type', 'is neither event nor checkpoint');
     },
     end: () => {
       finish(state, header, events, findings);
+      if (!findings.has('tampered') && !findings.has('incomplete')) against.witness?.end(state.range.size);
+      against.coverage?.end(findings);
       return {
         kind: 'bundle',
         origin: String(header.origin),
@@ -104,6 +124,14 @@ export function bundleChecker(header: JsonObject, roots: Roots, findings: Findin
       };
     },
   };
+}
+
+function compareEvent(state: State, line: JsonObject, { witness, coverage }: Against): void {
+  const { range } = state;
+  witness?.grown(range.size, () => rootOfRange(range));
+  if (!isObject(line.event)) return;
+  witness?.event(line.event);
+  coverage?.event(line.event);
 }
 
 function checkCheckpoint(
@@ -135,6 +163,7 @@ function checkCheckpoint(
       findings.tampered(number, 'note', 'is not of the tree the header names');
     return;
   }
+  if (!state.derailed) state.keys.checkpoint(number, checkpoint);
   if (checkpoint.treeSize !== state.range.size) {
     findings.tampered(number, 'note', `stands after ${state.range.size} events and seals ${checkpoint.treeSize}`);
   } else if (!state.derailed && !sameHash(checkpoint.rootHash, rootOfRange(state.range))) {
@@ -173,6 +202,7 @@ function checkEvent(state: State, events: number, number: number, line: JsonObje
     findings.tampered(number, `event.${problem.field}`, problem.problem, seq);
     return;
   }
+  if (!state.derailed) state.keys.event(number, line.event, expected);
   const { tenant, subject, n } = line.event as { tenant: string; subject: string; n: number };
   const key = `${tenant}\n${subject}`;
   const last = state.lastNumbers.get(key) ?? 0;
@@ -211,6 +241,7 @@ function finish(state: State, header: JsonObject, events: number, findings: Find
   if (header.checkpoints !== state.checkpoints) {
     findings.tampered(1, 'checkpoints', `is not the ${state.checkpoints} of the file`);
   }
+  if (state.final !== undefined && size === events && !state.derailed) state.keys.checkpoint(2, state.final);
   if (state.final !== undefined && size === events && !sameHash(state.final.rootHash, rootOfRange(state.range))) {
     findings.tampered(2, 'note', `has another root than the ${size} events`);
   }

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { OperatingError } from '../../core/operating-error.ts';
+import { p256Key } from '../../core/p256.ts';
 import { formatRfc3339, parseRfc3339 } from '../../core/rfc3339.ts';
 import type { Signer } from '../../platform/signer.ts';
-import { checkSignature, p256Key, type Roots, verifyWithKey } from './roots.ts';
+import { checkSignature, type Roots, verifyWithKey } from './roots.ts';
 
 /**
  * A signed checkpoint of the audit tree, as a C2SP signed note (c2sp.org/signed-note, c2sp.org/tlog-checkpoint):
@@ -15,13 +16,8 @@ import { checkSignature, p256Key, type Roots, verifyWithKey } from './roots.ts';
  *                                                            (an empty line)
  *   — merit/audit <base64 of 4 bytes of key hash ‖ signature>
  *
- * The signature is over everything up to the empty line, the last newline included. With OpenSSL ≥ 3 alone, where `note`
- * holds the text above and `key` the base64 of the roots file's publicKey:
- *
- *   sed '/^$/,$d' note > body
- *   tail -n 1 note | cut -d' ' -f3 | base64 -d | tail -c 64 > signature
- *   { printf '302a300506032b6570032100' | xxd -r -p; base64 -d key; } | openssl pkey -pubin -inform DER -out key.pem
- *   openssl pkeyutl -verify -pubin -inkey key.pem -rawin -in body -sigfile signature
+ * The signature is over everything up to the empty line, the last newline included: 64 bytes of Ed25519, or DER of ECDSA. With OpenSSL alone:
+ * docs/audit.md.
  */
 export interface Checkpoint {
   readonly origin: string;
@@ -57,13 +53,15 @@ function keyHash(name: string, algorithm: Signer['algorithm'], publicKey: Uint8A
 
 /** The whole note. Throws OperatingError where the signer is away or what it returns is not its signature. */
 export async function signCheckpoint(signer: Signer, checkpoint: Omit<Checkpoint, 'keyId'>): Promise<string> {
-  const body = checkpointBody({ ...checkpoint, keyId: signer.keyId });
+  // Read together with the call: who signs may be another key after it.
+  const { keyId, algorithm, publicKey } = signer;
+  const body = checkpointBody({ ...checkpoint, keyId });
   const message = Buffer.from(body, 'utf8');
   const signature = await signer.sign(message);
-  if (!verifyWithKey(signer.algorithm, signer.publicKey, message, signature)) {
+  if (!verifyWithKey(algorithm, publicKey, message, signature)) {
     throw new OperatingError('bad-reply', 'safe', 'signing an audit checkpoint: the signature does not verify');
   }
-  const hash = keyHash(checkpoint.origin, signer.algorithm, signer.publicKey);
+  const hash = keyHash(checkpoint.origin, algorithm, publicKey);
   return `${body}\n${signatureLine(checkpoint.origin, Buffer.concat([hash, signature]))}`;
 }
 

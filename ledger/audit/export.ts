@@ -1,9 +1,34 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database } from '../../platform/postgres.ts';
 import { bundleEventLine, bundleHeaderLine, checkpointLine } from './bundle.ts';
 import { latestNote } from './sequencer.ts';
 
 /** Events read in one statement. */
 export const EXPORT_BATCH = 1_000;
+
+/** An export waits so long for the seal of what was recorded before it; a signer that is away longer does not hold it up. */
+export const SEAL_WAIT_MS = 10_000;
+const LOOK_MS = 50;
+
+/** Until what was recorded when it was asked is under a signed checkpoint: a state that was exported before is covered. */
+export async function awaitRecorded(db: Pick<Database, 'asEngine'>, waitMs = SEAL_WAIT_MS): Promise<boolean> {
+  const [row] = await db.asEngine((tx) =>
+    tx.query<{ last: bigint | null }>('select max(recorded_no) as last from audit_events'),
+  );
+  for (const until = performance.now() + waitMs; ; await sleep(LOOK_MS)) {
+    const open = await db.asEngine((tx) =>
+      tx.query(
+        `select 1 from audit_events where seq is null and recorded_no <= $1
+         union all
+         select 1 from audit_events where seq >= (select coalesce(max(tree_size), 0) from audit_checkpoints) and recorded_no <= $1
+         limit 1`,
+        [row?.last ?? 0n],
+      ),
+    );
+    if (open.length === 0) return true;
+    if (performance.now() > until) return false;
+  }
+}
 
 /**
  * The lines of an audit bundle up to the newest checkpoint, of all tenants (the log is one); nothing where nothing is

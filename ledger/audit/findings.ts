@@ -7,8 +7,8 @@ export interface Finding {
   /** Path inside the line; '' for all of it. */
   readonly field: string;
   readonly problem: string;
-  /** `incomplete`: something is missing at the end; `tampered`: what is there is not what was written. */
-  readonly kind: 'tampered' | 'incomplete';
+  /** `incomplete`: something is missing at the end; `tampered`: what is there is not what was written; `shorter`: whole in itself, but older than its witness. */
+  readonly kind: 'tampered' | 'incomplete' | 'shorter';
 }
 
 /** Further findings are counted only. */
@@ -19,6 +19,7 @@ export interface Findings {
   readonly total: number;
   tampered(line: number, field: string, problem: string, seq?: number): void;
   incomplete(line: number, field: string, problem: string): void;
+  shorter(problem: string): void;
   has(kind: Finding['kind']): boolean;
 }
 
@@ -38,6 +39,7 @@ export function newFindings(): Findings {
     },
     tampered: (line, field, problem, seq) => add({ line, seq, field, problem, kind: 'tampered' }),
     incomplete: (line, field, problem) => add({ line, seq: undefined, field, problem, kind: 'incomplete' }),
+    shorter: (problem) => add({ line: 0, seq: undefined, field: 'witness', problem, kind: 'shorter' }),
     has: (kind) => kinds.has(kind),
   };
 }

@@ -1,5 +1,12 @@
 import { assert } from '../../core/assert.ts';
-import { foldNodes, type Hash, inclusionRanges, type NodeAddress, nodesOfRange } from '../../core/merkle.ts';
+import {
+  consistencyRanges,
+  foldNodes,
+  type Hash,
+  inclusionRanges,
+  type NodeAddress,
+  nodesOfRange,
+} from '../../core/merkle.ts';
 import type { Tx } from '../../platform/postgres.ts';
 
 /** Reads stored tree nodes in one statement; the returned function gives each. Any transaction. */
@@ -34,4 +41,26 @@ export async function readProofs(
     paths.flatMap((path) => path.ranges.flat()),
   );
   return new Map(paths.map(({ seq, ranges }) => [seq, ranges.map((nodes) => foldNodes(nodes.map(node)))]));
+}
+
+/** How many leaves the tree has. Any transaction. */
+export async function treeSizeOf(tx: Tx): Promise<number> {
+  const rows = await tx.query<{ size: bigint }>(
+    'select position + 1 as size from audit_nodes where level = 0 order by position desc limit 1',
+  );
+  return Number(rows[0]?.size ?? 0n);
+}
+
+/** The root that the tree had at that size, which is not 0. */
+export async function rootAt(tx: Tx, size: number): Promise<Hash> {
+  const nodes = nodesOfRange({ begin: 0, end: size });
+  return foldNodes(nodes.map(await readNodes(tx, nodes)));
+}
+
+/** That the tree of `size` extends the one of `oldSize`: O(log n) stored nodes, one statement. */
+export async function readConsistency(tx: Tx, oldSize: number, size: number): Promise<readonly Hash[]> {
+  if (oldSize === 0 || oldSize === size) return [];
+  const ranges = consistencyRanges(oldSize, size).map(nodesOfRange);
+  const node = await readNodes(tx, ranges.flat());
+  return ranges.map((nodes) => foldNodes(nodes.map(node)));
 }

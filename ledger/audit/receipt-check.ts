@@ -5,6 +5,7 @@ import { eventProblem } from './bundle.ts';
 import { type Checkpoint, verifyNote } from './checkpoint.ts';
 import type { Findings } from './findings.ts';
 import { hasMembers, isCount, isHex64, isObject, type JsonObject } from './lines.ts';
+import { checkApprovals } from './receipt-approvals.ts';
 import { checkEvidence, evidenceNames } from './receipt-evidence.ts';
 import { checkMoney } from './receipt-money.ts';
 import {
@@ -38,6 +39,10 @@ export interface ReceiptSummary {
   readonly cost: readonly { readonly currency: string; readonly cents: string }[];
   /** SHA-256 of each attempt's manifest. */
   readonly manifests: readonly string[];
+  /** Names of those who signed what was applied, or its revoke. */
+  readonly signedBy: readonly string[];
+  /** Of each log that was kept, as the trail tells it: how it ended, and the SHA-256 of all its bytes, or null. */
+  readonly logs: readonly JsonObject[];
 }
 
 interface Collected {
@@ -189,6 +194,7 @@ function finish(c: Collected, header: JsonObject, roots: Roots, findings: Findin
     checkStory(receipt, findings);
     checkMoney(receipt, findings);
     checkEvidence(receipt, roots, findings);
+    checkApprovals(receipt, findings);
   }
   return summaryOf(c, receipt, header);
 }
@@ -266,6 +272,15 @@ function summaryOf(c: Collected, receipt: Receipt, header: JsonObject): ReceiptS
     state: story.map((event) => stateOf(event.type)).findLast((state) => state !== undefined) ?? 'unknown',
     attempts: story.filter((event) => event.type === 'booking.reserved').length,
     cost: [...costs].map(([currency, cents]) => ({ currency, cents: String(cents) })),
+    signedBy: [...new Set(story.flatMap(({ type, data }) => (SIGNED.has(type) ? namesIn(data.signedBy) : [])))].sort(),
     manifests: story.flatMap((event) => (event.type === 'artifact.manifest' ? [...evidenceNames(event.data)] : [])),
+    logs: story.flatMap(({ type, data }) => (type === 'log.ended' ? [data] : [])),
   };
+}
+
+/** Their quorums were checked. */
+const SIGNED: ReadonlySet<string> = new Set(['booking.applied', 'booking.releasing']);
+
+function namesIn(value: Json | undefined): readonly string[] {
+  return Array.isArray(value) ? (value as readonly Json[]).filter((one) => typeof one === 'string') : [];
 }

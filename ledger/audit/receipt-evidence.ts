@@ -55,7 +55,7 @@ export function checkEvidence(receipt: Receipt, roots: Roots, findings: Findings
   }
 }
 
-function bodiesOf(receipt: Receipt, event: ReceiptEvent): readonly JsonObject[] {
+export function bodiesOf(receipt: Receipt, event: ReceiptEvent): readonly JsonObject[] {
   return [...evidenceNames(event.data)].flatMap((hash) => {
     const body = receipt.evidence.get(hash)?.body;
     return isObject(body) ? [body] : [];

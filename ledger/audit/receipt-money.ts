@@ -218,9 +218,11 @@ function checkCost(
   const posted = moved
     .filter((row) => row.kind === 'post' && row.debit.startsWith('budget:'))
     .reduce((sum, row) => sum + row.amount, 0n);
-  // Rounded up to a whole cent, never more than was held.
-  if (cents !== (used < posted ? used : posted)) tell('cost.cents', 'is not units × time × price');
   const placement = isObject(open.reserved.data.placement) ? open.reserved.data.placement : {};
+  // Money alone costs what whoever had it says: at most what was held. All else is rounded up to a whole cent, never more than was held.
+  const alone = placement.provider === 'finance' && placement.gpuMilli === '0' && placement.cpuMilli === '0';
+  if (alone ? cents > posted : cents !== (used < posted ? used : posted))
+    tell('cost.cents', alone ? 'is more than was held' : 'is not units × time × price');
   if (cost.currency !== placement.currency) tell('cost.currency', 'is not the placement’s');
   if (placement.centsPerUnitHour !== undefined && String(placement.centsPerUnitHour) !== String(rate)) {
     tell('cost.centsPerUnitHour', 'is not the placement’s');

@@ -18,11 +18,17 @@ export function checkStory(receipt: Receipt, findings: Findings): void {
   let attempt = 1;
   let outcome: string | undefined;
   let provider: string | undefined;
+  const logs = new Set<number>();
   for (const event of receipt.story) {
     const tell = (field: string, problem: string) =>
       findings.tampered(event.line, `event.${field}`, problem, event.seq);
     if (event.trace !== created.trace) tell('trace', 'is not the booking’s');
     const next = stateOf(event.type);
+    if (event.type === 'log.ended') {
+      checkLog(event, state, attempt, tell);
+      if (logs.has(attempt)) tell('type', 'ends a log that has ended');
+      logs.add(attempt);
+    }
     if (next === undefined) continue;
     if (state === undefined ? event.type !== 'booking.created' : !TRANSITIONS[state].includes(next)) {
       tell('type', `is no transition from ${state ?? 'nothing'}`);
@@ -55,6 +61,24 @@ export function checkStory(receipt: Receipt, findings: Findings): void {
     }
     state = next;
   }
+}
+
+const LOG_ENDS: readonly unknown[] = ['complete', 'truncated', 'lost'];
+const LOGGING: readonly (StateName | undefined)[] = ['applied', 'draining', 'releasing'];
+
+/** A log ends while its attempt runs or is given back; all of it has a hash, unless it could not be read back. */
+function checkLog(
+  { data }: ReceiptEvent,
+  state: StateName | undefined,
+  attempt: number,
+  tell: (field: string, problem: string) => void,
+): void {
+  if (!LOGGING.includes(state)) tell('type', `ends a log of what is ${state ?? 'nothing'}`);
+  if (data.attempt !== attempt) tell('data.attempt', `is not ${attempt}`);
+  if (!LOG_ENDS.includes(data.ended)) tell('data.ended', 'is no end of a log');
+  if (typeof data.bytes !== 'string' || !/^(0|[1-9][0-9]{0,14})$/.test(data.bytes)) tell('data.bytes', 'is no count');
+  if (!isHex64(data.sha256) && (data.sha256 !== null || data.ended === 'complete'))
+    tell('data.sha256', 'is not the hash of a log');
 }
 
 /** Attempts count from 1 and grow by one when a released booking waits again; that event may still carry the old number. */

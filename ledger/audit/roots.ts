@@ -1,6 +1,6 @@
-import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { canonicalText } from '../../core/canonical.ts';
 import { ed25519KeyId, publicKeyFault, verifyEd25519 } from '../../core/ed25519.ts';
+import { p256Key, p256KeyId, verifyP256 } from '../../core/p256.ts';
 import { type Refusal, refuse } from '../../core/refusal.ts';
 import { formatRfc3339, parseRfc3339 } from '../../core/rfc3339.ts';
 import type { Signer } from '../../platform/signer.ts';
@@ -81,7 +81,7 @@ function parseKey(value: unknown): RootKey | string {
   if (algorithm !== 'ed25519' && algorithm !== 'ecdsa-p256-sha256') return 'has an algorithm that is not supported';
   const fault = keyFault(algorithm, raw);
   if (fault !== undefined) return `has a key that must not be trusted (${fault})`;
-  if (algorithm === 'ed25519' && ed25519KeyId(raw) !== keyId) return 'has a keyId that is not its key’s';
+  if (keyIdOf(algorithm, raw) !== keyId) return 'has a keyId that is not its key’s';
   return { keyId, algorithm, publicKey: raw, validFromMs, validToMs };
 }
 
@@ -132,17 +132,12 @@ export function verifyWithKey(
   message: Uint8Array,
   signature: Uint8Array,
 ): boolean {
-  if (algorithm === 'ed25519') return verifyEd25519(publicKey, message, signature);
-  try {
-    return verify('sha256', message, { key: p256Key(publicKey), dsaEncoding: 'der' }, signature);
-  } catch {
-    return false;
-  }
+  return algorithm === 'ed25519'
+    ? verifyEd25519(publicKey, message, signature)
+    : verifyP256(publicKey, message, signature);
 }
 
-/** A P-256 key from its uncompressed point; throws where it is no point of the curve. */
-export function p256Key(point: Uint8Array): KeyObject {
-  if (point.length !== 65 || point[0] !== 4) throw new Error('not an uncompressed point');
-  const coordinate = (from: number) => Buffer.from(point.subarray(from, from + 32)).toString('base64url');
-  return createPublicKey({ key: { kty: 'EC', crv: 'P-256', x: coordinate(1), y: coordinate(33) }, format: 'jwk' });
+/** The name that the key has by its content. */
+function keyIdOf(algorithm: Signer['algorithm'], publicKey: Uint8Array): string {
+  return algorithm === 'ed25519' ? ed25519KeyId(publicKey) : p256KeyId(publicKey);
 }

@@ -13,7 +13,8 @@ import type { Clock } from '../../platform/clock.ts';
 import { type Database, StaleLeader, type Tx } from '../../platform/postgres.ts';
 import type { Signer } from '../../platform/signer.ts';
 import { type Checkpoint, DEFAULT_ORIGIN, parseNote, signCheckpoint } from './checkpoint.ts';
-import { readNodes } from './nodes.ts';
+import { completeRotation, type HeldKeys, heldKey, type KeysNow, tellRotation } from './key-history.sql.ts';
+import { readNodes, treeSizeOf } from './nodes.ts';
 
 /**
  * The one fenced drainer: gives recorded events their place in the tree (seq = leaf index, from 0, no gap), and signs what
@@ -50,6 +51,8 @@ export interface SequencerOptions {
   readonly origin?: string;
   /** The longest that a sequenced event waits for its checkpoint; CHECKPOINT_INTERVAL_MS where absent. */
   readonly checkpointEveryMs?: number;
+  /** Of a trail whose keys are noted: the one in use signs, and where another was asked for, this goes over to it. */
+  readonly keys?: HeldKeys;
 }
 
 /**
@@ -65,29 +68,48 @@ export async function sequenceOnce(
 ): Promise<SequenceResult> {
   const everyMs = options.checkpointEveryMs ?? CHECKPOINT_INTERVAL_MS;
   const seen = await db.asEngine(look);
-  if (!seen.unsequenced && !isDue(seen.treeSize, seen.last, clock.now(), everyMs)) {
+  const { last } = seen;
+  const keys = keysFor(signer, seen, options.keys);
+  if (!keys.tell && !seen.unsequenced && !isDue(seen.treeSize, last, clock.now(), everyMs)) {
     return { sequenced: 0, more: false, treeSize: seen.treeSize, checkpoint: undefined };
   }
-  const taken = await db.asLeader(epoch, sequenceBatch);
-  const { last } = seen;
+  const taken = await db.asLeader(epoch, async (tx) => {
+    if (keys.tell) await tellRotation(tx, clock.now());
+    return sequenceBatch(tx);
+  });
   const treeSize = taken.range.size;
   const result = { sequenced: taken.sequenced, more: taken.sequenced === SEQUENCE_BATCH, treeSize };
-  if (!isDue(treeSize, last, clock.now(), everyMs)) return { ...result, checkpoint: undefined };
+  if (!keys.tell && !isDue(treeSize, last, clock.now(), everyMs)) return { ...result, checkpoint: undefined };
   const unsigned = {
     origin: options.origin ?? DEFAULT_ORIGIN,
     treeSize,
     rootHash: rootOfRange(taken.range),
-    atMs: clock.now(),
+    // Where the clock went back, time stands still: that of checkpoints never does.
+    atMs: Math.max(clock.now(), last?.atMs ?? 0),
   };
   // The signer may be far away: never inside a transaction.
-  const note = await withTimeout(signCheckpoint(signer, unsigned));
-  await db.asLeader(epoch, (tx) =>
-    tx.execute(
+  const { keyId } = keys.signer;
+  const note = await withTimeout(signCheckpoint(keys.signer, unsigned));
+  await db.asLeader(epoch, async (tx) => {
+    await tx.execute(
       'insert into audit_checkpoints (tree_size, root_hash, note) values ($1, $2, $3) on conflict (tree_size) do nothing',
       [treeSize, unsigned.rootHash, note],
-    ),
-  );
-  return { ...result, checkpoint: { ...unsigned, keyId: signer.keyId } };
+    );
+    if (keys.rotating) await completeRotation(tx, treeSize, unsigned.atMs);
+  });
+  return { ...result, checkpoint: { ...unsigned, keyId } };
+}
+
+/** Who signs. A change is begun only by who has both keys, and nobody else brings it to its end. */
+function keysFor(
+  given: Signer,
+  { inUse, asked }: KeysNow,
+  keys: HeldKeys | undefined,
+): { readonly signer: Signer; readonly tell: boolean; readonly rotating: boolean } {
+  if (keys === undefined || inUse === undefined) return { signer: given, tell: false, rotating: false };
+  if (asked?.told === true) heldKey(keys, asked.keyId);
+  const tell = asked !== undefined && !asked.told && keys.held(asked.keyId) !== undefined;
+  return { signer: heldKey(keys, inUse), tell, rotating: tell || asked?.told === true };
 }
 
 function isDue(treeSize: number, last: Checkpoint | undefined, nowMs: number, everyMs: number): boolean {
@@ -115,20 +137,37 @@ async function withTimeout(note: Promise<string>): Promise<string> {
 }
 
 /** One statement: an idle loop asks five times a second. */
-async function look(tx: Tx): Promise<{
-  readonly unsequenced: boolean;
-  readonly treeSize: number;
-  readonly last: Checkpoint | undefined;
-}> {
-  const rows = await tx.query<{ unsequenced: boolean; size: bigint; note: string | null }>(
+async function look(tx: Tx): Promise<
+  KeysNow & {
+    readonly unsequenced: boolean;
+    readonly treeSize: number;
+    readonly last: Checkpoint | undefined;
+  }
+> {
+  const rows = await tx.query<{
+    unsequenced: boolean;
+    size: bigint;
+    note: string | null;
+    in_use: string | null;
+    asked: string | null;
+    told: boolean | null;
+  }>(
     `select exists (select 1 from audit_events where seq is null) as unsequenced,
             coalesce((select position + 1 from audit_nodes where level = 0 order by position desc limit 1), 0) as size,
-            (select note from audit_checkpoints order by tree_size desc limit 1) as note`,
+            (select note from audit_checkpoints order by tree_size desc limit 1) as note,
+            (select key_id from signer_keys where valid_from is not null and valid_to is null) as in_use,
+            asked.key_id as asked, asked.event_id is not null as told
+     from (values (1)) one left join signer_keys asked on asked.valid_from is null`,
   );
   const row = rows[0];
-  assert(row !== undefined, 'a select without from has one row');
-  const last = row.note === null ? undefined : checkpointOf(row.note);
-  return { unsequenced: row.unsequenced, treeSize: Number(row.size), last };
+  assert(row !== undefined, 'a left join from one row has one');
+  return {
+    unsequenced: row.unsequenced,
+    treeSize: Number(row.size),
+    last: row.note === null ? undefined : checkpointOf(row.note),
+    inUse: row.in_use ?? undefined,
+    asked: row.asked === null ? undefined : { keyId: row.asked, told: row.told === true },
+  };
 }
 
 function checkpointOf(note: string): Checkpoint {
@@ -157,10 +196,7 @@ async function sequenceBatch(tx: Tx): Promise<{ readonly sequenced: number; read
 }
 
 async function readRange(tx: Tx): Promise<CompactRange> {
-  const rows = await tx.query<{ position: bigint }>(
-    'select position from audit_nodes where level = 0 order by position desc limit 1',
-  );
-  const size = rows[0] === undefined ? 0 : Number(rows[0].position) + 1;
+  const size = await treeSizeOf(tx);
   if (size === 0) return EMPTY_RANGE;
   const peaks = nodesOfRange({ begin: 0, end: size });
   const hashes = await readNodes(tx, peaks);

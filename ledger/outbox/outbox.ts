@@ -1,13 +1,13 @@
 import { assert } from '../../core/assert.ts';
 import type { Json } from '../../core/canonical.ts';
 import { canonicalText } from '../../core/canonical.ts';
-import type { Clock } from '../../platform/clock.ts';
-import { type Database, StaleLeader, type Tx } from '../../platform/postgres.ts';
+import type { Database, Tx } from '../../platform/postgres.ts';
+import { inOrder } from './in-order.ts';
 
 /**
  * Facts for downstream consumers, written in the transaction that makes them true and published afterwards: at least once,
- * each with its id, in the order they were written. Facts of one key are written under the lock of what the key names, so
- * that their order is the order of the changes; across keys, one that commits late may come after a newer one.
+ * each with its id, those of one key in the order they were written. Facts of one key are written under the lock of what the key
+ * names, so that their order is the order of the changes; across keys there is none.
  */
 export interface Fact {
   readonly tenant: string;
@@ -24,15 +24,13 @@ export interface OutboxMessage extends Fact {
 }
 
 /** Hands one message on; resolves when it is durable there. */
-export type Publish = (message: OutboxMessage, signal: AbortSignal) => Promise<void>;
+export type Publish = (message: OutboxMessage) => Promise<void>;
 
 /** Facts in one call of `enqueue`. */
 export const MAX_FACTS_PER_CALL = 10_000;
-/** Messages read, published and marked together; a crash repeats at most these. */
+/** Messages read, published and marked together, and about so many bytes; a crash repeats at most these. */
 export const DRAIN_BATCH = 200;
-export const IDLE_MS = 500;
-export const RETRY_MIN_MS = 200;
-export const RETRY_MAX_MS = 15_000;
+const DRAIN_BYTES = 4 * 1024 * 1024;
 
 /** Writes facts in the caller's transaction, in the order given. */
 export async function enqueue(tx: Tx, ...facts: readonly Fact[]): Promise<void> {
@@ -61,57 +59,67 @@ interface Row {
 }
 
 /**
- * Publishes the oldest unpublished facts one after the other, then marks them. Stops at the first that fails: what went
- * before is marked, and the error is thrown. Returns how many were published.
+ * Publishes the oldest unpublished facts and marks those that went; where some did not, the others of their keys wait behind them, and the first
+ * error is thrown. Returns how many were published. `tenant`: of this one alone.
  */
-export async function drainOnce(db: Database, epoch: bigint, publish: Publish, signal: AbortSignal): Promise<number> {
+export async function drainOnce(
+  db: Database,
+  epoch: bigint,
+  publish: Publish,
+  tenant: string | undefined = undefined,
+): Promise<number> {
   const rows = await db.asEngine((tx) =>
     tx.query<Row>(
-      `select outbox_id, tenant, topic, key, body, created_at from outbox
-       where published_at is null order by outbox_id limit ${DRAIN_BATCH}`,
+      `select outbox_id, tenant, topic, key, body, created_at from (
+         select *, sum(pg_column_size(body)) over (order by outbox_id) - pg_column_size(body) as before from (
+           select * from outbox where published_at is null and ($1::text is null or tenant = $1)
+           order by outbox_id limit ${DRAIN_BATCH}) oldest) sized
+       where before < ${DRAIN_BYTES} order by outbox_id`,
+      [tenant ?? null],
     ),
   );
-  const published: bigint[] = [];
-  try {
-    for (const row of rows) {
-      if (signal.aborted) break;
-      const { tenant, topic, key, body } = row;
-      await publish({ id: row.outbox_id, tenant, topic, key, body, createdAtMs: row.created_at.getTime() }, signal);
-      published.push(row.outbox_id);
-    }
-  } finally {
-    if (published.length > 0) {
-      await db.asLeader(epoch, (tx) =>
-        tx.execute('update outbox set published_at = clock_timestamp() where outbox_id = any($1::bigint[])', [
-          published.map(String),
-        ]),
-      );
-    }
+  const { done, error } = await inOrder(
+    rows,
+    (row) => JSON.stringify([row.tenant, row.topic, row.key]),
+    ({ outbox_id: id, tenant: of, topic, key, body, created_at: createdAt }) =>
+      publish({ id, tenant: of, topic, key, body, createdAtMs: createdAt.getTime() }),
+  );
+  const published = rows.filter((_row, i) => done[i]).map((row) => String(row.outbox_id));
+  if (published.length > 0) {
+    await db.asLeader(epoch, (tx) =>
+      tx.execute('update outbox set published_at = clock_timestamp() where outbox_id = any($1::bigint[])', [published]),
+    );
   }
+  if (error !== undefined) throw error;
   return published.length;
 }
 
-export interface OutboxDeps {
-  readonly db: Database;
-  readonly epoch: bigint;
-  readonly clock: Clock;
-  readonly publish: Publish;
-  readonly failed?: (error: unknown, retryInMs: number) => void;
+export interface OutboxState {
+  readonly waiting: number;
+  /** Of the oldest that waits; undefined: none does. */
+  readonly oldestMs: number | undefined;
 }
 
-/** Drains until `signal`. Failures are retried with back-off; only StaleLeader ends it (it is thrown: another leads). */
-export async function runOutbox(deps: OutboxDeps, signal: AbortSignal): Promise<void> {
-  let failures = 0;
-  while (!signal.aborted) {
-    let pauseMs = IDLE_MS;
-    try {
-      if ((await drainOnce(deps.db, deps.epoch, deps.publish, signal)) === DRAIN_BATCH) pauseMs = 0;
-      failures = 0;
-    } catch (error) {
-      if (error instanceof StaleLeader) throw error;
-      pauseMs = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(failures++, 10));
-      deps.failed?.(error, pauseMs);
-    }
-    if (pauseMs > 0) await deps.clock.sleep(pauseMs, signal);
-  }
+/** Counted up to here. */
+const MAX_COUNTED = 10_000;
+
+export async function outboxState(tx: Tx, tenant: string | undefined): Promise<OutboxState> {
+  const [row] = await tx.query<{ waiting: bigint; oldest: Date | null }>(
+    `select count(*) as waiting, min(created_at) as oldest from (
+       select created_at from outbox where published_at is null and ($1::text is null or tenant = $1)
+       order by outbox_id limit ${MAX_COUNTED}) waiting`,
+    [tenant ?? null],
+  );
+  return { waiting: Number(row?.waiting ?? 0), oldestMs: row?.oldest?.getTime() };
+}
+
+/** Removes what was published before `beforeMs`, at most `limit`; returns how many. */
+export function expirePublished(db: Database, epoch: bigint, beforeMs: number, limit: number): Promise<number> {
+  return db.asLeader(epoch, (tx) =>
+    tx.execute(
+      `delete from outbox where outbox_id in (
+         select outbox_id from outbox where published_at < to_timestamp($1::float8 / 1000) order by published_at limit $2)`,
+      [beforeMs, limit],
+    ),
+  );
 }

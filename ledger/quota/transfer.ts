@@ -161,8 +161,9 @@ export function repeatOutcome(
 }
 
 export function recordOf(transfer: StoredTransfer): TransferRecord {
-  const { id, kind, debit, credit, amount, pendingId } = transfer;
-  return { id, kind, debit, credit, amount: amount.toString(), ...(pendingId === undefined ? {} : { pendingId }) };
+  const { id, kind, debit, credit, pendingId } = transfer;
+  const amount = transfer.amount.toString();
+  return pendingId === undefined ? { amount, credit, debit, id, kind } : { amount, credit, debit, id, kind, pendingId };
 }
 
 /** The id under which the sweep resolves a pending transfer. */

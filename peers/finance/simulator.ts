@@ -15,9 +15,10 @@ import {
 import { Slug } from '../wire.ts';
 import { Book, type Budgets, budgetsRefusals, type Command, UNLIMITED } from './book.ts';
 import { Journal } from './journal.ts';
+import { ReportShelf, type ToldMonth } from './report-routes.ts';
 import { ConfirmRequest, type Hold, HoldRequest, MAX_PAGE, ReverseRequest, SettleRequest } from './wire.ts';
 
-export type FinanceRoute = 'hold' | 'confirm' | 'settle' | 'reverse' | 'get' | 'list';
+export type FinanceRoute = 'hold' | 'confirm' | 'settle' | 'reverse' | 'get' | 'list' | 'report' | 'report-part';
 
 export interface FinanceSimulator extends PeerServer {
   /** Other budgets from the next call on; what is held stays. Throws RefusedInput. */
@@ -26,6 +27,8 @@ export interface FinanceSimulator extends PeerServer {
   refuseNext(reason: { readonly code: string; readonly text: string }, times?: number): void;
   /** As the book has it, without a call. */
   get(holdId: string): Hold | undefined;
+  /** What it was told of a month, by tenant and month: `acme-2026-11`. */
+  report(id: string): ToldMonth | undefined;
   /** Held, confirmed and settled of a division, in minor units. */
   used(tenant: string, division: string, currency: string): bigint;
 }
@@ -76,7 +79,9 @@ export async function startFinanceSimulator(options: FinanceSimulatorOptions): P
     const refusal = book.get(request.holdId) === undefined ? refusals.shift() : undefined;
     return run({ type: 'hold', request, refusal });
   };
-  const server = await startPeerServer(routesOf(book, hold, run), options).catch(async (error) => {
+  const shelf = new ReportShelf();
+  const routes = [...routesOf(book, hold, run), ...shelf.routes()];
+  const server = await startPeerServer(routes, options).catch(async (error) => {
     await journal.close();
     throw error;
   });
@@ -87,6 +92,7 @@ export async function startFinanceSimulator(options: FinanceSimulatorOptions): P
       for (let i = 0; i < times; i++) refusals.push({ ...reason });
     },
     get: (holdId) => book.get(holdId),
+    report: (id) => shelf.get(id),
     used: (tenant, division, currency) => book.used(tenant, division, currency),
     close: async () => {
       await server.close();

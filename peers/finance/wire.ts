@@ -1,7 +1,7 @@
 import type { Refusal } from '../../core/refusal.ts';
 import { check, type Static, Type } from '../../core/schema.ts';
 import { centsOf, Money } from '../money.ts';
-import { Name, Slug, WireReason } from '../wire.ts';
+import { Id, Name, Sha256, Slug, WireReason } from '../wire.ts';
 
 /**
  * Finance's wire, version 1. `holdId` is chosen by the client and makes every call repeatable.
@@ -11,10 +11,14 @@ import { Name, Slug, WireReason } from '../wire.ts';
  *   POST /v1/holds/{holdId}/reverse    {tenant}          → 200 Hold (reversed) · 409
  *   GET  /v1/holds/{holdId}            → 200 Hold · 404
  *   GET  /v1/holds?tenant=…&since=…&limit=…   → 200 HoldPage, in order of last change
+ *   POST /v1/reports/{reportId}/parts/{n}   ReportPart    → 200 {id} · 409 problem: another part under this number
+ *   POST /v1/reports                        MonthReport   → 200 {id} · 409 problem: another report, or parts that do not come to its hash
  * Reversing an id that Finance never saw records it as reversed: a hold request that is still under way comes too late.
  */
 export const HOLDS_PATH = '/v1/holds';
 export const MAX_PAGE = 500;
+
+export const REPORTS_PATH = '/v1/reports';
 
 const strict = { additionalProperties: false };
 
@@ -98,3 +102,22 @@ export function holdRefusals(value: unknown): readonly Refusal[] {
   }
   return refusals;
 }
+
+/** What was spent in a month, as FOCUS, in parts that follow each other. */
+export const ReportPart = Type.Object({ id: Id, text: Type.String({ minLength: 1, maxLength: 48 * 1024 }) }, strict);
+
+export const MonthReport = Type.Object(
+  {
+    format: Type.Literal('merit-month-report/1'),
+    /** Of the tenant and the month: the same again is the same report. */
+    id: Id,
+    tenant: Slug,
+    month: Type.String({ pattern: '^[0-9]{4}-(0[1-9]|1[0-2])$' }),
+    parts: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+    /** Of all parts together. */
+    sha256: Sha256,
+    totals: Type.Array(Type.Object({ division: Slug, settled: Money }, strict), { maxItems: 10_000 }),
+  },
+  strict,
+);
+export type MonthReport = Readonly<Static<typeof MonthReport>>;

@@ -42,6 +42,12 @@ export const AllocationRequest = Type.Object(
     cpuMilli: Quantity,
     leaseMs: Type.Integer({ minimum: 1 }),
     cost: Money,
+    /** It is one task of an array of so many, each of which is asked about by itself. */
+    tasks: Type.Optional(Type.Integer({ minimum: 1 })),
+    /** It is money alone that is asked for: `pool` is `money`, `provider` is `finance`, and there are no units. */
+    money: Type.Optional(
+      Type.Object({ purpose: Type.String({ minLength: 1, maxLength: 500 }), agent: Type.Optional(Slug) }, strict),
+    ),
   },
   strict,
 );

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../platform/clock.ts';
+import { sessionUsage } from '../process-usage.ts';
 import {
   type AttemptSpec,
   checkAttempt,
@@ -16,6 +17,8 @@ import {
   PROVIDER_CONTRACT_VERSION,
   type Provider,
   ProviderError,
+  type Usage,
+  unknownOptions,
 } from '../provider.ts';
 import { type LocalConfig, type LocalSettings, localConfigSchema, localSettings } from './config.ts';
 import { assignGpus, gpuUse } from './gpu-assignment.ts';
@@ -146,6 +149,13 @@ class LocalProvider implements Provider {
     }
   }
 
+  async usage(key: string, _signal: AbortSignal): Promise<Usage | undefined> {
+    const found = await jobState(this.#folder(key));
+    if (found.state === 'running') return sessionUsage(found.job.pid);
+    const cpuMs = found.state === 'ended' ? found.exit.cpuMs : undefined;
+    return cpuMs === undefined ? undefined : { cpuMs };
+  }
+
   async close(): Promise<void> {
     await Promise.allSettled(this.#root.inFlight.values());
   }
@@ -267,6 +277,7 @@ export default defineProvider<LocalConfig>({
   contractVersion: 1,
   capabilities: CAPABILITIES,
   configSchema: localConfigSchema,
+  checkOptions: (options) => unknownOptions(PROVIDER_KIND, [], options),
   open: async (config, { stateDir, clock, flavours }) => {
     const [first] = flavours ?? [];
     const ofPool =

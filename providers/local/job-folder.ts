@@ -52,6 +52,8 @@ export interface Exit {
   readonly why: 'ended' | 'lease' | 'never-started' | 'could-not-start' | 'lost';
   readonly startedAtMs: number | null;
   readonly endedAtMs: number | null;
+  /** CPU time of all of it that was waited for; absent where nobody could tell. */
+  readonly cpuMs?: number;
 }
 
 export function workPath(folder: string): string {

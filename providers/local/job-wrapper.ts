@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 import { processStart } from '../../platform/processes.ts';
 import { signalProcess } from '../process-table.ts';
+import { collectedCpuMs } from '../process-usage.ts';
 import { jobEnvironment } from './job-environment.ts';
 import {
   type Exit,
@@ -118,7 +119,8 @@ function after(ms: number, act: () => void): void {
 }
 
 function finish(folder: string, exit: Omit<Exit, 'endedAtMs'>): never {
-  writeExit(folder, { ...exit, endedAtMs: Date.now() });
+  const cpuMs = collectedCpuMs();
+  writeExit(folder, { ...exit, endedAtMs: Date.now(), ...(cpuMs === undefined ? {} : { cpuMs }) });
   process.exit(0);
 }
 

@@ -13,6 +13,7 @@ import {
   PROVIDER_CONTRACT_VERSION,
   type Provider,
   ProviderError,
+  type Usage,
 } from '../provider.ts';
 import { capacityOf, offersOf } from './capacity.ts';
 import {
@@ -28,6 +29,7 @@ import {
 import { ClosedDoor } from './door.ts';
 import { providerErrorOf } from './errors.ts';
 import { findJob } from './find-job.ts';
+import { jobOptionsRefusals } from './job-options.ts';
 import { Lives } from './lives.ts';
 import { LogTails } from './log-tails.ts';
 import { knownNodes, usesLabels } from './nodes.ts';
@@ -35,6 +37,7 @@ import { isLive, observationOf } from './observation.ts';
 import { assertOurs, handleOf, PROVIDER_KIND } from './ownership.ts';
 import { type ReleaseSettings, releaseAttempt, StoppedPending, stopOnce } from './release.ts';
 import { type SubmitSettings, submitAttempt } from './submit.ts';
+import { RayUsage } from './usage.ts';
 
 const CAPABILITIES = { migrate: false, spot: false, topology: false, reserve: false, logs: true, resize: false };
 /** Reads that Ray asks us to hold back for longer are handed to Merit's own retries, with the time. */
@@ -52,6 +55,7 @@ class RayProvider implements Provider {
   readonly #flavours: readonly RayFlavour[];
   readonly #lives: Lives;
   readonly #logs: LogTails;
+  readonly #usage: RayUsage;
   readonly #submit: SubmitSettings;
   readonly #release: ReleaseSettings;
 
@@ -70,6 +74,7 @@ class RayProvider implements Provider {
     const nodeGivesUpSeconds = config.nodeGivesUpSeconds ?? DEFAULT_NODE_GIVES_UP_SECONDS;
     this.#lives = new Lives(this.#client, clock, nodeGivesUpSeconds * 1000);
     this.#logs = new LogTails(this.#client, clock);
+    this.#usage = new RayUsage(this.#client, clock);
     this.#submit = {
       client: this.#client,
       lives: this.#lives,
@@ -134,6 +139,10 @@ class RayProvider implements Provider {
 
   logs(key: string, fromByte: number, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
     return this.#read(signal, () => this.#logs.read(key, fromByte, maxBytes, signal));
+  }
+
+  usage(key: string, signal: AbortSignal): Promise<Usage | undefined> {
+    return this.#read(signal, () => this.#usage.of(key, signal));
   }
 
   async close(): Promise<void> {
@@ -219,6 +228,7 @@ export default defineProvider<RayConfig>({
   contractVersion: 1,
   capabilities: CAPABILITIES,
   configSchema: rayConfigSchema,
+  checkOptions: jobOptionsRefusals,
   open: (config, { clock, flavours }) =>
     openRayProvider(
       config.flavours === undefined && flavours !== undefined

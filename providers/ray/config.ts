@@ -53,6 +53,7 @@ const NODE_GIVES_UP_LIMIT_SECONDS = 3600;
 export const rayConfigSchema = {
   type: 'object',
   required: ['address'],
+  examples: [{ address: 'https://ray.example:8265', tokenFile: '/run/ray/token' }],
   additionalProperties: false,
   properties: {
     address: { type: 'string', description: 'http://host:8265 or https://…' },

@@ -20,12 +20,14 @@ const LABEL_VALUE = new RegExp(`^(!?${WORD}|!?in\\(${WORD}(, ?${WORD})*\\))$`);
 
 /** The checked options of a job; throws RefusedInput with every problem at once. */
 export function rayJobOptions(value: unknown): RayJobOptions {
-  const refusals = jobOptionsRefusals('options.ray', value);
+  const refusals = jobOptionsRefusals(value);
   if (refusals.length > 0) throw new RefusedInput(refusals);
   return (value ?? {}) as RayJobOptions;
 }
 
-function jobOptionsRefusals(field: string, value: unknown): readonly Refusal[] {
+/** All that is wrong with `options.ray` of a job; fields as they stand in its file. */
+export function jobOptionsRefusals(value: unknown): readonly Refusal[] {
+  const field = 'options.ray';
   if (value === undefined) return [];
   if (!isRecord(value)) return [refuse('type', field, 'is no object', `write ${KEYS.join(', ')} below it`)];
   const unknown = Object.keys(value).filter((key) => !KEYS.includes(key));

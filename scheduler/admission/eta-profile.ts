@@ -2,6 +2,7 @@ import type { TreeUsage } from '../../pools/tree-usage.ts';
 import { gatesOf } from './gates.ts';
 import type { Scene } from './scene.ts';
 import type { Shape } from './shape.ts';
+import { ShutRoom } from './shut-room.ts';
 import type { Option, Work, World } from './world.ts';
 
 /** Leases looked at for one slot; whoever starts later than so many ends is told no time. */
@@ -135,6 +136,7 @@ export class Profile {
     const { coming, keeps } = this.#scene;
     world.copyFrom(coming);
     keeps.releaseFrom(world.usage);
+    const shut = new ShutRoom(world);
     const ends = this.#ends;
     const changes = slots
       .flatMap((slot) => [
@@ -149,7 +151,9 @@ export class Profile {
         for (; end < ends.length && ends[end]!.atMs <= atMs; end++) {
           const { work } = ends[end]!;
           const left = this.#left(work);
-          if (left > 0) world.remove(work, left, 0);
+          if (left === 0) continue;
+          world.remove(work, left, 0);
+          shut.left(work.placement.slice(0, left));
         }
         for (; change < changes.length && changes[change]!.atMs <= atMs; change++) {
           const { slot, charges } = changes[change]!;

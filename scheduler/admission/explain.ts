@@ -1,56 +1,119 @@
-import type { Explanation, SmallestChange, WaitReason } from './decision.ts';
-import type { Slot } from './eta-profile.ts';
-import { nominate, type Verdict } from './nominate.ts';
+import type { Explanation, WaitReason } from './decision.ts';
+import { DivisionLine, MAX_BEFORE } from './division-line.ts';
+import type { Profile, Slot } from './eta-profile.ts';
+import { type Nomination, nominate, type Verdict } from './nominate.ts';
 import { awaiting, byRank, keptReason, outrunReason, reason, reasonsFor } from './reasons.ts';
 import type { Member } from './shape.ts';
-import { byQueueOrder } from './shape-queue.ts';
 import { smallestChange } from './smallest-change.ts';
 import { type Stage, setStage } from './stage.ts';
 import type { State } from './state.ts';
+import type { Option } from './world.ts';
 
-/** Bookings before one in its division whose slots are worked out for its own, each beside all before it: the work grows by their square. */
-const MAX_BEFORE = 200;
+/**
+ * Why bookings are where they are, when they would start, and the least that would let each start now: of one instant, while the state does not
+ * change. What is asked about one more of the same division costs what is its own.
+ */
+export class Explainer {
+  readonly #state: State;
+  readonly #nowMs: number;
+  readonly #lastHeads: ReadonlyMap<number, string>;
+  readonly #nominations = new Map<Member, Nomination>();
+  #set: Stage | undefined;
+  /** Of the division that was asked about last: each of its slots is a copy of the tree's usage. */
+  #line: { readonly division: number; readonly line: DivisionLine } | undefined;
+  #byDivision: ReadonlyMap<number, readonly Member[]> | undefined;
 
-/** Why a booking is where it is, when it would start, and the least that would let it start now. Changes nothing. */
-export function explain(state: State, id: string, nowMs: number, lastHeads: ReadonlyMap<number, string>): Explanation {
-  const member = state.members.get(id);
-  if (member === undefined) {
-    const drain = state.drains.has(id);
-    const known = drain ? 'draining' : state.works.has(id) ? 'running' : 'unknown';
-    return { id, state: known, reasons: [], etaMs: null, smallestChange: null, position: null };
+  constructor(state: State, nowMs: number, lastHeads: ReadonlyMap<number, string>) {
+    this.#state = state;
+    this.#nowMs = nowMs;
+    this.#lastHeads = lastHeads;
   }
-  const { shape } = member;
-  if (shape.never !== null)
-    return { id, state: 'waiting', reasons: shape.never, etaMs: null, smallestChange: null, position: null };
-  const stage = setStage(state, nowMs);
-  const held = stage.holders.find(({ holder }) => holder.member === member);
-  const before = beforeOf(state, member);
-  const position = before.length + 1;
-  if (held !== undefined) {
-    const { option, rank } = held.nomination.verdict;
+
+  of(id: string): Explanation {
+    const state = this.#state;
+    const member = state.members.get(id);
+    if (member === undefined) {
+      const drain = state.drains.has(id);
+      const known = drain ? 'draining' : state.works.has(id) ? 'running' : 'unknown';
+      return { id, state: known, reasons: [], etaMs: null, smallestChange: null, position: null };
+    }
+    const { shape } = member;
+    if (shape.never !== null)
+      return { id, state: 'waiting', reasons: shape.never, etaMs: null, smallestChange: null, position: null };
+    const held = this.#stage.holders.find(({ holder }) => holder.member === member);
+    return held === undefined ? this.#ofQueued(member) : this.#ofHolder(member, held.nomination);
+  }
+
+  #ofHolder({ input: { id }, shape }: Member, { verdict: { option, rank }, tried }: Nomination): Explanation {
+    const state = this.#state;
     const drains = [...state.drains.values()].filter((drain) => drain.for === id);
-    const untilMs = drains.reduce((until, drain) => Math.max(until, drain.untilMs ?? nowMs), nowMs);
-    const reasons = [awaiting(state, id, option)];
-    const wants = rank === 'blocked' ? reasonsFor(state, stage.scene, shape, held.nomination.tried) : [];
+    const untilMs = drains.reduce((until, drain) => Math.max(until, drain.untilMs ?? this.#nowMs), this.#nowMs);
+    const wants = rank === 'blocked' ? reasonsFor(state, this.#stage.scene, shape, tried) : [];
     return {
       id,
       state: 'waiting',
-      reasons: [...reasons, ...wants],
+      reasons: [awaiting(state, id, option), ...wants],
       etaMs: rank === 'blocked' ? null : untilMs,
       smallestChange: null,
       position: 1,
     };
   }
-  const { verdict, tried } = nominate(stage.scene, member);
-  const isLooked = lastHeads.get(shape.division) === id;
-  const reasons = [
-    ...standing(state, stage, member, lastHeads),
-    ...verdictsTold(state, stage, member, verdict, tried, isLooked),
-    ...farBack(shape.config.name, before.length),
-  ];
-  const etaMs = eta(state, stage, member, before, verdict);
-  const change: SmallestChange | null = verdict.rank === 'blocked' ? smallestChange(stage.scene, shape, tried) : null;
-  return { id, state: 'waiting', reasons: reasons.sort(byRank), etaMs, smallestChange: change, position };
+
+  #ofQueued(member: Member): Explanation {
+    const { input, shape } = member;
+    const { verdict, tried } = this.#nominated(member);
+    const before = this.#lineOf(shape.division).before(member);
+    const isLooked = this.#lastHeads.get(shape.division) === input.id;
+    const reasons = [
+      ...standing(this.#state, this.#stage, member, this.#lastHeads),
+      ...verdictsTold(this.#state, this.#stage, member, verdict, tried, isLooked),
+      ...farBack(shape.config.name, before),
+    ];
+    const change = verdict.rank === 'blocked' ? smallestChange(this.#stage.scene, shape, tried) : null;
+    const position = before + 1;
+    const etaMs = this.#etaOf(member, verdict);
+    return { id: input.id, state: 'waiting', reasons: reasons.sort(byRank), etaMs, smallestChange: change, position };
+  }
+
+  /** Its slot behind those before it, if every lease runs out and nobody else comes. */
+  #etaOf(member: Member, verdict: Verdict): number | null {
+    const slots = this.#lineOf(member.shape.division).slotsBefore(member);
+    if (slots === undefined) return null;
+    if (verdict.rank === 'reclaim' || verdict.rank === 'preempt') return this.#nowMs;
+    const options = verdict.rank === 'blocked' ? wholeOptions(this.#nominated(member), member) : [verdict.option];
+    return earliestOf(this.#stage.profile(), member, options, slots)?.slotMs ?? null;
+  }
+
+  get #stage(): Stage {
+    this.#set ??= setStage(this.#state, this.#nowMs);
+    return this.#set;
+  }
+
+  #nominated(member: Member): Nomination {
+    const known = this.#nominations.get(member) ?? nominate(this.#stage.scene, member);
+    this.#nominations.set(member, known);
+    return known;
+  }
+
+  #lineOf(division: number): DivisionLine {
+    if (this.#line?.division === division) return this.#line.line;
+    const { scene, profile } = this.#stage;
+    const { strict } = this.#state.queues.get(division)!;
+    const reserved = scene.backfill.pins().filter((pin) => pin.member === null);
+    const line = new DivisionLine(this.#members(division), strict, reserved, (member, before) =>
+      earliestOf(profile(), member, wholeOptions(this.#nominated(member), member), before),
+    );
+    this.#line = { division, line };
+    return line;
+  }
+
+  #members(division: number): readonly Member[] {
+    this.#byDivision ??= Map.groupBy(
+      [...this.#state.members.values()].filter(({ shape }) => shape.never === null),
+      ({ shape }) => shape.division,
+    );
+    return this.#byDivision.get(division) ?? [];
+  }
 }
 
 /** Whoever stands further back than starts are worked out is told no time, and that. */
@@ -106,59 +169,21 @@ function standing(
   return [reason('not_head', null, null, null, [ahead], text)];
 }
 
-/** Those of its division that go before it. */
-function beforeOf(state: State, member: Member): readonly Member[] {
-  const { division } = member.shape;
-  const before: Member[] = [];
-  for (const other of state.members.values()) {
-    if (other.shape.division !== division || other === member || other.shape.never !== null) continue;
-    if (other.place === 'holder' || byQueueOrder(other, member) < 0) before.push(other);
-  }
-  return before;
-}
-
-/** Its slot behind those before it, if every lease runs out and nobody else comes. */
-function eta(
-  state: State,
-  { scene, profile, holders }: Stage,
-  member: Member,
-  before: readonly Member[],
-  verdict: Verdict,
-): number | null {
-  if (before.length > MAX_BEFORE) return null;
-  const walk = profile();
-  const slots: Slot[] = [];
-  const { strict } = state.queues.get(member.shape.division)!;
-  const others = scene.backfill.pins().filter((pin) => pin.member === null);
-  slots.push(...others);
-  for (const other of [...before].sort(byQueueOrder)) {
-    if (holders.some(({ holder }) => holder.member === other)) continue;
-    const slot = earliestOf(walk, other, nominateOptions(scene, other), slots, 0);
-    if (slot !== undefined) slots.push(slot);
-    else if (strict) return null;
-  }
-  const options = verdict.rank === 'blocked' ? nominateOptions(scene, member) : [verdict.option];
-  const fromMs = verdict.rank === 'reclaim' || verdict.rank === 'preempt' ? null : 0;
-  if (fromMs === null) return scene.nowMs;
-  return earliestOf(walk, member, options, slots, fromMs)?.slotMs ?? null;
-}
-
-function nominateOptions(scene: Stage['scene'], member: Member) {
-  const { verdict, tried } = nominate(scene, member);
-  const whole = member.shape.sample.podSets.length;
+/** All of it, on each flavour that was looked at. */
+function wholeOptions({ verdict, tried }: Nomination, { shape }: Member): readonly Option[] {
+  const whole = shape.sample.podSets.length;
   return [verdict, ...tried].map(({ option }) => option).filter(({ podSets }) => podSets.length === whole);
 }
 
 function earliestOf(
-  walk: ReturnType<Stage['profile']>,
+  walk: Profile,
   member: Member,
-  options: Stage['holders'][number]['nomination']['verdict']['option'][],
+  options: readonly Option[],
   slots: readonly Slot[],
-  fromMs: number,
 ): Slot | undefined {
   let best: Slot | undefined;
   for (const option of options) {
-    const slot = walk.earliest(member.shape, option, Math.max(fromMs, member.input.notBeforeMs), slots);
+    const slot = walk.earliest(member.shape, option, member.input.notBeforeMs, slots);
     if (slot !== undefined && (best === undefined || slot.slotMs < best.slotMs)) best = slot;
   }
   return best;

@@ -7,6 +7,7 @@ const DEVICE = 1000;
 
 interface Machine {
   readonly name: string;
+  readonly flavour: string;
   readonly cordoned: boolean;
   readonly firstDevice: number;
   readonly devices: number;
@@ -68,7 +69,8 @@ export class Machines {
     let devices = 0;
     this.#machines = ordered.map((node, index) => {
       const own = Math.ceil((node.capacity[DEVICES] ?? 0) / DEVICE);
-      const machine = { name: node.name, cordoned: node.cordoned, firstDevice: devices, devices: own };
+      const { name, flavour, cordoned } = node;
+      const machine = { name, flavour, cordoned, firstDevice: devices, devices: own };
       devices += own;
       this.#byName.set(`${node.flavour}\n${node.name}`, index);
       const list = this.#ofFlavour.get(node.flavour);
@@ -96,6 +98,25 @@ export class Machines {
   cordoned(flavour: string): readonly string[] {
     const own = (this.#ofFlavour.get(flavour) ?? []).map((at) => this.#machines[at]!);
     return own.filter((machine) => machine.cordoned).map(({ name }) => name);
+  }
+
+  /** Flavours with machines that take no new work. */
+  get shutFlavours(): ReadonlySet<string> {
+    return new Set(this.#machines.filter(({ cordoned }) => cordoned).map(({ flavour }) => flavour));
+  }
+
+  /** Of a replica on a machine that takes no new work. */
+  shutFlavourOf({ machine }: Replica): string | undefined {
+    const { cordoned, flavour } = this.#machines[machine]!;
+    return cordoned ? flavour : undefined;
+  }
+
+  /** What the machines of a flavour have free that take new work. */
+  openRoom(flavour: string): Amounts {
+    const open = (this.#ofFlavour.get(flavour) ?? []).filter((machine) => !this.#machines[machine]!.cordoned);
+    const freeOf = (resource: string) =>
+      open.reduce((sum, machine) => sum + Math.max(0, this.#freeOf(machine, resource)), 0);
+    return Object.fromEntries(this.#resources.map((resource) => [resource, freeOf(resource)]));
   }
 
   has(flavour: string): boolean {

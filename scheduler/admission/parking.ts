@@ -74,8 +74,11 @@ export class Parking {
 
   /** It is not parked any more, or not there. */
   forget(shape: Shape): void {
-    const { root } = this.#tree.nodes[shape.division]!;
     shape.parking++;
+    const node = this.#tree.nodes[shape.division];
+    // Of a division that is not configured: it was never parked.
+    if (node === undefined) return;
+    const { root } = node;
     this.#behind.delete(shape);
     this.#sparing.delete(shape);
     this.#ruled.get(root)?.delete(shape);

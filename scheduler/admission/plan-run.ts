@@ -133,13 +133,15 @@ class Run {
   }
 
   #waiting(): readonly Waiting[] {
-    const { nowMs } = this.#scenario;
-    const requeued = [...this.#pending.keys()].filter((id) => !this.#order.includes(id)).sort();
-    return [...this.#order, ...requeued].flatMap((id): readonly (Waiting | Explanation)[] => {
-      const never = this.#infeasible.get(id);
-      if (never !== undefined) return [never];
-      return this.#pending.has(id) ? [this.#planner.explain(id, nowMs)] : [];
-    });
+    const told = new Set(this.#order);
+    const requeued = [...this.#pending.keys()].filter((id) => !told.has(id)).sort();
+    const ids = [...this.#order, ...requeued].filter((id) => this.#infeasible.has(id) || this.#pending.has(id));
+    const explained = this.#planner.explainAll(
+      ids.filter((id) => !this.#infeasible.has(id)),
+      this.#scenario.nowMs,
+    );
+    const byId = new Map<string, Waiting | Explanation>(explained.map((one) => [one.id, one]));
+    return ids.map((id) => this.#infeasible.get(id) ?? byId.get(id)!);
   }
 
   #signature(): string {

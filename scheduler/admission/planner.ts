@@ -1,7 +1,7 @@
 import type { BudgetInput, PendingInput, PlannerConfig, RunningInput } from '../../pools/planner-input.ts';
 import { runCycle } from './cycle.ts';
 import type { CycleResult, Explanation, Waiting } from './decision.ts';
-import { explain } from './explain.ts';
+import { Explainer } from './explain.ts';
 import type { PlannerPort } from './planner-port.ts';
 import { fateReasons } from './reasons.ts';
 import { State } from './state.ts';
@@ -74,7 +74,15 @@ export class Planner implements PlannerPort {
   }
 
   explain(id: string, nowMs: number): Explanation {
-    return explain(this.#state, id, nowMs, this.#lastHeads);
+    return new Explainer(this.#state, nowMs, this.#lastHeads).of(id);
+  }
+
+  /** As `explain` says it of each; what they have in common is worked out once. */
+  explainAll(ids: readonly string[], nowMs: number): readonly Explanation[] {
+    const explainer = new Explainer(this.#state, nowMs, this.#lastHeads);
+    const byDivision = Map.groupBy(ids, (id) => this.#state.members.get(id)?.shape.division);
+    const told = new Map([...byDivision.values()].flat().map((id) => [id, explainer.of(id)]));
+    return ids.map((id) => told.get(id)!);
   }
 
   nextWakeMs(nowMs: number): number | null {

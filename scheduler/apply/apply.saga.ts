@@ -2,10 +2,11 @@ import { advance, type BookingState, type Outcome, type PolicyAnswer, type Reaso
 import { attemptKey } from '../../core/ids.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { ProviderError } from '../../providers/provider.ts';
+import { restsData, restsOn } from '../signatures/await-signatures.ts';
 import { attemptSpec } from './attempt-spec.ts';
-import type { Booking } from './booking-store.ts';
+import { type Booking, leaseMsOf } from './booking-store.ts';
 import type { StepContext } from './context.ts';
-import { TrailNotSealed } from './group-commit.ts';
+import { QuorumLost, TrailNotSealed } from './group-commit.ts';
 import { APPLY_DEADLINE_MS, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
 import { billingEnd, holdId, LedgerRefusal, postTransfers } from './money.ts';
 import { allocationRequest, deniedReason, policyAnswer } from './reserve.ts';
@@ -192,18 +193,25 @@ export async function confirmAndApply(
   }
   const recheck = await recheckPolicy(ctx, booking, state);
   if (recheck.kind === 'deny') return undo(ctx, booking, 'rejected', recheck.reason, [recheck.evidence]);
+  const rests = await restsOn(ctx, booking, state, recheck.policy.policyVersion);
+  if (rests.kind === 'lost') return undo(ctx, booking, 'retry', rests.reason);
   const nowMs = ctx.clock.now();
   let moved: Booking;
   try {
     moved = await ctx.commit({
       booking,
-      event: { type: 'apply', atMs: nowMs, leaseEndsAtMs: nowMs + booking.spec.leaseMs, policy: recheck.policy },
+      event: { type: 'apply', atMs: nowMs, leaseEndsAtMs: nowMs + leaseMsOf(booking), policy: recheck.policy },
       actor: ACTOR,
       nowMs,
       needsSealedTrail: true,
-      evidence: [confirmed.evidence, ...(recheck.evidence === undefined ? [] : [recheck.evidence])],
+      evidence: [
+        confirmed.evidence,
+        ...(recheck.evidence === undefined ? [] : [recheck.evidence]),
+        ...(rests.kind === 'quorum' ? [rests.quorum.evidence] : []),
+      ],
       transfers: postTransfers(booking, state.attempt),
-      data: { policyVersion: recheck.policy.policyVersion },
+      data: { policyVersion: recheck.policy.policyVersion, ...restsData(rests) },
+      ...(rests.kind === 'quorum' ? { quorum: { proposal: rests.proposal, signers: rests.quorum.signers } } : {}),
     });
   } catch (error) {
     if (error instanceof LedgerRefusal && error.outcome.kind === 'expired')
@@ -212,6 +220,7 @@ export async function confirmAndApply(
         text: 'the quota and money it held had expired before it was confirmed',
         mend: 'it is tried again by itself',
       });
+    if (error instanceof QuorumLost) return { kind: 'retry', why: 'what was signed has to be counted anew' };
     if (!(error instanceof TrailNotSealed)) throw error;
     return { kind: 'retry', why: 'the audit trail is not sealed: its signer or sequencer is behind' };
   }
@@ -280,11 +289,11 @@ export function financeReason(reason: Reason): Reason {
   };
 }
 
-function isPastDeadline(ctx: StepContext, booking: Booking): boolean {
+export function isPastDeadline(ctx: StepContext, booking: Booking): boolean {
   return ctx.clock.now() - booking.updatedAtMs > APPLY_DEADLINE_MS;
 }
 
-function gaveUp(what: string): Reason {
+export function gaveUp(what: string): Reason {
   return {
     code: 'apply_timeout',
     text: `${what} within ${APPLY_DEADLINE_MS / 60_000} minutes`,

@@ -1,5 +1,5 @@
 import type { Placement } from '../../core/booking.ts';
-import { type Extended, extendedMs, openExtension } from '../../core/extension.ts';
+import { type Extended, openExtension } from '../../core/extension.ts';
 import type { JobSpec } from '../../core/job.ts';
 import type {
   Amounts,
@@ -11,7 +11,7 @@ import type {
   RunningInput,
 } from '../../pools/planner-input.ts';
 import { flavourId, type PoolFacts } from '../../pools/pool-facts.ts';
-import type { Booking } from './booking-store.ts';
+import { type Booking, leaseMsOf } from './booking-store.ts';
 
 /** What a flavour counts of a job: GPUs where it asks for any, else CPUs; of one node. */
 export function resourceOf(spec: Pick<JobSpec, 'gpuMilli'>): 'gpu' | 'cpu' {
@@ -74,7 +74,7 @@ export function pendingOf(booking: Booking, facts: PoolFacts, notBeforeMs: numbe
     priority: spec.priority,
     createdAtMs: booking.createdAtMs,
     notBeforeMs,
-    leaseMs: spec.leaseMs,
+    leaseMs: leaseMsOf(booking),
     maxCostMinor: spec.maxCostCents === null ? null : BigInt(spec.maxCostCents),
     preferPrice: false,
     startWithin: spec.offPeak === true ? windowsOf(spec, facts) : null,
@@ -95,7 +95,7 @@ export function userOf(booking: Pick<Booking, 'spec' | 'requester'>): string {
 /** A booking that holds capacity as the planner is given it; undefined: it holds none. */
 export function runningOf(booking: Booking): RunningInput | undefined {
   const { state, spec } = booking;
-  if (!('placement' in state)) return undefined;
+  if (!('placement' in state) || spec.money !== undefined) return undefined;
   const { placement } = state;
   const appliedAtMs = 'appliedAtMs' in state ? state.appliedAtMs : null;
   const startedAtMs = appliedAtMs ?? booking.updatedAtMs;
@@ -117,7 +117,7 @@ export function runningOf(booking: Booking): RunningInput | undefined {
     priority: spec.priority,
     createdAtMs: booking.createdAtMs,
     startedAtMs,
-    leaseEndsAtMs: state.state === 'applied' ? state.leaseEndsAtMs : startedAtMs + spec.leaseMs + extendedMs(lease),
+    leaseEndsAtMs: state.state === 'applied' ? state.leaseEndsAtMs : startedAtMs + leaseMsOf(booking),
     checkpointedAtMs: null,
     draining: drainingOf(booking),
     ...leftForOf(booking),

@@ -6,7 +6,7 @@ import { canonicalText } from '../../core/canonical.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { formatTraceparent } from '../../platform/trace.ts';
 import type { AttemptSpec } from '../../providers/provider.ts';
-import type { Booking } from './booking-store.ts';
+import { type Booking, leaseMsOf } from './booking-store.ts';
 import { newestCheckpoint } from './checkpoint.ts';
 import type { SagaContext } from './context.ts';
 import { codeHash } from './create-booking.ts';
@@ -60,6 +60,6 @@ export async function attemptSpec(
     nodes,
     flavour: state.placement.flavour,
     ...(spec.options === undefined ? {} : { options: spec.options }),
-    leaseMs: spec.leaseMs,
+    leaseMs: leaseMsOf(booking),
   };
 }

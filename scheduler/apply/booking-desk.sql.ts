@@ -7,6 +7,8 @@ import { expire, MAX_EXPIRE_LIMIT } from '../../ledger/quota/execute.sql.ts';
 import type { Database, Tx } from '../../platform/postgres.ts';
 import { loadConfig } from '../../pools/load-config.ts';
 import type { OwnedAttempt } from '../reconcile/plan.ts';
+import { expireProposals } from '../signatures/proposals.sql.ts';
+import { quorumOf } from '../signatures/quorum.ts';
 import { ACTOR } from './apply.saga.ts';
 import type { BookingDesk, EndedAttempts, PoolName } from './booking-desk.ts';
 import {
@@ -23,12 +25,14 @@ import {
 import { noteEtas } from './eta-record.sql.ts';
 import { postgresLogBook } from './log-book.sql.ts';
 import { commitMoves } from './moves.ts';
+import { postgresRunBook } from './run-book.sql.ts';
 import type { LiveBooking } from './tenant-plan.ts';
 
 /** The desk of the process that leads by `epoch`. */
 export function postgresDesk(db: Database, epoch: bigint): BookingDesk {
   return {
     logs: postgresLogBook(db, epoch),
+    runs: postgresRunBook(db, epoch),
     live: () => db.asEngine(async (tx) => withNeeds(tx, await liveBookings(tx))),
     liveStamps: () => db.asEngine(liveStamps),
     byId: async (ids) =>
@@ -36,6 +40,7 @@ export function postgresDesk(db: Database, epoch: bigint): BookingDesk {
     facts: (tenant, nowMs, away) => loadConfig(db, tenant, nowMs, away),
     endedAttempts: (bookingId) => db.asEngine((tx) => endedAttempts(tx, bookingId)),
     manifest: (bookingId, attempt) => db.asEngine((tx) => loadManifest(tx, bookingId, attempt)),
+    quorum: (proposalId, nowMs) => db.asEngine((tx) => quorumOf(tx, proposalId, nowMs)),
     pools: () => db.asEngine((tx) => tx.query<PoolName>('select tenant, pool from pools order by tenant, pool')),
     openAttempts: (at, keys) => db.asEngine((tx) => openAttempts(tx, at, keys)),
     commit: (moves) => db.asLeader(epoch, (tx) => commitMoves(tx, moves)),
@@ -45,7 +50,10 @@ export function postgresDesk(db: Database, epoch: bigint): BookingDesk {
     recordManifest: (booking, keyPrefix, manifest, nowMs) =>
       db.asLeader(epoch, (tx) => keepManifest(tx, booking, keyPrefix, manifest, nowMs)),
     expire: async (nowMs) => {
-      await db.asLeader(epoch, (tx) => expire(tx, nowMs, MAX_EXPIRE_LIMIT));
+      await db.asLeader(epoch, async (tx) => {
+        await expire(tx, nowMs, MAX_EXPIRE_LIMIT);
+        await expireProposals(tx, nowMs);
+      });
     },
     forgetReplies: async (beforeMs) => {
       await db.asLeader(epoch, (tx) =>

@@ -3,10 +3,12 @@ import type { RecordedManifest } from '../../artifacts/store.ts';
 import type { BookingState } from '../../core/booking.ts';
 import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { OwnedAttempt } from '../reconcile/plan.ts';
+import type { Quorum } from '../signatures/quorum.ts';
 import type { Booking, Stamp } from './booking-store.ts';
 import type { EtaSample } from './eta-record.ts';
 import type { LogBook } from './log-book.ts';
 import type { Move, MoveResult } from './moves.ts';
+import type { RunBook } from './run-book.ts';
 import type { LiveBooking } from './tenant-plan.ts';
 
 export interface PoolName {
@@ -27,6 +29,8 @@ export interface EndedAttempts {
 export interface BookingDesk {
   /** What is kept of the attempts' logs. */
   readonly logs: LogBook;
+  /** What was seen of the attempts' runs. */
+  readonly runs: RunBook;
   /** All that live, oldest first. */
   live(): Promise<readonly LiveBooking[]>;
   /** Of all that live: what a reader that followed changes compares itself with. */
@@ -40,6 +44,8 @@ export interface BookingDesk {
   ): Promise<PoolFacts>;
   endedAttempts(bookingId: string): Promise<EndedAttempts>;
   manifest(bookingId: string, attempt: number): Promise<RecordedManifest | undefined>;
+  /** The signatures under a proposal, where they are enough by the signing policy as it stands. */
+  quorum(proposalId: string, nowMs: number): Promise<Quorum | undefined>;
   pools(): Promise<readonly PoolName[]>;
   /** Attempts that did not end: those among `keys`, and those that are thought to run in the pool. */
   openAttempts(at: PoolName, keys: readonly string[]): Promise<readonly OwnedAttempt[]>;
@@ -58,7 +64,7 @@ export interface BookingDesk {
   noteEtas(samples: readonly EtaSample[]): Promise<void>;
   /** Records the manifest of the booking's attempt with its audit event; once. Throws StaleBooking where the booking moved on. */
   recordManifest(booking: Booking, keyPrefix: string, manifest: Manifest, nowMs: number): Promise<void>;
-  /** Gives back pending transfers whose time ran out. */
+  /** Gives back pending transfers whose time ran out, and ends what nobody signed in time. */
   expire(nowMs: number): Promise<void>;
   /** Forgets the replies to requests older than this. */
   forgetReplies(beforeMs: number): Promise<void>;

@@ -1,5 +1,6 @@
 import type { BookingState, StateName } from '../../core/booking.ts';
 import { canonicalText } from '../../core/canonical.ts';
+import { extendedMs } from '../../core/extension.ts';
 import type { BookingId } from '../../core/ids.ts';
 import type { JobSpec } from '../../core/job.ts';
 import type { Tx } from '../../platform/postgres.ts';
@@ -18,6 +19,11 @@ export interface Booking {
   readonly version: bigint;
   readonly createdAtMs: number;
   readonly updatedAtMs: number;
+}
+
+/** The whole lease of its attempt: as it was booked, and what was granted since. */
+export function leaseMsOf({ spec, state }: Pick<Booking, 'spec' | 'state'>): number {
+  return spec.leaseMs + extendedMs(state);
 }
 
 /** Somebody else moved the booking first: this writer's knowledge is stale, its whole transaction is undone, and it looks again. */

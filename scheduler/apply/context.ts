@@ -1,3 +1,4 @@
+import type { SigningPolicy } from '../../core/signing-policy.ts';
 import type { Finance } from '../../peers/finance/client.ts';
 import type { SentinelNet } from '../../peers/sentinelnet/client.ts';
 import type { Clock } from '../../platform/clock.ts';
@@ -9,6 +10,7 @@ import type { BookingDesk } from './booking-desk.ts';
 import type { Booking } from './booking-store.ts';
 import type { LogKeeper } from './log-keeper.ts';
 import type { Move } from './moves.ts';
+import type { RunKeeper } from './run-keeper.ts';
 
 export interface ProviderSource {
   /** The opened provider of a pool; throws OperatingError where it cannot be opened. */
@@ -78,6 +80,9 @@ export interface StepContext extends SagaContext {
   readonly commit: (move: Move) => Promise<Booking>;
   readonly disappearances: Disappearances;
   readonly logs: LogKeeper;
+  readonly runs: RunKeeper;
   /** Jobs that are thought to run in a pool. */
   readonly runningIn: (tenant: string, pool: string) => number;
+  /** Who may sign what is large, as lately read. undefined: none is declared. */
+  readonly signingOf: (tenant: string) => SigningPolicy | undefined;
 }

@@ -4,6 +4,7 @@ import { isDatabaseAway, StaleLeader } from '../../platform/postgres.ts';
 import { runInTraceId, withSpan } from '../../platform/trace.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import { Disappearances } from '../reconcile/disappearance.ts';
+import { watchSignatures } from '../signatures/await-signatures.ts';
 import { ACTOR, confirmAndApply, holdMoney, requestProvider, type StepResult } from './apply.saga.ts';
 import { type Booking, StaleBooking } from './booking-store.ts';
 import type { SagaContext, StepContext } from './context.ts';
@@ -14,10 +15,13 @@ import { GroupCommit } from './group-commit.ts';
 import { MAX_STEPS_IN_FLIGHT, RETRY_MAX_MS, RETRY_MIN_MS } from './limits.ts';
 import { LiveBookings } from './live-bookings.ts';
 import { LogKeeper } from './log-keeper.ts';
+import { reconcileHold, watchMoney } from './money-alone.saga.ts';
+import { isMoneyAlone } from './money-alone.ts';
 import { leavePool, preempt } from './preempt.ts';
 import { releaseAll } from './release.saga.ts';
 import { keepReasons, reserve } from './reserve.ts';
 import { watchRun } from './run.saga.ts';
+import { RunKeeper } from './run-keeper.ts';
 import type { TenantDecisions, TenantPlan } from './tenant-plan.ts';
 import { reasonsOf } from './wait-reasons.ts';
 
@@ -46,7 +50,9 @@ export class Allocator {
       commit: (move) => moves.commit(move),
       disappearances: new Disappearances(),
       logs: new LogKeeper(ctx),
+      runs: new RunKeeper(ctx),
       runningIn: (tenant, pool) => this.#live.runningIn(tenant, pool),
+      signingOf: (tenant) => this.#live.signingOf(tenant),
     };
   }
 
@@ -246,16 +252,17 @@ export class Allocator {
       case 'reserved':
         return holdMoney(ctx, booking, state);
       case 'requesting':
-        return requestProvider(ctx, booking, state);
+        return isMoneyAlone(booking) ? reconcileHold(ctx, booking, state) : requestProvider(ctx, booking, state);
       case 'confirming':
         return confirmAndApply(ctx, booking, state);
       case 'applied':
-        return watchLease(ctx, booking, state);
+        return isMoneyAlone(booking) ? watchMoney(ctx, booking, state) : watchLease(ctx, booking, state);
       case 'draining':
-        return watchRun(ctx, booking, state);
+        return isMoneyAlone(booking) ? watchMoney(ctx, booking, state) : watchRun(ctx, booking, state);
       case 'releasing':
         return releaseAll(ctx, booking, state);
       case 'awaiting_signatures':
+        return watchSignatures(ctx, booking, state);
       case 'released':
       case 'rejected':
       case 'infeasible':

@@ -4,6 +4,7 @@ import { attemptKey } from '../../core/ids.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { moneyOf } from '../../peers/money.ts';
 import { ProviderError } from '../../providers/provider.ts';
+import { signaturesAsked } from '../signatures/await-signatures.ts';
 import { ACTOR, financeReason, type StepResult } from './apply.saga.ts';
 import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
@@ -209,8 +210,9 @@ async function askPolicy(
   const verdict = await ctx.sentinelNet.decide(request, AbortSignal.timeout(PEER_TIMEOUT_MS));
   const { evidence } = verdict;
   if (verdict.kind === 'deny') return { kind: 'deny', reason: deniedReason(verdict), evidence };
-  if (verdict.signatures === 0) return { kind: 'allow', policy: policyAnswer(verdict), evidence };
-  const text = `the policy asks for ${verdict.signatures} signatures for the longer lease`;
+  const { signatures } = signaturesAsked(ctx, booking, { ...state.placement, holdCents: whole }, verdict.signatures);
+  if (signatures === 0) return { kind: 'allow', policy: policyAnswer(verdict), evidence };
+  const text = `the policy asks for ${signatures} signatures for the longer lease`;
   const mend = 'ask for less, or book the rest as a job of its own';
   return { kind: 'deny', reason: { code: 'policy_denied', text, mend }, evidence };
 }

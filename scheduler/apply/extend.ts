@@ -43,6 +43,11 @@ export function extensionMove(booking: Booking, byMs: number, actor: string, now
   const { state, spec } = booking;
   if (state.state !== 'applied')
     return refused('not_running', `the job is ${state.state}: only one that runs can be given more time`);
+  if (spec.money !== undefined)
+    return refused(
+      'not_running',
+      'it is money alone, which has no lease to extend: ask for more as an allocation of its own',
+    );
   if (openExtension(state) !== undefined)
     return refused('extending', 'an extension of it is on its way: wait for its answer');
   if ((state.extensions?.length ?? 0) >= MAX_EXTENSIONS)

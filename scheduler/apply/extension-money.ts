@@ -1,5 +1,5 @@
 import type { Placement } from '../../core/booking.ts';
-import { type Extended, extendedMs, grantedExtensions } from '../../core/extension.ts';
+import { type Carried, type Extended, extendedMs, grantedExtensions } from '../../core/extension.ts';
 import type { JobSpec } from '../../core/job.ts';
 import type { TransferRequest } from '../../ledger/quota/transfer.ts';
 import { costCents } from '../../pools/cost.ts';
@@ -17,7 +17,7 @@ export function extensionPendingId(booking: Booking, attempt: number, n: number)
 }
 
 /** What a lease that is longer by `byMs` costs more at most: of rounding there is one in all. */
-export function extensionCents(spec: JobSpec, placement: Placement, of: Extended, byMs: number): bigint {
+export function extensionCents(spec: JobSpec, placement: Placement, of: Extended & Carried, byMs: number): bigint {
   const leaseMs = BigInt(spec.leaseMs + extendedMs(of) + byMs);
   const whole = costCents(unitsMilli(placement), leaseMs, BigInt(placement.centsPerUnitHour));
   const more = whole - BigInt(placement.holdCents);

@@ -17,6 +17,11 @@ export class TrailNotSealed extends Error {
   override name = 'TrailNotSealed';
 }
 
+/** The signatures that this apply rests on count no more: they are looked up again. */
+export class QuorumLost extends Error {
+  override name = 'QuorumLost';
+}
+
 /**
  * Group commit: moves that are asked for while a transaction is under way go together into the next one, at most MAX_MOVES. One
  * move alone waits for nobody. What it gains on a hot account: docs/benchmarks.md, `npm run bench:scheduler -- reservations`.
@@ -31,7 +36,7 @@ export class GroupCommit {
   }
 
   /**
-   * Resolves with the moved booking once it is durable. Throws StaleBooking, LedgerRefusal or TrailNotSealed where this move was
+   * Resolves with the moved booking once it is durable. Throws StaleBooking, LedgerRefusal, TrailNotSealed or QuorumLost where this move was
    * refused, and StaleLeader or the database's fault where none of the transaction was taken.
    */
   commit(move: Move): Promise<Booking> {
@@ -110,5 +115,7 @@ function refusalOf({ booking, event }: Move, result: Exclude<MoveResult, { kind:
       return new LedgerRefusal(result.outcome);
     case 'trail_not_sealed':
       return new TrailNotSealed(`booking ${bookingId}`);
+    case 'quorum_lost':
+      return new QuorumLost(`booking ${bookingId}`);
   }
 }

@@ -1,4 +1,5 @@
 import { assert } from '../../core/assert.ts';
+import type { SigningPolicy } from '../../core/signing-policy.ts';
 import { Planner } from '../admission/planner.ts';
 import type { Booking, Stamp } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
@@ -89,6 +90,9 @@ export class LiveBookings {
     const ids = new Set(this.#told);
     for (const [id, stamp] of stamps) if (!isSame(this.get(id), stamp)) ids.add(id);
     for (const id of this.#tenantOf.keys()) if (!stamps.has(id)) ids.add(id);
+    // What is waited for may have come and gone between two scans, without a word of it.
+    for (const { plan } of this.#tenants.values())
+      for (const need of plan.awaited()) if (!stamps.has(need)) ids.add(need);
     for (const id of this.#tenantOf.keys()) if (this.get(id) === undefined) this.#tenantOf.delete(id);
     for (const id of ids) if (isBusy(id)) this.#told.add(id);
     const free = [...ids].filter((id) => !isBusy(id));
@@ -120,6 +124,10 @@ export class LiveBookings {
 
   runningIn(tenant: string, pool: string): number {
     return this.#tenants.get(tenant)?.plan.runningIn(pool) ?? 0;
+  }
+
+  signingOf(tenant: string): SigningPolicy | undefined {
+    return this.#tenants.get(tenant)?.plan.facts.signing;
   }
 
   nextWakeMs(nowMs: number): number {

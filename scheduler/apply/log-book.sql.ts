@@ -1,6 +1,9 @@
+import { assert } from '../../core/assert.ts';
+import { appendAudit } from '../../ledger/audit/append.ts';
 import type { Database, Tx } from '../../platform/postgres.ts';
-import type { KeptLog, LogBook, LogChunk, LogEnd, LogOf } from './log-book.ts';
-import { NO_LOG } from './log-book.ts';
+import { ACTOR } from './apply.saga.ts';
+import { loadBooking } from './booking-store.ts';
+import { type KeptLog, LOG_ENDED, type LogBook, type LogChunk, type LogEnd, type LogOf, NO_LOG } from './log-book.ts';
 
 /** The log book of the process that leads by `epoch`. */
 export function postgresLogBook(db: Database, epoch: bigint): LogBook {
@@ -8,7 +11,8 @@ export function postgresLogBook(db: Database, epoch: bigint): LogBook {
     read: (of) => db.asEngine((tx) => readKeptLog(tx, of)),
     chunks: (of, fromByte, limit) => db.asEngine((tx) => readChunks(tx, of, fromByte, limit)),
     append: (of, before, chunk) => db.asLeader(epoch, (tx) => append(tx, of, before, chunk)),
-    end: (of, before, end, sha256) => db.asLeader(epoch, (tx) => finish(tx, of, before, end, sha256)),
+    end: (of, before, end, sha256, atMs) =>
+      db.asLeader(epoch, (tx) => finish(tx, of, before, { end, sha256: sha256 ?? null, atMs })),
     cut: (of, before, fromByte) => db.asLeader(epoch, (tx) => cut(tx, of, before, fromByte)),
   };
 }
@@ -102,14 +106,33 @@ async function append(tx: Tx, of: LogOf, before: KeptLog, chunk: LogChunk): Prom
   return true;
 }
 
-async function finish(tx: Tx, of: LogOf, before: KeptLog, end: LogEnd, sha256: string | undefined): Promise<boolean> {
+interface Ended {
+  readonly end: LogEnd;
+  readonly sha256: string | null;
+  readonly atMs: number;
+}
+
+async function finish(tx: Tx, of: LogOf, before: KeptLog, { end, sha256, atMs }: Ended): Promise<boolean> {
+  const { tenant, bookingId, attempt } = of;
+  // Before the log's row, as whoever moves the booking does: its next event has one number.
+  const booking = await loadBooking(tx, bookingId, 'lock');
+  assert(booking !== undefined, `a log is of a booking that is there: ${bookingId}`);
   if (!(await moved(tx, of, before, before.bytes))) return false;
   await tx.execute('update job_logs set ended = $3, sha256 = $4 where booking_id = $1 and attempt = $2', [
-    of.bookingId,
-    of.attempt,
+    bookingId,
+    attempt,
     end,
-    sha256 ?? null,
+    sha256,
   ]);
+  await appendAudit(tx, {
+    tenant,
+    subject: `booking/${bookingId}`,
+    type: LOG_ENDED,
+    at: new Date(atMs).toISOString(),
+    actor: ACTOR,
+    trace: booking.traceId,
+    data: { attempt, ended: end, bytes: String(before.bytes), sha256 },
+  });
   return true;
 }
 

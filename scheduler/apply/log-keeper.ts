@@ -6,7 +6,16 @@ import { type Provider, ProviderError } from '../../providers/provider.ts';
 import type { Booking } from './booking-store.ts';
 import type { SagaContext } from './context.ts';
 import { PROVIDER_TIMEOUT_MS } from './limits.ts';
-import { chunkKey, type KeptLog, type LogBook, type LogEnd, type LogOf, readChunk } from './log-book.ts';
+import {
+  attemptOf,
+  chunkKey,
+  type KeptLog,
+  keyOf,
+  type LogBook,
+  type LogEnd,
+  type LogOf,
+  readChunk,
+} from './log-book.ts';
 
 export interface LogLimits {
   /** What is asked of a provider at once; a chunk has at most this and MIN_CHUNK_BYTES. */
@@ -72,7 +81,7 @@ export class LogKeeper {
     if (following.copying !== undefined || nowMs < following.nextMs || this.#copying >= this.#limits.maxAtATime) return;
     following.nextMs = nowMs + this.#limits.everyMs;
     this.#copying++;
-    following.copying = this.#copyAll(logOf(booking, attempt), provider, false)
+    following.copying = this.#copyAll(attemptOf(booking, attempt), provider, false)
       .catch((error: unknown) => this.#note(booking, attempt, error))
       .finally(() => {
         this.#copying--;
@@ -91,7 +100,7 @@ export class LogKeeper {
    */
   async complete(booking: Booking, attempt: number, provider: Provider, gone = false): Promise<void> {
     if (!provider.capabilities.logs) return;
-    const of = logOf(booking, attempt);
+    const of = attemptOf(booking, attempt);
     const following = this.#of(booking, attempt, 0);
     await following.copying;
     try {
@@ -106,7 +115,7 @@ export class LogKeeper {
   }
 
   #of(booking: Booking, attempt: number, nextMs: number): Following {
-    const key = keyOf(logOf(booking, attempt));
+    const key = keyOf(attemptOf(booking, attempt));
     const known = this.#following.get(key) ?? { nextMs, copying: undefined, refusedSinceMs: undefined };
     this.#following.set(key, known);
     return known;
@@ -170,7 +179,8 @@ export class LogKeeper {
   async #truncate(of: LogOf, kept: KeptLog): Promise<void> {
     const notice = `\n[the log was cut here: a log is kept up to ${this.#limits.maxBytes} bytes]\n`;
     const cut = await this.#keep(of, kept, Buffer.from(notice));
-    if (!(await this.#book.end(of, cut, 'truncated', undefined))) throw new LogMoved('another one was faster');
+    const back = await this.#readBack(of, cut);
+    await this.#end(of, cut, 'truncated', back.damagedAt === undefined ? back.sha256 : undefined);
   }
 
   /** Ends the log once all of it was read back; what does not come back as it was written is copied once more. */
@@ -180,17 +190,20 @@ export class LogKeeper {
       if (kept.ended !== undefined) return;
       const back = await this.#readBack(of, kept);
       if (back.damagedAt === undefined) {
-        if (!(await this.#book.end(of, kept, end, back.sha256))) throw new LogMoved('another one was faster');
-        return;
+        return this.#end(of, kept, end, back.sha256);
       }
       this.#ctx.log.error({ log: keyOf(of), byte: back.damagedAt }, 'a chunk of a log is not as it was stored');
       if (end === 'lost' || tries > 1) {
-        if (!(await this.#book.end(of, kept, 'lost', undefined))) throw new LogMoved('another one was faster');
-        return;
+        return this.#end(of, kept, 'lost', undefined);
       }
       if (!(await this.#book.cut(of, kept, back.damagedAt))) throw new LogMoved('another one was faster');
       await this.#copyAll(of, provider, true);
     }
+  }
+
+  async #end(of: LogOf, kept: KeptLog, end: LogEnd, sha256: string | undefined): Promise<void> {
+    const ended = await this.#book.end(of, kept, end, sha256, this.#ctx.clock.now());
+    if (!ended) throw new LogMoved('another one was faster');
   }
 
   async #readBack(
@@ -211,12 +224,4 @@ export class LogKeeper {
     }
     return { sha256: hash.digest('hex'), damagedAt: undefined };
   }
-}
-
-function logOf(booking: Booking, attempt: number): LogOf {
-  return { tenant: booking.tenant, bookingId: booking.bookingId, attempt };
-}
-
-function keyOf({ bookingId, attempt }: LogOf): string {
-  return `${bookingId}/${attempt}`;
 }

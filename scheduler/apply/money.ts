@@ -45,7 +45,7 @@ export function accounts(booking: Booking, placement: Placement) {
 const quotaId = (booking: Booking, attempt: number) => `${booking.bookingId}-${attempt}-quota`;
 export const moneyId = (booking: Booking, attempt: number) => `${booking.bookingId}-${attempt}-money`;
 
-/** Pending quota and money. */
+/** Pending quota and money; of money alone there is no quota. */
 export function reserveTransfers(
   booking: Booking,
   attempt: number,
@@ -54,24 +54,24 @@ export function reserveTransfers(
 ): readonly TransferRequest[] {
   const account = accounts(booking, placement);
   const expiresAtMs = nowMs + PENDING_TIMEOUT_MS;
-  return [
-    {
-      id: quotaId(booking, attempt),
-      kind: 'pending',
-      debit: account.capacity,
-      credit: account.quota,
-      amount: unitsMilli(placement),
-      expiresAtMs,
-    },
-    {
-      id: moneyId(booking, attempt),
-      kind: 'pending',
-      debit: account.budget,
-      credit: account.spend,
-      amount: BigInt(placement.holdCents),
-      expiresAtMs,
-    },
-  ];
+  const money: TransferRequest = {
+    id: moneyId(booking, attempt),
+    kind: 'pending',
+    debit: account.budget,
+    credit: account.spend,
+    amount: BigInt(placement.holdCents),
+    expiresAtMs,
+  };
+  if (booking.spec.money !== undefined) return [money];
+  const quota: TransferRequest = {
+    id: quotaId(booking, attempt),
+    kind: 'pending',
+    debit: account.capacity,
+    credit: account.quota,
+    amount: unitsMilli(placement),
+    expiresAtMs,
+  };
+  return [quota, money];
 }
 
 export function postTransfers(booking: Booking, attempt: number): readonly TransferRequest[] {
@@ -80,7 +80,8 @@ export function postTransfers(booking: Booking, attempt: number): readonly Trans
 
 /** What an attempt holds before it is applied. */
 export function pendingIds(booking: Booking, attempt: number): readonly string[] {
-  return [quotaId(booking, attempt), moneyId(booking, attempt)];
+  const money = moneyId(booking, attempt);
+  return booking.spec.money === undefined ? [quotaId(booking, attempt), money] : [money];
 }
 
 export interface Cost {
@@ -122,20 +123,20 @@ export function returnTransfers(
   cost: Cost,
 ): readonly TransferRequest[] {
   const account = accounts(booking, placement);
-  return [
-    {
-      id: `${quotaId(booking, attempt)}-return`,
-      kind: 'direct',
-      debit: account.quota,
-      credit: account.capacity,
-      amount: unitsMilli(placement),
-    },
-    {
-      id: `${moneyId(booking, attempt)}-refund`,
-      kind: 'direct',
-      debit: account.spend,
-      credit: account.budget,
-      amount: BigInt(placement.holdCents) - cost.cents,
-    },
-  ];
+  const refund: TransferRequest = {
+    id: `${moneyId(booking, attempt)}-refund`,
+    kind: 'direct',
+    debit: account.spend,
+    credit: account.budget,
+    amount: BigInt(placement.holdCents) - cost.cents,
+  };
+  if (booking.spec.money !== undefined) return [refund];
+  const quota: TransferRequest = {
+    id: `${quotaId(booking, attempt)}-return`,
+    kind: 'direct',
+    debit: account.quota,
+    credit: account.capacity,
+    amount: unitsMilli(placement),
+  };
+  return [quota, refund];
 }

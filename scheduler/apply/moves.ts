@@ -8,6 +8,8 @@ import { executeMany } from '../../ledger/quota/execute.sql.ts';
 import type { Batch, BatchResult, Failure, TransferRequest } from '../../ledger/quota/transfer.ts';
 import { textArray } from '../../platform/pg-arrays.ts';
 import type { Tx } from '../../platform/postgres.ts';
+import { settleProposals, usableProposals } from '../signatures/move-proposals.sql.ts';
+import type { NewProposal } from '../signatures/proposal.ts';
 import type { Booking } from './booking-store.ts';
 import { MAX_UNSEALED_MS } from './limits.ts';
 import { storeAttempts, storeStates } from './move-rows.sql.ts';
@@ -30,6 +32,10 @@ export interface Move {
   readonly attempt?: AttemptChange;
   /** Every older audit event must be under a signed checkpoint. */
   readonly needsSealedTrail?: boolean;
+  /** What people have to sign from now on. */
+  readonly proposes?: NewProposal;
+  /** The signatures it rests on, counted by this version of the signing policy: used up by it, once. */
+  readonly quorum?: { readonly proposal: string; readonly signers: bigint };
   /** More of what the audit event tells. */
   readonly data?: { readonly [key: string]: Json };
 }
@@ -51,7 +57,9 @@ export type MoveResult =
   /** Somebody else moved the booking first. */
   | { readonly kind: 'stale' }
   | { readonly kind: 'ledger_refused'; readonly outcome: Failure }
-  | { readonly kind: 'trail_not_sealed' };
+  | { readonly kind: 'trail_not_sealed' }
+  /** The signatures it rests on count no more, or are used. */
+  | { readonly kind: 'quorum_lost' };
 
 /** Moves of one transaction. */
 export const MAX_MOVES = 500;
@@ -96,7 +104,12 @@ export async function commitMoves(
     taken = takenOf(going, answers, results);
     if (taken.length === 0) return;
     // Each is made ready while Postgres does the one before it.
-    await Promise.all([storeStates(tx, taken), storeAttempts(tx, taken), tell(tx, taken, numbers)]);
+    await Promise.all([
+      storeStates(tx, taken),
+      storeAttempts(tx, taken),
+      tell(tx, taken, numbers),
+      settleProposals(tx, taken),
+    ]);
   });
   const sealed = taken.some(({ move }) => move.needsSealedTrail === true);
   if (sealed && (await ageOf(tx)) >= MAX_UNSEALED_MS) throw new TrailAged(`of ${taken.length} moves`);
@@ -115,7 +128,7 @@ async function lockAndAdvance(
   );
   const rows = new Map(locked.map((row) => [row.booking_id, row]));
   // Under the locks: nobody else writes of these bookings any more.
-  const [unsealed, resolved, numbers] = await Promise.all([
+  const [unsealed, resolved, numbers, usable] = await Promise.all([
     moves.some((move) => move.needsSealedTrail === true) && ageOf(tx).then((ageMs) => ageMs >= MAX_UNSEALED_MS),
     resolvedOf(
       tx,
@@ -125,6 +138,7 @@ async function lockAndAdvance(
       tx,
       moves.map(({ booking }) => ({ tenant: booking.tenant, subject: subjectOf(booking) })),
     ),
+    usableProposals(tx, moves),
   ]);
   const going = moves.flatMap((move, index): readonly Going[] => {
     const { booking, event } = move;
@@ -136,6 +150,10 @@ async function lockAndAdvance(
     if (next === undefined) return [];
     if (unsealed && move.needsSealedTrail === true) {
       results[index] = { kind: 'trail_not_sealed' };
+      return [];
+    }
+    if (move.quorum !== undefined && !usable.has(move.quorum.proposal)) {
+      results[index] = { kind: 'quorum_lost' };
       return [];
     }
     const voids = (move.voids ?? [])

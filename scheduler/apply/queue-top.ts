@@ -55,6 +55,7 @@ export function topOf(plan: TenantPlan, nowMs: number): QueueTop {
   const divisions = new Map<string, Tally>();
   const used = new Map<string, number>();
   for (const booking of plan.bookings()) {
+    if (booking.spec.money !== undefined) continue;
     const division = tally(divisions, `${booking.division} ${resourceOf(booking.spec)}`);
     if ('placement' in booking.state) {
       const { pool, flavour, nodes = 1 } = booking.state.placement;

@@ -10,6 +10,7 @@ import { costParts, extensionHoldId, extensionPendingId } from './extension-mone
 import { passOverOf } from './failover.ts';
 import { attemptBackoffMs, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
 import { type Cost, costOf, holdId, pendingIds, returnTransfers } from './money.ts';
+import { isMoneyAlone, moneyCost } from './money-alone.ts';
 
 /**
  * `releasing`: undoes in reverse. The provider first (until nothing of the attempt runs, its quota stays taken), then Finance
@@ -21,13 +22,8 @@ export async function releaseAll(
   booking: Booking,
   state: Extract<BookingState, { state: 'releasing' }>,
 ): Promise<StepResult> {
-  const provider = await ctx.providers.of(booking.tenant, state.placement.pool);
-  // Also where no handle is known: a request whose reply was lost may have started something. Unknown keys are released silently.
-  if (state.holdId !== null)
-    await provider.release(attemptKey(booking.bookingId, state.attempt), AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
-  // What ran past its notice was ended just now: its log has had no end yet.
-  if (state.appliedAtMs !== null) await ctx.logs.complete(booking, state.attempt, provider);
-  const cost = state.appliedAtMs === null ? undefined : costOf(state.placement, state.appliedAtMs, state.endedAtMs);
+  if (!isMoneyAlone(booking)) await releaseRun(ctx, booking, state);
+  const cost = costToEnd(booking, state);
   const evidence: object[] = [];
   for (const [id, end] of holdsToEnd(ctx, booking, state, cost)) {
     const money = await end();
@@ -72,6 +68,30 @@ export async function releaseAll(
   });
   if (passOver !== undefined) ctx.metrics.passedOver(passOver.code);
   return { kind: 'moved', booking: moved };
+}
+
+/** The provider's part. */
+async function releaseRun(
+  ctx: StepContext,
+  booking: Booking,
+  state: Extract<BookingState, { state: 'releasing' }>,
+): Promise<void> {
+  const provider = await ctx.providers.of(booking.tenant, state.placement.pool);
+  // Also where no handle is known: a request whose reply was lost may have started something. Unknown keys are released silently.
+  if (state.holdId !== null)
+    await provider.release(attemptKey(booking.bookingId, state.attempt), AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
+  // What ran past its notice was ended just now: its log has had no end yet.
+  if (state.appliedAtMs !== null) {
+    await ctx.logs.complete(booking, state.attempt, provider);
+    const run = { beganAtMs: state.appliedAtMs, endedAtMs: state.endedAtMs, exitCode: undefined };
+    await ctx.runs.complete(booking, state.attempt, provider, run);
+  }
+}
+
+/** undefined: it was never applied. */
+function costToEnd(booking: Booking, state: Extract<BookingState, { state: 'releasing' }>): Cost | undefined {
+  if (state.appliedAtMs === null) return undefined;
+  return isMoneyAlone(booking) ? moneyCost(state) : costOf(state.placement, state.appliedAtMs, state.endedAtMs);
 }
 
 /** Each hold of the attempt with what ends it: what was used is settled, what was on its way or never applied is reversed. */

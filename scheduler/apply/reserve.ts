@@ -5,8 +5,9 @@ import { attemptKey } from '../../core/ids.ts';
 import { moneyOf } from '../../peers/money.ts';
 import type { PolicyVerdict } from '../../peers/sentinelnet/client.ts';
 import type { AllocationRequest } from '../../peers/sentinelnet/wire.ts';
+import { askForSignatures, isSigned, signaturesAsked } from '../signatures/await-signatures.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
-import type { Booking } from './booking-store.ts';
+import { type Booking, leaseMsOf } from './booking-store.ts';
 import type { StepContext } from './context.ts';
 import { PEER_TIMEOUT_MS } from './limits.ts';
 import { LedgerRefusal, reserveTransfers } from './money.ts';
@@ -22,7 +23,7 @@ export function allocationRequest(
   placement: Placement,
   lease: { readonly requestId: string; readonly leaseMs: number } = {
     requestId: attemptKey(booking.bookingId, attempt),
-    leaseMs: booking.spec.leaseMs,
+    leaseMs: leaseMsOf(booking),
   },
 ): AllocationRequest {
   return {
@@ -41,7 +42,16 @@ export function allocationRequest(
     cpuMilli: placement.cpuMilli,
     leaseMs: lease.leaseMs,
     cost: moneyOf(BigInt(placement.holdCents), placement.currency),
+    ...(booking.spec.array === undefined ? {} : { tasks: booking.spec.array.count }),
+    ...moneyAsked(booking),
   };
+}
+
+/** What money alone is for. */
+function moneyAsked({ spec: { money } }: Booking): Pick<AllocationRequest, 'money'> {
+  if (money === undefined) return {};
+  const { purpose, agent } = money;
+  return { money: { purpose, ...(agent === undefined ? {} : { agent }) } };
 }
 
 export function policyAnswer(verdict: Extract<PolicyVerdict, { kind: 'allow' }>): PolicyAnswer {
@@ -72,35 +82,45 @@ export async function reserve(ctx: StepContext, booking: Booking, placement: Pla
     };
   }
   const request = allocationRequest(booking, state.attempt, placement);
-  const signed = state.policy;
   const verdict = await ctx.sentinelNet.decide(request, AbortSignal.timeout(PEER_TIMEOUT_MS));
   const nowMs = ctx.clock.now();
   if (verdict.kind === 'deny') {
     return moved(ctx, booking, { type: 'reject', reason: deniedReason(verdict) }, verdict.evidence, nowMs);
   }
-  const policy = policyAnswer(verdict);
-  const quorum =
-    signed !== undefined &&
-    signed.requestHash === contentHash(request) &&
-    signed.policyVersion === policy.policyVersion;
-  if (policy.signatures > 0 && !quorum)
-    return moved(ctx, booking, { type: 'signatures_required', policy }, verdict.evidence, nowMs);
+  const asked = signaturesAsked(ctx, booking, placement, verdict.signatures);
+  const policy = { ...policyAnswer(verdict), signatures: asked.signatures };
+  const isAllowed = asked.signatures === 0 || (await isSigned(ctx, state.policy, request, policy));
+  if (!isAllowed) {
+    const { evidence } = verdict;
+    return askForSignatures(ctx, booking, request, { policy, bySentinelNet: verdict.signatures, evidence });
+  }
+  const { proposal } = asked.signatures === 0 ? {} : (state.policy ?? {});
+  const signed = proposal === undefined ? policy : { ...policy, proposal };
   try {
     return {
       kind: 'moved',
-      booking: await reserveInLedger(ctx, booking, state.attempt, placement, policy, verdict.evidence, nowMs),
+      booking: await reserveInLedger(ctx, booking, state.attempt, placement, signed, verdict.evidence, nowMs),
     };
   } catch (error) {
     if (!(error instanceof LedgerRefusal)) throw error;
-    // The snapshot was older than the ledger: it waits and is planned again.
-    const reason = {
-      code: error.outcome.kind,
-      text: 'the capacity was taken between planning and booking',
-      mend: 'it is planned again by itself',
-    };
+    const reason = refusedReason(booking, error);
     await keepReasons(ctx, [{ booking, reasons: [reason] }]);
     return { kind: 'retry', why: reason.text };
   }
+}
+
+/** The snapshot was older than the ledger: it waits and is planned again. Of money alone only the ledger knows whether there is enough. */
+function refusedReason({ division, spec }: Booking, { outcome }: LedgerRefusal): Reason {
+  if (spec.money !== undefined) {
+    const { cents, currency } = spec.money;
+    const text = `the budget of ${division} does not allow ${moneyOf(BigInt(cents), currency).amount} ${currency} now`;
+    return { code: outcome.kind, text, mend: 'have the budget raised, or wait until some of it is free' };
+  }
+  return {
+    code: outcome.kind,
+    text: 'the capacity was taken between planning and booking',
+    mend: 'it is planned again by itself',
+  };
 }
 
 async function moved(

@@ -60,6 +60,7 @@ export async function watchRun(
   } else ctx.disappearances.seen(pool, key);
   if (seen.state === 'ended' || seen.state === 'absent') return runEnded(ctx, booking, state, provider, seen);
   ctx.logs.follow(booking, state.attempt, provider);
+  ctx.runs.follow(booking, state.attempt, provider, beganAtMs(state, seen));
   const over = await timeIsUp(ctx, booking, state);
   if (over !== undefined) return over;
   if (state.state === 'draining') await provider.drain(key, state.deadlineMs, AbortSignal.timeout(PROVIDER_TIMEOUT_MS));
@@ -98,6 +99,9 @@ async function runEnded(
   const endedAtMs = seen.state === 'ended' ? seen.endedAtMs : undefined;
   const end = (outcome: Outcome, reason: Reason) => undo(ctx, booking, outcome, reason, [], endedAtMs);
   await ctx.logs.complete(booking, state.attempt, provider, seen.state === 'absent');
+  const run = { beganAtMs: beganAtMs(state, seen), endedAtMs: endedAtMs ?? ctx.clock.now() };
+  const exitCode = seen.state === 'ended' ? seen.exitCode : undefined;
+  await ctx.runs.complete(booking, state.attempt, provider, { ...run, exitCode });
   if (seen.state === 'ended' && seen.outcome === 'succeeded') {
     const kept = await keepArtifacts(ctx, booking, state);
     if (kept.kind === 'refused') return end('failed', kept.reason);
@@ -107,6 +111,11 @@ async function runEnded(
   const reason = failure(seen);
   const again = await goesOn(ctx, booking, seen);
   return end(again ? 'retry' : 'failed', reason);
+}
+
+/** As the provider tells it, by its clock; else when it was taken. */
+function beganAtMs({ appliedAtMs }: { readonly appliedAtMs: number }, seen: Observation): number {
+  return (seen.state === 'running' || seen.state === 'ended' ? seen.startedAtMs : undefined) ?? appliedAtMs;
 }
 
 function failure(seen: Extract<Observation, { state: 'ended' | 'absent' }>): Reason {

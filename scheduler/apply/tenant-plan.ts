@@ -7,7 +7,8 @@ import type { Admission, Explanation, Preempted, Waiting } from '../admission/de
 import type { PlannerPort } from '../admission/planner-port.ts';
 import { pendingOf, placementOf, runningOf } from './asks.ts';
 import type { Booking } from './booking-store.ts';
-import { heldReason, infeasibleReason, passedOverReason } from './wait-reasons.ts';
+import { moneyPlacement } from './money-alone.ts';
+import { deadlineReason, heldReason, infeasibleReason, passedOverReason } from './wait-reasons.ts';
 
 /** A booking with what it depends on, as it stands. */
 export interface LiveBooking {
@@ -42,6 +43,8 @@ export class TenantPlan {
   readonly #live = new Map<string, LiveBooking>();
   readonly #notBefore = new Map<string, number>();
   readonly #waiting = new Set<string>();
+  /** Those of money alone that nothing keeps back: the ledger alone knows whether there is enough. */
+  readonly #money = new Set<string>();
   readonly #offered = new Set<string>();
   readonly #placed = new Set<string>();
   readonly #dependents = new Map<string, Set<string>>();
@@ -88,6 +91,11 @@ export class TenantPlan {
     return count;
   }
 
+  /** Jobs that somebody waits for, as far as is known here. */
+  *awaited(): Iterable<string> {
+    for (const id of this.#ruled) for (const [need, state] of this.#get(id).needs) if (!isEnded(state)) yield need;
+  }
+
   booking(id: string): Booking | undefined {
     return this.#live.get(id)?.booking;
   }
@@ -120,7 +128,7 @@ export class TenantPlan {
     if (notBeforeMs > 0) this.#notBefore.set(id, notBeforeMs);
     else this.#notBefore.delete(id);
     const before = this.#live.get(id);
-    const needs = before === undefined ? live.needs : new Map([...live.needs, ...before.needs]);
+    const needs = before === undefined ? live.needs : laterOf(before.needs, live.needs);
     const now = { booking, needs };
     this.#live.set(id, now);
     if (booking.state.state === 'waiting') this.#waiting.add(id);
@@ -166,6 +174,7 @@ export class TenantPlan {
     const waiting = new Map<string, { booking: Booking; waiting: Waiting }>();
     this.#widen(nowMs);
     const refused = [...this.#refuseByRule(nowMs)];
+    admitted.push(...this.#admitMoney(nowMs));
     for (let i = 0; i < MAX_CYCLES; i++) {
       const result = this.#planner.cycle(nowMs);
       for (const admission of result.admitted) {
@@ -207,6 +216,10 @@ export class TenantPlan {
   nextWakeMs(nowMs: number): number | undefined {
     let next = this.#planner.nextWakeMs(nowMs) ?? undefined;
     for (const untilMs of this.#narrowed.values()) next = Math.min(next ?? untilMs, untilMs);
+    for (const id of this.#money) {
+      const atMs = this.#notBeforeOf(this.#get(id).booking);
+      next = Math.min(next ?? atMs, atMs);
+    }
     for (const id of this.#ruled) {
       const { spec, state } = this.#get(id).booking;
       if (spec.deadlineMs !== undefined && state.state === 'waiting')
@@ -267,29 +280,42 @@ export class TenantPlan {
         const text = `job ${failed[0]}, which it depends on, ended ${failed[1]}`;
         yield { booking, type: 'reject', reason: { code: 'dependency_failed', text, mend: 'submit both again' } };
       } else if (booking.spec.deadlineMs !== undefined && nowMs >= booking.spec.deadlineMs) {
-        const text = `it had not started by its deadline, ${new Date(booking.spec.deadlineMs).toISOString()}`;
-        yield {
-          booking,
-          type: 'expire',
-          reason: { code: 'deadline_passed', text, mend: 'submit it with a later one' },
-        };
+        yield { booking, type: 'expire', reason: deadlineReason(booking.spec.deadlineMs) };
       }
     }
   }
 
+  *#admitMoney(nowMs: number): Iterable<TenantDecisions['admitted'][number]> {
+    for (const id of this.#money) {
+      const { booking } = this.#get(id);
+      const { money } = booking.spec;
+      if (money === undefined || this.#notBeforeOf(booking) > nowMs) continue;
+      this.#money.delete(id);
+      yield { booking, placement: moneyPlacement(money) };
+    }
+  }
+
+  #notBeforeOf({ bookingId, state }: Booking): number {
+    const own = state.state === 'waiting' ? state.notBeforeMs : 0;
+    return Math.max(own, this.#notBefore.get(bookingId) ?? 0);
+  }
+
   #offer({ booking, needs }: LiveBooking): void {
     const id = booking.bookingId;
+    this.#money.delete(id);
     // One that was admitted is on its way to be reserved, whatever its stored state still says.
     if (booking.state.state !== 'waiting' || this.#placed.has(id) || this.#gates({ booking, needs }).length > 0) return;
+    if (booking.spec.money !== undefined) {
+      this.#money.add(id);
+      return;
+    }
     this.#planner.addPending(this.#pendingOf(booking));
     this.#offered.add(id);
     this.#arrayOf(booking)?.under.add(id);
   }
 
   #pendingOf(booking: Booking): PendingInput {
-    const { state } = booking;
-    const own = state.state === 'waiting' ? state.notBeforeMs : 0;
-    const pending = pendingOf(booking, this.#facts, Math.max(own, this.#notBefore.get(booking.bookingId) ?? 0));
+    const pending = pendingOf(booking, this.#facts, this.#notBeforeOf(booking));
     const passedOver = this.#passedOver(booking);
     if (passedOver.length === 0) return pending;
     const places = new Set(passedOver.map(({ place }) => place));
@@ -379,6 +405,7 @@ export class TenantPlan {
     if (this.#placed.delete(id)) this.#planner.removeRunning(id);
     this.#live.delete(id);
     this.#waiting.delete(id);
+    this.#money.delete(id);
     this.#owed.delete(id);
     this.#ruled.delete(id);
     this.#notBefore.delete(id);
@@ -390,7 +417,9 @@ export class TenantPlan {
       if (!this.#offered.has(dependent)) this.#offer(told);
     }
     this.#dependents.delete(id);
-    if (live !== undefined) this.#leaveArray(live.booking);
+    if (live === undefined) return;
+    for (const need of live.needs.keys()) this.#dependents.get(need)?.delete(id);
+    this.#leaveArray(live.booking);
   }
 
   /** A task that holds a place has it, whichever was read first: where that makes too many, those only offered go back behind. */
@@ -420,6 +449,15 @@ export class TenantPlan {
     }
     if (array.under.size === 0 && array.behind.size === 0) this.#arrays.delete(booking.spec.array?.id ?? '');
   }
+}
+
+/** An end is final, whichever was read later. */
+function laterOf(
+  before: ReadonlyMap<string, StateName>,
+  read: ReadonlyMap<string, StateName>,
+): ReadonlyMap<string, StateName> {
+  const ended = [...before].filter(([, state]) => isEnded(state));
+  return new Map([...before, ...read, ...ended]);
 }
 
 function jsonOf(value: unknown): string {

@@ -39,6 +39,11 @@ export function heldReason({ by, atMs }: Hold): Reason {
   return { code: 'held', text, mend: '`merit jobs release` lets it go on' };
 }
 
+export function deadlineReason(deadlineMs: number): Reason {
+  const text = `it had not started by its deadline, ${new Date(deadlineMs).toISOString()}`;
+  return { code: 'deadline_passed', text, mend: 'submit it with a later one' };
+}
+
 export function passedOverReason({ place, untilMs, code, times }: PassedOver): Reason {
   const refusals = times === 1 ? 'refused it' : `refused it ${times} times in a row`;
   const text = `${place} ${refusals} (${code}) and is tried again at ${new Date(untilMs).toISOString()}`;

@@ -1,7 +1,10 @@
 import type { Tx } from '../../platform/postgres.ts';
+import { stopFlushes } from '../ingest/ownership.sql.ts';
 import { addRescore } from '../ingest/publish-ticks.ts';
+import { REPORTS_TOPIC } from '../ingest/report-log.ts';
+import { tickOfWindowsFrom } from '../rules/rollout.ts';
 import { MAX_LATENESS_MS } from '../rules/watermark.ts';
-import { loadVersion, type Version } from './recomputes.sql.ts';
+import { loadVersion, onTimeFromMsOf, partitionsOf, type Version } from './recomputes.sql.ts';
 
 /** What is finished in one look. */
 const MAX_FINISHED = 20;
@@ -31,9 +34,9 @@ export async function rolloutsToFinish(tx: Tx): Promise<readonly string[]> {
  * else has finished it.
  */
 export async function finishRollout(tx: Tx, rolloutId: string): Promise<FinishedRollout | undefined> {
-  // The consumer reads panes and ranges, publishes, and then says how far it came. Its transaction holds its seat; between two of
-  // them nothing is half said: a tick is either published with what was there, and told here, or published with all panes.
-  await tx.query(`select 1 from leader_epochs where name = 'ingest' for update`);
+  // A consumer reads panes and ranges, publishes, and then says how far it came. While none is in the middle of it nothing is half said:
+  // a tick is either published with what was there, and told here, or published with all panes.
+  await stopFlushes(tx, REPORTS_TOPIC);
   const marked = await tx.execute(
     `update recomputes set finished_at = clock_timestamp() where rollout_id = $1 and finished_at is null
        and not exists (select 1 from recomputes o where o.rollout_id = $1 and o.state <> 'done')`,
@@ -49,7 +52,8 @@ export async function finishRollout(tx: Tx, rolloutId: string): Promise<Finished
   if (version === undefined) return { rolloutId, tenant, suite, completeTickMs: undefined, ticksAgain: 0 };
   const again = await ticksToPublishAgain(tx, version);
   if (again !== undefined) await addRescore(tx, tenant, version.suite, again);
-  const completeTickMs = completeFrom(version, again?.fromMs);
+  const onTimeFromMs = onTimeFromMsOf(version, await partitionsOf(tx, { rolloutId, topic: REPORTS_TOPIC }));
+  const completeTickMs = completeFrom(version, again?.fromMs, onTimeFromMs);
   await tx.execute('update rollout_states set complete_tick_ms = $2 where rollout_id = $1', [
     rolloutId,
     completeTickMs,
@@ -75,7 +79,15 @@ async function ticksToPublishAgain(
   return fromMs > versionScoredMs ? undefined : { fromMs, toMs: versionScoredMs };
 }
 
-function completeFrom({ startTickMs, suite, completeTickMs }: Version, againFromMs: number | undefined): number | null {
-  if (againFromMs === undefined || againFromMs <= startTickMs + suite.tickMs) return null;
-  return completeTickMs === null ? null : Math.min(completeTickMs, againFromMs);
+function completeFrom(
+  { startTickMs, suite, completeTickMs }: Version,
+  againFromMs: number | undefined,
+  onTimeFromMs: number | null,
+): number | null {
+  const wholeMs = Math.max(
+    againFromMs ?? Number.NEGATIVE_INFINITY,
+    onTimeFromMs === null ? Number.NEGATIVE_INFINITY : tickOfWindowsFrom(suite, onTimeFromMs),
+  );
+  if (wholeMs <= startTickMs + suite.tickMs) return null;
+  return completeTickMs === null ? null : Math.min(completeTickMs, wholeMs);
 }

@@ -9,7 +9,12 @@ export interface AsidePlace {
   readonly offset: bigint;
   /** 1-based, in the message. */
   readonly line: number;
+  /** Bytes of the line; of a message that was set aside whole, as its first line, of all of it. */
+  readonly size: number;
 }
+
+/** In place of a line. */
+export const WHOLE = 0;
 
 /** Messages of one tenant, in order, their bytes in one buffer. */
 export interface MessageBatch {
@@ -17,7 +22,7 @@ export interface MessageBatch {
   /** One entry a message: where its bytes end, and its append time. */
   readonly ends: Uint32Array;
   readonly appendedAtMs: Float64Array;
-  /** Lines that were set aside: index of the message, and the line. */
+  /** Lines that were set aside: index of the message, and the line; WHOLE: all of them. */
   readonly asideMessage: Uint32Array;
   readonly asideLine: Uint32Array;
   /** Of the last message only the lines up to this one are the shard's; 0: all. */
@@ -27,11 +32,24 @@ export interface MessageBatch {
 /** Panes that start earlier are kept no more. */
 export type KeptFrom = Readonly<Record<Resolution, number>>;
 
-export interface OpenTask {
+/** What a shard is of. */
+export interface ShardRules {
+  readonly tenant: string;
+  readonly partition: number;
+  /** Of the log: by their number a line's partition is known. */
+  readonly partitions: number;
+  readonly keptFrom: KeptFrom;
+  /**
+   * Of a log of several partitions: only what was observed at or after it is filled in, which was on time in whatever order they were read. null:
+   * there is one, and its own order tells what was too late.
+   */
+  readonly onTimeFromMs: number | null;
+}
+
+export interface OpenTask extends ShardRules {
   readonly kind: 'open';
   /** The version's document. */
   readonly suite: unknown;
-  readonly keptFrom: KeptFrom;
 }
 
 export interface TakeTask {
@@ -55,7 +73,7 @@ export interface ShardCounts {
   /** Too late for any score when they were read. */
   readonly late: number;
   readonly refused: number;
-  /** Of panes that are kept no more. */
+  /** Of panes that are kept no more, or before onTimeFromMs. */
   readonly outdated: number;
 }
 
@@ -85,12 +103,14 @@ export function packMessages(
     index.set(offset, i);
   });
   const here = asides.filter(({ offset }) => index.has(offset));
+  const isWhole = ({ offset, line, size }: AsidePlace) =>
+    line === 1 && size >= (messages[index.get(offset)!]!.value?.length ?? 0);
   return {
     bytes,
     ends,
     appendedAtMs: Float64Array.from(messages, (message) => message.appendedAtMs),
     asideMessage: Uint32Array.from(here, ({ offset }) => index.get(offset)!),
-    asideLine: Uint32Array.from(here, ({ line }) => line),
+    asideLine: Uint32Array.from(here, (aside) => (isWhole(aside) ? WHOLE : aside.line)),
     untilLine,
   };
 }

@@ -1,10 +1,15 @@
+import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Suite } from '../../core/suite.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { addPanes } from '../ingest/effects.sql.ts';
+import { loadLayout } from '../ingest/layout.sql.ts';
 import { suiteOf } from '../ingest/suite-state.sql.ts';
 import type { Pane } from '../rules/pane.ts';
 import { keptFromMs } from '../rules/retention.ts';
-import { type KeptFrom, keptFromOf, type ShardCounts } from './messages.ts';
+import { onTimeFrom } from '../rules/rollout.ts';
+import { MAX_SKEW_MS } from '../rules/watermark.ts';
+import { type AsidePlace, keptFromOf, type ShardCounts, type ShardRules } from './messages.ts';
+import { countedFromMs } from './shard-effects.ts';
 
 /** The rows of `recomputes`: each is claimed for a while, and is the fence of whatever is done in its name. */
 
@@ -14,16 +19,14 @@ export interface ShardKey {
   readonly partition: number;
 }
 
-export interface Shard extends ShardKey {
-  readonly tenant: string;
+export interface Shard extends ShardKey, ShardRules {
   readonly suite: Suite;
   readonly untilOffset: bigint;
   readonly untilLine: number;
   /** Messages before it are in the panes. */
   readonly nextOffset: bigint;
-  readonly keptFrom: KeptFrom;
-  /** Of the log, that had been read when the version was taken up. */
-  readonly partitions: number;
+  /** Why nothing tells any more what was read where; null: the topic is what it was all the time that counts. */
+  readonly changed: string | null;
   /** Of this claim alone, so that one which was taken over is told apart even in the same process. */
   readonly worker: string;
 }
@@ -76,6 +79,9 @@ export async function claimShard(tx: Tx, worker: string, leaseMs: number): Promi
     await endShard(tx, { ...key, worker }, 'stopped', 'the version is kept no more');
     return undefined;
   }
+  const partitions = await partitionsOf(tx, key);
+  const onTimeFromMs = onTimeFromMsOf(version, partitions);
+  const keptFrom = keptFromOf((resolution) => keptFromMs(resolution, version.scoredTickMs));
   return {
     ...key,
     tenant: row.tenant,
@@ -83,10 +89,44 @@ export async function claimShard(tx: Tx, worker: string, leaseMs: number): Promi
     untilOffset: row.until_offset,
     untilLine: row.until_line,
     nextOffset: row.next_offset,
-    keptFrom: keptFromOf((resolution) => keptFromMs(resolution, version.scoredTickMs)),
-    partitions: version.partitions,
+    keptFrom,
+    partitions,
+    onTimeFromMs,
+    changed: await changeOf(tx, key.topic, countedFromMs({ keptFrom, onTimeFromMs })),
     worker,
   };
+}
+
+/** That the log has, or had where the version was taken up. */
+export async function partitionsOf(tx: Tx, { rolloutId, topic }: Omit<ShardKey, 'partition'>): Promise<number> {
+  const rows = await tx.query<{ partitions: bigint }>(
+    'select count(*) as partitions from recomputes where rollout_id = $1 and topic = $2',
+    [rolloutId, topic],
+  );
+  return Math.max(Number(rows[0]!.partitions), (await loadLayout(tx, topic))?.partitions ?? 1);
+}
+
+/** As in ShardRules. */
+export function onTimeFromMsOf({ suite, startTickMs }: Version, partitions: number): number | null {
+  return partitions === 1 ? null : onTimeFrom(suite, startTickMs);
+}
+
+/** By how much the clocks of database and log may differ. */
+const CLOCKS_APART_MS = 3_600_000;
+
+/**
+ * Since when what counts was appended the topic was made anew (what was read of the old one is not in this one), or got more partitions (where a line
+ * was served then, and a repeat of it later, are two places).
+ */
+async function changeOf(tx: Tx, topic: string, countedFrom: number): Promise<string | null> {
+  const rows = await tx.query<{ detail: string; at: Date }>(
+    `select detail, at from ingest_alerts where topic = $1 and kind in ('raised', 'recreated') and at >= to_timestamp($2::float8 / 1000)
+     order by alert_id desc limit 1`,
+    [topic, countedFrom - MAX_SKEW_MS - CLOCKS_APART_MS],
+  );
+  const change = rows[0];
+  if (change === undefined) return null;
+  return `of the log ${topic}, at ${formatRfc3339(change.at.getTime())}: ${change.detail}; its history is read from then on only`;
 }
 
 export interface Version {
@@ -99,8 +139,6 @@ export interface Version {
   /** Its own ticks begin after it. */
   readonly startTickMs: number;
   readonly completeTickMs: number | null;
-  /** That had been read when it was taken up. */
-  readonly partitions: number;
   /** It became the active version meanwhile. */
   readonly adopted: boolean;
 }
@@ -109,8 +147,7 @@ export interface Version {
 export async function loadVersion(tx: Tx, rolloutId: string): Promise<Version | undefined> {
   const rows = await tx.query<VersionRow>(
     `select o.tenant, o.suite_hash, s.document, o.scored_tick_ms, o.judged_after_ms, o.complete_tick_ms, o.ended,
-            t.suite_hash as active_hash, t.scored_tick_ms as active_scored_ms,
-            (select count(*) from jsonb_object_keys(o.opened_at -> 'offsets')) as partitions
+            t.suite_hash as active_hash, t.scored_tick_ms as active_scored_ms
      from rollout_states o join suite_rollouts w using (rollout_id) join suites s on (s.tenant, s.suite, s.suite_hash) = (o.tenant, o.suite, o.suite_hash)
        join suite_states t on (t.tenant, t.suite) = (o.tenant, o.suite)
      where o.rollout_id = $1 and w.state <> 'rolled_back'`,
@@ -129,7 +166,6 @@ export async function loadVersion(tx: Tx, rolloutId: string): Promise<Version | 
     versionScoredMs: versionMs,
     startTickMs: Number(row.judged_after_ms),
     completeTickMs: row.complete_tick_ms === null ? null : Number(row.complete_tick_ms),
-    partitions: Number(row.partitions),
     adopted,
   };
 }
@@ -144,7 +180,6 @@ interface VersionRow {
   readonly ended: boolean;
   readonly active_hash: string;
   readonly active_scored_ms: bigint | null;
-  readonly partitions: bigint;
 }
 
 export type Claim = ShardKey & Pick<Shard, 'worker'>;
@@ -224,9 +259,9 @@ export async function loadAsides(
   { topic, partition, tenant }: Pick<Shard, 'topic' | 'partition' | 'tenant'>,
   from: bigint,
   to: bigint,
-): Promise<readonly { readonly offset: bigint; readonly line: number }[]> {
+): Promise<readonly AsidePlace[]> {
   return tx.query(
-    `select log_offset as offset, line from quarantine
+    `select log_offset as offset, line, raw_size::float8 as size from quarantine
      where topic = $1 and partition = $2 and log_offset between $3 and $4 and tenant = $5 order by log_offset, line`,
     [topic, partition, from, to, tenant],
   );

@@ -1,8 +1,10 @@
 import type { LogMessage } from '../../platform/event-log.ts';
+import { MAX_SKEW_MS } from '../rules/watermark.ts';
 import type { RecomputeContext } from './context.ts';
 import { packMessages, type Taken } from './messages.ts';
 import { unpackPanes } from './pane-deltas.ts';
 import { commitStretch, loadAsides, renewLease, type Shard } from './recomputes.sql.ts';
+import { countedFromMs } from './shard-effects.ts';
 import { MAX_BATCHES_IN_FLIGHT, openShardThread, type ShardThread } from './shard-thread.ts';
 
 /** One batch to the thread: below 512 KB its fixed cost shows, far above 1 MB nothing is gained. */
@@ -40,12 +42,16 @@ export async function runShard(
 ): Promise<'done' | 'aborted'> {
   const endOffset = shard.untilLine > 0 ? shard.untilOffset + 1n : shard.untilOffset;
   if (shard.nextOffset >= endOffset) return 'done';
-  // What was too late, and which of two equal reports was the first, hangs on how the consumer went from partition to partition.
-  if (shard.partitions > 1) {
-    throw new ShardFault(`the log has ${shard.partitions} partitions: the order in which they were read is not known`);
-  }
-  const { suite, keptFrom } = shard;
-  const thread = await openShardThread({ suite: suite.document, keptFrom });
+  if (shard.changed !== null) throw new ShardFault(shard.changed);
+  const { tenant, suite, partition, partitions, keptFrom, onTimeFromMs } = shard;
+  const thread = await openShardThread({
+    tenant,
+    suite: suite.document,
+    partition,
+    partitions,
+    keptFrom,
+    onTimeFromMs,
+  });
   try {
     return await new ShardRun(ctx, shard, thread, options).run(endOffset, signal);
   } finally {
@@ -86,9 +92,10 @@ class ShardRun {
       for (let at = 0n; at < endOffset; ) {
         if (signal.aborted) return 'aborted';
         const replay = at < nextOffset;
-        const messages = await this.#read(at, replay ? nextOffset : endOffset);
+        const end = replay ? nextOffset : endOffset;
+        const messages = await this.#read(at, end);
         await this.#send(messages, replay);
-        at += BigInt(messages.length);
+        at = (messages.at(-1)?.offset ?? end - 1n) + 1n;
         if (replay) await this.#renew();
         else if (at === endOffset || this.#bytes >= this.#stretchBytes || this.#panes >= MAX_STRETCH_PANES)
           await this.#commit(at);
@@ -101,16 +108,24 @@ class ShardRun {
     }
   }
 
-  /** At least one message, all before `end`. */
+  /** Messages before `end`, from the first that there is; none where all up to `end` is let go and does not matter. */
   async #read(from: bigint, end: bigint): Promise<readonly LogMessage[]> {
     const { topic, partition } = this.#shard;
     const room = end - from;
     const most = room < BigInt(this.#batchMessages) ? Number(room) : this.#batchMessages;
     const messages = await this.#ctx.eventLog.read(topic, partition, from, most, MAX_BATCH_BYTES);
-    const gap = messages.findIndex(({ offset }, i) => offset !== from + BigInt(i));
-    if (messages.length > 0 && gap === -1) return messages;
-    const missing = from + BigInt(Math.max(gap, 0));
-    throw new ShardFault(`the log ${topic}/${partition} holds message ${missing} no more: its history cannot be read`);
+    if (messages[0]?.offset !== from) await this.#requireNothingLost(from, messages[0]);
+    return messages.filter(({ offset }) => offset < end);
+  }
+
+  /** Some offsets of Kafka are no messages; and what was let go may be older than all that counts, as what follows it is. */
+  async #requireNothingLost(from: bigint, next: LogMessage | undefined): Promise<void> {
+    const { topic, partition } = this.#shard;
+    if (next !== undefined) {
+      if (next.appendedAtMs + MAX_SKEW_MS < countedFromMs(this.#shard)) return;
+      if ((await this.#ctx.eventLog.end(topic, partition)).firstOffset <= from) return;
+    }
+    throw new ShardFault(`the log ${topic}/${partition} holds message ${from} no more: its history cannot be read`);
   }
 
   async #send(messages: readonly LogMessage[], replay: boolean): Promise<void> {

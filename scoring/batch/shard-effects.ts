@@ -2,31 +2,40 @@ import type { Suite } from '../../core/suite.ts';
 import { DEDUP_HORIZON_MS, DedupIndex } from '../ingest/dedup-index.ts';
 import { isFault, type LineReport } from '../ingest/line-report.ts';
 import { type LogLine, readLines } from '../ingest/read-lines.ts';
+import { Routing } from '../ingest/routing.ts';
+import { routesOf } from '../ingest/shards.ts';
 import { PaneTable } from '../rules/pane-table.ts';
 import { isTooLate, MAX_SKEW_MS } from '../rules/watermark.ts';
-import type { MessageBatch, OpenTask, ShardCounts } from './messages.ts';
+import { type MessageBatch, type ShardCounts, type ShardRules, WHOLE } from './messages.ts';
 import { type PackedPanes, packPanes } from './pane-deltas.ts';
 
 const DAY_MS = 86_400_000;
 /** Of a SHA-256 these name the content, the next as many confirm it: DedupIndex's key and content. */
 const KEY_BYTES = 16;
 
-type Rules = Pick<OpenTask, 'keptFrom'> & { readonly suite: Suite };
+export interface EffectsRules extends ShardRules {
+  readonly suite: Suite;
+}
 
 /**
  * What the lines of one partition that the consumer accepted do to a version's panes. Which were accepted is the record's word: a
- * line that was read for a suite was accepted, set aside (it is in the quarantine: a conflict is too), or a duplicate, whose
- * content was accepted before. So content alone tells the first from its repeats, whenever the consumer forgot an id.
+ * line that was read for a suite was accepted, set aside (it is in the quarantine: a conflict is too), sent on to the partition that serves it, or
+ * a duplicate, whose content was accepted before. So content alone tells the first from its repeats, whenever the consumer forgot an id.
  */
 export class ShardEffects {
-  readonly #rules: Rules;
+  readonly #rules: EffectsRules;
+  readonly #routing: Routing;
+  /** Nothing that was observed before it is filled in. */
+  readonly #fromMs: number;
   readonly #known = new KnownContents();
   #watermarkMs: number | null = null;
   #panes: PaneTable;
   #counts = { counted: 0, late: 0, refused: 0, outdated: 0 };
 
-  constructor(rules: Rules) {
+  constructor(rules: EffectsRules) {
     this.#rules = rules;
+    this.#routing = new Routing(rules.partition, routesOf(rules.partitions));
+    this.#fromMs = countedFromMs(rules);
     this.#panes = new PaneTable(rules.suite.hash);
   }
 
@@ -38,31 +47,35 @@ export class ShardEffects {
   take(batch: MessageBatch, replay: boolean): void {
     const last = batch.ends.length - 1;
     const asides = asidesByMessage(batch);
+    const suite = this.#rules.suite.name;
     let from = 0;
     batch.ends.forEach((end, i) => {
       const value = batch.bytes.subarray(from, end);
       from = end;
       // Nothing of it is observed so late that a pane is kept, and no later report can be too late by it and not too old.
-      if (batch.appendedAtMs[i]! + MAX_SKEW_MS < this.#rules.keptFrom['1h']) return;
+      if (batch.appendedAtMs[i]! + MAX_SKEW_MS < this.#fromMs) return;
       const aside = asides.get(i);
-      for (const line of linesOf(value)) {
+      if (aside?.has(WHOLE) === true) return;
+      for (const line of this.#linesOf(value)) {
         if (i === last && batch.untilLine > 0 && line.line > batch.untilLine) break;
-        if (line.reading.ok && aside?.has(line.line) !== true) this.#accepted(line.reading.report, replay);
+        if (aside?.has(line.line) === true || !line.reading.ok || line.reading.report.suite !== suite) continue;
+        // Asked last: for it a line is hashed, which those of other suites need not be.
+        if (this.#routing.lineRoute(line) === undefined) this.#accepted(line.reading.report, replay);
       }
     });
   }
 
   #accepted(report: LineReport, replay: boolean): void {
-    const { suite, keptFrom } = this.#rules;
-    if (report.suite !== suite.name) return;
+    const { onTimeFromMs } = this.#rules;
     const { observedAtMs } = report;
-    const late = isTooLate(observedAtMs, this.#watermarkMs);
+    const late = onTimeFromMs === null && isTooLate(observedAtMs, this.#watermarkMs);
     // Its repeats are of the same instant.
     this.#watermarkMs = Math.max(this.#watermarkMs ?? observedAtMs, observedAtMs);
     const counts = replay ? NOWHERE : this.#counts;
     if (late) counts.late++;
-    else if (observedAtMs < keptFrom['1h']) counts.outdated++;
-    else if (this.#known.isNew(report, this.#watermarkMs)) this.#count(report, replay);
+    else if (observedAtMs < this.#fromMs) counts.outdated++;
+    // The suite may be days behind this partition: nothing that counts is forgotten.
+    else if (this.#known.isNew(report, onTimeFromMs ?? this.#watermarkMs)) this.#count(report, replay);
   }
 
   #count(report: LineReport, replay: boolean): void {
@@ -84,6 +97,17 @@ export class ShardEffects {
     this.#counts = { counted: 0, late: 0, refused: 0, outdated: 0 };
     return drained;
   }
+
+  /** As the consumer numbers them. Headers only say why a line is set aside, which the quarantine knows. */
+  #linesOf(value: Uint8Array): readonly LogLine[] {
+    const { tenant, partition } = this.#rules;
+    return readLines({ ...NO_MESSAGE, tenant, partition, value }, 0, '');
+  }
+}
+
+/** What was observed before it is not filled in. */
+export function countedFromMs({ keptFrom, onTimeFromMs }: Pick<ShardRules, 'keptFrom' | 'onTimeFromMs'>): number {
+  return Math.max(keptFrom['1h'], onTimeFromMs ?? Number.NEGATIVE_INFINITY);
 }
 
 /** Where a replay counts. */
@@ -130,9 +154,4 @@ function asidesByMessage({ asideMessage, asideLine }: MessageBatch): ReadonlyMap
   return lines;
 }
 
-const NO_MESSAGE = { tenant: '', topic: '', partition: 0, offset: 0n, key: '', headers: {}, appendedAtMs: 0 };
-
-/** As the consumer numbers them. Headers only say why a line is set aside, which the quarantine knows. */
-function linesOf(value: Uint8Array): readonly LogLine[] {
-  return readLines({ ...NO_MESSAGE, value }, 0, '');
-}
+const NO_MESSAGE = { topic: '', offset: 0n, key: '', headers: {}, appendedAtMs: 0 };

@@ -1,7 +1,7 @@
 import type { Tx } from '../../platform/postgres.ts';
 import { RESOLUTION_MS, RESOLUTIONS } from '../rules/pane.ts';
 import type { PaneDeltas } from './pane-deltas.ts';
-import { binaryArray, type ElementType, type FieldWriter } from './pg-binary.ts';
+import { int8WordsArray, integerArray, numericArray } from './pg-binary.ts';
 import { mergeSketches, type StoredSketch } from './stored-sketch.ts';
 
 const MINUTE_MS = 60_000;
@@ -23,8 +23,7 @@ export async function addPaneDeltas(tx: Tx, tenant: string, suite: string, delta
 }
 
 async function addSums(tx: Tx, tenant: string, deltas: PaneDeltas, ids: Float64Array): Promise<void> {
-  const { rows, seriesOf, resolution } = deltas;
-  const column = (type: ElementType, put: (writer: FieldWriter, row: number) => void) => binaryArray(type, rows, put);
+  const { resolution, seriesOf } = deltas;
   await tx.execute(
     `insert into panes (series_id, tenant, resolution, start_ms, n, weight, sum_wq, sum_wq2, q_min, q_max)
      select a.series_id, $1, a.resolution, a.start_ms, a.n, a.weight, a.sum_wq, a.sum_wq2, a.q_min, a.q_max
@@ -36,15 +35,15 @@ async function addSums(tx: Tx, tenant: string, deltas: PaneDeltas, ids: Float64A
        q_min = least(panes.q_min, excluded.q_min), q_max = greatest(panes.q_max, excluded.q_max)`,
     [
       tenant,
-      column('int8', (writer, row) => writer.int8(ids[seriesOf[row]!]!)),
-      column('int2', (writer, row) => writer.int2(RESOLUTION_MINUTES[resolution[row]!]!)),
-      column('int8', (writer, row) => writer.int8(deltas.startMs[row]!)),
-      column('int8', (writer, row) => writer.int8Words(deltas.n, row * 2)),
-      column('numeric', (writer, row) => writer.numeric64(deltas.weight, row * 2)),
-      column('numeric', (writer, row) => writer.numeric128(deltas.sumWq, row * 4)),
-      column('numeric', (writer, row) => writer.numeric128(deltas.sumWq2, row * 4)),
-      column('int8', (writer, row) => writer.int8(deltas.min[row]!)),
-      column('int8', (writer, row) => writer.int8(deltas.max[row]!)),
+      integerArray('int8', gathered(ids, seriesOf)),
+      integerArray('int2', gathered(RESOLUTION_MINUTES, resolution)),
+      integerArray('int8', deltas.startMs),
+      int8WordsArray(deltas.n),
+      numericArray(deltas.weight, 2),
+      numericArray(deltas.sumWq, 4),
+      numericArray(deltas.sumWq2, 4),
+      integerArray('int8', deltas.min),
+      integerArray('int8', deltas.max),
     ],
   );
 }
@@ -55,12 +54,12 @@ async function addSums(tx: Tx, tenant: string, deltas: PaneDeltas, ids: Float64A
  */
 async function addSketches(tx: Tx, tenant: string, deltas: PaneDeltas, ids: Float64Array): Promise<void> {
   const { seriesOf, resolution } = deltas;
-  const rows = Uint32Array.from({ length: deltas.rows }, (_, row) => row).filter((row) => deltas.buckets[row]! > 0);
+  const rows = rowsWithBuckets(deltas);
   if (rows.length === 0) return;
   const keys = [
-    binaryArray('int8', rows.length, (writer, i) => writer.int8(ids[seriesOf[rows[i]!]!]!)),
-    binaryArray('int2', rows.length, (writer, i) => writer.int2(RESOLUTION_MINUTES[resolution[rows[i]!]!]!)),
-    binaryArray('int8', rows.length, (writer, i) => writer.int8(deltas.startMs[rows[i]!]!)),
+    integerArray('int8', gathered(ids, gathered(seriesOf, rows))),
+    integerArray('int2', gathered(RESOLUTION_MINUTES, gathered(resolution, rows))),
+    integerArray('int8', gathered(deltas.startMs, rows)),
   ];
   const stored = await tx.query<StoredSketch & { place: number }>(
     `select a.place::integer - 1 as place, s.buckets::text, s.counts::text
@@ -79,12 +78,33 @@ async function addSketches(tx: Tx, tenant: string, deltas: PaneDeltas, ids: Floa
     [
       tenant,
       ...keys,
-      binaryArray('int4', rows.length, (writer, i) => writer.int4(end[i]!)),
-      binaryArray('int4', index.length, (writer, i) => writer.int4(index[i]!)),
-      binaryArray('int8', count.length, (writer, i) => writer.int8(count[i]!)),
-      binaryArray('int4', rows.length, (writer, i) => writer.int4(i === 0 ? 1 : end[i - 1]! + 1)),
+      integerArray('int4', end),
+      integerArray('int4', index),
+      integerArray('int8', count),
+      integerArray('int4', beginsOf(end)),
     ],
   );
+}
+
+/** values[places[0]], values[places[1]] … */
+function gathered(values: ArrayLike<number>, places: ArrayLike<number>): Float64Array {
+  const found = new Float64Array(places.length);
+  for (let i = 0; i < places.length; i++) found[i] = values[places[i]!]!;
+  return found;
+}
+
+function rowsWithBuckets({ buckets, rows }: PaneDeltas): Uint32Array {
+  const found = new Uint32Array(rows);
+  let count = 0;
+  for (let row = 0; row < rows; row++) if (buckets[row]! > 0) found[count++] = row;
+  return found.subarray(0, count);
+}
+
+/** 1-based, of sketches that lie one behind another. */
+function beginsOf(end: Uint32Array): Uint32Array {
+  const begins = new Uint32Array(end.length);
+  for (let i = 0; i < end.length; i++) begins[i] = i === 0 ? 1 : end[i - 1]! + 1;
+  return begins;
 }
 
 /** The ids of deltas.series, in their order; new series get one. */

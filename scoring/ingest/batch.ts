@@ -1,11 +1,13 @@
 import { quarantineAt } from '../../core/eval-report.ts';
 import { isClockSkewed } from '../rules/watermark.ts';
 import { DedupEntries } from './dedup-entries.ts';
-import { type DedupEntry, type DedupIndex, DIGEST_WORDS, KEY_WORDS, type Known } from './dedup-index.ts';
+import { type DedupEntry, DIGEST_WORDS, KEY_WORDS, type Known } from './dedup-index.ts';
 import { type Counted, isFault, type LineReport } from './line-report.ts';
 import type { NativeRows } from './native-rows.ts';
 import type { Aside, LogLine, Position } from './read-lines.ts';
+import { isSentInCircles, type Routing } from './routing.ts';
 import { type SetAside, setAside } from './set-aside.ts';
+import { arrivedAtMs, isBehind, originOf, type StrayMark } from './strays.ts';
 import type { SuiteBatch } from './suite-batch.ts';
 import { suiteKey } from './suite-state.sql.ts';
 
@@ -42,8 +44,20 @@ export interface BatchWorld {
   readonly next?: ReadonlyMap<string, SuiteBatch>;
   /** tenant/version → retired? */
   readonly versions: ReadonlyMap<string, boolean>;
-  readonly known: DedupIndex;
+  readonly known: KnownReports;
+  /** undefined: the partition serves every shard. */
+  readonly routing?: Routing;
+  /** How far lines of other partitions were taken in here. */
+  readonly strayMarks?: readonly StrayMark[];
 }
+
+/** Reports of earlier flushes. */
+export interface KnownReports {
+  findWords(keys: Uint32Array, keyAt: number, digests: Uint32Array, digestAt: number): Known;
+}
+
+/** Rows at a time: V8 compiles a function that is called often once, but one that runs long, and seldom, anew each time. */
+export const STRIDE_ROWS = 256;
 
 /** The effects of the lines read so far; nothing in it is shared with another flush. */
 export class Batch {
@@ -56,11 +70,19 @@ export class Batch {
   next: (Position & { readonly appendedAtMs: number }) | undefined;
   lines = 0;
   #appendedAtMs = 0;
+  /** By source partition, moved by this batch or not. */
+  readonly #strayMarks: Map<number, StrayMark>;
+  readonly #movedMarks = new Set<number>();
   /** The suite whose tick became final with the last line. */
   final: { readonly key: string; readonly traceId: string } | undefined;
 
   constructor(world: BatchWorld) {
     this.#world = world;
+    this.#strayMarks = new Map(world.strayMarks?.map((mark) => [mark.source, mark]));
+  }
+
+  get strayMarks(): readonly StrayMark[] {
+    return Array.from(this.#movedMarks, (source) => this.#strayMarks.get(source)!);
   }
 
   dedupEntries(): readonly SuiteDedupEntry[] {
@@ -72,14 +94,20 @@ export class Batch {
     this.#reach(line.message.appendedAtMs);
     this.next = { ...line.next, appendedAtMs: this.#appendedAtMs };
     if (!line.reading.ok) {
-      this.#setAside(line, line.reading.aside, null, '');
+      this.#setAside(line, line.reading.aside, '');
       return true;
     }
+    if (this.#isRepeat(line)) return true;
     const { report } = line.reading;
+    if (this.#world.routing?.lineRoute(line) !== undefined) {
+      // What is sent on was appended before the flush.
+      if (isSentInCircles(line)) this.#setAside(line, asideAt(line, 'misrouted', '', MISROUTED), '');
+      return true;
+    }
     const suite = this.#world.suites.get(suiteKey(line.message.tenant, report.suite));
     const counted = this.#check(line, report, suite);
     if ('code' in counted) {
-      this.#setAside(line, counted, report.producer, suite === undefined ? '' : report.suite);
+      this.#setAside(line, counted, suite === undefined ? '' : report.suite);
       return true;
     }
     return this.#accept(line, report, suite!, counted);
@@ -87,19 +115,51 @@ export class Batch {
 
   /**
    * The rows [from, to), as `take` would take their lines. What nothing stands against is counted from the columns; every other row, and every
-   * row of a suite that is under two versions, becomes a line.
+   * row of a suite that is under two versions, becomes a line, but for those that were sent on.
    */
   takeRows(rows: NativeRows, from: number, to: number): void {
     const lanes: (RowLane | null)[] = [];
     const models: boolean[] = [];
     let row = from;
-    for (let more = true; more && row < to; row++) {
-      const lane = this.#laneOf(lanes, rows, row);
-      const plain = lane !== null && this.#isPlain(models, rows, row, lane);
-      more = plain ? this.#takeRow(rows, row, lane) : this.take(rows.lineAt(row));
+    for (let more = true; more && row < to; ) {
+      const end = Math.min(row + STRIDE_ROWS, to);
+      const reached = this.#takeSome(rows, row, end, lanes, models);
+      more = reached.more;
+      row = reached.row;
     }
     if (row > from) this.next = { ...rows.nextOf(row - 1), appendedAtMs: this.#appendedAtMs };
     for (const lane of lanes) lane?.suite.finishRows(rows);
+  }
+
+  #takeSome(
+    rows: NativeRows,
+    from: number,
+    to: number,
+    lanes: (RowLane | null)[],
+    models: boolean[],
+  ): { readonly row: number; readonly more: boolean } {
+    for (let row = from; row < to; row++) {
+      const cameFrom = rows.originOf(row);
+      if (cameFrom === undefined && this.#world.routing?.rowRoute(rows, row) !== undefined) {
+        this.#reach(rows.appendedAtMs(row));
+        continue;
+      }
+      const lane = cameFrom === undefined ? this.#laneOf(lanes, rows, row) : null;
+      const plain = lane !== null && this.#isPlain(models, rows, row, lane);
+      const more = plain ? this.#takeRow(rows, row, lane) : this.take(rows.lineAt(row));
+      if (!more) return { row: row + 1, more };
+    }
+    return { row: to, more: true };
+  }
+
+  /** A line of a message that was appended again, which was taken in before. */
+  #isRepeat({ message, line }: LogLine): boolean {
+    const origin = originOf(message);
+    if (origin === undefined) return false;
+    if (!isBehind(line, origin.offset, this.#strayMarks.get(origin.partition))) return true;
+    this.#strayMarks.set(origin.partition, { source: origin.partition, offset: origin.offset, line });
+    this.#movedMarks.add(origin.partition);
+    return false;
   }
 
   /** null: its rows become lines. */
@@ -142,12 +202,12 @@ export class Batch {
   }
 
   #check(line: LogLine, report: LineReport, suite: SuiteBatch | undefined): Counted | Aside {
-    const { tenant, appendedAtMs } = line.message;
+    const { tenant } = line.message;
     if (suite === undefined) return asideAt(line, 'unknown_suite', 'suite', 'is not registered');
     const retired = this.#world.versions.get(suiteKey(tenant, report.model));
     if (retired === undefined) return asideAt(line, 'unknown_model', 'model', 'is not registered');
     if (retired) return asideAt(line, 'retired', 'model', 'is retired');
-    if (isClockSkewed(report.observedAtMs, appendedAtMs)) {
+    if (isClockSkewed(report.observedAtMs, arrivedAtMs(line.message))) {
       return asideAt(line, 'clock_skew', 'observedAt', 'is more than 5 minutes ahead of its arrival');
     }
     const counted = report.under(suite.state.suite);
@@ -170,7 +230,7 @@ export class Batch {
     if (known === 'other') {
       counts.conflicts++;
       const problem = 'was used for another report of this producer, which stays';
-      this.asides.push(setAside(line, asideAt(line, 'conflict', 'reportId', problem), report.producer));
+      this.asides.push(setAside(line, asideAt(line, 'conflict', 'reportId', problem)));
       return true;
     }
     this.entries.add(words, 0, words, KEY_WORDS, entry.observedAtMs, this.#ownerOf(tenant, report.suite));
@@ -215,9 +275,9 @@ export class Batch {
     return this.#world.next?.get(suiteKey(line.message.tenant, report.suite));
   }
 
-  #setAside(line: LogLine, aside: Aside, producer: string | null, suite: string): void {
+  #setAside(line: LogLine, aside: Aside, suite: string): void {
     this.#countsOf(line.message.tenant, suite).quarantined++;
-    this.asides.push(setAside(line, aside, producer));
+    this.asides.push(setAside(line, aside));
   }
 
   #countsOf(tenant: string, suite: string): Counters {
@@ -230,6 +290,8 @@ export class Batch {
     return entry.counts;
   }
 }
+
+const MISROUTED = 'was sent from partition to partition too often';
 
 /** The quarantine codes that reading does not know are the consumer's own; the position is the value's byte in the line. */
 function asideAt(line: LogLine, code: Aside['code'], field: string, problem: string): Aside {

@@ -9,6 +9,7 @@ import {
   type Known,
   sameWords,
 } from './dedup-index.ts';
+import type { DedupShards } from './dedup-shards.ts';
 
 const ENTRY_WORDS = KEY_WORDS + DIGEST_WORDS;
 const FIRST_ROOM = 256;
@@ -82,8 +83,9 @@ export class DedupEntries {
   }
 
   /** Key and digest of every entry, in order. */
-  each(take: (words: Uint32Array, keyAt: number, digestAt: number) => void): void {
-    for (let i = 0; i < this.#size; i++) take(this.#words, i * ENTRY_WORDS, i * ENTRY_WORDS + KEY_WORDS);
+  addTo(known: Pick<DedupShards, 'addWords'>): void {
+    const words = this.#words;
+    for (let i = 0; i < this.#size; i++) known.addWords(words, i * ENTRY_WORDS, words, i * ENTRY_WORDS + KEY_WORDS);
   }
 
   /** As objects, for those who look at a few. */
@@ -182,7 +184,8 @@ class Packed {
       sortable[i] = prefix * 2 ** PLACE_BITS + i;
     }
     sortable.sort();
-    const sorted = Array.from(sortable, (value) => members[value % 2 ** PLACE_BITS]!);
+    const sorted: number[] = [];
+    for (let i = 0; i < sortable.length; i++) sorted.push(members[sortable[i]! % 2 ** PLACE_BITS]!);
     for (let i = 1; i < sorted.length; i++) {
       for (let j = i; j > 0 && this.#isBefore(sorted[j]!, sorted[j - 1]!); j--) {
         [sorted[j], sorted[j - 1]] = [sorted[j - 1]!, sorted[j]!];

@@ -14,7 +14,7 @@ export const DEDUP_SHARDS = 32;
 /** Event time behind the suite's watermark beyond which a report touches no score, and is forgotten. */
 export const DEDUP_HORIZON_MS = 8 * 86_400_000;
 
-/** 2^23 reports take 512 MiB at most; beyond it the consumer stops with a clear error rather than swap. */
+/** 2^23 reports take 512 MiB at most; beyond it a consumer stops with a clear error rather than swap. */
 export const MAX_DEDUP_ENTRIES = 2 ** 23;
 
 const KEY_BYTES = REPORT_KEY_BYTES;
@@ -103,6 +103,12 @@ export function* unpackBlock(block: Buffer): Generator<DedupEntry> {
 /** Of the content 16 bytes are enough in memory: that two under one id agree in them by chance has odds of 2^-128. */
 const DIGEST_KEPT_WORDS = 4;
 const SLOT_WORDS = KEY_WORDS + DIGEST_KEPT_WORDS;
+
+export function tooManyReports(maxEntries: number): OperatingError {
+  return new OperatingError('capacity', 'never', `remembering more than ${maxEntries} reports of the last 8 days`, {
+    mend: 'read more partitions in more processes, or spread the tenants over several installations',
+  });
+}
 const FIRST_CAPACITY = 1024;
 /** Grown when half full: probes stay short. */
 const MAX_LOAD = 0.5;
@@ -156,16 +162,7 @@ export class DedupIndex {
     if ((this.#size + 1) / this.#used.length > MAX_LOAD) this.#grow();
     const slot = this.#slotOf(keys, keyAt);
     if (this.#used[slot] === 1) return;
-    if (this.isFull) {
-      throw new OperatingError(
-        'capacity',
-        'never',
-        `remembering more than ${this.#maxEntries} reports of the last 8 days`,
-        {
-          mend: 'spread the tenants over several installations',
-        },
-      );
-    }
+    if (this.isFull) throw tooManyReports(this.#maxEntries);
     this.#used[slot] = 1;
     this.#size++;
     const at = slot * SLOT_WORDS;

@@ -2,6 +2,7 @@ import type { Tx } from '../../platform/postgres.ts';
 import type { EdgeEntry } from '../rules/edge.ts';
 import type { EvidenceRow } from '../rules/evidence.ts';
 import { type Pane, RESOLUTION_MS } from '../rules/pane.ts';
+import { compareText } from '../rules/pane-table.ts';
 import type { PartitionMark } from '../rules/watermark.ts';
 import { addPaneDeltas } from './add-panes.sql.ts';
 import type { Counters } from './batch.ts';
@@ -53,24 +54,30 @@ export async function addEvidenceRows(tx: Tx, tenant: string, rows: readonly Evi
   );
 }
 
-/** The edge is small (one millisecond of reports with one partition): it is replaced whole. */
-export async function saveEdge(
+/**
+ * Adds to the edge, and removes what the watermark has passed. With one partition it is a millisecond of reports; where a partition of several
+ * lags it is all that the others have read since, so that a flush touches its own part of it only.
+ */
+export async function addEdge(
   tx: Tx,
   tenant: string,
   suite: string,
   suiteHash: string,
+  watermarkMs: number | null,
   entries: readonly EdgeEntry[],
 ): Promise<void> {
-  await tx.execute('delete from evidence_edge where tenant = $1 and suite = $2 and suite_hash = $3', [
-    tenant,
-    suite,
-    suiteHash,
-  ]);
+  await tx.execute(
+    'delete from evidence_edge where tenant = $1 and suite = $2 and suite_hash = $3 and observed_ms < $4',
+    [tenant, suite, suiteHash, watermarkMs],
+  );
   if (entries.length === 0) return;
   await tx.execute(
     `insert into evidence_edge (tenant, suite, suite_hash, model, metric, observed_ms, n, weight, sum_ws, sum_ws2, beyond)
      select $1, $2, $3, a.* from unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::numeric[], $9::numeric[], $10::numeric[], $11::bigint[])
-       as a (model, metric, observed_ms, n, weight, sum_ws, sum_ws2, beyond)`,
+       as a (model, metric, observed_ms, n, weight, sum_ws, sum_ws2, beyond)
+     on conflict (tenant, suite, suite_hash, model, metric, observed_ms) do update set n = evidence_edge.n + excluded.n,
+       weight = evidence_edge.weight + excluded.weight, sum_ws = evidence_edge.sum_ws + excluded.sum_ws,
+       sum_ws2 = evidence_edge.sum_ws2 + excluded.sum_ws2, beyond = evidence_edge.beyond + excluded.beyond`,
     [
       tenant,
       suite,
@@ -154,11 +161,13 @@ export async function saveMark(
   );
 }
 
+/** In key order: a tenant's row of no suite is every reader's. */
 export async function addCounters(
   tx: Tx,
-  rows: Iterable<{ readonly tenant: string; readonly suite: string; readonly counts: Counters }>,
+  rows: readonly { readonly tenant: string; readonly suite: string; readonly counts: Counters }[],
 ): Promise<void> {
-  for (const { tenant, suite, counts } of rows) {
+  const sorted = [...rows].sort((a, b) => compareText(a.tenant, b.tenant) || compareText(a.suite, b.suite));
+  for (const { tenant, suite, counts } of sorted) {
     await tx.execute(
       `insert into input_counters (tenant, suite, accepted, quarantined, duplicates, conflicts, late_archived) values ($1, $2, $3, $4, $5, $6, $7)
        on conflict (tenant, suite) do update set accepted = input_counters.accepted + excluded.accepted,
@@ -173,9 +182,10 @@ export async function addCounters(
 export async function addQuarantine(tx: Tx, rows: readonly SetAside[]): Promise<void> {
   if (rows.length === 0) return;
   await tx.execute(
-    `insert into quarantine (tenant, topic, partition, log_offset, line, reason, field, position, problem, producer, raw, raw_size, raw_sha256, trace_id, awaits)
+    `insert into quarantine (tenant, topic, partition, log_offset, line, reason, field, position, problem, producer, raw, raw_size, raw_sha256, trace_id, awaits,
+       suite, sender, redrive_of)
      select * from unnest($1::text[], $2::text[], $3::integer[], $4::bigint[], $5::integer[], $6::text[], $7::text[], $8::integer[], $9::text[],
-       $10::text[], $11::bytea[], $12::bigint[], $13::text[], $14::text[], $15::text[])
+       $10::text[], $11::bytea[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[])
      on conflict (topic, partition, log_offset, line) do nothing`,
     [
       rows.map((row) => row.tenant),
@@ -193,6 +203,9 @@ export async function addQuarantine(tx: Tx, rows: readonly SetAside[]): Promise<
       rows.map((row) => row.rawSha256),
       rows.map((row) => row.traceId),
       rows.map((row) => row.awaits),
+      rows.map((row) => row.suite),
+      rows.map((row) => row.sender),
+      rows.map((row) => row.redriveOf),
     ],
   );
 }

@@ -1,5 +1,5 @@
 import type { Tx } from '../../platform/postgres.ts';
-import type { ScoringContext } from '../context.ts';
+import type { ConsumerContext } from '../context.ts';
 import { prepareSuites } from '../promotion/prepare-suites.ts';
 import { loadWatches } from '../promotion/watches.sql.ts';
 import { addRefused, saveScoredTick } from '../rollout/rollout-state.sql.ts';
@@ -11,38 +11,41 @@ import { type AdvancedSuite, advanceSuite } from './advance-suite.ts';
 import {
   addCounters,
   addDedupBlocks,
+  addEdge,
   addEvidenceRows,
   addQuarantine,
   addTickReports,
-  loadEdge,
-  saveEdge,
   saveMark,
 } from './effects.sql.ts';
 import { isInputFault } from './fault.ts';
-import { advancePosition, loadPositions, type ReadOffsets, readOffsets, type StoredPosition } from './positions.sql.ts';
+import { type Owned, partitionFence } from './ownership.sql.ts';
+import { advancePosition, loadPositions, type StoredPosition } from './positions.sql.ts';
 import { isPruneDue, prune } from './prune.ts';
 import { addRescore } from './publish-ticks.ts';
 import type { Effects, GivenUp, Segment, VersionEffects, VersionWorld } from './reader-tasks.ts';
 import type { ReaderThread } from './reader-thread.ts';
 import { REPORTS_TOPIC } from './report-log.ts';
+import { loadStrayMarks, saveStrayMarks } from './stray-marks.sql.ts';
 import { type SuiteRef, type SuiteState, saveSuiteState, suiteKey } from './suite-state.sql.ts';
 
-/** What is known of the log's ends when the lines were read; partitions that lag are never idle. */
+/** What is known of the log's ends when the lines were read. */
 export interface LogEnds {
   readonly logAppendMs: number;
-  /** Partition → append time of its last record; of one with unread messages, logAppendMs. */
-  readonly lastAppendMs: ReadonlyMap<number, number>;
+  /** By partition: nothing that can be read is at or above it. */
+  readonly nextOffset: ReadonlyMap<number, bigint>;
 }
 
 export interface FlushInput {
-  readonly partition: number;
+  readonly owned: Owned;
   readonly from: StoredPosition;
   readonly ends: LogEnds;
   readonly reader: ReaderThread;
   /** Read, and not done; at least one line. */
   readonly segment: Segment;
-  /** How many of its lines. */
+  /** How many of its lines; those of them that belong elsewhere were appended there. */
   readonly lines: number;
+  /** They are one message, which failed before. */
+  readonly alone: boolean;
 }
 
 export interface Flushed {
@@ -72,30 +75,33 @@ export class OutdatedReading extends Error {
 }
 
 /**
- * One flush: one transaction under the leader's epoch in which the position, the dedup blocks and every effect of the lines
+ * One flush: one transaction under the partition's epoch in which the position, the dedup blocks and every effect of the lines
  * commit together. It may be repeated at any point: nothing outside the transaction changes.
- * Throws StaleLeader, StalePosition, OutdatedReading.
+ * Throws StaleOwner, StalePosition, OutdatedReading, SuiteHeld.
  */
-export async function flush(ctx: ScoringContext, input: FlushInput): Promise<Flushed> {
-  const { ends, from, partition, reader, segment } = input;
-  return ctx.db.asLeader(ctx.epoch, async (tx) => {
-    const positions = new Map(await loadPositions(tx, REPORTS_TOPIC));
-    const works = await loadWorks(tx, ctx, input, readOffsets(positions));
+export async function flush(ctx: ConsumerContext, input: FlushInput): Promise<Flushed> {
+  const { ends, from, owned, reader, segment } = input;
+  const { partition } = owned;
+  return ctx.db.asFenced(partitionFence(owned), async (tx) => {
+    const works = await loadWorks(tx, ctx, input);
     const world = {
       logAppendMs: ends.logAppendMs,
-      lastAppendMs: ends.lastAppendMs.get(partition) ?? 0,
+      lastAppendMs: ends.logAppendMs,
       suites: works.map(({ active, next }) => ({ active, next: next?.version ?? null })),
       versions: await loadVersions(tx, segment.models),
+      strayMarks: segment.cameFromElsewhere ? await loadStrayMarks(tx, REPORTS_TOPIC, partition) : [],
     };
-    const effects = await reader.apply({ partition, lines: input.lines, world });
+    const effects = await reader.apply({ partition, lines: input.lines, world }, input.alone);
     if (effects.kind === 'outdated')
       throw new OutdatedReading('a suite has another version than its lines were read by');
     const next = { ...effects.next, appendedAtMs: Math.max(from.appendedAtMs, effects.next.appendedAtMs) };
     await advancePosition(tx, REPORTS_TOPIC, partition, from, next);
     await addDedupBlocks(tx, REPORTS_TOPIC, partition, effects.dedup);
+    await saveStrayMarks(tx, REPORTS_TOPIC, partition, effects.strayMarks);
     await addQuarantine(tx, effects.asides);
-    await addCounters(tx, effects.counters);
     const done = await applySuites(tx, ctx, works, effects);
+    // Last: lines of no suite are counted in one row of the tenant, which other readers wait for.
+    await addCounters(tx, effects.counters);
     return { next, effects, ...done };
   });
 }
@@ -110,7 +116,7 @@ interface SuiteWork {
 /** Writes what the lines did to each suite, then publishes and judges the ticks that became final. */
 async function applySuites(
   tx: Tx,
-  ctx: ScoringContext,
+  ctx: ConsumerContext,
   works: readonly SuiteWork[],
   effects: Effects,
 ): Promise<Pick<Flushed, 'more' | 'unsettled' | 'stuck' | 'forgotten' | 'leftovers' | 'rolledBack'>> {
@@ -152,7 +158,7 @@ async function addEffects(tx: Tx, effects: VersionEffects): Promise<void> {
   const { tenant, suite } = effects.state;
   for (const deltas of effects.panes) await addPaneDeltas(tx, tenant, suite.name, deltas);
   await addEvidenceRows(tx, tenant, effects.evidence);
-  await saveEdge(tx, tenant, suite.name, suite.hash, effects.edge);
+  await addEdge(tx, tenant, suite.name, suite.hash, effects.state.watermarkMs, effects.edge);
   await addTickReports(tx, tenant, suite.name, suite.hash, effects.tickReports);
   if (effects.rescore !== undefined) await addRescore(tx, tenant, suite, effects.rescore);
 }
@@ -160,7 +166,7 @@ async function addEffects(tx: Tx, effects: VersionEffects): Promise<void> {
 /** Those of the new version, and the suite as both versions leave it; without the new one where its deltas cannot be written. */
 async function addEffectsBeside(
   tx: Tx,
-  ctx: ScoringContext,
+  ctx: ConsumerContext,
   work: SuiteWork,
   { state: active }: VersionEffects,
   next: VersionEffects | null,
@@ -178,7 +184,7 @@ async function addEffectsBeside(
 /** A suite whose ticks cannot be published must not cost it, or its neighbours in the batch, the reports. */
 async function tryAdvance(
   tx: Tx,
-  ctx: ScoringContext,
+  ctx: ConsumerContext,
   lanes: SuiteLanes,
   traceId: string,
 ): Promise<AdvancedSuite | { readonly error: unknown }> {
@@ -197,16 +203,14 @@ async function tryAdvance(
   }
 }
 
-async function loadWorks(
-  tx: Tx,
-  ctx: ScoringContext,
-  input: FlushInput,
-  read: ReadOffsets,
-): Promise<readonly SuiteWork[]> {
+async function loadWorks(tx: Tx, ctx: ConsumerContext, input: FlushInput): Promise<readonly SuiteWork[]> {
   const works: SuiteWork[] = [];
-  for (const { lanes, leftovers } of await prepareSuites(tx, ctx, input.segment.suites, read)) {
+  const prepared = await prepareSuites(tx, ctx, input.segment.suites, input.owned.member);
+  if (prepared.length === 0) return works;
+  const lastAppendMs = lastAppends(await loadPositions(tx, REPORTS_TOPIC), input.ends);
+  for (const { lanes, leftovers } of prepared) {
     const { active, next } = lanes;
-    const marks = await loadMarks(tx, active, input);
+    const marks = await loadMarks(tx, active, lastAppendMs);
     const beside = next === null ? null : { lane: next, version: await loadVersion(tx, next.state, marks) };
     works.push({ active: await loadVersion(tx, active, marks), next: beside, leftovers });
   }
@@ -217,10 +221,27 @@ async function loadWorks(
 async function loadVersion(tx: Tx, state: SuiteState, marks: readonly PartitionMark[]): Promise<VersionWorld> {
   const { tenant, suite } = state;
   const watches = await loadWatches(tx, tenant, suite.name, suite.hash);
-  return { state, watches, marks, edge: await loadEdge(tx, tenant, suite.name, suite.hash) };
+  // Of the edge only what these lines add to it is drawn.
+  return { state, watches, marks, edge: [] };
 }
 
-async function loadMarks(tx: Tx, state: SuiteState, input: FlushInput): Promise<readonly PartitionMark[]> {
+/** Append time of each partition's last record; one with unread messages is never idle, and has the log's. */
+function lastAppends(
+  positions: ReadonlyMap<number, StoredPosition>,
+  { logAppendMs, nextOffset }: LogEnds,
+): (partition: number) => number {
+  return (partition) => {
+    const at = positions.get(partition);
+    if (at === undefined) return 0;
+    return at.offset < (nextOffset.get(partition) ?? 0n) ? logAppendMs : at.appendedAtMs;
+  };
+}
+
+async function loadMarks(
+  tx: Tx,
+  state: SuiteState,
+  lastAppendMs: (partition: number) => number,
+): Promise<readonly PartitionMark[]> {
   const rows = await tx.query<{ partition: number; watermark_ms: bigint }>(
     'select partition, watermark_ms from watermarks where tenant = $1 and suite = $2 and topic = $3',
     [state.tenant, state.suite.name, REPORTS_TOPIC],
@@ -228,7 +249,7 @@ async function loadMarks(tx: Tx, state: SuiteState, input: FlushInput): Promise<
   return rows.map((row) => ({
     partition: row.partition,
     watermarkMs: Number(row.watermark_ms),
-    lastAppendMs: input.ends.lastAppendMs.get(row.partition) ?? 0,
+    lastAppendMs: lastAppendMs(row.partition),
   }));
 }
 
@@ -244,14 +265,13 @@ async function loadVersions(tx: Tx, models: Segment['models']): Promise<Readonly
 
 /** Sets a whole message aside whose handling failed again and again, and moves the partition on. */
 export async function quarantineMessage(
-  ctx: ScoringContext,
-  { partition, from }: Pick<FlushInput, 'partition' | 'from'>,
-  { asides, appendedAtMs }: GivenUp,
+  ctx: ConsumerContext,
+  { owned, from }: Pick<FlushInput, 'owned' | 'from'>,
+  { appendedAtMs, asides, offset, tenant }: Omit<GivenUp, 'segment'>,
 ): Promise<StoredPosition> {
-  const { offset, tenant } = asides[0]!;
   const next = { offset: offset + 1n, line: 0, appendedAtMs: Math.max(from.appendedAtMs, appendedAtMs) };
-  await ctx.db.asLeader(ctx.epoch, async (tx) => {
-    await advancePosition(tx, REPORTS_TOPIC, partition, from, next);
+  await ctx.db.asFenced(partitionFence(owned), async (tx) => {
+    await advancePosition(tx, REPORTS_TOPIC, owned.partition, from, next);
     await addQuarantine(tx, asides);
     const counts = { accepted: 0, quarantined: asides.length, duplicates: 0, conflicts: 0, lateArchived: 0 };
     await addCounters(tx, [{ tenant, suite: '', counts }]);

@@ -1,7 +1,8 @@
 import { assert } from '../../core/assert.ts';
 import type { Suite } from '../../core/suite.ts';
 import { Batch } from './batch.ts';
-import { DedupIndex, unpackBlock } from './dedup-index.ts';
+import { unpackBlock, wordsOfBytes } from './dedup-index.ts';
+import { DedupShards } from './dedup-shards.ts';
 import { deltasOfPanes, type PaneDeltas } from './pane-deltas.ts';
 import { PartitionReader } from './partition-reader.ts';
 import type {
@@ -10,13 +11,16 @@ import type {
   Outdated,
   ReaderTask,
   Segment,
+  Strays,
   SuiteWorld,
   TenantSuite,
   VersionEffects,
   VersionWorld,
   World,
 } from './reader-tasks.ts';
+import { Routing } from './routing.ts';
 import { setAside } from './set-aside.ts';
+import { type Routes, routesOf } from './shards.ts';
 import { SuiteBatch } from './suite-batch.ts';
 import { suiteKey } from './suite-state.sql.ts';
 
@@ -28,15 +32,22 @@ type Task<Kind extends ReaderTask['kind']> = Extract<ReaderTask, { readonly kind
  * forgets is loaded again from Postgres and the log.
  */
 export class LogReader {
-  readonly #known = new DedupIndex();
+  readonly #routes: Routes;
+  readonly #known = new DedupShards();
   readonly #suites = new Map<string, Map<string, Suite>>();
   readonly #partitions = new Map<number, PartitionReader>();
   /** What was drawn last, until it is done. */
   #drawn: { readonly partition: number; readonly batch: Batch } | undefined;
 
+  constructor(partitions = 1) {
+    this.#routes = routesOf(partitions);
+  }
+
   remember({ blocks }: Task<'remember'>): void {
-    for (const block of blocks)
-      for (const { key, digest } of unpackBlock(Buffer.from(block))) this.#known.add(key, digest);
+    for (const block of blocks) {
+      for (const { key, digest } of unpackBlock(Buffer.from(block)))
+        this.#known.addWords(wordsOfBytes(key), 0, wordsOfBytes(digest), 0);
+    }
   }
 
   load({ partition, suites, packed, maxLines }: Task<'load'>): Segment {
@@ -55,10 +66,16 @@ export class LogReader {
   #reader(partition: number): PartitionReader {
     let reader = this.#partitions.get(partition);
     if (reader === undefined) {
-      reader = new PartitionReader((tenant) => this.#suites.get(tenant) ?? new Map());
+      const routing = new Routing(partition, this.#routes);
+      reader = new PartitionReader((tenant) => this.#suites.get(tenant) ?? new Map(), routing);
       this.#partitions.set(partition, reader);
     }
     return reader;
+  }
+
+  strays({ partition, from, to }: Task<'strays'>): Strays {
+    const reader = this.#reader(partition);
+    return reader.strays(from, Math.min(to, reader.size));
   }
 
   /** Changes nothing: it may be asked again, of fewer lines too. */
@@ -77,6 +94,8 @@ export class LogReader {
       next: new Map(works.flatMap(({ key, next }) => (next === null ? [] : [[key, next] as const]))),
       versions: world.versions,
       known: this.#known,
+      routing: reader.routing,
+      strayMarks: world.strayMarks,
     });
     const { stretch } = reader;
     if (stretch.kind === 'rows') batch.takeRows(stretch.rows, stretch.from, stretch.from + count);
@@ -92,6 +111,7 @@ export class LogReader {
       counters: [...batch.counters.values()],
       asides: batch.asides,
       dedup: batch.entries.blocks(),
+      strayMarks: batch.strayMarks,
     };
   }
 
@@ -108,7 +128,7 @@ export class LogReader {
     assert(this.#drawn?.partition === partition, 'done: effects were drawn');
     const { batch } = this.#drawn;
     this.#drawn = undefined;
-    batch.entries.each((words, keyAt, digestAt) => this.#known.addWords(words, keyAt, words, digestAt));
+    batch.entries.addTo(this.#known);
     const reader = this.#reader(partition);
     reader.done(batch.lines);
     return segmentOf(reader, maxLines);
@@ -124,20 +144,33 @@ export class LogReader {
       const ofFirst = reader.ofFirst(reader.size);
       for (let i = 0; i < ofFirst; i++) {
         const line = reader.lineAt(i);
-        asides.push(setAside(line, aside, line.reading.ok ? line.reading.report.producer : null));
+        if (reader.routing.lineRoute(line) === undefined) asides.push(setAside(line, aside));
       }
       reader.done(ofFirst);
     }
-    return { asides, appendedAtMs: Math.floor(first.message.appendedAtMs), segment: segmentOf(reader, maxLines) };
+    const { appendedAtMs, offset, tenant } = first.message;
+    return {
+      offset,
+      tenant,
+      asides,
+      appendedAtMs: Math.floor(appendedAtMs),
+      segment: segmentOf(reader, maxLines),
+    };
   }
 
   clear({ partition }: Task<'clear'>): void {
     this.#reader(partition).clear();
   }
 
-  /** The index is loaded anew. */
-  forget(): void {
-    this.#known.clear();
+  /** The partition is read elsewhere from now on, and so are reports of these shards. */
+  drop({ partition, shards }: Task<'drop'>): void {
+    this.#partitions.delete(partition);
+    this.#known.forget(shards);
+  }
+
+  /** They are loaded anew. */
+  forget({ shards }: Task<'forget'>): void {
+    this.#known.forget(shards);
   }
 
   get known(): number {
@@ -148,8 +181,17 @@ export class LogReader {
 function segmentOf(reader: PartitionReader, maxLines: number): Segment {
   const lines = Math.min(reader.size, maxLines);
   const { suites, models } = reader.names(lines);
-  const firstOffset = lines === 0 ? 0n : reader.offsetAt(0);
-  return { lines, firstOffset, ofFirst: reader.ofFirst(lines), suites, models };
+  const first = lines === 0 ? undefined : reader.messageAt(0);
+  return {
+    lines,
+    firstOffset: first?.offset ?? 0n,
+    ofFirst: reader.ofFirst(lines),
+    lastStray: reader.lastStray(lines),
+    cameFromElsewhere: reader.hasStrayMessages(lines),
+    oldestMs: first?.appendedAtMs ?? 0,
+    suites,
+    models,
+  };
 }
 
 /** A suite under each version that is kept. */

@@ -4,10 +4,13 @@ import { newTrace, parseTraceparent } from '../../platform/trace.ts';
 import { ROW_STATUS, type RowBlock } from '../../scoring-native/row-block.ts';
 import type { Observation } from '../rules/contribution.ts';
 import { isWatched } from '../rules/evidence.ts';
+import { KEY_WORDS } from './dedup-index.ts';
 import { type LinePlace, nativeLine } from './native-line.ts';
 import { type PackedMessages, valueAt } from './packed-messages.ts';
 import { type LogLine, nonBlankLines, type Position, uploadLineOf } from './read-lines.ts';
-import { TRACE_HEADER } from './report-log.ts';
+import { STRAY_HEADER, TRACE_HEADER } from './report-log.ts';
+import type { Routes } from './shards.ts';
+import { type Origin, originOf } from './strays.ts';
 
 const LINE_FEED = 0x0a;
 
@@ -48,6 +51,8 @@ export class NativeRows {
   readonly #lineBases = new Map<number, number>();
   readonly #firstRows = new Map<number, number>();
   readonly #traceIds = new Map<number, string>();
+  /** Of messages that were appended again. */
+  readonly #origins: ReadonlyMap<number, Origin>;
   readonly #lines = new Map<number, LogLine>();
 
   constructor(block: RowBlock, source: NativeSource) {
@@ -69,6 +74,17 @@ export class NativeRows {
     this.keys = wordsOf(key);
     this.digests = wordsOf(digest);
     this.#messageOf = this.#placed();
+    this.#origins = this.#foundOrigins();
+  }
+
+  #foundOrigins(): ReadonlyMap<number, Origin> {
+    const { messages } = this.#source.packed;
+    const origins = new Map<number, Origin>();
+    for (const message of this.#firstRows.keys()) {
+      const origin = messages[message]!.headers[STRAY_HEADER] === undefined ? undefined : originOf(messages[message]!);
+      if (origin !== undefined) origins.set(message, origin);
+    }
+    return origins;
   }
 
   #placed(): Uint32Array {
@@ -90,7 +106,7 @@ export class NativeRows {
     return packed.begins[from]! + this.#block.columns.offset[row]!;
   }
 
-  #messageAt(row: number): LogMessage {
+  messageAt(row: number): LogMessage {
     return this.#source.packed.messages[this.#messageOf[row]!]!;
   }
 
@@ -109,26 +125,39 @@ export class NativeRows {
   }
 
   appendedAtMs(row: number): number {
-    return this.#messageAt(row).appendedAtMs;
-  }
-
-  offsetAt(row: number): bigint {
-    return this.#messageAt(row).offset;
+    return this.messageAt(row).appendedAtMs;
   }
 
   traceIdAt(row: number): string {
     const message = this.#messageOf[row]!;
     let traceId = this.#traceIds.get(message);
     if (traceId === undefined) {
-      const given = this.#messageAt(row).headers[TRACE_HEADER];
+      const given = this.messageAt(row).headers[TRACE_HEADER];
       traceId = parseTraceparent(given)?.traceId ?? newTrace().traceId;
       this.#traceIds.set(message, traceId);
     }
     return traceId;
   }
 
+  /** Were some of the messages appended again? */
+  get hasOrigins(): boolean {
+    return this.#origins.size > 0;
+  }
+
+  /** Where the row's line was read before; undefined: nowhere. */
+  originOf(row: number): Origin | undefined {
+    return this.#origins.size === 0 ? undefined : this.#origins.get(this.#messageOf[row]!);
+  }
+
+  /** The partition that serves the row's shard; undefined: its line is no report. */
+  routeOf(row: number, routes: NonNullable<Routes>): number | undefined {
+    if (this.isRead(row)) return routes[this.keys[row * KEY_WORDS]! & 0xff];
+    const { reading } = this.lineAt(row);
+    return reading.ok ? routes[reading.report.entry.key[0]!] : undefined;
+  }
+
   /** 1-based, in the message. */
-  #lineIn(row: number): number {
+  lineIn(row: number): number {
     const message = this.#messageOf[row]!;
     let base = this.#lineBases.get(message);
     const { line } = this.#block.columns;
@@ -146,7 +175,7 @@ export class NativeRows {
   done(): number {
     const { fromLine } = this.#source.packed;
     let row = 0;
-    while (row < this.rows && this.#messageOf[row] === 0 && this.#lineIn(row) <= fromLine) row++;
+    while (row < this.rows && this.#messageOf[row] === 0 && this.lineIn(row) <= fromLine) row++;
     return row;
   }
 
@@ -159,20 +188,20 @@ export class NativeRows {
 
   /** Where the partition stands once the row is done. */
   nextOf(row: number): Position {
-    const { offset } = this.#messageAt(row);
-    return this.#isLast(row) ? { offset: offset + 1n, line: 0 } : { offset, line: this.#lineIn(row) };
+    const { offset } = this.messageAt(row);
+    return this.#isLast(row) ? { offset: offset + 1n, line: 0 } : { offset, line: this.lineIn(row) };
   }
 
   #isLast(row: number): boolean {
     const message = this.#messageOf[row]!;
     if (row + 1 < this.rows) return this.#messageOf[row + 1] !== message;
     const { bytes, ends } = this.#source.packed;
-    const from = this.#offsetOf(row) + this.#rawOf(row).length;
+    const from = this.#offsetOf(row) + this.rawOf(row).length;
     return nonBlankLines(bytes.subarray(from, ends[message])).length === 0;
   }
 
   /** Up to its line feed; the kernel tells no length of a line that is too long. */
-  #rawOf(row: number): Uint8Array {
+  rawOf(row: number): Uint8Array {
     const { packed } = this.#source;
     const value = valueAt(packed, this.#messageOf[row]!)!;
     const from = this.#offsetOf(row) - packed.begins[this.#messageOf[row]!]!;
@@ -183,9 +212,9 @@ export class NativeRows {
   lineAt(row: number): LogLine {
     let made = this.#lines.get(row);
     if (made === undefined) {
-      const raw = this.#rawOf(row);
-      const message = this.#messageAt(row);
-      const line = this.#lineIn(row);
+      const raw = this.rawOf(row);
+      const message = this.messageAt(row);
+      const line = this.lineIn(row);
       const place: LinePlace = {
         message,
         line,

@@ -10,7 +10,9 @@ import { NativeRows, type NativeSource } from './native-rows.ts';
 import { type PackedMessages, valueAt } from './packed-messages.ts';
 import { deltasOfColumns, type PaneDeltas } from './pane-deltas.ts';
 import { type LogLine, readLines } from './read-lines.ts';
-import { PRODUCER_HEADER, TOO_LARGE_HEADER } from './report-log.ts';
+import { PRODUCER_HEADER, REFUSED_HEADER, STRAY_HEADER, TOO_LARGE_HEADER } from './report-log.ts';
+import { isSentInCircles, type Routing } from './routing.ts';
+import { StrayLines, type StrayMessage } from './strays.ts';
 
 /** Rows of a block: a flush takes no more lines than that. About 250 bytes each of a suite with eight metrics. */
 export const READER_BLOCK_ROWS = 20_480;
@@ -37,6 +39,7 @@ const NOTHING: Stretch = { kind: 'lines', lines: [] };
 /** The lines of one partition, read by a kernel of its own, in order, a stretch at a time; it is valid until the last of it is done. */
 export class PartitionReader {
   readonly #suitesOf: SuitesOf;
+  readonly routing: Routing;
   readonly #kernel: ReportKernel;
   /** By the kernel's numbers. */
   readonly #suites: Suite[] = [];
@@ -47,13 +50,14 @@ export class PartitionReader {
   #source: NativeSource | undefined;
   #stretch: Stretch = NOTHING;
 
-  constructor(suitesOf: SuitesOf) {
+  constructor(suitesOf: SuitesOf, routing: Routing) {
     this.#kernel = createReportKernel(
       [],
       { digests: true, blockRows: READER_BLOCK_ROWS, chunkBytes: READER_CHUNK_BYTES, maxReports: MAX_REPORTS },
       suitesOf,
     );
     this.#suitesOf = suitesOf;
+    this.routing = routing;
   }
 
   get stretch(): Stretch {
@@ -70,9 +74,9 @@ export class PartitionReader {
     return stretch.kind === 'lines' ? stretch.lines[i]! : stretch.rows.lineAt(stretch.from + i);
   }
 
-  offsetAt(i: number): bigint {
+  messageAt(i: number): LogMessage {
     const stretch = this.#stretch;
-    return stretch.kind === 'lines' ? stretch.lines[i]!.message.offset : stretch.rows.offsetAt(stretch.from + i);
+    return stretch.kind === 'lines' ? stretch.lines[i]!.message : stretch.rows.messageAt(stretch.from + i);
   }
 
   traceIdAt(i: number): string {
@@ -98,11 +102,61 @@ export class PartitionReader {
 
   /** The suites and models that the first `count` lines name. */
   names(count: number): LineNames {
-    const names = new Names();
+    const names = new Names(this.routing);
     const stretch = this.#stretch;
     if (stretch.kind === 'rows') names.addRows(stretch.rows, stretch.from, stretch.from + count);
     else for (const line of stretch.lines.slice(0, count)) names.addLine(line);
     return names;
+  }
+
+  /** Is a message among the first `count` lines that was appended again? */
+  hasStrayMessages(count: number): boolean {
+    const stretch = this.#stretch;
+    if (stretch.kind === 'lines')
+      return stretch.lines.slice(0, count).some(({ message }) => message.headers[STRAY_HEADER] !== undefined);
+    return stretch.rows.hasOrigins;
+  }
+
+  /** How many of the first `count` lines there are up to the last stray, with it. */
+  lastStray(count: number): number {
+    if (this.routing.isPlain) return 0;
+    let last = count;
+    while (last > 0 && this.#routeAt(last - 1) === undefined) last--;
+    return last;
+  }
+
+  /** What is to be appended elsewhere of the lines [from, to), in order. */
+  strays(from: number, to: number): readonly StrayMessage[] {
+    const messages: StrayLines[] = [];
+    let offset: bigint | undefined;
+    let open = new Map<number, StrayLines>();
+    for (let i = from; i < to; i++) {
+      const route = this.#routeAt(i);
+      if (route === undefined) continue;
+      const { message, line, raw } = this.lineAt(i);
+      if (message.offset !== offset) {
+        open = new Map();
+        offset = message.offset;
+      }
+      let lines = open.get(route);
+      if (lines === undefined) {
+        lines = new StrayLines(message, route);
+        open.set(route, lines);
+        messages.push(lines);
+      }
+      lines.add(line, raw);
+    }
+    return messages.map((lines) => lines.message());
+  }
+
+  #routeAt(i: number): number | undefined {
+    const stretch = this.#stretch;
+    if (stretch.kind === 'rows') {
+      const route = this.routing.rowRoute(stretch.rows, stretch.from + i);
+      return route === undefined || isSentInCircles(this.lineAt(i)) ? undefined : route;
+    }
+    const line = stretch.lines[i]!;
+    return isSentInCircles(line) ? undefined : this.routing.lineRoute(line);
   }
 
   /** Takes over what follows; everything before must be done. */
@@ -199,9 +253,11 @@ function* blocksOf(kernel: ReportKernel, bytes: Uint8Array): Generator<RowBlock>
   yield* kernel.endFile();
 }
 
+const FOR_REFERENCE = [TOO_LARGE_HEADER, REFUSED_HEADER, PRODUCER_HEADER] as const;
+
 /** What the kernel is not given: a message that is no lines, and one whose sender every line must name. */
 function isForReference({ headers }: LogMessage, value: Uint8Array): boolean {
-  if (headers[TOO_LARGE_HEADER] !== undefined || headers[PRODUCER_HEADER] !== undefined) return true;
+  if (FOR_REFERENCE.some((name) => headers[name] !== undefined)) return true;
   return value.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d || byte === 0x0a);
 }
 

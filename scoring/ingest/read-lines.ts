@@ -6,6 +6,7 @@ import { type LineReport, reportByReference } from './line-report.ts';
 import {
   FIRST_LINE_HEADER,
   PRODUCER_HEADER,
+  REFUSED_HEADER,
   TOO_LARGE_HEADER,
   TOO_LARGE_KEPT_BYTES,
   TRACE_HEADER,
@@ -16,11 +17,14 @@ export type AsideCode =
   | Quarantine['code']
   | 'tombstone'
   | 'empty'
+  | 'headers'
+  | 'envelope'
   | 'producer_mismatch'
   | 'unknown_suite'
   | 'unknown_model'
   | 'retired'
   | 'conflict'
+  | 'misrouted'
   | 'handler_failed';
 
 export interface Aside {
@@ -74,6 +78,9 @@ export function readLines(message: LogMessage, fromLine: number, freshTraceId: s
     ];
   }
   const value = message.value;
+  const refused = refusedAside(message.headers[REFUSED_HEADER]);
+  if (refused !== undefined)
+    return [{ ...whole, raw: value, rawSize: value.length, reading: { ok: false, aside: refused } }];
   const tooLarge = /^([0-9]{1,15}):([0-9a-f]{64})$/.exec(message.headers[TOO_LARGE_HEADER] ?? '');
   if (tooLarge !== null) {
     const size = Number(tooLarge[1]);
@@ -119,6 +126,11 @@ export function readOne(message: LogMessage, bytes: Uint8Array): LogLine['readin
 
 function asideReading(code: AsideCode, problem: string): LogLine['reading'] {
   return { ok: false, aside: { code, field: '', position: 0, problem } };
+}
+
+function refusedAside(header: string | undefined): Aside | undefined {
+  const [, code, position, problem = ''] = /^([a-z_]+):([0-9]{1,9}):(.*)$/s.exec(header ?? '') ?? [];
+  return code === undefined ? undefined : { code: code as AsideCode, field: '', position: Number(position), problem };
 }
 
 /** The 1-based number in the upload of the message's first line. */

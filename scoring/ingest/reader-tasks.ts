@@ -8,6 +8,7 @@ import type { PackedMessages } from './packed-messages.ts';
 import type { PaneDeltas } from './pane-deltas.ts';
 import type { Position } from './read-lines.ts';
 import type { SetAside } from './set-aside.ts';
+import type { StrayMark, StrayMessage } from './strays.ts';
 import type { OpenWatch, TickReports } from './suite-batch.ts';
 import type { SuiteRef, SuiteState } from './suite-state.sql.ts';
 
@@ -25,6 +26,12 @@ export interface Segment {
   readonly firstOffset: bigint;
   /** Lines of the first message among them. */
   readonly ofFirst: number;
+  /** Lines up to the last that belongs to another partition, with it; 0: none does. */
+  readonly lastStray: number;
+  /** Some came from another partition: what was taken in of it has to be known. */
+  readonly cameFromElsewhere: boolean;
+  /** Append time of the first line's message. */
+  readonly oldestMs: number;
   readonly suites: readonly SuiteRef[];
   readonly models: readonly { readonly tenant: string; readonly model: string }[];
 }
@@ -51,6 +58,8 @@ export interface World {
   readonly suites: readonly SuiteWorld[];
   /** tenant/version → retired? */
   readonly versions: ReadonlyMap<string, boolean>;
+  /** How far lines of other partitions were taken in here. */
+  readonly strayMarks: readonly StrayMark[];
 }
 
 /** What lines did to one version of a suite. */
@@ -86,6 +95,8 @@ export interface Effects {
   readonly counters: readonly { readonly tenant: string; readonly suite: string; readonly counts: Counters }[];
   readonly asides: readonly SetAside[];
   readonly dedup: readonly DedupBlock[];
+  /** Those that moved. */
+  readonly strayMarks: readonly StrayMark[];
 }
 
 /** Lines were read by another version of a suite than the transaction found: they must be loaded again. */
@@ -94,11 +105,12 @@ export interface Outdated {
 }
 
 export type ReaderTask =
-  /** Everything from before is forgotten. */
-  | { readonly kind: 'open' }
+  /** Everything from before is forgotten. The topic has so many partitions. */
+  | { readonly kind: 'open'; readonly partitions: number }
   /** Reports that are known, as packed blocks. */
   | { readonly kind: 'remember'; readonly blocks: readonly Uint8Array[] }
-  | { readonly kind: 'forget' }
+  /** Reports of these shards. */
+  | { readonly kind: 'forget'; readonly shards: readonly number[] }
   | {
       readonly kind: 'load';
       readonly partition: number;
@@ -107,14 +119,23 @@ export type ReaderTask =
       readonly packed: PackedMessages;
       readonly maxLines: number;
     }
+  /** Lines [from, to) as far as they belong to other partitions. */
+  | { readonly kind: 'strays'; readonly partition: number; readonly from: number; readonly to: number }
   | { readonly kind: 'apply'; readonly partition: number; readonly lines: number; readonly world: World }
   /** The effects last drawn are stored: their lines are done, their reports known. */
   | { readonly kind: 'done'; readonly partition: number; readonly maxLines: number }
   /** Every line of the first message is given up. */
   | { readonly kind: 'give-up'; readonly partition: number; readonly problem: string; readonly maxLines: number }
-  | { readonly kind: 'clear'; readonly partition: number };
+  /** What was read ahead is forgotten. */
+  | { readonly kind: 'clear'; readonly partition: number }
+  | { readonly kind: 'drop'; readonly partition: number; readonly shards: readonly number[] };
+
+export type Strays = readonly StrayMessage[];
 
 export interface GivenUp {
+  readonly offset: bigint;
+  readonly tenant: string;
+  /** Without those that were sent on. */
   readonly asides: readonly SetAside[];
   readonly appendedAtMs: number;
   readonly segment: Segment;

@@ -19,14 +19,16 @@ export default function handle(task: ReaderTask): unknown {
 function answer(task: ReaderTask): unknown {
   switch (task.kind) {
     case 'open':
-      reader = new LogReader();
+      reader = new LogReader(task.partitions);
       return undefined;
     case 'remember':
       return reader.remember(task);
     case 'forget':
-      return reader.forget();
+      return reader.forget(task);
     case 'load':
       return reader.load(task);
+    case 'strays':
+      return reader.strays(task);
     case 'apply':
       return reader.apply(task);
     case 'done':
@@ -35,5 +37,7 @@ function answer(task: ReaderTask): unknown {
       return reader.giveUp(task);
     case 'clear':
       return reader.clear(task);
+    case 'drop':
+      return reader.drop(task);
   }
 }

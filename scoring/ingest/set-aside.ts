@@ -1,6 +1,23 @@
 import { sha256Hex } from '../../core/canonical.ts';
+import { nameRefusal } from '../../core/ids.ts';
+import { parseJsonObject } from '../../core/json.ts';
+import type { LogMessage } from '../../platform/event-log.ts';
+import { newTrace, parseTraceparent } from '../../platform/trace.ts';
+import { readPlace } from './quarantine-place.ts';
 import type { Aside, LogLine } from './read-lines.ts';
-import { TOO_LARGE_KEPT_BYTES } from './report-log.ts';
+import { PRODUCER_HEADER, REDRIVE_HEADER, TOO_LARGE_KEPT_BYTES, TRACE_HEADER } from './report-log.ts';
+
+/**
+ * What the registry, or the version of the server, said when a line was read, and nothing in the log tells: such lines were set aside then, and a
+ * replay leaves them out. What the log does tell (malformed, skewed, repeated, in conflict) is found again.
+ */
+export const SET_ASIDE_THEN = [
+  'unknown_suite',
+  'unknown_model',
+  'unknown_version',
+  'retired',
+  'handler_failed',
+] as const;
 
 /** A line as the quarantine keeps it. */
 export interface SetAside {
@@ -11,7 +28,11 @@ export interface SetAside {
   /** 1-based, in the message. */
   readonly line: number;
   readonly aside: Aside;
+  /** As the line says, where it can be told: they are for finding it again, and prove nothing. */
   readonly producer: string | null;
+  readonly suite: string | null;
+  /** The authenticated one, which a second reading is held to again; null: the door knew none. */
+  readonly sender: string | null;
   /** Of a line past the limit the first KiB. */
   readonly raw: Uint8Array;
   readonly rawSize: number;
@@ -19,11 +40,14 @@ export interface SetAside {
   readonly traceId: string;
   /** The name whose registration it waits for. */
   readonly awaits: string | null;
+  /** The place of the line that this is a second reading of. */
+  readonly redriveOf: string | null;
 }
 
-export function setAside(line: LogLine, aside: Aside, producer: string | null): SetAside {
-  const { tenant, topic, partition, offset } = line.message;
+export function setAside(line: LogLine, aside: Aside): SetAside {
+  const { tenant, topic, partition, offset, headers } = line.message;
   const raw = aside.code === 'too_large' ? line.raw.subarray(0, TOO_LARGE_KEPT_BYTES) : line.raw;
+  const redriveOf = headers[REDRIVE_HEADER];
   return {
     tenant,
     topic,
@@ -31,13 +55,50 @@ export function setAside(line: LogLine, aside: Aside, producer: string | null): 
     offset,
     line: line.line,
     aside,
-    producer,
+    ...namesOf(line, raw.length),
+    sender: headers[PRODUCER_HEADER] ?? null,
     raw: Uint8Array.from(raw),
     rawSize: line.rawSize,
     rawSha256: line.rawSha256 ?? sha256Hex(line.raw),
     traceId: line.traceId,
     awaits: awaitedName(line, aside),
+    redriveOf: redriveOf !== undefined && readPlace(redriveOf) !== undefined ? redriveOf : null,
   };
+}
+
+/** A whole message that nobody is to look into; it is kept as its first line. */
+export function unreadable(message: LogMessage, problem: string): SetAside {
+  const raw = message.value ?? new Uint8Array(0);
+  const { tenant, topic, partition, offset, headers } = message;
+  return {
+    tenant,
+    topic,
+    partition,
+    offset,
+    line: 1,
+    aside: { code: 'handler_failed', field: '', position: 0, problem },
+    producer: null,
+    suite: null,
+    sender: headers[PRODUCER_HEADER] ?? null,
+    raw,
+    rawSize: raw.length,
+    rawSha256: sha256Hex(raw),
+    traceId: (parseTraceparent(headers[TRACE_HEADER]) ?? newTrace()).traceId,
+    awaits: null,
+    redriveOf: null,
+  };
+}
+
+/** Also of a line that is no good report, as far as it is JSON. */
+function namesOf(line: LogLine, kept: number): { readonly producer: string | null; readonly suite: string | null } {
+  if (line.reading.ok) {
+    const { producer, suite } = line.reading.report;
+    return { producer, suite };
+  }
+  const reading = kept === line.rawSize ? parseJsonObject(line.raw) : undefined;
+  const named = (value: unknown) => (typeof value === 'string' && nameRefusal('', value) === undefined ? value : null);
+  if (reading?.ok !== true) return { producer: null, suite: null };
+  return { producer: named(reading.value.producer), suite: named(reading.value.suite) };
 }
 
 /** The name whose registration a line waits for; null: nothing that is registered would make it good. */

@@ -27,12 +27,14 @@ export function mergeSketches(
   rows: Uint32Array,
   storedOf: (i: number) => StoredSketch | undefined,
 ): SketchColumns {
-  const merge = new Merge(rows.reduce((total, row) => total + deltas.buckets[row]!, 0) * 2);
+  let added = 0;
+  for (const row of rows) added += deltas.buckets[row]!;
+  const merge = new Merge(added * 2);
   const end = new Uint32Array(rows.length);
-  rows.forEach((row, i) => {
-    merge.add(deltas, row, storedOf(i));
+  for (let i = 0; i < rows.length; i++) {
+    merge.add(deltas, rows[i]!, storedOf(i));
     end[i] = merge.size;
-  });
+  }
   return { end, index: merge.index.subarray(0, merge.size), count: merge.count.subarray(0, merge.size) };
 }
 

@@ -168,8 +168,10 @@ export class SuiteBatch {
     }
     this.#lastSums[model] ??= [];
     const last = this.#lastSums[model];
-    this.#watchedMetrics.forEach(({ rule, metric }, i) => {
-      if (!rows.has(row, metric)) return;
+    // No closure: it would be compiled anew for each flush.
+    for (let i = 0; i < this.#watchedMetrics.length; i++) {
+      const { rule, metric } = this.#watchedMetrics[i]!;
+      if (!rows.has(row, metric)) continue;
       const x = rows.valueOf(row, metric);
       const [s, beyond] = [fixedScore(rule, x), beyondOf(rule, x)];
       for (let j = 0; j < watches.length; j++) {
@@ -182,7 +184,7 @@ export class SuiteBatch {
         }
         found.sum.addSmall(w, s, beyond);
       }
-    });
+    }
   }
 
   /** All before the newest fall behind at once where one partition leads. */

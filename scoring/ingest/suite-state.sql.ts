@@ -70,8 +70,69 @@ export interface LoadedSuite {
   readonly rollout: LoadedRollout;
 }
 
-/** The active suites among `refs` (all of them where it is undefined), in key order. */
-export async function loadSuites(tx: Tx, refs: readonly SuiteRef[] | undefined): Promise<readonly LoadedSuite[]> {
+/** Another reader signs a decision of the suite: nothing was changed, and it is over within a moment. */
+export class SuiteHeld extends Error {
+  override name = 'SuiteHeld';
+}
+
+/**
+ * Keeps the active suites among `refs` to this transaction: what follows is drawn from them as they are now. In key order, whoever asks, so that
+ * two readers of one suite never wait for each other. Returns the keys of those that no reader had met.
+ */
+export async function lockSuites(tx: Tx, refs: readonly SuiteRef[], member: string): Promise<ReadonlySet<string>> {
+  if (refs.length === 0) return new Set();
+  const values = [refs.map((ref) => ref.tenant), refs.map((ref) => ref.name)];
+  const fresh = await tx.query<{ tenant: string; suite: string }>(
+    `insert into suite_states (tenant, suite, suite_hash)
+     select tenant, suite, suite_hash from suites
+     where active and (tenant, suite) in (select * from unnest($1::text[], $2::text[])) order by tenant, suite
+     on conflict (tenant, suite) do nothing returning tenant, suite`,
+    values,
+  );
+  const rows = await tx.query<{ suite: string; held: boolean | null }>(
+    `select suite, held_by <> $3 and held_until > clock_timestamp() as held from suite_states
+     where (tenant, suite) in (select * from unnest($1::text[], $2::text[])) order by tenant, suite for update`,
+    [...values, member],
+  );
+  const held = rows.find((row) => row.held === true);
+  if (held !== undefined) throw new SuiteHeld(`a decision of suite ${held.suite} is being signed`);
+  return new Set(fresh.map((row) => suiteKey(row.tenant, row.suite)));
+}
+
+/** No other reader takes in reports of the suite for so long; false where one holds it. */
+export async function holdSuite(tx: Tx, ref: SuiteRef, member: string, holdMs: number): Promise<boolean> {
+  const held = await tx.execute(
+    `update suite_states set held_by = $3, held_until = clock_timestamp() + $4 * interval '1 ms'
+     where tenant = $1 and suite = $2 and (held_by is null or held_by = $3 or held_until <= clock_timestamp())`,
+    [ref.tenant, ref.name, member, holdMs],
+  );
+  return held === 1;
+}
+
+export async function releaseSuite(tx: Tx, ref: SuiteRef, member: string): Promise<void> {
+  await tx.execute(
+    'update suite_states set held_by = null, held_until = null where tenant = $1 and suite = $2 and held_by = $3',
+    [ref.tenant, ref.name, member],
+  );
+}
+
+/** Throws SuiteHeld where the hold ran out: others may have gone on since. */
+export async function requireHold(tx: Tx, ref: SuiteRef, member: string): Promise<void> {
+  const rows = await tx.query(
+    `select 1 from suite_states where tenant = $1 and suite = $2 and held_by = $3 and held_until > clock_timestamp() for update`,
+    [ref.tenant, ref.name, member],
+  );
+  if (rows.length === 0) throw new SuiteHeld(`suite ${ref.name} is held no more`);
+}
+
+const NONE_FRESH: ReadonlySet<string> = new Set();
+
+/** The active suites among `refs` (all of them where it is undefined), in key order. `fresh`: as lockSuites told. */
+export async function loadSuites(
+  tx: Tx,
+  refs: readonly SuiteRef[] | undefined,
+  fresh = NONE_FRESH,
+): Promise<readonly LoadedSuite[]> {
   const rows = await tx.query<StateRow>(
     `select s.tenant, s.suite, s.suite_hash as active_hash, s.document, t.suite_hash as state_hash,
             t.watermark_ms, t.max_observed_ms, t.scored_tick_ms, t.decided_tick_ms, t.trace_id, ${ROLLOUT_COLUMNS}
@@ -81,7 +142,7 @@ export async function loadSuites(tx: Tx, refs: readonly SuiteRef[] | undefined):
     [refs?.map((ref) => ref.tenant) ?? null, refs?.map((ref) => ref.name) ?? null],
   );
   return rows.map((row) => ({
-    isNew: row.state_hash === null,
+    isNew: row.state_hash === null || fresh.has(suiteKey(row.tenant, row.suite)),
     hashChanged: row.state_hash !== null && row.state_hash !== row.active_hash,
     storedHash: row.state_hash ?? row.active_hash,
     rollout: loadedRollout(row, suiteOf),

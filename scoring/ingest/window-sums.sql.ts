@@ -37,16 +37,18 @@ export async function loadWindowSums(
   );
   if (sums.length === 0) return new Map();
   // Lateral: each window of a series is summed on its own, in memory; one GROUP BY over all of them sorted on disk (2.5×).
-  // One text a series instead of a row a bucket spares sending and reading those rows.
+  // One text a series instead of a row a bucket spares sending and reading those rows. Unnested where they are selected, which steps through
+  // both arrays side by side: as a function of FROM they are first stored as rows (1.8×).
   const buckets = await tx.query<BucketRow>(
     `select w.ord, s.model, s.metric, b.buckets
      from unnest($3::integer[], $4::smallint[], $5::bigint[], $6::bigint[]) as w (ord, resolution, from_ms, to_ms)
        cross join (select series_id, model, metric from series where tenant = $1 and suite_hash = $2 and metric <> '') s
        cross join lateral (
          select string_agg(bucket || ':' || n, ',' order by bucket) as buckets
-         from (select p.bucket, sum(p.n) as n from pane_buckets p
-               where p.series_id = s.series_id and p.resolution = w.resolution and p.start_ms >= w.from_ms and p.start_ms < w.to_ms
-               group by p.bucket) counted) b
+         from (select bucket, sum(n) as n
+               from (select unnest(p.buckets) as bucket, unnest(p.counts) as n from pane_sketches p
+                     where p.series_id = s.series_id and p.resolution = w.resolution and p.start_ms >= w.from_ms and p.start_ms < w.to_ms) one
+               group by bucket) counted) b
      where b.buckets is not null`,
     values,
   );

@@ -70,8 +70,10 @@ export function decisionRecord(input: RecordInput): DecisionRecord {
 
 /** May go over the network: never call it inside a transaction. */
 export async function signDecision(signer: Signer, record: DecisionRecord): Promise<SignedDecision> {
+  // Read together with the call: who signs may be another key after it.
+  const { keyId } = signer;
   const signature = await signer.sign(canonicalBytes(record));
-  return { record, keyId: signer.keyId, signature: Buffer.from(signature).toString('base64') };
+  return { record, keyId, signature: Buffer.from(signature).toString('base64') };
 }
 
 /** The stored bytes and their SHA-256, by which audit events name the decision. */

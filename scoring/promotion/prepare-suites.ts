@@ -1,16 +1,19 @@
 import type { Clock } from '../../platform/clock.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { wantParked } from '../ingest/parked.sql.ts';
-import type { ReadOffsets } from '../ingest/positions.sql.ts';
+import { loadPositions, type ReadOffsets, readOffsets } from '../ingest/positions.sql.ts';
+import { REPORTS_TOPIC } from '../ingest/report-log.ts';
 import {
   type LoadedSuite,
   loadSuites,
+  lockSuites,
   type SuiteRef,
   type SuiteState,
   saveSuiteState,
 } from '../ingest/suite-state.sql.ts';
 import type { OpenRollout } from '../rollout/rollout-state.sql.ts';
 import { type NextLane, nextLane, type SuiteLanes } from '../rollout/suite-lanes.ts';
+import { recordTurn } from '../rollout/suite-turns.sql.ts';
 import { adoptNext, endNext, rollBackByEngine, setShareInForce, startNext } from '../rollout/transitions.ts';
 import { isComplete } from '../rules/rollout.ts';
 import { tickAt } from '../rules/watermark.ts';
@@ -32,18 +35,22 @@ export interface PreparedSuite {
 /**
  * Brings the consumer's view of suites up to what requests changed since: a new suite, a new version of one, a rollout and its
  * share, new candidates. Called at the start of each transaction that reads reports, before the first of them, so that each
- * change has one place in the order of the log.
+ * change has one place in the order of the log. Keeps the suites to the transaction. Throws SuiteHeld.
  */
 export async function prepareSuites(
   tx: Tx,
   ctx: PrepareContext,
-  refs: readonly SuiteRef[] | undefined,
-  read: ReadOffsets,
+  refs: readonly SuiteRef[],
+  member: string,
 ): Promise<readonly PreparedSuite[]> {
+  const fresh = await lockSuites(tx, refs, member);
+  // Behind the locks: what is read of these suites is what these positions say.
+  const read = readOffsets(await loadPositions(tx, REPORTS_TOPIC));
   const prepared: PreparedSuite[] = [];
-  for (const loaded of await loadSuites(tx, refs)) {
+  for (const loaded of await loadSuites(tx, refs, fresh)) {
     if (loaded.isNew) {
       await saveSuiteState(tx, loaded.state);
+      await recordTurn(tx, loaded.state, read, false);
       await wantParked(tx, loaded.state.tenant, 'unknown_suite', [loaded.state.suite.name]);
     }
     const { active, open } = await takeUpVersion(tx, ctx, loaded, read);
@@ -66,7 +73,9 @@ async function takeUpVersion(
   const { open } = loaded.rollout;
   if (!hashChanged) return { active: state, open };
   if (open?.wantedState === 'promoted' && open.suite.hash === state.suite.hash) {
-    return { active: await adoptNext(tx, state, storedHash, open), open: null };
+    const active = await adoptNext(tx, state, storedHash, open);
+    await recordTurn(tx, active, read, true);
+    return { active, open: null };
   }
   return { active: await startVersion(tx, ctx.clock, state, storedHash, read), open };
 }
@@ -86,6 +95,7 @@ async function startVersion(
   const tickMs = watermarkMs === null ? null : tickAt(watermarkMs, suite.tickMs);
   const state = { ...before, scoredTickMs: tickMs, decidedTickMs: tickMs };
   await saveSuiteState(tx, state);
+  await recordTurn(tx, state, read, false);
   await tx.execute('delete from rescore_ranges where tenant = $1 and suite = $2', [tenant, suite.name]);
   await tx.execute('delete from evidence_edge where tenant = $1 and suite = $2', [tenant, suite.name]);
   await tx.execute(

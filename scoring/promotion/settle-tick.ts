@@ -1,11 +1,18 @@
 import { assert } from '../../core/assert.ts';
 import { contentHash } from '../../core/canonical.ts';
-import type { Tx } from '../../platform/postgres.ts';
+import type { Fence, Tx } from '../../platform/postgres.ts';
 import { newTrace, runInTraceId } from '../../platform/trace.ts';
-import type { PromotionQuestion, PromotionVerdict, ScoringContext } from '../context.ts';
+import type { ConsumerContext, PromotionQuestion, PromotionVerdict } from '../context.ts';
 import { loadPositions, type ReadOffsets, readOffsets } from '../ingest/positions.sql.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
-import { loadSuites, type SuiteRef, type SuiteState } from '../ingest/suite-state.sql.ts';
+import {
+  holdSuite,
+  loadSuites,
+  releaseSuite,
+  requireHold,
+  type SuiteRef,
+  type SuiteState,
+} from '../ingest/suite-state.sql.ts';
 import { type SuiteLanes, storedLanes } from '../rollout/suite-lanes.ts';
 import type { PolicyAnswer } from '../rules/promotion.ts';
 import { MAX_RECORDED_TICKS, RECORDED_BACK_MS } from '../rules/retention.ts';
@@ -16,9 +23,10 @@ import { keepTick, keepWouldBe, loadTick, openTicks, type SuiteTick } from './su
 /**
  * Policy and signature are asked outside any transaction. The flush that made a tick final stored the question (the
  * intent) and stopped before the tick; this asks, judges the tick again on what is stored now, signs, and commits the
- * decision in one transaction, at the offsets it records. The consumer reads no further line between a flush and the first
- * try here, so in the ordinary case those are the offsets of the very line that made the tick final. Where SentinelNet does not
- * answer, reports go on being read and scored; only this suite's decisions wait, in order, and record the later offsets.
+ * decision in one transaction, at the offsets it records. Meanwhile the suite is held: no reader takes in reports of it, so that what is
+ * signed stands at those offsets. A reader that is alone takes in nothing between a flush and the first try here: then they are the
+ * offsets of the very line that made the tick final. Where SentinelNet does not answer, the hold ends, and reports go on being read and
+ * scored; only this suite's decisions wait, in order, and record the later offsets.
  */
 export type Settled =
   /** A tick was judged; there may be more. */
@@ -27,6 +35,10 @@ export type Settled =
   | { readonly kind: 'waiting'; readonly untilMs: number };
 
 export const POLICY_TIMEOUT_MS = 5_000;
+/** Longer than an answer and a signature take; one that a reader left behind ends by itself. */
+export const HOLD_MS = 15_000;
+/** Another reader settles the suite. */
+const HELD_RETRY_MS = 200;
 const FIRST_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 60_000;
 /** Ticks with data that may wait behind an unanswered question; then it counts as not allowed, and decisions go on. */
@@ -53,8 +65,34 @@ interface Question {
   readonly answer: PromotionVerdict | null;
 }
 
-/** Judges the next undecided tick of a suite, asking and signing where it takes that. Throws StaleLeader. */
-export async function settleTick(ctx: ScoringContext, ref: SuiteRef, signal: AbortSignal): Promise<Settled> {
+/** Whose work it is. */
+export interface Settler {
+  readonly member: string;
+  /** Of each of its transactions. */
+  readonly fence: Fence;
+}
+
+/** What settling works with. */
+type Context = ConsumerContext & { readonly by: Settler };
+
+/** Judges the next undecided tick of a suite, asking and signing where it takes that. Throws StaleOwner, SuiteHeld. */
+export async function settleTick(
+  ctx: ConsumerContext,
+  by: Settler,
+  ref: SuiteRef,
+  signal: AbortSignal,
+): Promise<Settled> {
+  const held = await ctx.db.asFenced(by.fence, (tx) => holdSuite(tx, ref, by.member, HOLD_MS));
+  if (!held) return { kind: 'waiting', untilMs: ctx.clock.now() + HELD_RETRY_MS };
+  try {
+    return await settle({ ...ctx, by }, ref, signal);
+  } finally {
+    // It ends by itself where this fails.
+    await ctx.db.asEngine((tx) => releaseSuite(tx, ref, by.member)).catch(() => {});
+  }
+}
+
+async function settle(ctx: Context, ref: SuiteRef, signal: AbortSignal): Promise<Settled> {
   const view = await ctx.db.asEngine((tx) => loadView(tx, ref));
   if (view === undefined) return { kind: 'nothing' };
   const { decided, lanes } = view.tick;
@@ -63,7 +101,7 @@ export async function settleTick(ctx: ScoringContext, ref: SuiteRef, signal: Abo
     const open = view.questions.filter((one) => one.state === 'pending' && wanted.includes(one.model));
     const wait = open.length === 0 ? undefined : await ask(ctx, view, open, signal);
     if (wait !== undefined) return wait;
-    if (open.length > 0) return settleTick(ctx, ref, signal);
+    if (open.length > 0) return settle(ctx, ref, signal);
   }
   const action = await commit(ctx, view);
   if (action !== null) ctx.metrics.decision(action);
@@ -134,7 +172,7 @@ async function loadComposites(
 
 /** Asks what is due; undefined where every question has an answer now. */
 async function ask(
-  ctx: ScoringContext,
+  ctx: Context,
   view: View,
   open: readonly Question[],
   signal: AbortSignal,
@@ -144,7 +182,7 @@ async function ask(
       { suite: view.lanes.active.suite.name, tickMs: view.tick.tickMs },
       'SentinelNet did not answer in time: the tick does not count',
     );
-    await saveAll(ctx, open, `update policy_questions set state = 'abandoned' where question_id = $1`, () => []);
+    await saveAll(ctx, view, open, `update policy_questions set state = 'abandoned' where question_id = $1`, () => []);
     return undefined;
   }
   for (const question of open) {
@@ -163,6 +201,7 @@ async function ask(
       );
       await saveAll(
         ctx,
+        view,
         [question],
         'update policy_questions set tries = tries + 1, next_try_ms = $2, last_error = $3 where question_id = $1',
         () => [untilMs, text.slice(0, 500)],
@@ -171,6 +210,7 @@ async function ask(
     }
     await saveAll(
       ctx,
+      view,
       [question],
       `update policy_questions set state = 'answered', tries = tries + 1, answer = $2 where question_id = $1`,
       () => [JSON.stringify(verdict)],
@@ -180,20 +220,28 @@ async function ask(
 }
 
 async function saveAll(
-  ctx: ScoringContext,
+  ctx: Context,
+  view: View,
   questions: readonly Question[],
   sql: string,
   values: () => readonly unknown[],
 ): Promise<void> {
-  await ctx.db.asLeader(ctx.epoch, async (tx) => {
+  await ctx.db.asFenced(ctx.by.fence, async (tx) => {
+    // The next question has its time, too.
+    await holdSuite(tx, refOf(view), ctx.by.member, HOLD_MS);
     for (const question of questions) await tx.execute(sql, [question.question_id, ...values()]);
   });
 }
 
-async function commit(ctx: ScoringContext, view: View): Promise<'promote' | 'demote' | null> {
+function refOf({ lanes }: View): SuiteRef {
+  return { tenant: lanes.active.tenant, name: lanes.active.suite.name };
+}
+
+async function commit(ctx: Context, view: View): Promise<'promote' | 'demote' | null> {
   const { lanes, tick, read, traceId } = view;
   if (tick.decided === null) {
-    await ctx.db.asLeader(ctx.epoch, async (tx) => {
+    await ctx.db.asFenced(ctx.by.fence, async (tx) => {
+      await requireHold(tx, refOf(view), ctx.by.member);
       await keepTick(tx, lanes, tick);
       await finish(tx, lanes.active, tick.tickMs);
     });
@@ -220,7 +268,8 @@ async function commit(ctx: ScoringContext, view: View): Promise<'promote' | 'dem
     nowMs: ctx.clock.now(),
   });
   const signed = await signDecision(ctx.signer, record);
-  await ctx.db.asLeader(ctx.epoch, async (tx) => {
+  await ctx.db.asFenced(ctx.by.fence, async (tx) => {
+    await requireHold(tx, refOf(view), ctx.by.member);
     const { outcome } = by;
     await keepWouldBe(tx, lanes, tick);
     await commitDecision(tx, ctx.clock, { lanes, tickMs: tick.tickMs, outcome, signed, policyEvidence, traceId });
@@ -229,7 +278,7 @@ async function commit(ctx: ScoringContext, view: View): Promise<'promote' | 'dem
   return record.action;
 }
 
-/** Only the leader's one consumer moves a suite on, so what was loaded a moment ago still stands; the row count says so. */
+/** The suite is held, so what was loaded a moment ago still stands; the row count says so. */
 async function finish(tx: Tx, state: SuiteState, tickMs: number): Promise<void> {
   const moved = await tx.execute(
     'update suite_states set decided_tick_ms = $4 where tenant = $1 and suite = $2 and decided_tick_ms = $3 and suite_hash = $5',

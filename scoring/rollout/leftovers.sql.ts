@@ -34,12 +34,14 @@ export async function haveLeftovers(tx: Tx): Promise<boolean> {
 
 /**
  * Removes some rows of versions that are kept no more, or that wait to start anew: their panes, and the scores that were never
- * published. False where there was nothing to do. A version that is active or kept beside the active one is left alone.
+ * published. False where there was nothing to do. A version that is active or kept beside the active one is left alone; so that none becomes
+ * it meanwhile, its suite is kept to the transaction.
  */
 export async function dropLeftovers(tx: Tx): Promise<boolean> {
   const rows = await tx.query<{ tenant: string; suite: string; suite_hash: string }>(`${TO_DROP} order by 1, 2, 3`);
   for (const row of rows) {
     const version = { tenant: row.tenant, suite: row.suite, suiteHash: row.suite_hash };
+    await keepSuite(tx, version);
     if (!(await isKept(tx, version)) && (await dropSome(tx, version))) return true;
     await tx.execute(
       'update rollout_states set dropped = true where tenant = $1 and suite = $2 and suite_hash = $3 and ended and not dropped',
@@ -47,6 +49,10 @@ export async function dropLeftovers(tx: Tx): Promise<boolean> {
     );
   }
   return false;
+}
+
+async function keepSuite(tx: Tx, { tenant, suite }: VersionRef): Promise<void> {
+  await tx.query('select 1 from suite_states where tenant = $1 and suite = $2 for update', [tenant, suite]);
 }
 
 async function isKept(tx: Tx, { tenant, suite, suiteHash }: VersionRef): Promise<boolean> {

@@ -1,5 +1,6 @@
 import { sha256Hex } from '../../core/canonical.ts';
 import type { Suite } from '../../core/suite.ts';
+import { MAX_LATENESS_MS } from './watermark.ts';
 import { windowSpec } from './windows.ts';
 
 /** Per cent of the models that the new version of a suite decides for; 0: none, it is a shadow. */
@@ -33,13 +34,25 @@ export function decidingVersion(suite: string, model: string, active: string, ne
  * newest one that was read before it was observed at `newestMs`; null: nothing was read before, every tick is complete.
  */
 export function completeTick(suite: Suite, newestMs: number | null): number | null {
-  if (newestMs === null) return null;
+  // The window must start behind the newest report.
+  return newestMs === null ? null : tickOfWindowsFrom(suite, newestMs + 1);
+}
+
+/** The first tick none of whose windows begins before the instant. */
+export function tickOfWindowsFrom(suite: Suite, fromMs: number): number {
   const ends = suite.windows.map(({ name }) => {
     const { lengthMs, stepMs } = windowSpec(name);
-    // The window must start behind the newest report.
-    return Math.ceil((newestMs + 1 + lengthMs) / stepMs) * stepMs;
+    return Math.ceil((fromMs + lengthMs) / stepMs) * stepMs;
   });
   return Math.ceil(Math.max(...ends) / suite.tickMs) * suite.tickMs;
+}
+
+/**
+ * Reports observed at or after it were on time whenever they were read before the version was taken up, in whatever order the partitions were: the
+ * watermark never goes back, and had not reached the tick behind the version's start.
+ */
+export function onTimeFrom(suite: Suite, startTickMs: number): number {
+  return startTickMs + suite.tickMs - MAX_LATENESS_MS;
 }
 
 /** Has the version published a complete tick? */

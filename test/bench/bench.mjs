@@ -1,4 +1,4 @@
-// `npm run bench [-- rows…]`: every benchmark of the project, or those named: launcher, columns, panes, recompute, durable, latency. Plain
+// `npm run bench [-- rows…]`: every benchmark of the project, or those named: launcher, columns, panes, recompute, durable, ingest-kafka, slow-sockets, latency. Plain
 // JavaScript: the launcher's row is about the Node that starts this one, whichever that is from 20 on.
 import { tooOld } from '../../bin/old-node.mjs';
 

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { systemClock } from '../../platform/clock.ts';
+import type { EventLog } from '../../platform/event-log.ts';
 import { openPostgresEventLog } from '../../platform/event-log-postgres.ts';
-import { NO_METRICS, type ScoringContext } from '../../scoring/context.ts';
+import { type ConsumerContext, NO_METRICS } from '../../scoring/context.ts';
 import { addPaneDeltas } from '../../scoring/ingest/add-panes.sql.ts';
 import { Consumer } from '../../scoring/ingest/consumer.ts';
 import { type DedupEntry, packBlocks } from '../../scoring/ingest/dedup-index.ts';
@@ -195,28 +196,34 @@ class RowFlusher {
   }
 }
 
-class World {
+/** A corpus in a log, the stores that it is read into, and the CPU that this takes. */
+export class World {
   readonly reports: number;
   readonly #postgres: BenchPostgres;
   readonly #base: BenchDatabase;
   readonly #writer: RowWriter;
   readonly #reader = new ReaderThread();
-  readonly #log: ReturnType<typeof openPostgresEventLog>;
+  readonly #log: EventLog;
   readonly #batches: readonly Buffer[];
   #accepted: number | undefined;
 
-  private constructor(postgres: BenchPostgres, base: BenchDatabase, writer: RowWriter, reports: number) {
+  private constructor(postgres: BenchPostgres, base: BenchDatabase, writer: RowWriter, reports: number, log: EventLog) {
     this.reports = reports;
     this.#batches = makeCorpus({ reports, spanMs: (CORPUS_SPAN_MS * reports) / CORPUS_REPORTS }).batches;
     this.#postgres = postgres;
     this.#base = base;
     this.#writer = writer;
-    this.#log = openPostgresEventLog({ db: base.db, appendAs: 'engine' });
+    this.#log = log;
   }
 
-  /** With the corpus in the log. */
-  static async open(postgres: BenchPostgres, base: BenchDatabase, reports: number): Promise<World> {
-    const world = new World(postgres, base, await RowWriter.open(base.urls.engine), reports);
+  /** With the corpus in the log; in the embedded one where no other is given. */
+  static async open(
+    postgres: BenchPostgres,
+    base: BenchDatabase,
+    reports: number,
+    log: EventLog = openPostgresEventLog({ db: base.db, appendAs: 'engine' }),
+  ): Promise<World> {
+    const world = new World(postgres, base, await RowWriter.open(base.urls.engine), reports, log);
     await appendReports(world.#log, world.#batches, { tenant: TENANT, producer: undefined, traceparent: TRACEPARENT });
     return world;
   }
@@ -238,21 +245,35 @@ class World {
   }
 
   async consume(): Promise<void> {
-    const consumer = await Consumer.start({
+    const context = {
       db: this.#base.db,
-      epoch: this.#base.epoch,
+      holder: 'bench',
       clock: systemClock,
       eventLog: this.#log,
       reader: this.#reader,
       metrics: NO_METRICS,
       log: { info: () => {}, warn: () => {}, error: (fields: object) => console.error(fields) },
-    } as unknown as ScoringContext);
+    } as unknown as ConsumerContext;
+    const consumer = new Consumer(context, { member: 'bench' });
     const { signal } = new AbortController();
     while (await consumer.step(signal));
     const rows = await this.#base.db.asEngine((tx) =>
       tx.query<{ accepted: bigint }>('select accepted from input_counters where suite <> $1', ['']),
     );
     this.#check(Number(rows[0]?.accepted));
+  }
+
+  /** The log alone, message by message. */
+  async readBare(): Promise<void> {
+    let bytes = 0;
+    for (let offset = 0n; ; ) {
+      const messages = await this.#log.read(REPORTS_TOPIC, 0, offset, READ_MESSAGES, READ_BYTES);
+      if (messages.length === 0) break;
+      bytes += messages.reduce((total, { value }) => total + value!.length, 0);
+      offset = messages.at(-1)!.offset + 1n;
+    }
+    const sent = this.#batches.reduce((total, batch) => total + batch.length, 0);
+    if (Math.abs(bytes - sent) > sent / 100) throw new Error(`${bytes} of ${sent} bytes were read`);
   }
 
   async copyRows(into: 'unique' | 'heap'): Promise<void> {

@@ -119,28 +119,32 @@ class Reports {
   }
 
   next(): string {
-    const i = this.#count++;
-    const value = (i * 0.618034) % 1;
-    return JSON.stringify({
-      schemaVersion: 1,
-      reportId: `bench-${i}`,
-      producer: 'bench',
-      model: MODEL_NAMES[i % MODEL_NAMES.length],
-      suite: 'bench',
-      observedAt: new Date(this.#atMs).toISOString(),
-      sampleSize: 64,
-      metrics: {
-        accuracy: value,
-        calibration_error: value / 10,
-        f1_macro: value,
-        latency_ms: 50 + 100 * value,
-        loss: value,
-        ndcg_at_10: value,
-        solved: i % 2,
-        tokens_out: i % 900,
-      },
-    });
+    return sampleReport(this.#count++, this.#atMs);
   }
+}
+
+/** Report `i` of the load. */
+export function sampleReport(i: number, atMs = CORPUS_START_MS + SPAN_MS): string {
+  const value = (i * 0.618034) % 1;
+  return JSON.stringify({
+    schemaVersion: 1,
+    reportId: `bench-${i}`,
+    producer: 'bench',
+    model: MODEL_NAMES[i % MODEL_NAMES.length],
+    suite: 'bench',
+    observedAt: new Date(atMs).toISOString(),
+    sampleSize: 64,
+    metrics: {
+      accuracy: value,
+      calibration_error: value / 10,
+      f1_macro: value,
+      latency_ms: 50 + 100 * value,
+      loss: value,
+      ndcg_at_10: value,
+      solved: i % 2,
+      tokens_out: i % 900,
+    },
+  });
 }
 
 async function commitAll(log: Log, reports: Reports, signal: AbortSignal): Promise<void> {
@@ -166,12 +170,12 @@ async function consumed(base: BenchDatabase, log: Log): Promise<void> {
   throw new Error('the consumer did not come to the end of the log');
 }
 
-function startServer({ epoch, urls }: BenchDatabase): ChildProcess {
+export function startServer({ epoch, urls }: BenchDatabase): ChildProcess {
   const options = { appUrl: urls.app, engineUrl: urls.engine, epoch: String(epoch) };
   return fork(SERVER, [JSON.stringify(options)], { execArgv: ['--conditions=merit-source'] });
 }
 
-async function stopServer(server: ChildProcess): Promise<void> {
+export async function stopServer(server: ChildProcess): Promise<void> {
   if (server.exitCode !== null) return;
   const ended = once(server, 'exit');
   server.send('stop');

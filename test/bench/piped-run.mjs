@@ -41,10 +41,10 @@ function cpuMs(pid) {
 }
 
 /** Tells on fd 3 what the process used, when it ends. */
-const TELL_USAGE =
+export const TELL_USAGE =
   "data:text/javascript,import{writeSync}from'node:fs';process.on('exit',()=>writeSync(3,JSON.stringify(process.resourceUsage())))";
 
-async function textOf(stream) {
+export async function textOf(stream) {
   let text = '';
   for await (const part of stream.setEncoding('utf8')) text += part;
   return text;

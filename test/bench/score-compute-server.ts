@@ -6,16 +6,16 @@ import { systemClock } from '../../platform/clock.ts';
 import { openPostgresEventLog } from '../../platform/event-log-postgres.ts';
 import { openDatabase } from '../../platform/postgres.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
-import { NO_METRICS, type ScoringContext } from '../../scoring/context.ts';
-import { runConsumer } from '../../scoring/ingest/consumer.ts';
+import { type ConsumerContext, NO_METRICS } from '../../scoring/context.ts';
 import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
+import { runConsumer } from '../../scoring/ingest/run-consumer.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
 import { fakeServices } from '../unit/api/http/fake-services.ts';
 import { TENANT } from './database.ts';
 
 /** The server of the benchmark, a process of its own: the door to real-time scores and, as in `merit start`, the consumer beside it. */
 
-const { appUrl, engineUrl, epoch } = JSON.parse(process.argv[2] ?? '{}') as Record<string, string>;
+const { appUrl, engineUrl } = JSON.parse(process.argv[2] ?? '{}') as Record<string, string>;
 const db = openDatabase({ appUrl: appUrl!, engineUrl: engineUrl!, maxConnections: 10 });
 const { services } = fakeServices();
 const scoring = scoringOf({ db, reads: openTenantReads(appUrl!), realtimeMetrics: NO_REALTIME_METRICS } as RoomPorts);
@@ -39,13 +39,13 @@ const reader = new ReaderThread();
 const consuming = runConsumer(
   {
     db,
-    epoch: BigInt(epoch!),
+    holder: 'bench',
     clock: systemClock,
     eventLog: openPostgresEventLog({ db, listenUrl: engineUrl!, appendAs: 'engine' }),
     reader,
     metrics: NO_METRICS,
     log: services.log,
-  } as ScoringContext,
+  } as ConsumerContext,
   stop.signal,
 );
 process.once('message', async () => {

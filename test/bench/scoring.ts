@@ -7,6 +7,8 @@ const ROWS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   panes: async () => (await import('./panes-row.ts')).panesRows(),
   recompute: async () => (await import('./recompute-row.ts')).recomputeRows(),
   durable: async () => (await import('./durable-row.ts')).durableRows(),
+  'ingest-kafka': async () => (await import('./ingest-kafka-row.ts')).ingestKafkaRows(),
+  'slow-sockets': async () => (await import('./slow-sockets-row.ts')).slowSocketsRows(),
   latency: async () => (await import('./latency-row.ts')).latencyRows(),
 };
 

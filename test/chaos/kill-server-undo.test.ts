@@ -83,7 +83,17 @@ describe.skipIf(missing !== undefined)(
       };
       const WHILE_RUNNING = {
         ...CANCELLED,
-        events: ['created', 'reserved', 'requesting', 'confirming', 'applied', 'draining', 'releasing', 'cancelled'],
+        events: [
+          'created',
+          'reserved',
+          'requesting',
+          'confirming',
+          'applied',
+          'draining',
+          'log.ended',
+          'releasing',
+          'cancelled',
+        ],
         ray: ['1 STOPPED'],
         runs: 1,
         holds: ['settled'],

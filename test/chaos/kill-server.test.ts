@@ -69,14 +69,15 @@ const STEPS: Readonly<Record<string, readonly Step[]>> = {
       left: { artifacts: '2 as recorded' },
     },
     { during: 'its outputs are stored and their manifest is not', at: atManifestLookup() },
-    { during: 'the manifest is all but committed', at: atEvent(6) },
-    { during: 'the release is all but committed', at: atEvent(7) },
+    { during: 'the end of its log is all but committed', at: atEvent(6) },
+    { during: 'the manifest is all but committed', at: atEvent(7) },
+    { during: 'the release is all but committed', at: atEvent(8) },
   ],
   'from releasing to released': [
-    { during: 'Ray is being asked whether anything still runs', at: atReleaseLook(7) },
+    { during: 'Ray is being asked whether anything still runs', at: atReleaseLook(8) },
     { during: 'Finance is being asked to settle', at: atFinance('settle', 'before-effect') },
     { during: 'Finance has settled and its answer is on its way', at: atFinance('settle', 'before-answer') },
-    { during: 'the end is all but committed', at: atEvent(8) },
+    { during: 'the end is all but committed', at: atEvent(9) },
   ],
 };
 
@@ -195,7 +196,7 @@ describe.skipIf(missing !== undefined)(
         });
 
         test('while the retry of a failed job is all but committed: the next attempt runs once', async () => {
-          const point = await hold(atEvent(7));
+          const point = await hold(atEvent(8));
           const failsFirst = `[ "$MERIT_ATTEMPT" = 1 ] && exit 3; ${QUICK_JOB}`;
           const id = await cases.world.submit({ run: failsFirst, max_restarts: 1 });
           await killAt(point, id);
@@ -204,7 +205,7 @@ describe.skipIf(missing !== undefined)(
           expect(await factsOf(cases.world, id)).toEqual({
             ...RELEASED,
             attempt: 2,
-            events: [created, ...once.slice(0, 4), 'releasing', 'waiting', ...once],
+            events: [created, ...once.slice(0, 4), 'log.ended', 'releasing', 'waiting', ...once],
             ray: ['1 FAILED', '2 SUCCEEDED'],
             holds: ['settled', 'settled'],
           });

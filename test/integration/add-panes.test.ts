@@ -6,7 +6,13 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { MIGRATIONS_DIR, migrate } from '../../platform/migrate.ts';
 import { addPaneDeltas } from '../../scoring/ingest/add-panes.sql.ts';
 import { deltasOfPanes } from '../../scoring/ingest/pane-deltas.ts';
-import { binaryArray, FieldWriter } from '../../scoring/ingest/pg-binary.ts';
+import {
+  binaryArray,
+  FieldWriter,
+  int8WordsArray,
+  integerArray,
+  numericArray,
+} from '../../scoring/ingest/pg-binary.ts';
 import { ANY_METRIC, type Pane } from '../../scoring/rules/pane.ts';
 import { PaneTable } from '../../scoring/rules/pane-table.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
@@ -59,7 +65,9 @@ describe('binary values', () => {
         const writer = new FieldWriter();
         writer.arrayOf('numeric', values.length);
         for (let i = 0; i < values.length; i++) writer.numeric128(words, i * 4);
-        expect(await echo('numeric', writer.take())).toEqual(values.map(String));
+        const bytes = writer.take();
+        expect(await echo('numeric', bytes)).toEqual(values.map(String));
+        expect(numericArray(words, 4)).toEqual(bytes);
       }),
       { numRuns: 20 },
     );
@@ -76,8 +84,10 @@ describe('binary values', () => {
           numeric.numeric64(words, i * 2);
           int8.int8Words(words, i * 2);
         }
-        expect(await echo('numeric', numeric.take())).toEqual(values.map(String));
-        expect(await echo('bigint', int8.take())).toEqual(values.map((value) => String(BigInt.asIntN(64, value))));
+        const [wide, narrow] = [numeric.take(), int8.take()];
+        expect(await echo('numeric', wide)).toEqual(values.map(String));
+        expect(await echo('bigint', narrow)).toEqual(values.map((value) => String(BigInt.asIntN(64, value))));
+        expect([numericArray(words, 2), int8WordsArray(words)]).toEqual([wide, narrow]);
       }),
       { numRuns: 10 },
     );
@@ -97,18 +107,11 @@ describe('binary values', () => {
     const limit = Number.MAX_SAFE_INTEGER;
     await fc.assert(
       fc.asyncProperty(fc.array(fc.integer({ min: -limit, max: limit }), { maxLength: 30 }), async (values) => {
-        const int8 = new FieldWriter();
-        int8.arrayOf('int8', values.length);
-        for (const value of values) int8.int8(value);
-        const int4 = new FieldWriter();
-        int4.arrayOf('int4', values.length);
-        for (const value of values) int4.int4(value | 0);
-        const int2 = new FieldWriter();
-        int2.arrayOf('int2', values.length);
-        for (const value of values) int2.int2((value << 16) >> 16);
-        expect(await echo('bigint', int8.take())).toEqual(values.map(String));
-        expect(await echo('integer', int4.take())).toEqual(values.map((value) => String(value | 0)));
-        expect(await echo('smallint', int2.take())).toEqual(values.map((value) => String((value << 16) >> 16)));
+        const words = values.map((value) => value | 0);
+        const halves = values.map((value) => (value << 16) >> 16);
+        expect(await echo('bigint', integerArray('int8', values))).toEqual(values.map(String));
+        expect(await echo('integer', integerArray('int4', words))).toEqual(words.map(String));
+        expect(await echo('smallint', integerArray('int2', halves))).toEqual(halves.map(String));
       }),
       { numRuns: 20 },
     );

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { collect } from '../../artifacts/collect.ts';
 import { objectKey } from '../../artifacts/paths.ts';
 import { sha256Hex } from '../../core/canonical.ts';
-import { openFileObjectStore } from '../../platform/object-store-files.ts';
+import { openFileObjectStore } from '../../platform/object-store/files.ts';
 
 /**
  * A small simulator of two calls of S3 (ListObjectsV2, two keys a page; GetObject with If-Match), reached through the real SDK. That the

@@ -21,8 +21,8 @@ import { buildManifest, type Manifest, manifestSha256 } from '../../artifacts/ma
 import { artifactsPrefix, manifestKey, objectKey } from '../../artifacts/paths.ts';
 import { loadManifest, manifestOf, recordManifest, writeManifest } from '../../artifacts/store.ts';
 import { verifyManifest } from '../../artifacts/verify.ts';
+import { openFileObjectStore } from '../../platform/object-store/files.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
-import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 
 const booking = '01jd0000000000000000000000';

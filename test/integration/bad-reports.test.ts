@@ -281,8 +281,8 @@ describe('in the log', () => {
     });
     // The consumer dies behind the append and before it has marked what it sent: the lines come twice, and count once.
     let deaths = 0;
-    const asLeader: Database['asLeader'] = (epoch, work) =>
-      base.db.asLeader(epoch, async (tx) => {
+    const asFenced: Database['asFenced'] = (fence, work) =>
+      base.db.asFenced(fence, async (tx) => {
         const done = await work({
           ...tx,
           execute: async (sql, values) => {
@@ -292,7 +292,7 @@ describe('in the log', () => {
         });
         return done;
       });
-    await expect(h.drain(h.context({ db: { ...base.db, asLeader } }))).rejects.toThrow('the consumer died');
+    await expect(h.drain(h.context({ db: { ...base.db, asFenced } }))).rejects.toThrow('the consumer died');
     await h.drain();
     expect(await countsOf(tenant)).toEqual({ ...NOTHING, accepted: GOOD_LINES + 2, quarantined: 5, duplicates: 2 });
     expect(await reasons()).toEqual(['unknown_model', 'unknown_model', 'unknown_suite', 'valid', 'valid']);

@@ -1,4 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { metricsView } from '../../api/http/rooms/job-metrics.sql.ts';
+import type { View } from '../../api/http/services.ts';
 import { isEnded } from '../../core/booking.ts';
 import { attemptKey } from '../../core/ids.ts';
 import { ALLOW_ALL, type PolicyRules } from '../../peers/sentinelnet/rules.ts';
@@ -53,6 +55,7 @@ describe('a booking', () => {
       'booking.requesting',
       'booking.confirming',
       'booking.applied',
+      'log.ended',
       'artifact.manifest',
       'booking.releasing',
       'booking.released',
@@ -62,6 +65,38 @@ describe('a booking', () => {
       settled: { amount: '0.01', currency: 'USD' },
     });
     expect(world.provider.submits.filter((key) => key === attemptKey(id, 1))).toHaveLength(1);
+  });
+
+  test('has what its attempts waited, ran, used and left told when their provider knows them no more', async () => {
+    allocator = await world.startAllocator();
+    const id = await world.book({ max_restarts: 1, retry: { backoff: '1s' } });
+    const [first, second] = [attemptKey(id, 1), attemptKey(id, 2)];
+    world.provider.used.set(first, { cpuMs: 100, memoryBytes: 5_000, gpuMilli: 300 });
+    const runs = (attempt: number) => world.until(id, ({ state: s }) => s.state === 'applied' && s.attempt === attempt);
+    await runs(1);
+    const kept = () => world.context.desk.runs.read({ tenant: TENANT, bookingId: id, attempt: 1 });
+    await expect.poll(kept).toMatchObject({ usage: { readCpuMs: 100 } });
+    world.provider.used.set(first, { cpuMs: 700, memoryBytes: 1_000 });
+    world.provider.end(first, 'failed');
+    await runs(2);
+    world.provider.end(second, 'succeeded');
+    await world.until(id, ended);
+    world.provider.jobs.clear();
+    const told = await world.database.db.asTenant(TENANT, (tx) => metricsView(tx, TENANT, id));
+    const [one, two] = (told?.items ?? []) as unknown as readonly View[];
+    expect(one).toMatchObject({ attempt: 1, outcome: 'retry', exitCode: 1, cpuMs: 700, memoryPeakBytes: 5_000 });
+    expect(one).toMatchObject({
+      gpuPeakMilli: 300,
+      logBytes: `log of ${first}\n`.length,
+      logEnd: 'complete',
+      files: null,
+    });
+    expect(two).toMatchObject({ attempt: 2, outcome: 'released', exitCode: 0, cpuMs: null, usage: [], files: 0 });
+    expect(told).toMatchObject({ attempts: 2, exitCode: 0, cpuMs: 700, logBytes: 2 * `log of ${first}\n`.length });
+    // The second waited for its back-off.
+    expect(two?.waitedMs).toBeGreaterThanOrEqual(1_000);
+    for (const { ranMs } of [one!, two!]) expect(ranMs).toBeGreaterThanOrEqual(0);
+    expect(await world.database.db.asTenant(TENANT, (tx) => metricsView(tx, TENANT, 'no-such-job'))).toBeUndefined();
   });
 
   test('that SentinelNet denies is rejected with its reason, and nothing was held or started', async () => {

@@ -5,13 +5,15 @@ import { StaleLeader } from '../../platform/postgres.ts';
 import { applyDocuments } from '../../pools/apply-documents.ts';
 import { type Document, parseDocument } from '../../pools/documents.ts';
 import { loadConfig } from '../../pools/load-config.ts';
-import { type QuotaSample, watchOnce } from '../../pools/watch-quotas.ts';
+import { type BudgetSample, type QuotaSample, watchOnce } from '../../pools/watch-quotas.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 
 let database: TestDatabase;
 let nowMs = Date.UTC(2026, 10, 30, 12);
 let epoch = 0n;
 const samples: QuotaSample[] = [];
+const budgets: BudgetSample[] = [];
+const alerts: number[] = [];
 const told = new Map<string, QuotaSample>();
 
 beforeAll(async () => {
@@ -67,7 +69,11 @@ const look = () =>
       epoch,
       clock: { now: () => nowMs, sleep: async () => {} },
       log: { warn: () => {} },
-      metrics: { quota: (sample) => samples.push(sample) },
+      metrics: {
+        quota: (sample) => samples.push(sample),
+        budget: (sample) => budgets.push(sample),
+        budgetAlert: (percent) => alerts.push(percent),
+      },
     },
     told,
   );
@@ -167,6 +173,83 @@ describe('a budget with a period', () => {
     await expect(look()).rejects.toThrow(StaleLeader);
     epoch = real;
     expect(await left()).toEqual(before);
+  });
+});
+
+describe('what a budget has reached', () => {
+  const told = async () => {
+    const rows = await database.db.asEngine((tx) =>
+      tx.query<{ data: { percent: number; usedCents: string } }>(
+        "select convert_from(bytes, 'UTF8')::jsonb->'data' as data from audit_events where type = 'budget.alert' order by subject_seq",
+      ),
+    );
+    return rows.map(({ data }) => [data.percent, data.usedCents]);
+  };
+  const month = (limit: string, alertAt?: readonly number[]) => ({
+    ...budget(limit, 'month'),
+    ...(alertAt === undefined ? {} : { alertAt }),
+  });
+  let before = 0;
+
+  beforeAll(async () => {
+    nowMs = Date.UTC(2027, 5, 10);
+    await apply(month('100.00'));
+    await look();
+    before = (await told()).length;
+    alerts.length = 0;
+  });
+
+  test('is told at 80 and at 100 per cent, each once, and its use is a gauge', async () => {
+    await spend(7_999n);
+    await look();
+    expect((await told()).slice(before)).toEqual([]);
+    await spend(1n);
+    await look();
+    await look();
+    expect((await told()).slice(before)).toEqual([[80, '8000']]);
+    await spend(2_000n);
+    await look();
+    await look();
+    expect((await told()).slice(before)).toEqual([
+      [80, '8000'],
+      [100, '10000'],
+    ]);
+    expect(alerts).toEqual([80, 100]);
+    expect(budgets.at(-1)).toEqual({ tenant: 'acme', budget: 'vision-USD', usedRatio: 1 });
+  });
+
+  test('is told again in the next period, and after the limit was changed', async () => {
+    nowMs = Date.UTC(2027, 6, 1);
+    await look();
+    await spend(9_000n);
+    await look();
+    expect((await told()).slice(before + 2)).toEqual([[80, '9000']]);
+    await apply(month('110.00'));
+    await look();
+    expect((await told()).slice(before + 3)).toEqual([[80, '9000']]);
+  });
+
+  test('is told where its file says, in one look what was passed together, and nowhere where it says nowhere', async () => {
+    await apply(month('120.00', [25, 50]));
+    await look();
+    expect((await told()).slice(before + 4)).toEqual([
+      [25, '9000'],
+      [50, '9000'],
+    ]);
+    await apply(month('90.00', []));
+    await look();
+    expect((await told()).slice(before + 6)).toEqual([]);
+  });
+
+  test('is told by the one that leads, and by nobody whose epoch is over', async () => {
+    await apply(month('100.00'));
+    const real = epoch;
+    epoch = real - 1n;
+    await expect(look()).rejects.toThrow(StaleLeader);
+    epoch = real;
+    expect((await told()).slice(before + 6)).toEqual([]);
+    await look();
+    expect((await told()).slice(before + 6)).toEqual([[80, '9000']]);
   });
 });
 

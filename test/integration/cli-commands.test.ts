@@ -127,6 +127,8 @@ describe('words that are no command line are 2, and say what was meant', () => {
     ['C42', ['audit', 'verify', 'bundle.jsonl'], '--roots'],
     ['C45', ['migrate', 'down'], 'down'],
     ['a noun without a verb', ['jobs'], 'ls'],
+    ['two sources of reports', ['score', '--suite=s', '--at=x', '--archive=.', '--reports=r'], '--reports'],
+    ['two sources of reports', ['backtest', '--suite=s', '--archive=.', '--reports-list=r'], '--reports-list'],
   ])('%s: merit %j', async (_row, args, named) => {
     const { code, out, err } = await merit(...args);
     expect([code, out]).toEqual([2, '']);

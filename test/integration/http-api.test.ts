@@ -1,6 +1,8 @@
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { newBooking } from '../../core/booking.ts';
+import { sequenceOnce } from '../../ledger/audit/sequencer.ts';
+import { systemClock } from '../../platform/clock.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { type HttpWorld, httpWorld } from '../support/http-world.ts';
 
@@ -37,6 +39,19 @@ const job = {
 };
 
 describe('a job at the door', () => {
+  test('whose options its pools’ providers do not know is told so before it is booked, and by plan', async () => {
+    const odd = { ...job, options: { local: { gpus: 1 }, rya: { spread: 'strict' } } };
+    for (const url of ['/v1/jobs', '/v1/jobs:plan']) {
+      const refused = await call('POST', url, odd);
+      expect(refused.statusCode).toBe(422);
+      expect(refused.json().reasons.map(({ field }: { field: string }) => field)).toEqual([
+        'options.local.gpus',
+        'options.rya',
+      ]);
+    }
+    expect((await call('POST', '/v1/jobs', { ...job, options: { local: {} } })).statusCode).toBe(202);
+  });
+
   test('is booked with its audit event under the caller’s trace, and can be read in every way', async () => {
     const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
     const booked = await call('POST', '/v1/jobs', job, { traceparent });
@@ -50,7 +65,7 @@ describe('a job at the door', () => {
       requester: 'token:acme',
     });
     expect((await call('GET', `/v1/jobs/${view.id}`)).json()).toEqual(view);
-    expect((await call('GET', `/v1/allocations/${view.id}`)).json()).toEqual(view);
+    expect((await call('GET', `/v1/allocations/${view.id}`)).json()).toEqual({ ...view, proposals: [] });
     const { items } = (await call('GET', `/v1/jobs/${view.id}/events`)).json();
     expect(items).toEqual([
       expect.objectContaining({ type: 'booking.created', n: 1, trace: view.traceId, actor: 'token:acme' }),
@@ -110,7 +125,7 @@ describe('a job at the door', () => {
   test('is planned by the server’s own planner, at what it can cost at most, without booking anything', async () => {
     const before = await count('bookings');
     const behind = (await call('POST', '/v1/jobs:plan', job)).json();
-    expect(behind).toMatchObject({ verdict: 'wait', position: 3, eta: expect.any(String) });
+    expect(behind).toMatchObject({ verdict: 'wait', position: 4, eta: expect.any(String) });
     expect(behind.offers).toMatchObject([{ starts: behind.eta, wait: behind.reasons[0].code, quote: null }]);
     world.provider.offers = [{ flavour: 'small', spot: false, currency: 'USD', centsPerUnitHour: 75n }];
     const plan = (await call('POST', '/v1/jobs:plan', { ...job, priority: 5 })).json();
@@ -244,7 +259,17 @@ describe('tenants see their own and nothing else', () => {
   test('H48: another tenant’s job is the same 404 as none, in every route', async () => {
     const { id } = (await call('POST', '/v1/jobs', job)).json();
     const nobody = '01k00000000000000000000000';
-    for (const part of ['', '/why', '/events', '/cost', '/artifacts', '/logs', '/receipt', '/verification']) {
+    for (const part of [
+      '',
+      '/why',
+      '/events',
+      '/cost',
+      '/metrics',
+      '/artifacts',
+      '/logs',
+      '/receipt',
+      '/verification',
+    ]) {
       const theirs = await call('GET', `/v1/jobs/${id}${part}`, undefined, {}, 'rival');
       const none = await call('GET', `/v1/jobs/${nobody}${part}`, undefined, {}, 'rival');
       expect([part, theirs.statusCode]).toEqual([part, 404]);
@@ -416,6 +441,39 @@ describe('proof', () => {
       keys: [{ algorithm: 'ed25519', keyId: expect.stringMatching(/^ed25519:/), validTo: null }],
     });
   });
+  test('a key is followed by the one that the configuration names next, once', async () => {
+    const keys = async () => (await call('GET', '/v1/audit/keys')).json().items;
+    expect(await keys()).toMatchObject([{ state: 'in_use' }]);
+    const asked = await call('POST', '/v1/audit/keys:rotate');
+    expect(asked.statusCode).toBe(202);
+    expect(asked.json()).toMatchObject({ state: 'asked_for', validFrom: null });
+    expect((await call('POST', '/v1/audit/keys:rotate')).json()).toEqual(asked.json());
+    expect(await keys()).toMatchObject([{ state: 'in_use' }, { id: asked.json().id, state: 'asked_for' }]);
+    // It does not count before it is in use.
+    expect((await call('GET', '/v1/audit/roots')).json().keys).toHaveLength(1);
+  });
+
+  test('the witness tells what it has seen, sees more when it is asked to, and hands its records out', async () => {
+    const { db } = world.database;
+    const epoch = await db.asEngine(
+      async (tx) => (await tx.query<{ epoch: bigint }>('select epoch from leader_epochs'))[0]!.epoch,
+    );
+    while ((await sequenceOnce(db, epoch, world.signer, systemClock)).more);
+    const before = (await call('GET', '/v1/audit/witness')).json();
+    expect(before).toMatchObject({ witnessed: 0, generation: null, verdict: 'holds' });
+    const { json, statusCode } = await call('POST', '/v1/audit/witness:push');
+    expect(statusCode).toBe(200);
+    expect(json()).toMatchObject({ pushed: true, generation: 1, verdict: 'holds', lagEvents: 0 });
+    expect(json().witnessed).toBe(json().trail);
+    const records = (await call('GET', '/v1/audit/witness-records')).body
+      .split('\n')
+      .filter((line: string) => line !== '');
+    expect(records.map((line: string) => JSON.parse(line).format)).toEqual(['merit-witness/1']);
+    const state = (await call('GET', '/v1/audit/state')).body.split('\n');
+    expect(JSON.parse(state[0]!)).toMatchObject({ format: 'merit-state/1' });
+    expect(state.at(-2)).toContain('"type":"end"');
+  });
+
   test('the published document names every route that answers', async () => {
     const { paths, openapi } = (await call('GET', '/openapi.json')).json();
     expect(openapi).toBe('3.1.0');

@@ -6,13 +6,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RoomPorts } from '../../api/http/rooms/base.ts';
 import { JobLogs } from '../../api/http/rooms/job-logs.ts';
 import type { Caller } from '../../api/http/services.ts';
+import { collectionLoop } from '../../api/roles/collection-loop.ts';
 import { buildManifest } from '../../artifacts/manifest.ts';
 import { artifactsPrefix, manifestKey, objectKey } from '../../artifacts/paths.ts';
 import { recordManifest, writeManifest } from '../../artifacts/store.ts';
 import { sha256Hex } from '../../core/canonical.ts';
 import { systemClock } from '../../platform/clock.ts';
+import { openFileObjectStore } from '../../platform/object-store/files.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
-import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import { postgresDesk } from '../../scheduler/apply/booking-desk.sql.ts';
 import type { Booking } from '../../scheduler/apply/booking-store.ts';
@@ -193,5 +194,52 @@ describe('the collection of what nothing names', () => {
     expect(await keys()).toEqual(new Set([...before].filter((key) => !stray.includes(key))));
     expect(await store.head(manifestKey(prefix))).toBeDefined();
     expect((await gc({})).at(-1)).toMatchObject({ summary: { unnamed: 0, deleted: 0 } });
+    // Told once, of those that were deleted.
+    const [told, ...more] = await collections();
+    expect(more).toEqual([]);
+    expect(told).toMatchObject({ actor: 'token:acme', data: { bytes: '4' } });
+    expect(told?.data.objects.toSorted()).toEqual(stray.toSorted());
   });
+
+  test('runs by itself each time that its interval is over, counted from midnight and not from its start', async () => {
+    const ended = await bookingWithAttempt(world.database, 'acme', 'released');
+    const key = `artifacts/acme/${ended.bookingId}/1/files/left.bin`;
+    await store.put(key, Buffer.from('x'));
+    const stop = new AbortController();
+    // What the other test left young is old enough by then, too. Tomorrow a second before midnight, then one minute later at each look.
+    let nowMs = (Math.floor(Date.now() / DAY_MS) + 1) * DAY_MS - 1_000;
+    const there: boolean[] = [];
+    const clock = {
+      now: () => nowMs,
+      sleep: async () => {
+        there.push((await store.head(key)) !== undefined);
+        nowMs += 60_000;
+        if (there.length === 3) stop.abort();
+      },
+    };
+    const told: unknown[] = [];
+    const log = {
+      info: (fields: object) => told.push(fields),
+      warn: (fields: object) => told.push(fields),
+      error: () => {},
+    };
+    const policy = { everyMs: DAY_MS, graceMs: 1_000 };
+    const loop = collectionLoop({ db: world.database.db, store, clock, log, policy });
+    await loop.run(1n, stop.signal);
+    expect(there).toEqual([true, false, false]);
+    expect(told).toContainEqual(expect.objectContaining({ tenant: 'acme', deleted: 2, unnamed: 2 }));
+    expect((await collections()).at(-1)).toMatchObject({
+      actor: 'merit/collection',
+      data: { objects: expect.arrayContaining([key]), bytes: '2' },
+    });
+  });
+
+  async function collections() {
+    const rows = await world.database.db.asEngine((tx) =>
+      tx.query<{ bytes: Buffer }>(
+        "select bytes from audit_events where type = 'artifacts.collected' order by recorded_no",
+      ),
+    );
+    return rows.map(({ bytes }) => JSON.parse(bytes.toString()) as { actor: string; data: { objects: string[] } });
+  }
 });

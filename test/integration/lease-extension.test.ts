@@ -147,6 +147,30 @@ describe('a longer lease', () => {
     expect(used[1]).toBeGreaterThan(0.9);
   });
 
+  test('stays with the job when it goes again: the next attempt is asked about, paid for and run with it, and may be longer still', async () => {
+    allocator = await world.startAllocator();
+    const id = await running({ max_restarts: 1, retry: { backoff: '1s' } });
+    const money = (await spent()) - 100n;
+    await extend(id, HOUR_MS);
+    await world.until(id, last('granted'));
+    world.provider.end(attemptKey(id, 1), 'failed');
+    const again = await world.until(id, ({ state }) => state.state === 'applied' && state.attempt === 2);
+    if (again.state.state !== 'applied') throw new Error(again.state.state);
+    const { appliedAtMs, leaseEndsAtMs, placement } = again.state;
+    expect([leaseEndsAtMs - appliedAtMs, placement.holdCents]).toEqual([2 * HOUR_MS, '200']);
+    expect(extensions(again)).toEqual([]);
+    expect(world.finance.get(`h-${id}-2`)).toMatchObject({ request: { amount: { amount: '2.00' }, attempt: 2 } });
+    expect(world.provider.jobs.get(attemptKey(id, 2))?.spec.leaseMs).toBe(2 * HOUR_MS);
+    await extend(id, HOUR_MS);
+    await world.until(id, last('granted'));
+    expect(await leaseEnd(id)).toBe(leaseEndsAtMs + HOUR_MS);
+    expect(world.finance.get(`h-${id}-2-x1`)).toMatchObject({ request: { amount: { amount: '1.00' } } });
+    world.provider.end(attemptKey(id, 2), 'succeeded');
+    await world.until(id, ended);
+    expect(await spent()).toBe(money + 2n);
+    expect(await findings(id)).toEqual([]);
+  });
+
   test('that the budget does not allow is refused with the reason, and nothing of it is held', async () => {
     allocator = await world.startAllocator();
     const id = await running();

@@ -342,7 +342,7 @@ describe('a booking’s receipt from the database', () => {
       clock.add(400);
       if (i === 5)
         expect(await db.asTenant(TENANT, (tx) => buildReceipt(tx, BOOKING))).toMatchObject({ kind: 'not_ended' });
-      if (i % 3 === 0) await sequenceOnce(db, 0n, signer, clock);
+      if (i % 3 === 0 && i < story.events.length - 1) await sequenceOnce(db, 0n, signer, clock);
     }
   });
   afterAll(() => own.close());

@@ -69,6 +69,23 @@ async function printed(key: string, text: string): Promise<void> {
   while (!(await logOf(key)).includes(text)) await new Promise((resolve) => setTimeout(resolve, 30));
 }
 
+test('tells what a job uses while it runs, and what it used in all when it ended', async () => {
+  const busy =
+    'i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; echo counted; while [ ! -e "$GO" ]; do sleep 0.05; done';
+  const one = spec({ entrypoint: `sh -c '${busy}'; true`, env: { GO: join(root, 'go') } });
+  await provider.submit(one, signal);
+  await printed(one.key, 'counted');
+  const runs = await provider.usage?.(one.key, signal);
+  expect(runs?.cpuMs).toBeGreaterThan(0);
+  expect(runs?.memoryBytes).toBeGreaterThan(100_000);
+  await writeFile(join(root, 'go'), '');
+  await until(one.key, 'ended');
+  const { cpuMs = 0, memoryBytes } = (await provider.usage?.(one.key, signal)) ?? {};
+  expect(cpuMs).toBeGreaterThanOrEqual(runs?.cpuMs ?? Number.NaN);
+  expect(memoryBytes).toBeUndefined();
+  expect(await provider.usage?.('m-01k00000000000000000000000-1', signal)).toBeUndefined();
+});
+
 async function failureOf(work: Promise<unknown>): Promise<ProviderError> {
   const failure = await work.then(
     () => undefined,

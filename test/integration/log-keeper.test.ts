@@ -7,8 +7,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { sha256Hex } from '../../core/canonical.ts';
 import { attemptKey, type BookingId, ulid } from '../../core/ids.ts';
 import { jobSpec } from '../../core/job.ts';
+import { openFileObjectStore } from '../../platform/object-store/files.ts';
 import type { ObjectStore, PutOptions } from '../../platform/object-store.ts';
-import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { StaleLeader } from '../../platform/postgres.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import { postgresDesk } from '../../scheduler/apply/booking-desk.sql.ts';
@@ -16,8 +16,9 @@ import { type Booking, loadBooking } from '../../scheduler/apply/booking-store.t
 import { createBooking } from '../../scheduler/apply/create-booking.ts';
 import { logPrefix } from '../../scheduler/apply/log-book.ts';
 import { LogKeeper, type LogLimits } from '../../scheduler/apply/log-keeper.ts';
+import { verifyLogs } from '../../scheduler/apply/verify-logs.ts';
 import { seeded } from '../bench/random.ts';
-import { type TestDatabase, testDatabase } from '../support/db.ts';
+import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
 import { MemoryProvider } from '../support/memory-provider.ts';
 import { readAll } from '../support/object-store-conformance.ts';
 
@@ -280,7 +281,7 @@ describe('when a job ended', () => {
     const text = (await stored()).toString();
     expect(text.startsWith('x'.repeat(50_000))).toBe(true);
     expect(text.slice(50_000)).toBe('\n[the log was cut here: a log is kept up to 50000 bytes]\n');
-    expect((await ended())?.ended).toBe('truncated');
+    expect(await ended()).toEqual({ ended: 'truncated', sha256: sha256Hex(text) });
   });
 
   test('a provider that does not answer is asked again for a while; then what is kept is what there is', async () => {
@@ -320,5 +321,77 @@ describe('when a job ended', () => {
     await keeping.complete(booking, 1, provider);
     expect((await stored()).equals(provider.log)).toBe(true);
     expect(await ended()).toEqual({ ended: 'complete', sha256: sha256Hex(provider.log) });
+  });
+});
+
+describe('a log that has ended', () => {
+  const verified = () =>
+    verifyLogs(
+      (work) => database.db.asTenant(TENANT, work),
+      files,
+      { tenant: TENANT, bookingId: booking.bookingId },
+      new AbortController().signal,
+    );
+  const change = (sql: string) => asAdmin(database.urls.admin, `${sql} booking_id = '${booking.bookingId}'`);
+  const told = async () => {
+    const rows = await database.db.asTenant(TENANT, (tx) =>
+      tx.query<{ bytes: Buffer }>(
+        "select bytes from audit_events where subject = $1 and type = 'log.ended' order by subject_seq",
+        [`booking/${booking.bookingId}`],
+      ),
+    );
+    return rows.map(({ bytes }) => JSON.parse(bytes.toString('utf8')).data);
+  };
+  const changed = (bytes: Buffer) => Buffer.from(bytes.map((byte, i) => (i === 7 ? byte ^ 1 : byte)));
+  beforeEach(async () => {
+    provider.write(randomBytes(3_500));
+    const keeping = keeper();
+    await look(keeping);
+    await keeping.complete(booking, 1, provider);
+    await keeping.complete(booking, 1, provider);
+  });
+
+  test('is told to the audit trail with its SHA-256, once, and verifies against it', async () => {
+    const log = { attempt: 1, ended: 'complete', sha256: sha256Hex(provider.log) };
+    expect(await told()).toEqual([{ ...log, bytes: '3500' }]);
+    const logs = [{ ...log, bytes: 3_500, audited: true }];
+    expect(await verified()).toEqual({ logs, logBytesRead: 3_500, findings: [], findingsTotal: 0 });
+  });
+
+  test('has each chunk found that was altered or is gone, and the others are read all the same', async () => {
+    const [first, second] = await chunks();
+    await files.put(first!.objectKey, changed((await readAll(files, first!.objectKey))!));
+    await files.delete(second!.objectKey);
+    const { findings, logBytesRead } = await verified();
+    expect(findings).toEqual([
+      expect.objectContaining({ kind: 'changed_log_chunk', attempt: 1, fromByte: 0, key: first!.objectKey }),
+      { kind: 'missing_log_chunk', attempt: 1, fromByte: 1_000, key: second!.objectKey },
+    ]);
+    expect(logBytesRead).toBe(2_500);
+  });
+
+  test('is told from one of which a chunk and all its rows were rewritten: the trail knows what ended', async () => {
+    const [first, ...rest] = await chunks();
+    const lie = changed((await readAll(files, first!.objectKey))!);
+    await files.put(first!.objectKey, lie);
+    const others = await Promise.all(rest.map(async ({ objectKey }) => (await readAll(files, objectKey))!));
+    const whole = sha256Hex(Buffer.concat([lie, ...others]));
+    await change(`update log_chunks set sha256 = '${sha256Hex(lie)}' where from_byte = 0 and`);
+    const expected = { size: 3_500, sha256: sha256Hex(provider.log) };
+    const actual = { size: 3_500, sha256: whole };
+    expect((await verified()).findings).toEqual([{ kind: 'changed_log', attempt: 1, expected, actual }]);
+    await change(`update job_logs set sha256 = '${whole}' where`);
+    expect((await verified()).findings).toEqual([
+      { kind: 'changed_log_record', attempt: 1, expected, actual },
+      { kind: 'changed_log', attempt: 1, expected, actual },
+    ]);
+  });
+
+  test('misses rows that were taken away, the last ones too', async () => {
+    await change('delete from log_chunks where from_byte in (1000, 3000) and');
+    expect((await verified()).findings).toEqual([
+      { kind: 'missing_log_chunk', attempt: 1, fromByte: 1_000, key: null },
+      { kind: 'missing_log_chunk', attempt: 1, fromByte: 3_000, key: null },
+    ]);
   });
 });

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openFileObjectStore } from '../../platform/object-store/files.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
-import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { objectStoreConformance } from '../support/object-store-conformance.ts';
 
 let root: string;

@@ -21,8 +21,20 @@ test('arrays in binary arrive in Postgres as they were, whatever stands in them'
   const numbers = [0n, -1n, 2n ** 63n - 1n, -(2n ** 63n), null];
   // In an array pg tells integers of 64 bits as text.
   expect(await back('bigint', int8Array(numbers))).toEqual(numbers.map((number) => number?.toString() ?? null));
-  expect(await back('bigint', int8Array([7, null]))).toEqual(['7', null]);
-  const times = [0, 946_684_800_000, 946_684_799_999, Date.UTC(2026, 10, 26, 4, 5, 6, 7), null];
+  const small = [
+    7,
+    null,
+    -1,
+    0,
+    2 ** 32,
+    -(2 ** 32),
+    -(2 ** 32) - 1,
+    2 ** 32 + 5,
+    Number.MAX_SAFE_INTEGER,
+    Number.MIN_SAFE_INTEGER,
+  ];
+  expect(await back('bigint', int8Array(small))).toEqual(small.map((number) => number?.toString() ?? null));
+  const times = [0, 946_684_800_000, 946_684_799_999, Date.UTC(2026, 10, 26, 4, 5, 6, 7), Date.UTC(9999, 0, 1), null];
   const dates = times.map((ms) => (ms === null ? null : new Date(ms)));
   expect(await back('timestamptz', timestampArray(times))).toEqual(dates);
   expect(await back('timestamptz', timestampArray([1.9]))).toEqual([new Date(1.9)]);
@@ -40,4 +52,5 @@ test('an array of nothing is an empty one', async () => {
 
 test('more than 64 bits are refused here, not cut', () => {
   expect(() => int8Array([2n ** 63n])).toThrow(RangeError);
+  expect(() => int8Array([1.5])).toThrow(RangeError);
 });

@@ -31,8 +31,8 @@ export const NEXT = parseSuite({
 /** Reports of one evaluation, close together: they share their panes. */
 const BURST = 100;
 
-/** What a client sends in the course of 11 days: good reports, repeats, conflicts, rubbish, late ones and ones that are too late. */
-export function lines(count: number, seed = 1): string[] {
+/** What a client sends in the course of 11 days: good reports, repeats, conflicts, rubbish, late ones and ones that are too late, by `tooLateMs`. */
+export function lines(count: number, seed = 1, tooLateMs = 7 * DAY_MS): string[] {
   const next = random(seed);
   const stepMs = (11 * DAY_MS) / count;
   const sent: string[] = [];
@@ -59,7 +59,7 @@ export function lines(count: number, seed = 1): string[] {
     else if (lot < 0.12) sent.push(report(i, 0, `x-${i}`, { model: 'nobody' }));
     else if (lot < 0.14) sent.push(report(i, 0, `y-${i}`, { metrics: { accuracy: 7 } }));
     else if (lot < 0.15) sent.push(report(i, -2 * DAY_MS - (i % 3), `late-${i}`));
-    else if (lot < 0.18) sent.push(report(i, -7 * DAY_MS - (i % 500), `old-${i}`));
+    else if (lot < 0.18) sent.push(report(i, -tooLateMs - (i % 500), `old-${i}`));
     else if (lot < 0.19) sent.push('\n');
     // An id that the consumer has forgotten by then is a new report's.
     if (i * stepMs > 10 * DAY_MS && lot > 0.9) sent.push(report(i, 0, `r-${i % 7}`));

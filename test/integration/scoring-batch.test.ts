@@ -1,10 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../platform/clock.ts';
 import type { EventLog } from '../../platform/event-log.ts';
-import { createTopic } from '../../platform/event-log-postgres.ts';
 import type { Database } from '../../platform/postgres.ts';
 import { runRecomputes } from '../../scoring/batch/recompute-worker.ts';
-import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { getRollout, promoteRollout, rollBack } from '../../scoring/registry/rollouts.ts';
 import type { Requester } from '../../scoring/registry/suites.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
@@ -280,6 +278,7 @@ describe('a log that cannot be read any more', () => {
       ...h.log,
       read: async (topic, partition, offset, most, bytes) =>
         (await h.log.read(topic, partition, offset, most, bytes)).filter((message) => message.offset > 2n),
+      end: async (topic, partition) => ({ ...(await h.log.end(topic, partition)), firstOffset: 3n }),
     };
     await recompute({ ...recomputeContext(ctx()), eventLog }, small);
     expect((await rollout('trimmed')).recompute).toMatchObject({
@@ -290,23 +289,5 @@ describe('a log that cannot be read any more', () => {
     const { recompute: _, ...same } = before;
     expect(await rollout('trimmed')).toMatchObject(same);
     expect(same.complete).toBe(false);
-  });
-});
-
-describe('a log of two partitions', () => {
-  test('fails the recompute: nothing tells in which order they were read', async () => {
-    await base.db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, 2));
-    const by = await tenantWith('two');
-    const value = Buffer.from(SHORT.slice(0, 10).join(''));
-    await h.log.append({ tenant: 'two', topic: REPORTS_TOPIC, partition: 1, key: '', value, headers: {} });
-    await h.drain(ctx());
-    await beside(base.db, by, NEXT);
-    await h.drain(ctx());
-    await recompute(recomputeContext(ctx()), small);
-    expect((await rollout('two')).recompute).toMatchObject({
-      state: 'failed',
-      counted: 0,
-      failure: 'the log has 2 partitions: the order in which they were read is not known',
-    });
   });
 });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Suite } from '../../core/suite.ts';
-import type { PromotionPolicy, PromotionQuestion, ScoringContext } from '../../scoring/context.ts';
+import type { ConsumerContext, PromotionPolicy, PromotionQuestion } from '../../scoring/context.ts';
 import { suiteChecksum } from '../../scoring/read/checksum.ts';
 import { listDecisions } from '../../scoring/read/promotions.ts';
 import { leaderboard, scoresOfModel } from '../../scoring/read/scores.ts';
@@ -62,7 +62,7 @@ async function tenantWith(name: string, suite = OLD): Promise<Requester> {
   return by;
 }
 
-async function read(tenant: string, some: readonly TestReport[], ctx?: ScoringContext): Promise<void> {
+async function read(tenant: string, some: readonly TestReport[], ctx?: ConsumerContext): Promise<void> {
   await h.send(tenant, some.map(lineOf).join(''));
   await drain(ctx);
 }

@@ -9,7 +9,7 @@ import type { EventLog } from '../../platform/event-log.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
 import type { Database } from '../../platform/postgres.ts';
 import type { Signer } from '../../platform/signer.ts';
-import { NO_METRICS, type PromotionPolicy, type ScoringContext } from '../../scoring/context.ts';
+import { type ConsumerContext, NO_METRICS, type PromotionPolicy, type ScoringContext } from '../../scoring/context.ts';
 import { Consumer, type ConsumerOptions } from '../../scoring/ingest/consumer.ts';
 import { appendReports } from '../../scoring/ingest/pack-reports.ts';
 import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
@@ -139,23 +139,30 @@ export interface Harness {
   readonly log: EventLog;
   readonly signer: Signer;
   readonly clock: TestClock;
-  context(overrides?: Partial<ScoringContext>): ScoringContext;
+  context(overrides?: Partial<TestContext>): TestContext;
   send(tenant: string, lines: string, producer?: string): Promise<void>;
   /** Runs a fresh consumer until nothing is left to do now. */
-  drain(ctx?: ScoringContext, options?: ConsumerOptions): Promise<void>;
+  drain(ctx?: ConsumerContext, options?: ConsumerOptions): Promise<void>;
 }
 
-export async function harness(test: TestDatabase): Promise<Harness> {
+/** For the consumer, and for what its seat's epoch fences. */
+export type TestContext = ConsumerContext & ScoringContext;
+
+/** Whoever comes after a reader that died has what it had. */
+export const READER: ConsumerOptions = { member: 'reader' };
+
+export async function harness(test: TestDatabase, partitions = 1): Promise<Harness> {
   const log = openPostgresEventLog({ db: test.db, appendAs: 'engine' });
-  await test.db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, 1));
+  await test.db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, partitions));
   const signer = testSigner();
   const clock = new TestClock();
   const reader = new ReaderThread();
   const epoch = await currentEpoch(test.db);
   const quiet = { info: () => {}, warn: () => {}, error: () => {} };
-  const context = (overrides: Partial<ScoringContext> = {}): ScoringContext => ({
+  const context = (overrides: Partial<TestContext> = {}): TestContext => ({
     db: test.db,
     epoch,
+    holder: 'test',
     clock,
     eventLog: log,
     reader,
@@ -175,7 +182,7 @@ export async function harness(test: TestDatabase): Promise<Harness> {
       await appendReports(log, [Buffer.from(lines)], { tenant, producer, traceparent: TRACEPARENT });
     },
     drain: async (ctx = context(), options = {}) => {
-      const consumer = await Consumer.start(ctx, options);
+      const consumer = new Consumer(ctx, { ...READER, ...options });
       const { signal } = new AbortController();
       while (await consumer.step(signal));
     },
@@ -192,8 +199,8 @@ export interface DyingDatabase {
 export function dyingDatabase(db: Database, seed: number): DyingDatabase {
   const chance = random(seed);
   const deaths = { before: 0, after: 0 };
-  const asLeader: Database['asLeader'] = async (epoch, work) => {
-    const result = await db.asLeader(epoch, async (tx) => {
+  const asFenced: Database['asFenced'] = async (fence, work) => {
+    const result = await db.asFenced(fence, async (tx) => {
       const done = await work(tx);
       if (chance() < 0.2 && ++deaths.before > 0) throw new OperatingError('aborted', 'safe', 'dying before the commit');
       return done;
@@ -201,7 +208,7 @@ export function dyingDatabase(db: Database, seed: number): DyingDatabase {
     if (chance() < 0.15 && ++deaths.after > 0) throw new OperatingError('aborted', 'safe', 'dying after the commit');
     return result;
   };
-  return { db: { ...db, asLeader }, deaths };
+  return { db: { ...db, asFenced }, deaths };
 }
 
 /** Consumers one after the other, each until its death, until one finds nothing left to do. */
@@ -210,7 +217,7 @@ export async function drainDying(h: Harness, dying: DyingDatabase, options: Cons
   const total = () => dying.deaths.before + dying.deaths.after;
   for (;;) {
     const before = total();
-    const consumer = await Consumer.start(h.context({ db: dying.db }), options);
+    const consumer = new Consumer(h.context({ db: dying.db }), { ...READER, ...options });
     let progressed = true;
     while (progressed && total() === before) {
       progressed = await consumer.step(signal).catch((error: unknown) => {

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readEvalReport } from '../../core/eval-report.ts';
+import { readEvalReport, reportKey } from '../../core/eval-report.ts';
 import { createTopic } from '../../platform/event-log-postgres.ts';
 import { openTenantReads, type Statement, type TenantReads } from '../../platform/postgres-reads.ts';
 import { addPanes } from '../../scoring/ingest/effects.sql.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
+import { routesOf } from '../../scoring/ingest/shards.ts';
 import { scoreHistory } from '../../scoring/read/scores.ts';
 import { type ComputedScore, LiveScores } from '../../scoring/realtime/compute.ts';
 import { LiveWindows } from '../../scoring/realtime/live-windows.ts';
@@ -436,6 +437,11 @@ test('with two partitions T is the watermark of the slower one, and what is ahea
   await base.db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, 2));
   const now = EPOCH_MS;
   await tenantWith('halves', []);
+  // One that the partition serves: others would be sent on.
+  const reportOf = (partition: number, atMs: number): TestReport => {
+    const one = report(atMs);
+    return routesOf(2)![reportKey('halves', one)[0]!] === partition ? one : reportOf(partition, atMs);
+  };
   const append = (partition: number, reports: readonly TestReport[]) =>
     h.log.append({
       tenant: 'halves',
@@ -445,8 +451,8 @@ test('with two partitions T is the watermark of the slower one, and what is ahea
       value: Buffer.from(reports.map(lineOf).join('')),
       headers: {},
     });
-  await append(0, [report(now), report(now + 10_000)]);
-  await append(1, [report(now), report(now + 20_000), report(now + 90_000)]);
+  await append(0, [reportOf(0, now), reportOf(0, now + 10_000)]);
+  await append(1, [reportOf(1, now), reportOf(1, now + 20_000), reportOf(1, now + 90_000)]);
   await h.drain();
   const { at, basis, model } = await compute('halves', report(now + 15_000));
   expect([at, basis.watermark]).toEqual([new Date(now + 15_000), new Date(now + 10_000)].map((t) => t.toISOString()));

@@ -1,6 +1,6 @@
 import type { Suite } from '../../core/suite.ts';
 import type { Database } from '../../platform/postgres.ts';
-import type { ScoringContext } from '../../scoring/context.ts';
+import type { ConsumerContext } from '../../scoring/context.ts';
 import { Consumer } from '../../scoring/ingest/consumer.ts';
 import { parseModel } from '../../scoring/registry/model-document.ts';
 import { addVersion, registerModel } from '../../scoring/registry/models.ts';
@@ -8,7 +8,7 @@ import { putRollout } from '../../scoring/registry/rollouts.ts';
 import { applySuite, type Requester } from '../../scoring/registry/suites.ts';
 import { checksumOf, checksumRows } from '../../scoring/rules/checksum.ts';
 import type { PublishedModel } from '../../scoring/rules/published.ts';
-import { EPOCH_MS, type Harness, parseSuite, random, type TestReport } from './scoring-online-support.ts';
+import { EPOCH_MS, type Harness, parseSuite, READER, random, type TestReport } from './scoring-online-support.ts';
 
 export const TICK_MS = 15 * 60_000;
 /** Five reports of each model a tick. */
@@ -84,12 +84,12 @@ export function beside(db: Database, by: Requester, suite: Suite, share = 0, for
 }
 
 /** One consumer that lives on from drain to drain, as a server's does; another context takes its place. */
-export function livingConsumer(h: Harness): (ctx?: ScoringContext) => Promise<void> {
+export function livingConsumer(h: Harness): (ctx?: ConsumerContext) => Promise<void> {
   let consumer: Consumer | undefined;
   const { signal } = new AbortController();
   return async (ctx) => {
     if (ctx !== undefined) consumer = undefined;
-    const running = consumer ?? (await Consumer.start(ctx ?? h.context()));
+    const running = consumer ?? new Consumer(ctx ?? h.context(), READER);
     // What a round takes up at its end is done in the next one.
     while ((await running.step(signal)) || (await running.step(signal)));
     consumer = ctx === undefined ? running : undefined;

@@ -137,5 +137,35 @@ test('processes of different roles lead beside each other: one scores what was s
   );
   expect(board.models).toMatchObject([{ model: 'm-v1', status: 'ranked' }]);
   const ready = await call<{ parts: readonly { name: string; detail: string }[] }>(scoring, 'GET', '/readyz');
-  expect(ready.parts.find((part) => part.name === 'engine')?.detail).toContain('leads ingest');
+  expect(ready.parts.find((part) => part.name === 'ingest')?.detail).toContain('1 reader');
+}, 120_000);
+
+test('what happened is published by whoever leads, and every door tells the backlog', async () => {
+  const metric = async (name: string): Promise<number> => {
+    let sum = 0;
+    for (const server of [scoring, booking]) {
+      const text = await (await fetch(`${server.url}/metrics`)).text();
+      const found = text.split('\n').filter((line) => line.startsWith(name));
+      sum += found.reduce((all, line) => all + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+    }
+    return sum;
+  };
+  await call(scoring, 'PUT', '/v1/models/published', {
+    apiVersion: 'merit/v1',
+    kind: 'Model',
+    name: 'published',
+    division: 'vision',
+    suite: 'tiny',
+  });
+  for (const topic of ['audit', 'allocations']) {
+    const count = () => metric(`merit_published_total{topic="merit.${topic}"}`);
+    expect(await until(count, (n) => n > 0)).toBeGreaterThan(0);
+  }
+  expect(
+    await until(
+      () => metric('merit_ingest_backlog_messages'),
+      (n) => n === 0,
+    ),
+  ).toBe(0);
+  expect(await metric('merit_publish_failures_total')).toBe(0);
 }, 120_000);

@@ -82,6 +82,7 @@ describe.skipIf(missing !== undefined)(
       expect(JSON.parse(here.stdout)).toMatchObject({ decisions: [{ model: 'a' }, { model: 'c' }] });
       const there = await merit('backtest', ...asked, '--on', 'ray', '--shards', '3');
       expect(there.stderr).toMatch(/^booked 3 shards as array \S{26}$/m);
+      expect(there.stderr).toContain('the reports were sent with them');
       expect(there).toMatchObject({ code: 0, stdout: here.stdout });
     }, 120_000);
 

@@ -15,6 +15,8 @@ export interface KubeApiserverFacts {
   readonly adminToken: string;
   /** The three above as a kubeconfig, also for `kubectl --kubeconfig`. */
   readonly kubeconfig: string;
+  /** What it takes tokens of service accounts by: the controller manager signs with it. */
+  readonly serviceAccountKeyFile: string;
 }
 
 const VERSION = '1.33.13';
@@ -84,7 +86,13 @@ export const kubeApiserver: Part<KubeApiserverFacts> = {
     await place.run(goBinary(COMMAND), flags, { ready });
     await anybody.close();
     const caFile = join(certificates, 'apiserver.crt');
-    return { url, caFile, adminToken, kubeconfig: inDir('kubeconfig.yaml', kubeconfig(url, caFile, adminToken)) };
+    return {
+      url,
+      caFile,
+      adminToken,
+      kubeconfig: inDir('kubeconfig.yaml', kubeconfig(url, caFile, adminToken)),
+      serviceAccountKeyFile: accountKey,
+    };
   },
 };
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { HeadObjectCommand, ListMultipartUploadsCommand, type S3Client } from '@aws-sdk/client-s3';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { openS3ObjectStore } from '../../platform/object-store/s3.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
-import { openS3ObjectStore } from '../../platform/object-store-s3.ts';
 import { type CuttingProxy, cuttingProxy } from '../support/cutting-proxy.ts';
 import {
   chunked,

@@ -18,13 +18,13 @@ import { commitMoves, type Move } from '../../scheduler/apply/moves.ts';
 import { seeded } from '../bench/random.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 import { ledgerLeaks } from '../support/ledger-leaks.ts';
+import { isWhole } from '../support/rotating.ts';
 import { Life, WELL } from './life.ts';
 import { MemoryBooks } from './memory-books.ts';
 import { memoryDesk } from './memory-desk.ts';
 import { Chance, Timeline } from './timeline.ts';
 
 /** The memory desk is held to Postgres: the same random calls on both, and every answer compared. CI does more of them. */
-const isWhole = process.env.MERIT_PROOFS === 'whole';
 const CALLS = isWhole ? 3_000 : 250;
 const TENANT = 'acme';
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';

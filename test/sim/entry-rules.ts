@@ -75,7 +75,9 @@ function reserved(
   const nodes = placement.nodes ?? 1;
   must(nodes >= (spec.minNodes ?? spec.nodes ?? 1) && nodes <= (spec.nodes ?? 1), 'a gang is whole', bookingId);
   const units = BigInt(spec.gpuMilli) * BigInt(nodes);
-  const held = price(units, BigInt(spec.leaseMs), BigInt(placement.centsPerUnitHour));
+  // What earlier attempts were granted stays.
+  const leaseMs = Math.max(spec.leaseMs, known.leaseMs);
+  const held = price(units, BigInt(leaseMs), BigInt(placement.centsPerUnitHour));
   must(
     BigInt(placement.gpuMilli) === units && BigInt(placement.holdCents) === held,
     'the whole lease is held',
@@ -93,7 +95,7 @@ function reserved(
     'quota and money are reserved together',
     `${bookingId}: ${got.join()}`,
   );
-  return { units, held, leaseMs: spec.leaseMs, longer: [] };
+  return { units, held, leaseMs, longer: [] };
 }
 
 function requesting(model: Model, known: Known, { holdId }: StateOf<'requesting'>): void {
@@ -129,6 +131,11 @@ function applied(
   const at = sentinel.versions.findIndex(({ version }) => version === policyVersion);
   const until = sentinel.versions[at + 1]?.fromMs ?? Number.POSITIVE_INFINITY;
   must(until >= known.sinceMs, 'applied: by the policy in force', `${id}: ${policyVersion}`);
+  const { proposal, signatures } = state.policy;
+  const signed = books.proposals.get(proposal?.id ?? '');
+  must(signatures === 0 || signed?.state === 'done', 'applied: people have signed it', id);
+  must(signed?.usedBy === undefined, 'applied: what was signed is used once', `${id}: ${signed?.usedBy}`);
+  if (signed !== undefined) signed.usedBy = keyOf(booking, state.attempt);
   must(books.trailAgeMs(state.appliedAtMs) < 5_000, 'applied: the trail is sealed', id);
   const posts = fresh.map(({ kind, amount }) => `${kind} ${amount}`).join();
   must(
@@ -136,7 +143,7 @@ function applied(
     'applied: quota and money are posted whole',
     `${id}: ${posts}`,
   );
-  must(state.leaseEndsAtMs === state.appliedAtMs + booking.spec.leaseMs, 'a lease is as long as it was asked for', id);
+  must(state.leaseEndsAtMs === state.appliedAtMs + known.leaseMs, 'a lease is as long as it was granted', id);
 }
 
 function draining(known: Known, { deadlineMs, reason, outcome }: StateOf<'draining'>, nowMs: number): void {

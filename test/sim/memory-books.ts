@@ -14,7 +14,12 @@ import { MAX_UNSEALED_MS } from '../../scheduler/apply/limits.ts';
 import type { Move, MoveResult } from '../../scheduler/apply/moves.ts';
 import type { LiveBooking } from '../../scheduler/apply/tenant-plan.ts';
 import type { OwnedAttempt } from '../../scheduler/reconcile/plan.ts';
+import { type NewProposal, type ProposalState, proposalEnd } from '../../scheduler/signatures/proposal.ts';
+import type { Quorum } from '../../scheduler/signatures/quorum.ts';
 import { MemoryLedger } from './memory-ledger.ts';
+
+/** The version of the simulation's signing policy, which never changes. */
+const SIGNERS = 1n;
 
 interface Attempt {
   readonly tenant: string;
@@ -56,6 +61,8 @@ export class MemoryBooks {
   readonly events = new Map<string, string[]>();
   readonly #needs = new Map<string, readonly string[]>();
   readonly #witness: Witness | undefined;
+  /** What people have to sign, by id. */
+  readonly proposals = new Map<string, { readonly proposal: NewProposal; state: ProposalState; usedBy?: string }>();
   pools: readonly PoolName[] = [];
   epoch = 1n;
   /** How old the oldest event is that is not under a signed checkpoint. */
@@ -83,6 +90,13 @@ export class MemoryBooks {
     );
     const preempted = again.filter((one) => one.code === 'preempted').length;
     return { failed: again.length - preempted, preempted };
+  }
+
+  /** Whoever signs counts, in the simulation. */
+  quorum(proposalId: string, nowMs: number): Quorum | undefined {
+    const found = this.proposals.get(proposalId);
+    if (found?.state !== 'met' || found.proposal.expiresAtMs <= nowMs) return undefined;
+    return { signers: SIGNERS, people: ['ann', 'ben'], evidence: { proposal: proposalId }, causes: [] };
   }
 
   openAttempts(at: PoolName, keys: readonly string[]): readonly OwnedAttempt[] {
@@ -182,6 +196,16 @@ export class MemoryBooks {
     if (move !== undefined && 'event' in move) this.#commit(this.epoch, [move]);
   }
 
+  /** Enough people sign what a booking waits for. */
+  sign(bookingId: string, actor: string, nowMs: number): void {
+    const booking = this.bookings.get(bookingId);
+    if (booking?.state.state !== 'awaiting_signatures') return;
+    const found = this.proposals.get(booking.state.policy.proposal?.id ?? '');
+    if (found?.state !== 'open' || found.proposal.expiresAtMs <= nowMs) return;
+    found.state = 'met';
+    this.#commit(this.epoch, [{ booking, event: { type: 'quorum_met' }, actor, nowMs }]);
+  }
+
   hold(bookingId: string, wanted: 'hold' | 'let_go', actor: string, nowMs: number): void {
     const booking = this.bookings.get(bookingId);
     if (booking?.state.state !== 'waiting') return;
@@ -224,6 +248,10 @@ export class MemoryBooks {
         results[index] = { kind: 'trail_not_sealed' };
         return [];
       }
+      if (move.quorum !== undefined && this.quorum(move.quorum.proposal, move.nowMs)?.signers !== move.quorum.signers) {
+        results[index] = { kind: 'quorum_lost' };
+        return [];
+      }
       const voids = (move.voids ?? []).filter((id) => !this.ledger.resolutions.has(id));
       const transfers = [
         ...(move.transfers ?? []),
@@ -253,6 +281,7 @@ export class MemoryBooks {
       const before = this.bookings.get(booking.bookingId)!;
       this.bookings.set(booking.bookingId, after);
       this.#attempted(move);
+      this.#proposed(move, next);
       this.#tell(booking.bookingId, eventName(move.event, next));
       results[index] = { kind: 'moved', booking: after };
       const transfers = answer.records.map(({ id }) => this.ledger.transfers.get(id)!);
@@ -260,6 +289,13 @@ export class MemoryBooks {
     });
     if (changed.length > 0) this.#witness?.moved(epoch, changed, newest);
     return results;
+  }
+
+  #proposed({ booking, event, proposes }: Move, next: BookingState): void {
+    const end = proposalEnd(booking.state, event, next);
+    const ended = end === undefined ? undefined : this.proposals.get(end.id);
+    if (end !== undefined && (ended?.state === 'open' || ended?.state === 'met')) ended.state = end.state;
+    if (proposes !== undefined) this.proposals.set(proposes.id, { proposal: proposes, state: 'open' });
   }
 
   #attempted({ booking, attempt, nowMs }: Move): void {

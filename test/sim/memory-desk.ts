@@ -4,6 +4,7 @@ import type { BookingDesk } from '../../scheduler/apply/booking-desk.ts';
 import type { Faults, Life } from './life.ts';
 import type { MemoryBooks } from './memory-books.ts';
 import { memoryLogBook } from './memory-log-book.ts';
+import { memoryRunBook } from './memory-run-book.ts';
 
 /** The desk of one run of the engine: each call a transaction over a wire that breaks before the commit, or after it. */
 export function memoryDesk(
@@ -35,6 +36,7 @@ export function memoryDesk(
   const write = <T>(name: string, effect: () => T) => call(name, effect, true);
   return {
     logs: memoryLogBook(),
+    runs: memoryRunBook(),
     live: () => read('live', () => books.live()),
     liveStamps: () => read('stamps', () => books.liveStamps()),
     byId: async (ids) => (ids.length === 0 ? [] : read(`byId ${ids.join(' ')}`, () => books.byId(ids))),
@@ -48,6 +50,7 @@ export function memoryDesk(
     },
     endedAttempts: (bookingId) => read('endedAttempts', () => books.endedAttempts(bookingId)),
     manifest: (bookingId, attempt) => read('manifest', () => books.manifests.get(`m-${bookingId}-${attempt}`)),
+    quorum: (proposalId, nowMs) => read(`quorum ${proposalId}`, () => books.quorum(proposalId, nowMs)),
     pools: () => read('pools', () => books.pools),
     openAttempts: (at, keys) => read('openAttempts', () => books.openAttempts(at, keys)),
     commit: (moves) => {

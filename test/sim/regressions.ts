@@ -4,4 +4,5 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   { seed: 16, found: 'a job was given up as lost within its provider’s consistency window' },
   { seed: 33, found: 'what had expired while nobody led was confirmed over and over' },
   { seed: 50767, found: 'after a first read that failed the engine planned with what it had been told alone' },
+  { seed: 100368, found: 'a job waited for ever for one that was booked and cancelled unheard' },
 ];

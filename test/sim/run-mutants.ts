@@ -6,7 +6,7 @@ import { judge } from './mutate.ts';
 const { values } = parseArgs({
   options: {
     mutants: { type: 'boolean' },
-    seeds: { type: 'string', default: '500' },
+    seeds: { type: 'string', default: '1000' },
     only: { type: 'string', default: '' },
     jobs: { type: 'string', default: '2' },
   },

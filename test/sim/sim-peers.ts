@@ -131,6 +131,12 @@ export class SimSentinel {
       return { kind: 'deny', code: 'policy_denied', reasons, requestHash, evidence };
     }
     this.allowed.push({ requestId: request.requestId, requestHash, policyVersion });
-    return { kind: 'allow', decisionId, policyVersion, requestHash, signatures: 0, evidence };
+    const signatures = asksPeople(request) ? 2 : 0;
+    return { kind: 'allow', decisionId, policyVersion, requestHash, signatures, evidence };
   }
+}
+
+/** One job in eight is for people to sign, each time that it is asked for. No draw: seeds stay what they are. */
+function asksPeople({ contentHash: hash }: PolicyRequest): boolean {
+  return Number.parseInt(hash.slice(0, 1), 16) < 2;
 }

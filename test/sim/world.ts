@@ -2,6 +2,7 @@ import { type BookingId, ulid } from '../../core/ids.ts';
 import { jobSpec } from '../../core/job.ts';
 import { StaleLeader } from '../../platform/postgres.ts';
 import { ProviderError } from '../../providers/provider.ts';
+import type { Booking } from '../../scheduler/apply/booking-store.ts';
 import type { SagaContext } from '../../scheduler/apply/context.ts';
 import { arrayTasks } from '../../scheduler/apply/create-booking.ts';
 import { Allocator } from '../../scheduler/apply/engine.ts';
@@ -19,6 +20,8 @@ import { type Chance, Timeline } from './timeline.ts';
 export const TAG = 'merit-sim';
 const SWEEP_MS = 15_000;
 const PLAN_MS = 2_000;
+/** How long people take to sign. */
+const PATIENCE_MS = [20, 1_500, 9_000];
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 
 interface Running {
@@ -79,10 +82,22 @@ export class World {
     };
     return {
       created: (...of) => told().created(...of),
-      moved: (epoch, changed) => told().moved(epoch, changed),
+      moved: (epoch, changed) => {
+        told().moved(epoch, changed);
+        for (const { after } of changed) if (after.state.state === 'awaiting_signatures') this.#signLater(after);
+      },
       noted: (...of) => this.model.noted(...of),
       expired: (...of) => told().expired(...of),
     };
+  }
+
+  /** People take their time, each booking's as long each time. */
+  #signLater({ bookingId, specHash }: Booking): void {
+    const ms = PATIENCE_MS[Number.parseInt(specHash.slice(1, 2), 16) % PATIENCE_MS.length] ?? 0;
+    this.timeline.after(ms, () => {
+      this.books.sign(bookingId, 'ben', this.timeline.now());
+      this.tell(bookingId);
+    });
   }
 
   get runs(): readonly Running[] {

@@ -2,6 +2,7 @@ import { generateKeyPairSync, sign } from 'node:crypto';
 import { canonicalBytes, contentHash, type Json, sha256Hex } from '../../core/canonical.ts';
 import { ed25519KeyId } from '../../core/ed25519.ts';
 import { attemptKey, type BookingId } from '../../core/ids.ts';
+import { p256KeyId, p256Point } from '../../core/p256.ts';
 import { auditEventId, type NewAuditEvent } from '../../ledger/audit/append.ts';
 import type { Roots } from '../../ledger/audit/roots.ts';
 import { budgetAccount, capacityAccount, quotaAccount, spendAccount } from '../../ledger/quota/account.ts';
@@ -17,6 +18,18 @@ export function testSigner(): Signer {
     algorithm: 'ed25519',
     publicKey: raw,
     sign: async (bytes) => sign(null, bytes, privateKey),
+  };
+}
+
+/** One with a key of P-256, as KMS and HSMs have them. */
+export function p256Signer(): Signer {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const point = p256Point(publicKey.export({ format: 'der', type: 'spki' }))!;
+  return {
+    keyId: p256KeyId(point),
+    algorithm: 'ecdsa-p256-sha256',
+    publicKey: point,
+    sign: async (bytes) => sign('sha256', bytes, privateKey),
   };
 }
 
@@ -213,6 +226,7 @@ export async function retrainStory(decider: Signer, lies: Lies = {}): Promise<St
   book('booking.confirming', { attempt: 2, handle: { provider: 'ray', id: 'raysubmit_1' } });
   const confirmed = finance(2, { verb: 'confirm', body: {} }, 'confirmed', null);
   book('booking.applied', { attempt: 2, policyVersion: 'v7', evidence: [confirmed], transfers: resolve(2, 'post') });
+  book('log.ended', { attempt: 2, ended: 'complete', bytes: '3', sha256: sha256Hex('log') });
   const files = [
     { path: 'model.bin', size: 1_024, sha256: sha256Hex('model') },
     { path: 'reports.ndjson', size: 300, sha256: sha256Hex('reports') },

@@ -3,6 +3,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:f
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isWhole } from './rotating.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const KILL_AFTER_MS = 20_000;
@@ -21,7 +22,10 @@ export interface Running {
   readonly ended: Promise<Ran>;
 }
 
-/** A copy of what the repository holds, in an empty home folder: no packages, no state. Only what package managers had downloaded before is reused. */
+/**
+ * A copy of what the repository holds, in an empty home folder: no packages, no state. Only what package managers had downloaded before is reused, and, but
+ * for MERIT_PROOFS=whole, the Python environment of this machine.
+ */
 export interface CleanClone {
   readonly dir: string;
   start(command: string, args: readonly string[], env?: Readonly<Record<string, string>>): Running;
@@ -55,6 +59,7 @@ export function cleanClone(): CleanClone {
       )
     )
       delete base[name];
+  if (!isWhole) base.XDG_CACHE_HOME = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
   base.PATH = (base.PATH ?? '')
     .split(':')
     .filter((folder) => !folder.startsWith(ROOT))

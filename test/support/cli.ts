@@ -25,7 +25,7 @@ export async function runCli(home: string, args: readonly string[]): Promise<Cli
     stdoutIsTerminal: false,
     stderrIsTerminal: false,
     out: async (data) => {
-      out += data.toString();
+      out += Buffer.from(data).toString();
     },
     note,
     progress: () => {},

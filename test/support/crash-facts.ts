@@ -24,7 +24,7 @@ export interface Facts {
   readonly runs: number;
   /** Finance's book: the status of each attempt's hold, `none` where it never heard of one. */
   readonly holds: readonly string[];
-  /** Its stored files read again: `none` where it left none. */
+  /** Its stored files and logs read again: `none` where it left no files. */
   readonly artifacts: string;
   /** The offline check of its receipt. */
   readonly receipt: { readonly code: number; readonly findings: readonly unknown[] };
@@ -67,8 +67,14 @@ async function runsOf(world: CrashWorld, id: string): Promise<number> {
 
 function artifactsOf(reply: Reply): string {
   if (reply.status === 409) return 'none';
-  const { ok, filesRead, findings } = reply.json<{ ok: boolean; filesRead: number; findings: unknown }>();
-  return ok ? `${filesRead} as recorded` : JSON.stringify(findings);
+  const { ok, manifestSha256, filesRead, findings } = reply.json<{
+    ok: boolean;
+    manifestSha256: string | null;
+    filesRead: number;
+    findings: unknown;
+  }>();
+  if (!ok) return JSON.stringify(findings);
+  return manifestSha256 === null ? 'none' : `${filesRead} as recorded`;
 }
 
 async function receiptOf(world: CrashWorld, id: string): Promise<Facts['receipt']> {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { TestProject } from 'vitest/node';
-import type { EmbeddedPostgres } from '../../platform/embedded-postgres.ts';
+import type { EmbeddedPostgres } from '../../platform/embedded-postgres/start.ts';
 import { startTestPostgres } from './postgres.ts';
 import { rayInstallMissing } from './python.ts';
 

@@ -3,43 +3,67 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { roomServices } from '../../api/http/rooms.ts';
 import { buildHttpServer } from '../../api/http/server.ts';
-import { systemClock } from '../../platform/clock.ts';
+import { openSigningKeys } from '../../ledger/audit/signing-keys.ts';
+import { type Clock, systemClock } from '../../platform/clock.ts';
+import type { BacklogLimits } from '../../platform/config-doors.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
 import type { Feature } from '../../platform/features.ts';
+import { openFileObjectStore } from '../../platform/object-store/files.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
-import { openFileObjectStore } from '../../platform/object-store-files.ts';
 import { openTenantReads } from '../../platform/postgres-reads.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
+import { openFileWitness } from '../../platform/witness-files.ts';
+import { optionRefusals } from '../../providers/option-refusals.ts';
 import type { Offer, Provider } from '../../providers/provider.ts';
 import { providerRefusals } from '../../providers/registry.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
+import { BacklogWatch } from '../../scoring/ingest/backlog.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
-import { testDatabase } from './db.ts';
+import { type TestDatabase, testDatabase } from './db.ts';
+
+const QUIET = { info: () => {}, warn: () => {}, error: () => {} };
 
 export type HttpWorld = Awaited<ReturnType<typeof httpWorld>>;
 
 /** The HTTP server on real Postgres with two tenants, and no provider that runs but the given one. */
 export async function httpWorld(
   features: readonly Feature[] = [],
-  over: { readonly store?: ObjectStore; readonly running?: Provider } = {},
+  over: {
+    readonly store?: ObjectStore;
+    readonly running?: Provider;
+    readonly backlog?: Partial<BacklogLimits>;
+    readonly clock?: Clock;
+    /** Of another world, which has put into it what it needs, and closes it. */
+    readonly database?: TestDatabase;
+  } = {},
 ) {
-  const database = await testDatabase();
+  const database = over.database ?? (await testDatabase());
   const { db, urls } = database;
-  await db.asEngine(async (tx) => {
-    await tx.execute("insert into tenants (tenant) values ('acme'), ('rival')");
-    await createTopic(tx, REPORTS_TOPIC, 1);
-  });
+  if (over.database === undefined)
+    await db.asEngine(async (tx) => {
+      await tx.execute("insert into tenants (tenant) values ('acme'), ('rival')");
+      await createTopic(tx, REPORTS_TOPIC, 1);
+    });
   const folder = await mkdtemp(join(tmpdir(), 'merit-http-'));
   const eventLog = openPostgresEventLog({ db, listenUrl: urls.engine, appendAs: 'engine' });
   const reads = openTenantReads(urls.app);
   const store = over.store ?? (await openFileObjectStore({ root: join(folder, 'objects') }));
+  const backlog = new BacklogWatch({
+    db,
+    eventLog,
+    clock: systemClock,
+    limits: { messages: 1e9, bytes: 1e15, ageMs: 1e9, ...over.backlog },
+    metrics: { backlog: () => {}, refused: () => {} },
+    log: QUIET,
+  });
   const provider: { away: string | undefined; offers: readonly Offer[] } = { away: undefined, offers: [] };
   const away = async () => provider.away;
+  const signer = await openFileSigner({ path: join(folder, 'signer.key'), create: true });
   const app = buildHttpServer(
     roomServices({
       version: '0.0.0-test',
-      clock: systemClock,
+      clock: over.clock ?? systemClock,
       db,
       log: { info: () => {}, warn: () => {}, error: (fields) => console.error(fields) },
       metrics: {
@@ -52,30 +76,37 @@ export async function httpWorld(
       reads,
       realtimeMetrics: NO_REALTIME_METRICS,
       features: new Set(features),
+      environment: 'merit-test',
+      signingMetrics: { signed: () => {}, refused: () => {} },
       cursorSecret: Buffer.alloc(32, 1),
       allowedHosts: [],
-      identify: async (authorization) => {
+      identify: async ({ authorization }) => {
         const tenant = /^Bearer token-of-(acme|rival)-0123456789$/.exec(authorization ?? '')?.[1];
         return tenant === undefined
-          ? undefined
+          ? { refused: 'missing' }
           : {
               principal: `token:${tenant}`,
               tenant,
-              functions: ['read', 'submit', 'report', 'operate'],
+              functions: ['read', 'submit', 'report', 'operate', 'audit'],
               producers: 'any',
             };
       },
+      denied: () => {},
+      limitRate: async () => ({ allowed: true, limit: 9, remaining: 8, resetMs: 0, retryAfterMs: 0 }),
       readiness: async () => [],
       store,
       eventLog,
-      signer: await openFileSigner({ path: join(folder, 'signer.key'), create: true }),
+      backlog,
+      keys: await openSigningKeys(db, signer, await openFileSigner({ path: join(folder, 'next.key'), create: true })),
+      witness: await openFileWitness({ dir: join(folder, 'witness') }),
       queues: new QueueView({ db, clock: systemClock, providers: { away } }),
       providers: {
         of: async () => {
           if (over.running === undefined) throw new Error('no provider runs in this test');
           return over.running;
         },
-        refusals: (declared) => providerRefusals(declared, []),
+        refusals: (_, declared) => providerRefusals(declared, []),
+        optionRefusals: (options, kinds) => optionRefusals(options, kinds, []),
         away,
         offers: async () => provider.offers,
       },
@@ -84,9 +115,12 @@ export async function httpWorld(
   let keys = 0;
   return {
     database,
+    /** Of the audit trail, which nothing seals by itself here. */
+    signer,
     app,
     store,
     eventLog,
+    backlog,
     /** Why it is away and what it asks for, as the server is told. */
     provider,
     /** As the tenant acme, unless another is named; a POST gets a key of its own. */
@@ -117,7 +151,7 @@ export async function httpWorld(
       await app.close();
       await reads.close();
       await eventLog.close();
-      await database.close();
+      if (over.database === undefined) await database.close();
       await rm(folder, { recursive: true, force: true });
     },
   };

@@ -85,12 +85,12 @@ export function leadershipRules(
 
       test('each seat has a leader of its own, and a new one of one seat leaves the others as they are', async () => {
         const engine = await nominated('one', 'engine');
-        const ingest = await nominated('two', 'ingest');
-        expect(ingest.epoch).not.toBe(engine.epoch);
+        const sweeps = await nominated('two', 'reconciler');
+        expect(sweeps.epoch).not.toBe(engine.epoch);
         await engine.resign();
         const next = await nominated('three', 'engine');
         await expect(t.db.asLeader(engine.epoch, (tx) => tx.query('select 1'))).rejects.toThrow(StaleLeader);
-        for (const { epoch } of [ingest, next]) await t.db.asLeader(epoch, (tx) => tx.query('select 1'));
+        for (const { epoch } of [sweeps, next]) await t.db.asLeader(epoch, (tx) => tx.query('select 1'));
       });
 
       test('who waits is not nominated once its signal came', async () => {

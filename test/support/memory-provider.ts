@@ -6,6 +6,7 @@ import {
   PROVIDER_CONTRACT_VERSION,
   type Provider,
   type ProviderError,
+  type Usage,
 } from '../../providers/provider.ts';
 
 interface MemoryJob {
@@ -20,6 +21,8 @@ export class MemoryProvider implements Provider {
   readonly capabilities = { migrate: false, spot: false, topology: false, reserve: false, logs: true, resize: false };
   readonly consistencyWindowMs = 0;
   readonly jobs = new Map<string, MemoryJob>();
+  /** What it tells of what an attempt uses. */
+  readonly used = new Map<string, Usage>();
   /** How often each key was submitted. */
   readonly submits: string[] = [];
   /** What it no longer knows went down with it. */
@@ -112,6 +115,11 @@ export class MemoryProvider implements Provider {
   async logs(key: string, fromByte: number, maxBytes: number): Promise<Uint8Array> {
     this.#check();
     return Buffer.from(`log of ${key}\n`).subarray(fromByte, fromByte + maxBytes);
+  }
+
+  async usage(key: string): Promise<Usage | undefined> {
+    this.#check();
+    return this.used.get(key);
   }
 
   async close(): Promise<void> {}

@@ -25,6 +25,11 @@ export const PROVIDER_MUTANTS: readonly ProviderMutant[] = [
     changes: [['    additionalProperties: false,\n', '']],
   },
   {
+    check: 'options-refused',
+    fault: 'any option is taken',
+    changes: [['unknownOptions(KIND, [], options)', '[]']],
+  },
+  {
     check: 'capacity-told',
     fault: 'amounts are numbers',
     changes: [['totalGpuMilli: BigInt(one.gpuMilli)', 'totalGpuMilli: Number(one.gpuMilli)']],

@@ -18,10 +18,10 @@ export interface CuttingProxy {
 
 const SEEN_LIMIT = 10_000;
 
-/** A proxy on loopback before a real Ray that cuts some connections. `choose`: where this request's is cut, if at all. */
+/** A proxy on loopback before a real Ray that cuts some connections. `choose`: where this request's is cut, if at all; told `POST /api/jobs/` and so on. */
 export async function startCuttingProxy(
   target: string,
-  choose: () => Cut | undefined = () => undefined,
+  choose: (what: string) => Cut | undefined = () => undefined,
 ): Promise<CuttingProxy> {
   const posts: { id: string; atMs: number }[] = [];
   const seen: { path: string; atMs: number }[] = [];
@@ -37,7 +37,7 @@ export async function startCuttingProxy(
     for await (const part of incoming) parts.push(part as Buffer);
     const body = Buffer.concat(parts);
     const { method = 'GET', url = '/' } = incoming;
-    const cut = choose();
+    const cut = choose(`${method} ${url}`);
     if (cut !== undefined) {
       const what = `${cut} ${method} ${url.replace(/m-[\w-]+/, ':key').replace(/merit_\w+/, ':hash')}`;
       cuts.set(what, (cuts.get(what) ?? 0) + 1);

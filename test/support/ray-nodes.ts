@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RayJobClient } from 'ray-job-submission-client';
@@ -12,12 +12,12 @@ import { type ClusterRecord, readRecord } from '../../providers/ray/cluster-reco
 import { freePorts } from '../../providers/ray/free-ports.ts';
 import { findLocalCluster, HEAD_IP, startLocalCluster } from '../../providers/ray/local-cluster.ts';
 import { pythonVenv } from './python.ts';
+import { startedAtLast } from './ray.ts';
 
 /** How long a node of these tests runs on without its head; Ray's own 60 s would make them slow. */
 export const NODE_GIVES_UP_S = 8;
-/** Ray gives its own start 30 s whatever one asks, which a busy machine can pass. */
-const STARTS = 4;
 const JOIN_LIMIT_MS = 60_000;
+const OUTPUT = 'node.log';
 
 export interface RayMachine {
   readonly nodeId: string;
@@ -40,27 +40,26 @@ export async function startRayCluster(cpusOfNode: number): Promise<RayCluster> {
   const stateDir = await mkdtemp(join(tmpdir(), 'merit-nodes-'));
   const [dashboardPort = 0, gcsPort = 0] = await freePorts(2);
   const head = { venvDir: pythonVenv(), stateDir, dashboardPort, gcsPort, numCpus: cpusOfNode, fakeGpus: 0 };
-  const { address, tokenFile } = await tried(() => startLocalCluster(head));
+  const { address, tokenFile } = await startedAtLast(() => startLocalCluster(head));
   const client = new RayJobClient({ address, token: () => readFile(tokenFile, 'utf8'), timeoutMs: 5_000 });
   const nodes: ClusterRecord[] = [];
   return {
     address,
     tokenFile,
     client,
-    addNode: async () => {
-      const before = new Set((await client.nodes()).map((node) => node.nodeId));
-      return tried(async () => {
+    addNode: () =>
+      startedAtLast(async () => {
+        const before = new Set((await client.nodes()).map((node) => node.nodeId));
         const record = await spawnNode(`${HEAD_IP}:${gcsPort}`, tokenFile, cpusOfNode);
         nodes.push(record);
         return { nodeId: await joined(client, before, record), kill: () => killAll(record) };
-      });
-    },
+      }),
     killHead: async () => {
       const record = await readRecord(stateDir);
       if (record !== undefined) await killAll(record);
     },
     startHead: async () => {
-      await tried(() => startLocalCluster(head));
+      await startedAtLast(() => startLocalCluster(head));
     },
     close: async () => {
       client.close();
@@ -93,9 +92,10 @@ async function spawnNode(head: string, tokenFile: string, cpus: number): Promise
     `--num-cpus=${cpus}`,
     '--object-store-memory=80000000',
   ];
+  const output = await open(join(tempDir, OUTPUT), 'w');
   const child = spawn(join(pythonVenv(), 'bin', 'ray'), args, {
     detached: true,
-    stdio: 'ignore',
+    stdio: ['ignore', output.fd, output.fd],
     cwd: tempDir,
     env: {
       PATH: `${join(pythonVenv(), 'bin')}:/usr/local/bin:/usr/bin:/bin`,
@@ -109,6 +109,7 @@ async function spawnNode(head: string, tokenFile: string, cpus: number): Promise
     },
   });
   child.unref();
+  await output.close();
   const pid = child.pid ?? 0;
   return { state: 'running', clusterId, tempDir, pid, startTime: processStart(pid) ?? '', address: '' };
 }
@@ -122,19 +123,11 @@ async function joined(client: RayJobClient, before: ReadonlySet<string>, record:
     const ended = (await clusterProcesses(record)).length === 0;
     if (ended || Date.now() > deadlineMs) {
       await killAll(record);
-      throw new Error('a further node did not join');
+      const printed = await readFile(join(record.tempDir, OUTPUT), 'utf8').catch(() => '');
+      await rm(record.tempDir, { recursive: true, force: true });
+      throw new Error(`a further node did not join, and printed: ${printed.slice(-600)}`);
     }
     await systemClock.sleep(300);
-  }
-}
-
-async function tried<T>(start: () => Promise<T>): Promise<T> {
-  for (let time = 1; ; time++) {
-    try {
-      return await start();
-    } catch (error) {
-      if (time >= STARTS) throw error;
-    }
   }
 }
 

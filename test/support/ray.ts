@@ -1,6 +1,8 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { OperatingError } from '../../core/operating-error.ts';
+import { systemClock } from '../../platform/clock.ts';
 import { startLocalCluster } from '../../providers/ray/local-cluster.ts';
 import { pythonVenv, rayInstallMissing } from './python.ts';
 
@@ -35,17 +37,30 @@ export async function rayForTests(): Promise<TestRay> {
   return startTestRay();
 }
 
+/** For all tries of a start together. Ray gives each 30 s whatever one asks, which on a machine as busy as that of a test run can be too few. */
+const START_LIMIT_MS = 300_000;
+
+/** `start` again and again while it fails: to start is not what the tests are about. */
+export async function startedAtLast<T>(start: () => Promise<T>): Promise<T> {
+  const deadlineMs = performance.now() + START_LIMIT_MS;
+  for (;;) {
+    try {
+      return await start();
+    } catch (error) {
+      const never = error instanceof OperatingError && error.retry === 'never';
+      if (never || performance.now() > deadlineMs) throw error;
+      process.stderr.write(`started again: ${error instanceof Error ? error.message : String(error)}\n`);
+      await systemClock.sleep(1_000);
+    }
+  }
+}
+
 /** Starts a Ray with 4 CPUs and 4 fake GPUs; `pool_a` is a custom resource of its one node. */
 export async function startTestRay(): Promise<TestRay> {
   const stateDir = await mkdtemp(join(tmpdir(), 'merit-test-ray-'));
   const venvDir = pythonVenv();
-  const cluster = await startLocalCluster({
-    venvDir,
-    stateDir,
-    numCpus: TEST_RAY_CPUS,
-    fakeGpus: TEST_RAY_GPUS,
-    resources: { pool_a: 2 },
-  });
+  const options = { venvDir, stateDir, numCpus: TEST_RAY_CPUS, fakeGpus: TEST_RAY_GPUS, resources: { pool_a: 2 } };
+  const cluster = await startedAtLast(() => startLocalCluster(options));
   const token = await readFile(cluster.tokenFile, 'utf8');
   return {
     address: cluster.address,

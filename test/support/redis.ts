@@ -15,6 +15,9 @@ export function redisMissing(): string | undefined {
 
 export interface TestRedis {
   readonly url: string;
+  /** It lives, and answers nobody. */
+  pause(): void;
+  resume(): void;
   stop(): Promise<void>;
 }
 
@@ -33,6 +36,8 @@ export async function startRedis(): Promise<TestRedis> {
   await ready;
   return {
     url: `redis://127.0.0.1:${port}`,
+    pause: () => void child.kill('SIGSTOP'),
+    resume: () => void child.kill('SIGCONT'),
     stop: async () => {
       if (child.exitCode === null) {
         const ended = new Promise((resolve) => child.once('exit', resolve));

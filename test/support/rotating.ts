@@ -1,6 +1,6 @@
 /**
- * Long proofs with many like cases: `npm test` runs a fifth of them, another fifth each day; CI and `npm run test:chaos` run all of them.
- * MERIT_PROOFS=whole asks for all.
+ * Long proofs with many like cases, and the longest files: `npm test` runs a fifth of them, another fifth each day; CI and `npm run test:chaos` run all of
+ * them. MERIT_PROOFS=whole asks for all.
  */
 const PARTS = 5;
 

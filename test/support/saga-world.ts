@@ -13,7 +13,8 @@ import { systemClock } from '../../platform/clock.ts';
 import type { EventLog } from '../../platform/event-log.ts';
 import { createTopic, openPostgresEventLog } from '../../platform/event-log-postgres.ts';
 import { openHttpClient } from '../../platform/http-client.ts';
-import { openFileObjectStore } from '../../platform/object-store-files.ts';
+import { openFileObjectStore } from '../../platform/object-store/files.ts';
+import type { Signer } from '../../platform/signer.ts';
 import { openFileSigner } from '../../platform/signer-file.ts';
 import { applyBudget, applyPool } from '../../pools/apply-pool.ts';
 import { parseBudget, parsePool } from '../../pools/pool-file.ts';
@@ -40,7 +41,13 @@ export interface SagaWorld {
   readonly finance: FinanceSimulator;
   readonly provider: MemoryProvider;
   readonly context: SagaContext;
+  /** What the trail is signed by. */
+  readonly signer: Signer;
   readonly epoch: bigint;
+  /** Of whoever leads now. */
+  current(): { readonly context: SagaContext; readonly epoch: bigint };
+  /** Another process leads from now on, by a new epoch. */
+  lead(): Promise<void>;
   /** A new allocator, as after a restart, running until stopped; `stop` waits for its steps. */
   startAllocator(over?: Partial<SagaContext>): Promise<{ stop(): Promise<void> }>;
   book(over?: object): Promise<BookingId>;
@@ -51,7 +58,8 @@ export interface SagaWorld {
   close(): Promise<void>;
 }
 
-export async function sagaWorld(cpus = 4): Promise<SagaWorld> {
+/** `signing`: what the audit trail is signed by, made of the key file's signer. */
+export async function sagaWorld(cpus = 4, signing: (signer: Signer) => Signer = (one) => one): Promise<SagaWorld> {
   const database = await testDatabase();
   const stateDir = await mkdtemp(join(tmpdir(), 'merit-saga-'));
   const sentinel = await startSentinelSimulator();
@@ -63,8 +71,7 @@ export async function sagaWorld(cpus = 4): Promise<SagaWorld> {
     sentinel: openHttpClient({ origin: sentinel.url }),
     finance: openHttpClient({ origin: financeSimulator.url }),
   };
-  const signer = await openFileSigner({ path: join(stateDir, 'signer.pem'), create: true });
-  const stopSequencer = new AbortController();
+  const signer = signing(await openFileSigner({ path: join(stateDir, 'signer.pem'), create: true }));
   const { db } = database;
   await db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, 1));
   await db.asEngine((tx) => tx.execute('insert into tenants (tenant) values ($1)', [TENANT]));
@@ -77,18 +84,30 @@ export async function sagaWorld(cpus = 4): Promise<SagaWorld> {
       parseBudget({ apiVersion: 'merit/v1', kind: 'Budget', division: 'vision', currency: 'USD', limit: '1000.00' }),
     );
   });
-  const epoch = await db.asEngine(async (tx) => {
-    const rows = await tx.query<{ epoch: bigint }>(
-      "update leader_epochs set epoch = epoch + 1 where name = 'engine' returning epoch",
-    );
-    return rows[0]?.epoch ?? 0n;
-  });
+  const mint = () =>
+    db.asEngine(async (tx) => {
+      const rows = await tx.query<{ epoch: bigint }>(
+        "update leader_epochs set epoch = epoch + 1 where name = 'engine' returning epoch",
+      );
+      return rows[0]?.epoch ?? 0n;
+    });
+  const epoch = await mint();
   const silent = {
     info: () => {},
     warn: () => {},
     error: (fields: object, message: string) => console.error(message, fields),
   };
-  const sequencer = runSequencer({ db, epoch, signer, clock: systemClock }, stopSequencer.signal);
+  const sequencerOf = (by: bigint) => {
+    const stop = new AbortController();
+    const running = runSequencer({ db, epoch: by, signer, clock: systemClock }, stop.signal).catch(() => {});
+    return {
+      stop: () => {
+        stop.abort();
+        return running;
+      },
+    };
+  };
+  let sequencer = sequencerOf(epoch);
   const context: SagaContext = {
     desk: postgresDesk(db, epoch),
     clock: systemClock,
@@ -119,6 +138,7 @@ export async function sagaWorld(cpus = 4): Promise<SagaWorld> {
       passedOver: () => {},
     },
   };
+  let current = { context, epoch };
   const get = async (id: string): Promise<Booking> => {
     const booking = await db.asTenant(TENANT, (tx) => loadBooking(tx, id));
     if (booking === undefined) throw new Error(`no booking ${id}`);
@@ -130,7 +150,15 @@ export async function sagaWorld(cpus = 4): Promise<SagaWorld> {
     finance: financeSimulator,
     provider,
     context,
+    signer,
     epoch,
+    current: () => current,
+    lead: async () => {
+      await sequencer.stop();
+      const next = await mint();
+      sequencer = sequencerOf(next);
+      current = { context: { ...context, desk: postgresDesk(db, next) }, epoch: next };
+    },
     startAllocator: async (over = {}) => {
       const stop = new AbortController();
       const allocator = new Allocator({ ...context, ...over });
@@ -188,8 +216,7 @@ export async function sagaWorld(cpus = 4): Promise<SagaWorld> {
       return rows.map((row) => row.type);
     },
     close: async () => {
-      stopSequencer.abort();
-      await sequencer.catch(() => {});
+      await sequencer.stop();
       await eventLog.close();
       await Promise.all([peers.sentinel.close(), peers.finance.close()]);
       await Promise.all([sentinel.close(), financeSimulator.close()]);

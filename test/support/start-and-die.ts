@@ -1,4 +1,4 @@
-import { startEmbeddedPostgres } from '../../platform/embedded-postgres.ts';
+import { startEmbeddedPostgres } from '../../platform/embedded-postgres/start.ts';
 import { layoutIn } from './postgres.ts';
 
 // A server that is killed: starts a Postgres in the folder given, says its process id, and dies without a word.

@@ -8,7 +8,7 @@ import { type Row, showList, showOne } from '../render.ts';
 import { safeJson } from '../text.ts';
 import type { Format } from '../values.ts';
 
-interface Applied extends Row {
+export interface Applied extends Row {
   readonly dryRun: boolean;
   readonly changes: readonly (Row & { readonly differences: readonly Row[] })[];
   readonly drainDebt: readonly Row[];
@@ -28,7 +28,7 @@ export default async function apply(invocation: Invocation): Promise<number> {
   const applied = await client.json<Applied>('POST', `/v1/apply${options.dryRun === true ? '?dryRun=true' : ''}`, {
     body: { documents, ...versions },
   });
-  await show(io, options.output as Format, applied);
+  await showApplied(io, options.output as Format, applied);
   if (applied.dryRun) io.progress('nothing was changed');
   return EXIT.ok;
 }
@@ -36,10 +36,11 @@ export default async function apply(invocation: Invocation): Promise<number> {
 /** As the server names a document; one that is none gets its refusal from there. */
 function keyOf({ kind, name, division, currency }: Readonly<Record<string, unknown>>): string {
   if (kind === 'Budget') return `Budget/${String(division)}-${String(currency)}`;
-  return kind === 'Scheduling' ? 'Scheduling/default' : `${String(kind)}/${String(name)}`;
+  if (kind === 'Scheduling' || kind === 'SigningPolicy') return `${kind}/default`;
+  return `${String(kind)}/${String(name)}`;
 }
 
-async function show(io: Io, format: Format, applied: Applied): Promise<void> {
+export async function showApplied(io: Io, format: Format, applied: Applied): Promise<void> {
   if (format === 'json' || format === 'yaml') return showOne(io, format, CHANGES, applied);
   const rows = applied.changes.flatMap(({ differences, ...change }): readonly Row[] =>
     format === 'name' || differences.length === 0 || change.change === 'created'

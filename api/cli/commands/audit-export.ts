@@ -1,29 +1,34 @@
 import { connect, problemError } from '../client.ts';
 import { EXIT, usage } from '../exit.ts';
-import { writeOutputFile } from '../files.ts';
+import { writeOutputFile, writeOutputStream } from '../files.ts';
 import type { Invocation } from '../invocation.ts';
 
-const EXPORT_TIMEOUT_MS = 30 * 60_000;
+const JSONL = { accept: 'application/jsonl, application/problem+json' };
 
-/** The chain as one file, the roots to pin as another; either alone too. */
+/** The chain as one file, the roots to pin and the state to cover as others; each alone too. */
 export default async function auditExport(invocation: Invocation): Promise<number> {
   const { options, io } = invocation;
-  if (options.out === undefined && options.roots === undefined)
+  const { out, roots, state } = options;
+  if (out === undefined && roots === undefined && state === undefined)
     throw usage(
-      'audit export writes nothing without --out or --roots',
+      'audit export writes nothing without --out, --roots or --state',
       'merit audit export --out chain.jsonl --roots roots.json',
     );
   const client = await connect(invocation);
-  // The roots first: they then cover no more than the chain does.
+  // In this order: the chain covers the state, and the roots know every key that signed the chain.
   for (const [path, from] of [
-    [options.roots, '/v1/audit/roots'],
-    [options.out, '/v1/audit/bundle'],
+    [state, '/v1/audit/state'],
+    [out, '/v1/audit/bundle'],
   ] as const) {
     if (path === undefined) continue;
-    const reply = await client.request('GET', from, { timeoutMs: EXPORT_TIMEOUT_MS });
-    if (reply.status !== 200) throw problemError(reply.status, JSON.parse(reply.bytes.toString('utf8')));
-    await writeOutputFile(io, String(path), reply.bytes);
+    await writeOutputStream(io, String(path), await client.stream(from, JSONL));
     io.note(`written: ${String(path)}`);
+  }
+  if (roots !== undefined) {
+    const reply = await client.request('GET', '/v1/audit/roots');
+    if (reply.status !== 200) throw problemError(reply.status, JSON.parse(reply.bytes.toString('utf8')));
+    await writeOutputFile(io, String(roots), reply.bytes);
+    io.note(`written: ${String(roots)}`);
   }
   return EXIT.ok;
 }

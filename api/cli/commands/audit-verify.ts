@@ -1,23 +1,26 @@
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { resolve } from 'node:path';
-import { RefusedInput } from '../../../core/refusal.ts';
-import { parseRoots } from '../../../ledger/audit/roots.ts';
 import { fileVerifier } from '../../../ledger/audit/verify.ts';
-import { CliError, EXIT } from '../exit.ts';
-import { readInputFile } from '../files.ts';
+import { openedFile, readRoots, readState, readWitnessed } from '../audit-files.ts';
+import { usage } from '../exit.ts';
 import type { Invocation } from '../invocation.ts';
 import { facts, type Row, showOne, table } from '../render.ts';
 import { EVENTS } from '../shapes.ts';
 import type { Format } from '../values.ts';
 
-/** Offline: no server, no network. Exit 0 holds, 10 tampered, 11 empty or incomplete, 2 without roots. */
+/** Offline: no server, no network. Exit 0 holds, 10 tampered, 11 empty or incomplete, 12 shorter than the witness, 2 without roots. */
 export default async function auditVerify({ args, options, io, signal }: Invocation): Promise<number> {
-  const reading = parseRoots(await readInputFile(io, String(options.roots)));
-  if (!reading.ok) throw new RefusedInput([reading.refusal]);
-  const verifier = fileVerifier(reading.roots);
-  for await (const chunk of await opened(io.cwd, args[0] ?? '', io.stdin, signal)) verifier.push(chunk as Uint8Array);
+  const roots = await readRoots(io, String(options.roots));
+  const { witness, state } = options;
+  const verifier = fileVerifier(roots, {
+    witnessed: witness === undefined ? undefined : await readWitnessed(io, String(witness), roots, signal),
+    coverage: state === undefined ? undefined : await readState(io, String(state), signal),
+  });
+  for await (const chunk of await openedFile(io, args[0] ?? '', signal)) verifier.push(chunk);
   const { code, findings, totalFindings, summary } = verifier.end();
+  if (summary?.kind === 'receipt' && (witness ?? state) !== undefined)
+    throw usage(
+      'a receipt is of one job, and is held against no witness or state',
+      'verify a chain: merit audit export --out',
+    );
   const verdict = VERDICTS[code];
   const result: Row = { verdict, exitCode: code, findings, totalFindings, summary: summary ?? null };
   const text = facts([['verdict', verdict], ...Object.entries(summary ?? {})]);
@@ -38,27 +41,8 @@ const VERDICTS = {
   2: 'no root was given',
   10: 'tampered',
   11: 'empty or incomplete',
+  12: 'shorter than its witness',
 } as const;
-
-async function opened(
-  cwd: string,
-  path: string,
-  stdin: NodeJS.ReadableStream,
-  signal: AbortSignal,
-): Promise<AsyncIterable<unknown>> {
-  if (path === '-') return stdin;
-  const target = resolve(cwd, path);
-  const info = await stat(target).catch(() => undefined);
-  if (info?.isFile() !== true) {
-    throw new CliError(
-      EXIT.badValue,
-      'file',
-      `${JSON.stringify(path)} ${info === undefined ? 'does not exist' : 'is not a regular file'}`,
-      { mend: 'check the path' },
-    );
-  }
-  return createReadStream(target, { signal });
-}
 
 function findingTable(findings: readonly Row[], total: number): string {
   const shown = table(

@@ -1,17 +1,23 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { withArchivedReports } from '../archive-reports.ts';
 import type { Invocation } from '../invocation.ts';
 import { readReportsList } from '../report-files.ts';
 import { type BacktestOptions, run } from './backtest.ts';
 
-export default async function backtest(invocation: Invocation): Promise<number> {
+export default function backtest(invocation: Invocation): Promise<number> {
+  if (invocation.options.archive === undefined) return backtestOf(invocation, []);
+  return withArchivedReports(invocation, (reports) => backtestOf(invocation, reports));
+}
+
+async function backtestOf(invocation: Invocation, archived: readonly string[]): Promise<number> {
   const { options, signal } = invocation;
   const io = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, signal };
   const listed = options.reportsList === undefined ? [] : await readReportsList(String(options.reportsList));
   const given: BacktestOptions = {
     suite: String(options.suite),
-    reports: [...((options.reports as readonly string[] | undefined) ?? []), ...listed],
+    reports: [...archived, ...((options.reports as readonly string[] | undefined) ?? []), ...listed],
     output: String(options.output),
     against: options.against as string | undefined,
     promotion: options.promotion as readonly string[] | undefined,
@@ -33,6 +39,7 @@ export default async function backtest(invocation: Invocation): Promise<number> 
       cpus: options.cpus as number,
       division: options.division as string | undefined,
       reports: given.reports,
+      files: options.files as 'sent' | 'shared' | undefined,
     };
     return await run({ ...given, elsewhere: (inputs) => readShardsOn(invocation, inputs, asked, folder) }, io);
   } finally {

@@ -23,8 +23,10 @@ export interface BacktestOptions extends OfflineOptions {
   readonly into?: string | undefined;
   /** Files of all shards, in place of `reports`. */
   readonly readings?: readonly string[] | undefined;
-  /** Has the shards read somewhere; their files. */
-  readonly elsewhere?: ((inputs: BacktestInputs) => Promise<readonly string[]>) | undefined;
+  /** Has the shards read somewhere; their files, and what the reports are called here. */
+  readonly elsewhere?:
+    | ((inputs: BacktestInputs) => Promise<{ readonly readings: readonly string[]; readonly names: readonly string[] }>)
+    | undefined;
   /** Path of the suite, YAML or JSON. */
   readonly suite: string;
   /** Path of another suite to compare with. */
@@ -60,13 +62,14 @@ async function backtest(options: BacktestOptions, offline: OfflineRun): Promise<
     return EXIT.ok;
   }
   const range = { suite, against, incumbent, fromMs, untilMs, signal: offline.signal };
-  const readings = options.readings ?? (await options.elsewhere?.(inputs));
+  const read = options.readings === undefined ? await options.elsewhere?.(inputs) : undefined;
+  const readings = options.readings ?? read?.readings;
   if (readings === undefined) {
     const { sources, onChunk } = offline;
     return tell(await backtestStream({ ...range, sources, onChunk }), options, offline);
   }
   const { header, sources } = await readReadings(readings, suites);
-  const names = header.sources.map(({ name }) => name);
+  const names = read?.names ?? header.sources.map(({ name }) => name);
   const onChunk: OfflineRun['onChunk'] = (notices, source, lines) => offline.onChunk(notices, source, lines, names);
   return tell(await backtestStream({ ...range, sources, areReadings: true, onChunk }), options, offline);
 }

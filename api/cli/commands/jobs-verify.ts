@@ -23,11 +23,11 @@ export default async function jobsVerify(invocation: Invocation): Promise<number
   const findings = Array.isArray(result.findings) ? (result.findings as readonly Row[]) : [];
   const text =
     result.ok === true
-      ? `${String(result.filesRead)} files, ${String(result.bytesRead)} bytes: all as recorded\n`
+      ? `${asRecorded(result)}: all as recorded\n`
       : table(
           [
             { head: 'FINDING', cell: (row) => row.kind },
-            { head: 'WHAT', cell: (row) => row.path ?? row.key ?? row.where },
+            { head: 'WHAT', cell: (row) => row.path ?? logText(row) ?? row.key ?? row.where },
             { head: 'DETAIL', cell: (row) => detailOf(row) },
           ],
           findings,
@@ -36,9 +36,24 @@ export default async function jobsVerify(invocation: Invocation): Promise<number
   return result.ok === true ? EXIT.ok : EXIT.tampered;
 }
 
-function detailOf(finding: Row): string {
-  const expected = finding.expected as { size?: number; sha256?: string } | undefined;
-  const actual = finding.actual as { size?: number; sha256?: string } | undefined;
+function asRecorded({ filesRead, bytesRead, logs, logBytesRead }: Row): string {
+  const files = `${String(filesRead)} files, ${String(bytesRead)} bytes`;
+  // A server that is older than this command reads no logs.
+  return Array.isArray(logs) ? `${files}; ${logs.length} logs, ${String(logBytesRead)} bytes` : files;
+}
+
+/** undefined: it is not about a log. */
+function logText({ kind, attempt, fromByte, n }: Row): string | undefined {
+  if (n !== undefined) return `audit event ${String(n)} of the job`;
+  if (typeof kind !== 'string' || !kind.includes('_log')) return undefined;
+  const at = fromByte === undefined ? '' : ` at byte ${String(fromByte)}`;
+  return `log of attempt ${String(attempt)}${at}`;
+}
+
+function detailOf(row: Row): string {
+  const expected = row.expected as { size?: number; sha256?: string | null } | undefined;
+  const actual = row.actual as { size?: number; sha256?: string | null } | undefined;
   if (expected === undefined || actual === undefined) return '';
-  return `recorded ${expected.size} B ${expected.sha256?.slice(0, 12)}, found ${actual.size} B ${actual.sha256?.slice(0, 12)}`;
+  const text = (whole: NonNullable<typeof actual>) => `${whole.size} B ${whole.sha256?.slice(0, 12) ?? 'no hash'}`;
+  return `recorded ${text(expected)}, found ${text(actual)}`;
 }

@@ -1,4 +1,4 @@
-import { connect } from '../client.ts';
+import { connect, ifMatch } from '../client.ts';
 import { EXIT, usage } from '../exit.ts';
 import type { CommandModule, Invocation } from '../invocation.ts';
 import { type Row, showOne } from '../render.ts';
@@ -9,10 +9,8 @@ async function post(verb: 'cordon' | 'uncordon' | 'drain', invocation: Invocatio
   const { args, io, options } = invocation;
   const client = await connect(invocation);
   const query = options.node === undefined ? '' : `?node=${encodeURIComponent(String(options.node))}`;
-  const headers: Record<string, string> =
-    options.ifVersion === undefined ? {} : { 'if-match': `"${String(options.ifVersion)}"` };
   const path = `/v1/pools/${encodeURIComponent(args[0] ?? '')}:${verb}${query}`;
-  const pool = await client.json<Row>('POST', path, { headers });
+  const pool = await client.json<Row>('POST', path, { headers: ifMatch(options) });
   await showOne(io, options.output as Format, POOLS, pool);
   return EXIT.ok;
 }

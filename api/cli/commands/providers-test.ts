@@ -44,7 +44,13 @@ export default async function providersTest({ args, options, io, signal }: Invoc
   const given = options.config === undefined ? undefined : await readDescription(io, String(options.config));
   const report = await runKit(definition as never, {
     ...onlyThese(options.only as readonly string[] | undefined),
-    ...backendFor(definition, given, options.proxy as string | undefined, options.flavour as string | undefined),
+    ...backendFor(
+      args[0] ?? '',
+      definition,
+      given,
+      options.proxy as string | undefined,
+      options.flavour as string | undefined,
+    ),
     ...(options.patience === undefined ? {} : { patienceMs: durationMs(String(options.patience)) ?? 0 }),
     checkConfig: (config) => configRefusals(definition, config).map(refusalText),
     onResult: ({ check, verdict }) => io.progress(`${VERDICTS[verdict]} ${check}`),
@@ -68,7 +74,18 @@ function targetOf(given: string, cwd: string): string {
   throw new CliError(EXIT.notFound, 'not_found', `${JSON.stringify(given)} does not exist`, { mend: 'check the path' });
 }
 
+/** `: {"url": "…"}`: the schema's own example, else the fields that it asks for. */
+function exampleOf(schema: object): string {
+  const { examples = [], required = [] } = schema as {
+    readonly examples?: readonly unknown[];
+    readonly required?: readonly string[];
+  };
+  if (examples.length === 0 && required.length === 0) return '';
+  return `: ${JSON.stringify(examples[0] ?? Object.fromEntries(required.map((field) => [field, '…'])))}`;
+}
+
 function backendFor(
+  target: string,
   definition: AnyDefinition,
   given: Readonly<Record<string, unknown>> | undefined,
   proxy: string | undefined,
@@ -79,7 +96,9 @@ function backendFor(
       throw usage('--proxy and --flavour are for a real backend', 'give it with --config FILE');
     if (definition.testBackend !== undefined) return {};
     const problem = `provider ${definition.kind} has no testBackend to run on`;
-    const mend = 'give one in defineProvider, or the config of a real backend with --config FILE';
+    const file = `${definition.kind}.yaml`;
+    const holds = exampleOf(definition.configSchema);
+    const mend = `name a real backend, whose jobs cost what they cost: "merit providers test ${target} --config ${file}", where ${file} is a pool's file, or the config alone${holds}; its author gives one in defineProvider`;
     throw new CliError(EXIT.badConfiguration, 'no_test_backend', problem, { mend });
   }
   const { config, asks } = given.kind === 'Pool' ? fromPool(given, flavour) : { config: given, asks: {} };

@@ -1,5 +1,5 @@
 import { CHANGES } from '../capacity-shapes.ts';
-import { connect } from '../client.ts';
+import { connect, ifMatch } from '../client.ts';
 import { EXIT, usage } from '../exit.ts';
 import type { CommandModule, Invocation } from '../invocation.ts';
 import { type Row, showOne } from '../render.ts';
@@ -32,10 +32,8 @@ async function remove(invocation: Invocation, path: string, one: string): Promis
     ...(options.currency === undefined ? {} : { currency: String(options.currency) }),
     ...(isTry ? { dryRun: 'true' } : {}),
   });
-  const headers: Record<string, string> =
-    options.ifVersion === undefined ? {} : { 'if-match': `"${String(options.ifVersion)}"` };
   const url = `${path}${name === undefined ? '' : `/${encodeURIComponent(name)}`}${query.size === 0 ? '' : `?${query}`}`;
-  const removed = await client.json<Removed>('DELETE', url, { headers });
+  const removed = await client.json<Removed>('DELETE', url, { headers: ifMatch(options) });
   const format = options.output as Format;
   await showOne(
     io,

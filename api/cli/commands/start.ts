@@ -29,6 +29,7 @@ export default async function start(invocation: Invocation): Promise<number> {
     config,
     version: packageVersion(),
     python,
+    restartWitness: typeof options.restartWitness === 'string' ? options.restartWitness : undefined,
     clock: systemClock,
     log,
     say: (line) => io.note(line),
@@ -84,8 +85,8 @@ async function loop(
   python: string | undefined,
 ): Promise<LoopResult> {
   const { io, options, signal } = invocation;
-  const { token } = await findConnection({ ...io, env: { ...io.env, MERIT_HOME: home, MERIT_URL: undefined } });
-  const client = clientOf({ url: new URL(installation.url), token }, signal);
+  const found = await findConnection({ ...io, env: { ...io.env, MERIT_HOME: home, MERIT_URL: undefined } });
+  const client = clientOf({ ...found, url: new URL(installation.url) }, signal);
   if (python === undefined)
     io.note('no Python: the example runs its train.mjs, on digits that it draws itself, with the local provider');
   return runDigitsLoop({

@@ -9,6 +9,7 @@ import type { TenantReads } from '../../../platform/postgres-reads.ts';
 import type { PoolFile } from '../../../pools/pool-file.ts';
 import type { Offer, Provider } from '../../../providers/provider.ts';
 import type { QueueView } from '../../../scheduler/apply/queue-view.ts';
+import type { Backlog } from '../../../scoring/ingest/backlog.ts';
 import type { RealtimeMetrics } from '../../../scoring/realtime/metrics.ts';
 import type { Caller } from '../services.ts';
 
@@ -18,6 +19,8 @@ export interface RoomPorts {
   readonly clock: Clock;
   readonly store: ObjectStore;
   readonly eventLog: EventLog;
+  /** Of the reports in it. */
+  readonly backlog: Backlog;
   readonly features: ReadonlySet<Feature>;
   /** The hottest reads. */
   readonly reads: TenantReads;
@@ -29,8 +32,10 @@ export interface RoomPorts {
     of(tenant: string, pool: string): Promise<Provider>;
     /** Why nothing can be started there now; undefined: it can. */
     away(tenant: string, pool: string): Promise<string | undefined>;
-    /** What a pool says of its provider and cannot be: no such kind, or a config that its schema refuses. Fields begin with `provider`. */
-    refusals(declared: PoolFile['provider']): Promise<readonly Refusal[]>;
+    /** What a tenant's pool says of its provider and cannot be: no such kind, a config that its schema refuses, what is not for it. Fields begin with `provider`. */
+    refusals(tenant: string, declared: PoolFile['provider']): Promise<readonly Refusal[]>;
+    /** What of a job's `options` these kinds of provider do not take. */
+    optionRefusals(options: Readonly<Record<string, unknown>>, kinds: readonly string[]): Promise<readonly Refusal[]>;
     /** What the provider asks for now, lately asked; none where it does not answer or names no prices. */
     offers(tenant: string, pool: string): Promise<readonly Offer[]>;
   };

@@ -55,7 +55,7 @@ export function documentsOf(providers: Providers): DocumentsService {
         const ifVersion = demanded(options.versions[documentKey(document)]);
         return { document, field: `documents.${i}`, ...(ifVersion === undefined ? {} : { ifVersion }) };
       });
-      await holdProviders(providers, wanted);
+      await holdProviders(providers, caller.identity.tenant, wanted);
       const applied = await applyDocuments(tx, requesterOf(caller), wanted, { dryRun: options.dryRun });
       if (applied.kind === 'stale') return { kind: 'stale', key: applied.key, version: versionText(applied.version) };
       return { kind: 'done', view: appliedView(applied.changes, applied.drainDebt, options.dryRun) };
@@ -75,11 +75,11 @@ export function versionText(version: bigint): string {
 }
 
 /** Throws RefusedInput. Before the tenant's lock is taken: a package may take its time to load. */
-async function holdProviders(providers: Providers, wanted: readonly Wanted[]): Promise<void> {
+async function holdProviders(providers: Providers, tenant: string, wanted: readonly Wanted[]): Promise<void> {
   const found = await Promise.all(
     wanted.map(async ({ document, field }) => {
       if (document.kind !== 'Pool') return [];
-      const refusals = await providers.refusals(document.provider);
+      const refusals = await providers.refusals(tenant, document.provider);
       return field === undefined ? refusals : refusals.map((one) => ({ ...one, field: `${field}.${one.field}` }));
     }),
   );
@@ -102,7 +102,7 @@ async function put(
   }
   const ifVersion = demanded(options.ifVersion);
   const wanted = [{ document, ...(ifVersion === undefined ? {} : { ifVersion }) }];
-  await holdProviders(providers, wanted);
+  await holdProviders(providers, caller.identity.tenant, wanted);
   const applied = await applyDocuments(tx, requesterOf(caller), wanted, { dryRun: options.dryRun });
   if (applied.kind === 'stale') return { kind: 'stale', version: versionText(applied.version) };
   const [change] = applied.changes;
@@ -214,6 +214,7 @@ function documentView(document: Document, version: bigint): View {
       return { ...head, division, currency, limit, period, file };
     }
     case 'Scheduling':
+    case 'SigningPolicy':
     case 'Pool':
       return { ...head, file };
   }

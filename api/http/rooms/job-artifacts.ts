@@ -1,9 +1,10 @@
-import { artifactsPrefix, manifestKey } from '../../../artifacts/paths.ts';
-import { type AttemptObject, unnamedObjects, type Verdict } from '../../../artifacts/unnamed.ts';
+import { randomBytes } from 'node:crypto';
+import { ulid } from '../../../core/ids.ts';
 import { OperatingError } from '../../../core/operating-error.ts';
 import type { Tx } from '../../../platform/postgres.ts';
-import type { ArtifactsService, Caller } from '../services.ts';
-import type { RoomPorts } from './base.ts';
+import type { ArtifactsService } from '../services.ts';
+import { type RoomPorts, requesterOf } from './base.ts';
+import { collectUnnamed } from './collect-unnamed.ts';
 
 export function artifactsOf(ports: RoomPorts): ArtifactsService {
   return {
@@ -16,7 +17,11 @@ export function artifactsOf(ports: RoomPorts): ArtifactsService {
         mend: 'restore it from a copy; `merit jobs verify` tells what is missing',
       });
     },
-    collect: (caller, options, signal) => collect(ports, caller, options, signal),
+    collect: (caller, options, signal) => {
+      const { db, store } = ports;
+      const id = ulid(caller.nowMs, randomBytes(10));
+      return collectUnnamed({ db, store, ...requesterOf(caller), ...options, id }, signal);
+    },
   };
 }
 
@@ -45,57 +50,4 @@ async function fileOf(tx: Tx, jobId: string, path: string, attempt: number | und
       attempt: row.attempt,
     }
   );
-}
-
-async function* collect(
-  ports: RoomPorts,
-  caller: Caller,
-  { dryRun, graceMs }: { readonly dryRun: boolean; readonly graceMs: number },
-  signal: AbortSignal,
-): ReturnType<ArtifactsService['collect']> {
-  const { tenant } = caller.identity;
-  const judge = (objects: readonly AttemptObject[]) => ports.db.asTenant(tenant, (tx) => verdicts(tx, tenant, objects));
-  const sums = { unnamed: 0, unnamedBytes: 0, unknown: 0, unknownBytes: 0 };
-  for await (const { object, verdict } of unnamedObjects({
-    store: ports.store,
-    tenant,
-    nowMs: caller.nowMs,
-    graceMs,
-    dryRun,
-    judge,
-    signal,
-  })) {
-    sums[verdict]++;
-    sums[`${verdict}Bytes`] += object.size;
-    const at = new Date(object.modifiedAtMs).toISOString();
-    yield { object: object.key, job: object.bookingId, size: object.size, modifiedAt: at, verdict };
-  }
-  const unfinished = dryRun ? 0 : await ports.store.sweepUnfinished();
-  yield { summary: { ...sums, deleted: dryRun ? 0 : sums.unnamed, unfinishedUploads: unfinished } };
-}
-
-/** What ended stays ended, so that a verdict of `unnamed` holds for good. */
-async function verdicts(tx: Tx, tenant: string, objects: readonly AttemptObject[]): Promise<readonly Verdict[]> {
-  const rows = await tx.query<{ verdict: Verdict }>(
-    `select case
-       when b.booking_id is null then 'unknown'
-       when not b.ended then 'live'
-       when o.kind = 'logs' and exists (select 1 from log_chunks c
-         where c.booking_id = o.booking_id and c.attempt = o.attempt and c.object_key = o.key) then 'named'
-       when o.kind = 'artifacts' and exists (select 1 from manifests m
-         where m.booking_id = o.booking_id and m.attempt = o.attempt and (o.key = o.manifest_key or exists (
-           select 1 from manifest_files f where f.manifest_id = m.manifest_id and f.object_key = o.key))) then 'named'
-       else 'unnamed' end as verdict
-     from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[])
-       with ordinality as o (kind, key, booking_id, attempt, manifest_key, place)
-     left join bookings b on b.booking_id = o.booking_id order by o.place`,
-    [
-      objects.map(({ kind }) => kind),
-      objects.map(({ key }) => key),
-      objects.map(({ bookingId }) => bookingId),
-      objects.map(({ attempt }) => attempt),
-      objects.map(({ bookingId, attempt }) => manifestKey(artifactsPrefix(tenant, bookingId, attempt))),
-    ],
-  );
-  return rows.map((row) => row.verdict);
 }

@@ -6,8 +6,9 @@ import { ProviderError } from '../../../providers/provider.ts';
 import { type Booking, loadBooking } from '../../../scheduler/apply/booking-store.ts';
 import { chunkAt, readChunksBefore, readKeptLog } from '../../../scheduler/apply/log-book.sql.ts';
 import { type KeptLog, type LogChunk, readChunk } from '../../../scheduler/apply/log-book.ts';
+import type { LogPiece, LogQuery } from '../jobs-service.ts';
 import { MAX_TAIL_BYTES } from '../limits.ts';
-import type { Caller, LogPiece, LogQuery } from '../services.ts';
+import type { Caller } from '../services.ts';
 import type { RoomPorts } from './base.ts';
 import { reasonsOf } from './job-view.sql.ts';
 

@@ -1,11 +1,12 @@
-import type { BookingState, Reason } from '../../../core/booking.ts';
+import type { BookingState, PolicyAnswer, Reason } from '../../../core/booking.ts';
 import type { Json } from '../../../core/canonical.ts';
 import { durationText } from '../../../core/duration.ts';
 import { type Extended, type Extension, openExtension } from '../../../core/extension.ts';
 import type { Tx } from '../../../platform/postgres.ts';
 import { BOOKING_COLUMNS, bookingOf } from '../../../scheduler/apply/booking-store.ts';
 import { heldReason } from '../../../scheduler/apply/wait-reasons.ts';
-import type { JobFilter, Page, Rows, View } from '../services.ts';
+import type { JobFilter } from '../jobs-service.ts';
+import type { Page, Rows, View } from '../services.ts';
 import { moneyText } from './base.ts';
 
 /** Jobs as the API shows them: the booking with its newest attempt. */
@@ -48,7 +49,7 @@ export async function jobRows(tx: Tx, tenant: string, filter: JobFilter, page: P
        and ($4::text is null or spec->>'model' = $4) and ($5::text is null or job_name = $5)
        and ($6::timestamptz is null or (created_at, booking_id) < ($6::timestamptz, $7))
        and ($9::timestamptz is null or created_at >= $9::timestamptz)
-       and (not $10::boolean or not ended)
+       and (not $10::boolean or not ended) and ($11::boolean or not (spec ? 'money'))
      order by created_at desc, booking_id desc limit $8`,
     [
       tenant,
@@ -61,6 +62,7 @@ export async function jobRows(tx: Tx, tenant: string, filter: JobFilter, page: P
       page.limit,
       filter.since ?? null,
       filter.live === 'true',
+      filter.money === true,
     ],
   );
   const last = rows.length === page.limit && rows.length > 0 ? bookingOf(rows.at(-1) as JoinedRow) : undefined;
@@ -121,13 +123,7 @@ export function reasonsOf(state: BookingState): readonly Reason[] {
     case 'waiting':
       return state.held === undefined ? state.reasons : [heldReason(state.held), ...state.reasons];
     case 'awaiting_signatures':
-      return [
-        {
-          code: 'signatures',
-          text: `policy asks for ${state.policy.signatures} signatures`,
-          mend: 'cancel it, or have the policy ask for none: signing is not there yet',
-        },
-      ];
+      return [signaturesReason(state.policy)];
     case 'requesting':
       return state.unknown
         ? [
@@ -155,6 +151,12 @@ export function reasonsOf(state: BookingState): readonly Reason[] {
     case 'revoked':
       return [state.reason];
   }
+}
+
+function signaturesReason({ signatures, proposal }: PolicyAnswer): Reason {
+  const until = proposal === undefined ? '' : ` by ${new Date(proposal.expiresAtMs).toISOString()}`;
+  const text = `${signatures} people have to sign it${until}`;
+  return { code: 'signatures', text, mend: 'have them sign: `merit allocations approve`; or cancel it' };
 }
 
 /** A longer lease that is on its way, or the last one that was refused. */

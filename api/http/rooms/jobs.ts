@@ -2,29 +2,35 @@ import { randomBytes } from 'node:crypto';
 import { hasCode } from '../../../artifacts/code.ts';
 import { artifactsPrefix } from '../../../artifacts/paths.ts';
 import { loadManifest, manifestOf, type RecordedManifest } from '../../../artifacts/store.ts';
-import { verifyManifest } from '../../../artifacts/verify.ts';
+import { type Verification, verifyManifest } from '../../../artifacts/verify.ts';
 import type { Reason } from '../../../core/booking.ts';
 import type { Json } from '../../../core/canonical.ts';
 import { type BookingId, ulid } from '../../../core/ids.ts';
 import type { JobSpec } from '../../../core/job.ts';
+import type { MoneySpec } from '../../../core/money-request.ts';
 import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { buildReceipt } from '../../../ledger/audit/receipt.ts';
 import type { Tx } from '../../../platform/postgres.ts';
 import { REASON_CODES } from '../../../scheduler/admission/decision.ts';
 import { type Booking, loadBooking } from '../../../scheduler/apply/booking-store.ts';
 import { cancelBooking } from '../../../scheduler/apply/cancel.ts';
+import { bookMoney, closeMoney } from '../../../scheduler/apply/close-money.ts';
 import { arrayTasks, codeHash, createBookings } from '../../../scheduler/apply/create-booking.ts';
 import { etaRecords } from '../../../scheduler/apply/eta-record.sql.ts';
 import { askExtension } from '../../../scheduler/apply/extend.ts';
 import { setHold } from '../../../scheduler/apply/hold.ts';
+import { isMoneyAlone } from '../../../scheduler/apply/money-alone.ts';
 import { topOf } from '../../../scheduler/apply/queue-top.ts';
 import { retryBooking } from '../../../scheduler/apply/retry.ts';
-import type { Caller, JobsService, View } from '../services.ts';
+import { verifyLogs } from '../../../scheduler/apply/verify-logs.ts';
+import type { JobsService } from '../jobs-service.ts';
+import type { Caller, View } from '../services.ts';
 import { subjectEvents } from './audit-view.sql.ts';
 import type { RoomPorts } from './base.ts';
 import { costView } from './cost-view.sql.ts';
 import { etaView } from './eta-view.ts';
 import { JobLogs } from './job-logs.ts';
+import { metricsView } from './job-metrics.sql.ts';
 import { attemptViews, jobRows, jobView, reasonsOf } from './job-view.sql.ts';
 import { planView } from './plan-view.ts';
 import { type QueueExplanation, queueExplanation } from './queue-explanation.ts';
@@ -33,13 +39,21 @@ import { topView } from './top-view.ts';
 export function jobsOf(ports: RoomPorts): JobsService {
   const jobLogs = new JobLogs(ports);
   return {
-    prepare: (_caller, spec) => requireCode(ports, spec),
+    prepare: async (caller, spec) => {
+      await requireCode(ports, spec);
+      await requireOptions(ports, caller, spec);
+    },
     submit: (tx, caller, spec) => submit(tx, caller, spec),
+    requestMoney: (tx, caller, spec) => requestMoney(tx, caller, spec),
+    closeMoney: (tx, caller, jobId, spent) => close(tx, caller, jobId, spent),
     cancel: (tx, caller, jobId) => cancel(tx, caller, jobId),
     hold: (tx, caller, jobId, wanted) => hold(tx, caller, jobId, wanted),
     retry: (tx, caller, jobId, force) => retry(tx, caller, jobId, force),
     extend: (tx, caller, jobId, byMs) => extend(tx, caller, jobId, byMs),
-    plan: (caller, spec) => planView(ports, caller, spec),
+    plan: async (caller, spec) => {
+      await requireOptions(ports, caller, spec);
+      return planView(ports, caller, spec);
+    },
     list: (tx, caller, filter, page) => jobRows(tx, caller.identity.tenant, filter, page),
     top: async (caller) => {
       const { tenant } = caller.identity;
@@ -59,6 +73,7 @@ export function jobsOf(ports: RoomPorts): JobsService {
       if (record === undefined || manifest === undefined) return undefined;
       return { ...manifest, manifestSha256: record.record.sha256 } as unknown as View;
     },
+    metrics: (tx, caller, jobId) => metricsView(tx, caller.identity.tenant, jobId),
     cost: async (tx, caller, jobId) =>
       (await loadBooking(tx, jobId)) === undefined ? undefined : costView(tx, caller.identity.tenant, jobId),
     logs: (caller, jobId, query, signal) => jobLogs.piece(caller, jobId, query, signal),
@@ -74,6 +89,19 @@ async function requireCode(ports: RoomPorts, spec: JobSpec): Promise<void> {
   throw new RefusedInput([
     refuse('unknown_code', 'workdir', 'is not stored here', 'upload it first: `merit submit` does, or PUT /v1/code'),
   ]);
+}
+
+/** By the kinds of the pools that it names and that are there. Whoever runs it checks them again. */
+async function requireOptions(ports: RoomPorts, { identity }: Caller, { options, pools }: JobSpec): Promise<void> {
+  if (options === undefined) return;
+  const rows = await ports.db.asTenant(identity.tenant, (tx) =>
+    tx.query<{ kind: string }>("select distinct file #>> '{provider,kind}' as kind from pools where pool = any($1)", [
+      pools,
+    ]),
+  );
+  const kinds = rows.map(({ kind }) => kind);
+  const refusals = await ports.providers.optionRefusals(options, kinds);
+  if (refusals.length > 0) throw new RefusedInput(refusals);
 }
 
 async function submit(tx: Tx, caller: Caller, spec: JobSpec): Promise<View> {
@@ -93,6 +121,22 @@ async function submit(tx: Tx, caller: Caller, spec: JobSpec): Promise<View> {
   await createBookings(tx, tasks);
   const view = (await jobView(tx, tenant, booking.bookingId)) as View;
   return spec.array === undefined ? view : { ...view, tasks: tasks.map((task) => task.bookingId) };
+}
+
+async function requestMoney(tx: Tx, caller: Caller, spec: MoneySpec): Promise<View> {
+  const { tenant, principal } = caller.identity;
+  const { traceId, nowMs } = caller;
+  const bookingId = ulid(nowMs, randomBytes(10));
+  const by = { requester: principal, actor: principal, traceId, nowMs };
+  await bookMoney(tx, { bookingId, tenant, division: spec.division, ...by, spec });
+  return (await jobView(tx, tenant, bookingId)) as View;
+}
+
+async function close(tx: Tx, caller: Caller, jobId: string, spent: string): ReturnType<JobsService['closeMoney']> {
+  const { tenant, principal } = caller.identity;
+  const outcome = await closeMoney(tx, jobId, spent, { actor: principal, nowMs: caller.nowMs });
+  if (outcome === undefined || outcome.kind === 'refused') return outcome;
+  return { kind: outcome.kind, view: (await jobView(tx, tenant, jobId)) as View };
 }
 
 async function hold(tx: Tx, caller: Caller, jobId: string, wanted: 'hold' | 'let_go'): ReturnType<JobsService['hold']> {
@@ -146,7 +190,7 @@ async function why(ports: RoomPorts, caller: Caller, jobId: string): Promise<Vie
     eta: queue?.eta ?? null,
     smallestChange: queue?.smallestChange ?? null,
     reasons: told(reasons, queue?.reasons ?? [], state.state === 'waiting'),
-    policy: 'policy' in state && state.policy !== undefined ? ({ ...state.policy } as Json) : null,
+    policy: 'policy' in state && state.policy !== undefined ? ({ ...state.policy } as unknown as Json) : null,
     attempts,
   };
 }
@@ -177,8 +221,8 @@ function told(stored: readonly Reason[], planned: readonly View[], waits: boolea
 const AWAY_TIMEOUT_MS = 1_500;
 
 /** A booking that rests on its provider goes no further while that is away, whatever its state says. Asked outside of any transaction. */
-async function awayReason(ports: RoomPorts, { state, tenant }: Booking): Promise<readonly Reason[]> {
-  if (!('placement' in state)) return [];
+async function awayReason(ports: RoomPorts, { state, spec, tenant }: Booking): Promise<readonly Reason[]> {
+  if (!('placement' in state) || isMoneyAlone({ spec })) return [];
   const { pool } = state.placement;
   const silent = new Promise<string>((resolve) => {
     setTimeout(() => resolve(`it did not answer within ${AWAY_TIMEOUT_MS} ms`), AWAY_TIMEOUT_MS).unref();
@@ -220,10 +264,32 @@ async function verify(
     manifest: await newestManifest(tx, jobId),
   }));
   if (found.booking === undefined) return undefined;
-  if (found.manifest === undefined) return null;
-  const { attempt, record } = found.manifest;
-  const verification = await verifyManifest(ports.store, artifactsPrefix(tenant, jobId, attempt), record, { signal });
-  return { id: jobId, attempt, manifestSha256: record.sha256, ...verification } as unknown as View;
+  const read = <T>(work: (tx: Tx) => Promise<T>) => ports.db.asTenant(tenant, work);
+  const logs = await verifyLogs(read, ports.store, { tenant, bookingId: jobId }, signal);
+  if (found.manifest === undefined && logs.logs.length === 0 && logs.findingsTotal === 0) return null;
+  const files = await verifyFiles(ports, { tenant, jobId }, found.manifest, signal);
+  return {
+    id: jobId,
+    ...files,
+    ...logs,
+    ok: files.ok && logs.findingsTotal === 0,
+    findings: [...files.findings, ...logs.findings],
+    findingsTotal: files.findingsTotal + logs.findingsTotal,
+  } as unknown as View;
+}
+
+const NO_FILES = { ok: true, findings: [], findingsTotal: 0, filesRead: 0, bytesRead: 0 };
+
+async function verifyFiles(
+  ports: RoomPorts,
+  { tenant, jobId }: { readonly tenant: string; readonly jobId: string },
+  manifest: AttemptManifest | undefined,
+  signal: AbortSignal,
+): Promise<Verification & { readonly attempt: number | null; readonly manifestSha256: string | null }> {
+  if (manifest === undefined) return { attempt: null, manifestSha256: null, ...NO_FILES };
+  const { attempt, record } = manifest;
+  const files = await verifyManifest(ports.store, artifactsPrefix(tenant, jobId, attempt), record, { signal });
+  return { attempt, manifestSha256: record.sha256, ...files };
 }
 
 async function receipt(ports: RoomPorts, caller: Caller, jobId: string): ReturnType<JobsService['receipt']> {

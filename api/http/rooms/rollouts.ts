@@ -10,7 +10,8 @@ import {
   type RolloutEntry,
   rollBack,
 } from '../../../scoring/registry/rollouts.ts';
-import type { RolloutsService, View } from '../services.ts';
+import type { RolloutsService } from '../scoring-services.ts';
+import type { View } from '../services.ts';
 import { requesterOf } from './base.ts';
 import { named } from './named.ts';
 

@@ -20,7 +20,8 @@ import {
 import { applySuite, getSuite, listSuites, type SuiteEntry } from '../../../scoring/registry/suites.ts';
 import { listRetrains, requestRetrain } from '../../../scoring/retrain/request-retrain.ts';
 import { explain } from '../../../scoring/rules/explain.ts';
-import type { Caller, Page, PutOutcome, Rows, ScoringService, View } from '../services.ts';
+import type { ScoringService } from '../scoring-services.ts';
+import type { Caller, Page, PutOutcome, Rows, View } from '../services.ts';
 import { type RoomPorts, requesterOf } from './base.ts';
 import { named } from './named.ts';
 

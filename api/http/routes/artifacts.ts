@@ -5,7 +5,7 @@ import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { Type } from '../../../core/schema.ts';
 import { found, read } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
-import { callerOf } from '../guard.ts';
+import { callerOf, whileAnswering } from '../guard.ts';
 import { HttpProblem } from '../problem.ts';
 import { text } from '../schemas.ts';
 import { jobId } from './job-verbs.ts';
@@ -97,10 +97,9 @@ function collectRoute({ app, services }: RouteContext): void {
             'write 24h or 7d: younger objects may be on their way',
           ),
         ]);
-      const away = new AbortController();
-      reply.raw.once('close', () => away.abort());
+      const away = whileAnswering(reply.raw);
       const caller = callerOf(services, request);
-      const findings = services.artifacts.collect(caller, { dryRun, graceMs }, away.signal);
+      const findings = services.artifacts.collect(caller, { dryRun, graceMs }, away);
       const lines = async function* () {
         for await (const finding of findings) yield `${JSON.stringify(finding)}\n`;
       };

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type TSchema, Type } from '../../../core/schema.ts';
-import { budgetName, SCHEDULING_NAME } from '../../../pools/documents.ts';
+import { SigningPolicy } from '../../../core/signing-policy.ts';
+import { budgetName, SCHEDULING_NAME, SIGNING_POLICY_NAME } from '../../../pools/documents.ts';
 import { BudgetFile, PoolFile } from '../../../pools/pool-file.ts';
 import { SchedulingFile } from '../../../pools/scheduling-file.ts';
 import { DivisionFile, GroupFile, PriorityClassFile } from '../../../pools/tree-files.ts';
@@ -42,7 +43,7 @@ const NOUNS: readonly Noun[] = [
   },
 ];
 
-/** What operators declare: groups, divisions, priority classes, budgets, scheduling, and pools to write; one by one or together. */
+/** What operators declare: groups, divisions, priority classes, budgets, scheduling, who signs, and pools to write; one by one or together. */
 export function documentRoutes(context: RouteContext): void {
   for (const noun of NOUNS) {
     listRoute(context, noun);
@@ -55,7 +56,7 @@ export function documentRoutes(context: RouteContext): void {
   const pool: Noun = { path: 'pools', kind: 'Pool', one: 'pool', many: '', schema: PoolFile };
   putRoute(context, '/v1/pools/:name', pool, SlugParams, 'name');
   budgetRoutes(context);
-  schedulingRoutes(context);
+  loneRoutes(context);
   applyRoute(context);
 }
 
@@ -215,20 +216,48 @@ function budgetRoutes(context: RouteContext): void {
 /** Currencies of one division that are looked at. */
 const MAX_CURRENCIES = 200;
 
-function schedulingRoutes(context: RouteContext): void {
-  const noun: Noun = { path: 'scheduling', kind: 'Scheduling', one: 'scheduling', many: '', schema: SchedulingFile };
+/** Documents that a tenant has one of. */
+function loneRoutes(context: RouteContext): void {
+  loneRoute(context, '/v1/scheduling', {
+    kind: 'Scheduling',
+    one: 'scheduling',
+    summary: 'Fair sharing, and the guards against preemption that thrashes',
+    schema: SchedulingFile,
+    name: SCHEDULING_NAME,
+  });
+  loneRoute(context, '/v1/signing-policy', {
+    kind: 'SigningPolicy',
+    one: 'signing policy',
+    summary:
+      'Who may sign, and how many what takes. The first one; the next is proposed and signed: POST /v1/proposals',
+    schema: SigningPolicy,
+    name: SIGNING_POLICY_NAME,
+  });
+}
+
+function loneRoute(
+  context: RouteContext,
+  url: string,
+  of: {
+    readonly kind: StoredKind;
+    readonly one: string;
+    readonly summary: string;
+    readonly schema: TSchema;
+    readonly name: string;
+  },
+): void {
   const none = Type.Object({});
-  getRoute(context, '/v1/scheduling', 'Scheduling', noun.one, none, () => SCHEDULING_NAME);
-  deleteRoute(context, '/v1/scheduling', 'Scheduling', noun.one, none, () => SCHEDULING_NAME);
+  getRoute(context, url, of.kind, of.one, none, () => of.name);
+  deleteRoute(context, url, of.kind, of.one, none, () => of.name);
   context.app.put(
-    '/v1/scheduling',
+    url,
     {
       config: { needs: 'operate', versioned: true },
       schema: {
-        summary: 'Fair sharing, and the guards against preemption that thrashes',
+        summary: of.summary,
         tags,
         querystring: ChangeQuery,
-        body: SchedulingFile,
+        body: of.schema,
         response: replies({ 200: AnyView, 201: AnyView }),
       },
     },
@@ -240,7 +269,7 @@ const ApplyBody = Type.Object(
   {
     documents: Type.Array(Type.Object({}, { additionalProperties: true }), {
       minItems: 1,
-      description: 'Group, Division, PriorityClass, Pool, Budget, Scheduling; in any order',
+      description: 'Group, Division, PriorityClass, Pool, Budget, Scheduling, SigningPolicy; in any order',
     }),
     versions: Type.Optional(
       Type.Record(Type.String({ maxLength: 128 }), Type.String({ maxLength: 64 }), {

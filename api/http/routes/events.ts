@@ -5,10 +5,11 @@ import type { RouteContext } from '../context.ts';
 import { EventWakes } from '../event-wakes.ts';
 import { callerOf } from '../guard.ts';
 import * as limits from '../limits.ts';
+import { OpenStreams } from '../open-streams.ts';
 import { HttpProblem } from '../problem.ts';
 import { Literal, text } from '../schemas.ts';
 import type { EventFilter, EventPage } from '../services.ts';
-import { eventBlock, idBlock, SseStream } from '../sse.ts';
+import { eventBlock, idBlock, type SseStream } from '../sse.ts';
 
 /** What happens, as it happens: published ticks, decisions, reviews, and every other audit event of the tenant. */
 export function eventRoutes(context: RouteContext): void {
@@ -18,14 +19,7 @@ export function eventRoutes(context: RouteContext): void {
     services.clock,
     limits.EVENTS_POLL_MS,
   );
-  const streams = new Set<SseStream>();
-  /** Those that are about to open count too. */
-  let opening = 0;
-  const stop = new AbortController();
-  app.addHook('preClose', async () => {
-    stop.abort();
-    for (const stream of streams) stream.end();
-  });
+  const streams = new OpenStreams(app, limits.MAX_EVENT_STREAMS, (open) => services.metrics.streams(open));
   const EventQuery = Type.Object(
     {
       suite: Literal,
@@ -56,41 +50,16 @@ export function eventRoutes(context: RouteContext): void {
         response: text('text/event-stream'),
       },
     },
-    async (request, reply) => {
-      if (stop.signal.aborted)
-        throw new HttpProblem(503, 'stopping', 'this server is stopping; come back', { headers: LATER });
-      if (streams.size + opening >= limits.MAX_EVENT_STREAMS) {
-        throw new HttpProblem(
-          503,
-          'too_many_streams',
-          `${limits.MAX_EVENT_STREAMS} streams are open already; come back`,
-          {
-            headers: LATER,
-          },
-        );
-      }
+    (request, reply) => {
       const filter = filterOf(request);
-      // Read before anything is sent, so that a bad position is still a problem like others.
-      opening++;
-      const first = await firstPage(context, request, filter).finally(() => {
-        opening--;
-      });
-      const headers = Object.fromEntries(
-        Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]),
+      return streams.open(
+        reply,
+        () => firstPage(context, request, filter),
+        (stream, first, until) => follow(context, request, reply, stream, wakes, until, filter, first),
       );
-      reply.hijack();
-      const stream = new SseStream(reply.raw, headers, limits.SLOW_READER_MS);
-      streams.add(stream);
-      services.metrics.streams(streams.size);
-      void follow(context, request, reply, stream, wakes, stop.signal, filter, first).finally(() => {
-        streams.delete(stream);
-        services.metrics.streams(streams.size);
-      });
     },
   );
 }
-
-const LATER = { 'retry-after': String(limits.RETRY_AFTER_SECONDS) };
 
 function filterOf(request: FastifyRequest): EventFilter {
   const { suite, type } = request.query as { suite?: string; type?: string };
@@ -119,13 +88,12 @@ async function follow(
   reply: FastifyReply,
   stream: SseStream,
   wakes: EventWakes,
-  stop: AbortSignal,
+  until: AbortSignal,
   filter: EventFilter,
   first: EventPage,
 ): Promise<void> {
   const { services } = context;
   const { tenant } = callerOf(services, request).identity;
-  const until = AbortSignal.any([stop, stream.gone]);
   const endMs = services.clock.now() + limits.MAX_STREAM_MS;
   const watch = wakes.open(tenant);
   let page = first;
@@ -150,7 +118,6 @@ async function follow(
     services.log.warn({ trace: request.id, error: String(error) }, 'an event stream ended; its reader comes again');
   } finally {
     watch.close();
-    stream.end();
     if (stream.slow) ended = 'slow';
     else if (stream.gone.aborted && ended === 'over' && !reply.raw.writableFinished) ended = 'left';
     services.metrics.streamEnded(ended);

@@ -3,12 +3,12 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from '../../../core/schema.ts';
 import { found } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
-import { callerOf } from '../guard.ts';
+import { callerOf, whileAnswering } from '../guard.ts';
+import type { LogPiece, LogQuery } from '../jobs-service.ts';
 import * as limits from '../limits.ts';
 import { type LogStart, logStreams } from '../log-stream.ts';
 import { HttpProblem } from '../problem.ts';
 import { IdParams, text } from '../schemas.ts';
-import type { LogPiece, LogQuery } from '../services.ts';
 import { jobId } from './job-verbs.ts';
 
 const LogParameters = Type.Object(
@@ -62,9 +62,8 @@ export function jobLogRoutes(context: RouteContext): void {
     async (request, reply) => {
       const id = jobId(request.params);
       const given = request.query as LogParametersGiven;
-      const away = new AbortController();
-      reply.raw.once('close', () => away.abort());
-      const start = await startOf(context, request, id, given, away.signal);
+      const away = whileAnswering(reply.raw);
+      const start = await startOf(context, request, id, given, away);
       if (request.headers.accept?.includes('text/event-stream') === true)
         return follow(request, reply, id, start, given.attempt);
       const range = given.from === undefined && given.tail === undefined ? rangeOf(request.headers.range) : undefined;
@@ -73,7 +72,7 @@ export function jobLogRoutes(context: RouteContext): void {
         fromByte: range?.from ?? start.fromByte,
         maxBytes: given.limit ?? range?.maxBytes ?? limits.MAX_LOG_PIECE_BYTES,
       };
-      return answer(context, request, reply, id, query, range !== undefined, given.limit, away.signal);
+      return answer(context, request, reply, id, query, range !== undefined, given.limit, away);
     },
   );
 }

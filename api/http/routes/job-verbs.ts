@@ -42,6 +42,8 @@ function cancelRoute(context: RouteContext): void {
       const id = jobId(request.params);
       return mutate(context, request, reply, async (tx, caller) => {
         const outcome = found(await services.jobs.cancel(tx, caller, id), 'job');
+        if (outcome.kind === 'leaving')
+          throw new HttpProblem(409, 'leaving', 'it is on its way back to the queue: ask again in a moment');
         return {
           status: outcome.kind === 'ended' ? 200 : 202,
           headers: { location: `/v1/jobs/${id}` },

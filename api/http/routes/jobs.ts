@@ -5,7 +5,7 @@ import { parseRfc3339 } from '../../../core/rfc3339.ts';
 import { Type } from '../../../core/schema.ts';
 import { filterOf, found, mutate, page, read } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
-import { callerOf } from '../guard.ts';
+import { callerOf, whileAnswering } from '../guard.ts';
 import { MAX_CODE_UPLOAD_BYTES } from '../limits.ts';
 import { HttpProblem } from '../problem.ts';
 import { AnyView, IdParams, JobView, Literal, listOf, pageQuery, replies, text } from '../schemas.ts';
@@ -111,6 +111,7 @@ function readRoutes(context: RouteContext): void {
   const parts = {
     artifacts: 'What it left, with sizes and SHA-256',
     cost: 'Held and spent, equal to the ledger',
+    metrics: 'What it waited, ran, used and left, by attempt',
   } as const;
   for (const [part, summary] of Object.entries(parts) as [keyof typeof parts, string][]) {
     app.get(
@@ -185,7 +186,7 @@ function proofRoutes({ app, services }: RouteContext): void {
     '/v1/jobs/:id/verification',
     {
       schema: {
-        summary: 'Reads every stored artifact again and compares',
+        summary: 'Reads every stored artifact and log again and compares',
         tags,
         params: IdParams,
         response: replies({ 200: AnyView }),
@@ -193,10 +194,10 @@ function proofRoutes({ app, services }: RouteContext): void {
     },
     async (request, reply) => {
       const id = jobId(request.params);
-      const away = new AbortController();
-      reply.raw.once('close', () => away.abort());
-      const verification = found(await services.jobs.verify(callerOf(services, request), id, away.signal), 'job');
-      if (verification === null) throw new HttpProblem(409, 'no_artifacts', 'this job has left no artifacts (yet)');
+      const away = whileAnswering(reply.raw);
+      const verification = found(await services.jobs.verify(callerOf(services, request), id, away), 'job');
+      if (verification === null)
+        throw new HttpProblem(409, 'no_artifacts', 'this job has left no artifacts and no log that has ended (yet)');
       return reply.send(verification);
     },
   );

@@ -1,14 +1,12 @@
-import { isBookingId } from '../../../core/ids.ts';
 import { Type } from '../../../core/schema.ts';
-import { filterOf, found, mutate, page, read, readVersioned } from '../answer.ts';
+import { found, mutate, page, read, readVersioned } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
 import { demandedVersion, etagOf, stale } from '../etag.ts';
-import { notFound } from '../problem.ts';
-import { AnyView, IdParams, JobView, Literal, listOf, pageQuery, replies, SlugParams } from '../schemas.ts';
+import { AnyView, Literal, listOf, pageQuery, replies, SlugParams } from '../schemas.ts';
 
 const tags = ['capacity'];
 
-/** Pools, quotas, budgets, and the allocations that hold them. */
+/** Pools, quotas and budgets. */
 export function poolRoutes(context: RouteContext): void {
   const { app, services } = context;
   const PageQuery = Type.Object(pageQuery, { additionalProperties: false });
@@ -64,7 +62,6 @@ export function poolRoutes(context: RouteContext): void {
       return { items: await read(context, request, (tx, caller) => services.pools.quotas(tx, caller, filter)) };
     },
   );
-  allocationRoutes(context);
 }
 
 const NodeQuery = Type.Object(
@@ -98,60 +95,4 @@ function stateRoutes(context: RouteContext): void {
       },
     );
   }
-}
-
-/** An allocation is a booking by its public noun: the same rows as jobs, with their timeline. */
-function allocationRoutes(context: RouteContext): void {
-  const { app, services } = context;
-  const AllocationQuery = Type.Object(
-    { ...pageQuery, state: Literal, division: Literal, model: Literal, name: Literal },
-    { additionalProperties: false },
-  );
-  app.get(
-    '/v1/allocations',
-    {
-      schema: {
-        summary: 'Allocations, newest first',
-        tags,
-        querystring: AllocationQuery,
-        response: replies({ 200: listOf(JobView) }),
-      },
-    },
-    (request) => {
-      const filter = filterOf(request, ['state', 'division', 'model', 'name']);
-      return page(context, request, `allocations ${JSON.stringify(filter)}`, (tx, caller, at) =>
-        services.jobs.list(tx, caller, filter, at),
-      );
-    },
-  );
-  const allocationId = (params: unknown): string => {
-    const { id } = params as { id: string };
-    if (!isBookingId(id)) throw notFound('allocation');
-    return id;
-  };
-  app.get(
-    '/v1/allocations/:id',
-    { schema: { summary: 'One allocation', tags, params: IdParams, response: replies({ 200: JobView }) } },
-    async (request) => {
-      const id = allocationId(request.params);
-      return found(await read(context, request, (tx, caller) => services.jobs.get(tx, caller, id)), 'allocation');
-    },
-  );
-  app.get(
-    '/v1/allocations/:id/timeline',
-    {
-      schema: {
-        summary: 'Its transitions, in order',
-        tags,
-        params: IdParams,
-        response: replies({ 200: listOf(AnyView) }),
-      },
-    },
-    async (request) => {
-      const id = allocationId(request.params);
-      return {
-        items: found(await read(context, request, (tx, caller) => services.jobs.events(tx, caller, id)), 'allocation'),
-      };
-    },
-  );
 }

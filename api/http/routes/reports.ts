@@ -2,6 +2,7 @@ import { type EvalReport, readEvalReport } from '../../../core/eval-report.ts';
 import { isJsonObject } from '../../../core/json.ts';
 import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { Type } from '../../../core/schema.ts';
+import { BacklogFull } from '../../../scoring/ingest/backlog.ts';
 import { rawBodies } from '../body.ts';
 import type { RouteContext } from '../context.ts';
 import { callerOf } from '../guard.ts';
@@ -30,12 +31,18 @@ export const ReportDocument = Type.Object(
 
 /** Reports need no Idempotency-Key: (producer, reportId) is theirs. */
 export function reportRoutes({ app, services }: RouteContext): void {
+  /** Before the body is read: what cannot be taken is not sent for nothing. */
+  const onRequest = async () => {
+    const refusal = services.reports.refusal();
+    if (refusal !== undefined) throw new BacklogFull(refusal);
+  };
   app.post(
     '/v1/eval-reports',
     {
       config: { needs: 'report' },
+      onRequest,
       schema: {
-        summary: 'One evaluation report; 202 once it is durable',
+        summary: 'One evaluation report; 202 once it is durable, with its place in the log and what is read before it',
         tags,
         body: ReportDocument,
         response: replies({ 202: AnyView, 200: AnyView }),
@@ -64,6 +71,7 @@ export function reportRoutes({ app, services }: RouteContext): void {
     '/v1/eval-reports::batch',
     {
       config: { needs: 'report', streamedBody: true },
+      onRequest,
       schema: {
         summary: 'NDJSON of any size, plain or with one gzip; 202 once it is durable, bad lines are quarantined',
         tags,

@@ -41,6 +41,17 @@ export interface Handle {
   readonly uid: string | undefined;
 }
 
+/** What an attempt uses: whole numbers, none below 0; a member that the backend does not tell is left out. */
+export interface Usage {
+  /** CPU time of all its processes since it began. */
+  readonly cpuMs?: number;
+  /** What its processes hold now. */
+  readonly memoryBytes?: number;
+  /** How busy its GPUs are: 1000 is one that never stands still. */
+  readonly gpuMilli?: number;
+  readonly gpuMemoryBytes?: number;
+}
+
 export type EndOutcome = 'succeeded' | 'failed' | 'stopped' | 'preempted';
 
 /** `absent`: not to be seen, which says something only once the consistency window is over; `unknown-status`: a word never used before. */
@@ -138,6 +149,11 @@ export interface Provider extends Verbs {
    * nothing by its lease.
    */
   extend?(key: string, leaseMs: number, signal: AbortSignal): Promise<void>;
+  /**
+   * What the attempt uses now; of one that has ended, what it used in all, where that is known. undefined: it is not. Asked every 10 s of what
+   * runs, and once at the end; whatever it throws costs a reading and no more. Absent: the provider tells nothing of the kind.
+   */
+  usage?(key: string, signal: AbortSignal): Promise<Usage | undefined>;
   /** Lets go of connections and timers; ends nothing that runs. */
   close(): Promise<void>;
 }
@@ -162,6 +178,15 @@ export interface OpenContext {
 
 export type PoolFlavour = Offer & { readonly resource: 'gpu' | 'cpu' };
 
+/** What is wrong in a job's options of one kind. */
+export interface OptionProblem {
+  /** As it stands in the job's file: `options.acme.queue`. */
+  readonly field: string;
+  readonly problem: string;
+  /** What to write instead. */
+  readonly mend: string;
+}
+
 /** A provider package's default export: `export default defineProvider({ kind, contractVersion: 1, … })`. */
 export interface ProviderDefinition<Config> {
   /** a-z, 0-9 and inner dashes; what handles name. */
@@ -172,6 +197,11 @@ export interface ProviderDefinition<Config> {
   readonly capabilities: Capabilities;
   /** JSON Schema of `config` in the pool file. */
   readonly configSchema: object;
+  /**
+   * All that is wrong with a job's `options` of this kind, as they were written: asked before the job is booked, so that a typo is told to
+   * whoever made it. Knows nothing but the options; `submit` checks them all the same. Absent: it is told when the job is tried.
+   */
+  readonly checkOptions?: (options: unknown) => readonly OptionProblem[];
   /** Touches no network: Merit starts while a backend is away. */
   open(config: Config, context: OpenContext): Promise<Provider>;
   /** A backend that the conformance kit can drive, imported when it does. */

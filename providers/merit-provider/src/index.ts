@@ -12,12 +12,14 @@ export {
   type Observation,
   type Offer,
   type OpenContext,
+  type OptionProblem,
   type Owned,
   type PoolFlavour,
   PROVIDER_CONTRACT_VERSION,
   type Provider,
   type ProviderClock,
   type ProviderDefinition,
+  type Usage,
   VERB_NAMES,
   type Verbs,
   WINDOW_LIMIT_MS,
@@ -32,4 +34,5 @@ export {
   type ProviderErrorCode,
 } from './errors.ts';
 export { defineTestBackend, JOBS_AT_ONCE, type TestBackend, type TestBackendDefinition } from './test-backend.ts';
+export { unknownOptions } from './unknown-options.ts';
 export { readWorkdir, type WorkdirFile } from './workdir.ts';

@@ -4,6 +4,7 @@ import { isObject, jobOfReply, type RayJob, type SubmitRequest, submitBody } fro
 import * as limits from './limits.ts';
 import { LogText } from './log-text.ts';
 import { labelsOfReply, nodesOfReply, type RayNode } from './node-resources.ts';
+import { type RayWorker, workersOfReply } from './node-workers.ts';
 import { tailLog } from './tail.ts';
 import { type Token, TokenSource } from './token.ts';
 import { badReply, type TlsFiles, Transport } from './transport.ts';
@@ -277,6 +278,15 @@ export class RayJobClient {
     const nodes = nodesOfReply(await this.#caller.json(request, limits.LIST_LIMIT_BYTES));
     if (typeof nodes === 'string') throw badReply(request, nodes);
     return nodes;
+  }
+
+  /** The processes that Ray runs on a node, its own among them; what they use is some seconds old. Unknown node: `bad_reply`. */
+  async workers(nodeId: string, signal?: AbortSignal): Promise<readonly RayWorker[]> {
+    const path = `/nodes/${encodeURIComponent(nodeId)}`;
+    const request = this.#get(path, 'asking for the workers of a node', signal);
+    const workers = workersOfReply(await this.#caller.json(request, limits.LIST_LIMIT_BYTES));
+    if (typeof workers === 'string') throw badReply(request, workers);
+    return workers;
   }
 
   /** The labels of the live nodes by node id, as the state API has them: known as soon as a node is, unlike what of it is in use. */

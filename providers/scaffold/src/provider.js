@@ -1,6 +1,14 @@
 /** @import { AttemptSpec, FlavourCapacity, Handle, Observation, Offer, OpenContext, Owned, Provider } from 'merit-provider' */
 import { readFile } from 'node:fs/promises';
-import { checkAttempt, checkKey, cleanMessage, defineProvider, ProviderError, readWorkdir } from 'merit-provider';
+import {
+  checkAttempt,
+  checkKey,
+  cleanMessage,
+  defineProvider,
+  ProviderError,
+  readWorkdir,
+  unknownOptions,
+} from 'merit-provider';
 
 /**
  * Merit's jobs on a batch service with an HTTP API. What is the service's own is in the calls; what is the contract's is in their order.
@@ -330,6 +338,8 @@ export default defineProvider({
       tokenFile: { type: 'string', description: 'absolute path of the file that holds the token; read at each call' },
     },
   },
+  // What a job may ask of this service alone; name yours, and check their values.
+  checkOptions: (/** @type {unknown} */ options) => unknownOptions(KIND, [], options),
   open: async (/** @type {Config} */ config, context) => new BatchService(config, context),
   testBackend: () => import('./simulator.js'),
 });

@@ -40,3 +40,12 @@ export function kueueConfig(generator: Generator, guards: readonly GuardInput[] 
 export function kueuePlanner(generator: Generator, guards: readonly GuardInput[] = []): PlannerScheduler {
   return new PlannerScheduler(kueueConfig(generator, guards), KUEUE_RESOURCE);
 }
+
+export function longestMs({ classes }: Generator): number {
+  return Math.max(...classes.map(({ runtimeMs }) => runtimeMs));
+}
+
+/** A guard that no run outlives: whoever started ends. */
+export function unbroken(minRunMs: number): readonly GuardInput[] {
+  return [{ pool: null, minRunMs, maxCheckpointAgeMs: null, rate: null, graceMs: 0 }];
+}

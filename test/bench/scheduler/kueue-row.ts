@@ -1,9 +1,8 @@
-import type { GuardInput } from '../../../pools/planner-input.ts';
 import { type Row, row } from '../harness.ts';
 import { quotaBound } from './bounds.ts';
 import { type ClassWait, fairnessOf, lostShare, makespanOf, usagePercent, waitsOf } from './figures.ts';
 import { BASELINE, type Generator, LARGE_SCALE, queuesOf, workloadsOf } from './kueue-generators.ts';
-import { kueuePlanner } from './kueue-planner.ts';
+import { kueuePlanner, longestMs, unbroken } from './kueue-planner.ts';
 import { judgeOf, quotasOf } from './kueue-quotas.ts';
 import { QueuePeer } from './queue-peers.ts';
 import type { RowOptions } from './rows.ts';
@@ -30,7 +29,7 @@ async function rowsOf(generator: Generator, options: RowOptions): Promise<readon
   const works = workloadsOf(generator);
   const boundMs = quotaBound(works, quotasOf(generator));
   const ours = await measure(generator, works, kueuePlanner(generator), options);
-  const guarded = await measure(generator, works, kueuePlanner(generator, unbroken(generator)), options);
+  const guarded = await measure(generator, works, kueuePlanner(generator, unbroken(longestMs(generator))), options);
   const peer = await measure(generator, works, easyOf(generator), options);
   const name = `Kueue’s ${generator.name} in virtual time`;
   return [
@@ -65,15 +64,6 @@ async function rowsOf(generator: Generator, options: RowOptions): Promise<readon
       command: COMMAND,
     }),
   ];
-}
-
-function longestMs({ classes }: Generator): number {
-  return Math.max(...classes.map(({ runtimeMs }) => runtimeMs));
-}
-
-/** A guard that no run outlives: whoever started ends. */
-function unbroken(generator: Generator): readonly GuardInput[] {
-  return [{ pool: null, minRunMs: longestMs(generator), maxCheckpointAgeMs: null, rate: null, graceMs: 0 }];
 }
 
 interface Measured {

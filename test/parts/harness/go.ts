@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { lastLines, runChild, usualCause } from '../../../bin/child.mjs';
@@ -22,6 +22,8 @@ export interface GoCommand {
   /** Modules whose version in its go.mod is a placeholder, and the version they have. */
   readonly replace?: { readonly modules: readonly string[]; readonly version: string };
   readonly ldflags?: string;
+  /** Folders of the module whose files are kept beside the binary, by their paths in it. */
+  readonly folders?: readonly string[];
 }
 
 const PROGRESS_MS = 1_000;
@@ -31,8 +33,15 @@ export function goBinary(command: GoCommand): string {
   return join(folderOf(command), command.name);
 }
 
+/** Where one of its `folders` is, or will be. */
+export function goFolder(command: GoCommand, path: string): string {
+  return join(folderOf(command), path);
+}
+
 function folderOf(command: GoCommand): string {
-  return cachedFolder(`${command.name}-${command.version}`, `${goMod(command)}${command.main}\n${ldflags(command)}\n`);
+  const kept = command.folders?.map((path) => `${path}\n`).join('') ?? '';
+  const recipe = `${goMod(command)}${command.main}\n${ldflags(command)}\n${kept}`;
+  return cachedFolder(`${command.name}-${command.version}`, recipe);
 }
 
 /** Why it cannot be started, with the command that provides it; undefined where it is built. */
@@ -83,12 +92,32 @@ async function build(go: string, command: GoCommand, place: string, say: Say): P
           : `could not build ${command.name}: ${usual[0]}; ${usual[1]}`,
       );
     }
+    await keepFolders(go, command, source, place);
   } finally {
     clearInterval(timer);
   }
   for (const folder of [source, temporary]) rmSync(folder, { recursive: true, force: true });
   renameSync(built, join(place, command.name));
   say(`Built ${command.name} in ${Math.round((performance.now() - startedAt) / 1000)} s`);
+}
+
+async function keepFolders(
+  go: string,
+  { module, folders = [] }: GoCommand,
+  source: string,
+  place: string,
+): Promise<void> {
+  if (folders.length === 0) return;
+  const args = ['list', '-mod=mod', '-m', '-f', '{{.Dir}}', module];
+  const { code, tail } = await runChild(go, args, { cwd: source, env: { ...process.env, GOWORK: 'off', GOFLAGS: '' } });
+  if (code !== 0) throw new Error(`could not find where ${module} lies:\n${lastLines(tail)}`);
+  const root = tail.trim().split('\n').at(-1) ?? '';
+  for (const path of folders) {
+    mkdirSync(join(place, path), { recursive: true });
+    // Without their modes: Go's own copy may not be written to, nor be removed.
+    for (const name of readdirSync(join(root, path)))
+      writeFileSync(join(place, path, name), readFileSync(join(root, path, name)));
+  }
 }
 
 /** Builds yield to whatever else runs, and end with us however we end (util-linux's setpriv: PR_SET_PDEATHSIG). */

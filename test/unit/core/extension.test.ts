@@ -56,6 +56,24 @@ describe('a longer lease', () => {
     expect(releasing).toMatchObject({ state: 'releasing', extensions: [{ state: 'holding', holdCents: '4' }] });
     const next = advance(releasing as BookingState, { type: 'released', notBeforeMs: 0 });
     expect(next).not.toHaveProperty('extensions');
+    expect(next).not.toHaveProperty('carriedMs');
+  });
+
+  test('stays with the booking from attempt to attempt, whatever these come to; what was refused or not granted yet does not', () => {
+    const again = (state: BookingState | undefined, ...events: readonly BookingEvent[]) =>
+      events.reduce((before, event) => before && advance(before, event), state);
+    const back: readonly BookingEvent[] = [
+      { type: 'release', outcome: 'retry', reason, atMs: 9 },
+      { type: 'released', notBeforeMs: 0 },
+    ];
+    const second = reached(ask(), hold, grant, ask(20), hold, ...back);
+    expect(second).toMatchObject({ state: 'waiting', attempt: 2, carriedMs: 7 });
+    const third = again(second, TO_APPLIED[0]!, ...back);
+    expect(third).toMatchObject({ state: 'waiting', attempt: 3, carriedMs: 7 });
+    const running = again(third, ...TO_APPLIED, ask(3), hold, grant);
+    expect(running).toMatchObject({ state: 'applied', leaseEndsAtMs: 103 });
+    expect(extendedMs(running as BookingState)).toBe(10);
+    expect(again(running, ...back)).toMatchObject({ attempt: 4, carriedMs: 10 });
   });
 
   test('is asked for a limited number of times', () => {

@@ -70,7 +70,7 @@ describe('what is not said is sensible', () => {
       tenant: 'other',
       listen: { port: 0 },
       objectStore: { kind: 'files', dir: join(cwd, 'objs') },
-      signerKeyFile: join(cwd, 'state', 'signer.pem'),
+      signer: { current: { kind: 'file', keyFile: join(cwd, 'state', 'signer.pem') }, next: undefined },
       log: { level: 'warn', file: join(cwd, 'm.log') },
       intervals: { planMs: 2000 },
     });
@@ -104,6 +104,51 @@ describe('what is not said is sensible', () => {
       ['objectStore: {s3: {bucket: models, endpoint: "http://s3.example"}}', 'objectStore.s3.endpoint'],
       ['objectStore: {s3: {bucket: models, accessKeyId: AKIA}}', 'objectStore.s3.accessKeyId'],
       ['objectStoreDir: x\nobjectStore: {s3: {bucket: models}}', 'objectStoreDir'],
+    ] as const)
+      await expect(loadYaml(`${bad}\n`), bad).rejects.toMatchObject({ refusals: [{ field }] });
+  });
+
+  test('the trail is signed by a key file or a key in KMS, and the next one is named beside it', async () => {
+    const kms = 'signer: {kms: {key: alias/merit, region: eu-central-1}, next: {keyFile: next.pem}}\n';
+    expect((await loadYaml(kms)).signer).toEqual({
+      current: { kind: 'kms', key: 'alias/merit', region: 'eu-central-1', endpoint: undefined, profile: undefined },
+      next: { kind: 'file', keyFile: join(cwd, 'next.pem') },
+    });
+    const arn = 'arn:aws:kms:eu-central-1:000000000000:key/5f1c2b7e-0000-4000-8000-000000000000';
+    const next = `signer: {keyFile: a.pem, next: {kms: {key: "${arn}", endpoint: "http://127.0.0.1:5000"}}}\n`;
+    expect((await loadYaml(next)).signer).toMatchObject({
+      current: { kind: 'file', keyFile: join(cwd, 'a.pem') },
+      next: { kind: 'kms', key: arn, endpoint: 'http://127.0.0.1:5000' },
+    });
+    for (const [bad, field] of [
+      ['signer: {keyFile: a.pem, kms: {key: k}}', 'signer.keyFile'],
+      ['signer: {next: {}}', 'signer.next'],
+      ['signer: {kms: {key: "a b"}}', 'signer.kms.key'],
+      ['signer: {kms: {key: k, endpoint: "http://kms.example"}}', 'signer.kms.endpoint'],
+      ['signer: {kms: {key: k, secretAccessKey: x}}', 'signer.kms.secretAccessKey'],
+      ['signer: {next: {kms: {key: k, endpoint: "ftp://kms.example"}}}', 'signer.next.kms.endpoint'],
+    ] as const)
+      await expect(loadYaml(`${bad}\n`), bad).rejects.toMatchObject({ refusals: [{ field }] });
+  });
+
+  test('the witness is one place, a bucket or a folder; a retention is of a bucket', async () => {
+    const YEAR_MS = 365 * 86_400_000;
+    expect((await loadYaml('tenant: acme\n')).witness).toBeUndefined();
+    expect((await loadYaml('witness: {s3: {bucket: seen, prefix: prod}, every: 10s}\n')).witness).toMatchObject({
+      place: { kind: 's3', bucket: 'seen', prefix: 'prod', retentionMs: 10 * YEAR_MS },
+      everyMs: 10_000,
+    });
+    expect((await loadYaml('witness: {dir: seen}\n')).witness).toEqual({
+      place: { kind: 'files', dir: join(cwd, 'seen') },
+      everyMs: 60_000,
+    });
+    for (const [bad, field] of [
+      ['witness: {every: 1m}', 'witness'],
+      ['witness: {dir: seen, s3: {bucket: seen}}', 'witness'],
+      ['witness: {dir: seen, retention: 10d}', 'witness.retention'],
+      ['witness: {s3: {bucket: seen}, retention: 1h}', 'witness.retention'],
+      ['witness: {dir: seen, every: 2h}', 'witness.every'],
+      ['witness: {s3: {bucket: Seen}}', 'witness.s3.bucket'],
     ] as const)
       await expect(loadYaml(`${bad}\n`), bad).rejects.toMatchObject({ refusals: [{ field }] });
   });

@@ -188,7 +188,9 @@ describe('who asks', () => {
       const nominator = await nominatorAt();
       api.fail('GET', fault);
       expect(await nominate(nominator)).toBeUndefined();
+      expect(nominator.away()).toMatch(/^Kubernetes does not answer: ./);
       await nominated(nominator);
+      expect(nominator.away()).toBeUndefined();
     },
   );
 
@@ -205,6 +207,7 @@ describe('who asks', () => {
     const before = api.seen.length;
     for (let n = 0; n < 20; n++) await nominate(nominator);
     expect(api.seen.length - before).toBe(1);
+    expect(nominator.away()).toBeUndefined();
   });
 
   test('is told at the start which right is missing, and how it is given', async () => {

@@ -2,8 +2,8 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { openFileObjectStore } from '../../../platform/object-store/files.ts';
 import type { ObjectStore } from '../../../platform/object-store.ts';
-import { openFileObjectStore } from '../../../platform/object-store-files.ts';
 
 /** What was synced to the disk, in order: a power cut itself cannot be had here. */
 const synced: string[] = [];

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { openS3ObjectStore } from '../../../platform/object-store-s3.ts';
+import { openS3ObjectStore } from '../../../platform/object-store/s3.ts';
 
 /** A simulator of the two answers that this takes: an empty list, and an object that does not fit into what sockets hold. */
 const sockets = new Set<Socket>();

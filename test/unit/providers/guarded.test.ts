@@ -54,6 +54,33 @@ describe('whatever a package does', () => {
     }
   });
 
+  test('amounts that nobody can reckon with are no capacity', async () => {
+    const one = { flavour: 'a', totalGpuMilli: 4000n, freeGpuMilli: 0n, totalCpuMilli: 8000n, freeCpuMilli: 8000n };
+    expect(await providerWith({ capacity: async () => [one] }).capacity(signal)).toEqual([one]);
+    for (const odd of [{ freeGpuMilli: -1n }, { freeCpuMilli: 8001n }, { totalGpuMilli: 4000 }, { flavour: 7 }]) {
+      const provider = providerWith({ capacity: async () => [one, { ...one, ...odd } as never] });
+      expect(await failureOf(provider.capacity(signal))).toMatchObject({ code: 'transient', effect: 'none' });
+    }
+  });
+
+  test('a time that no date can be was not said', async () => {
+    const ended = { state: 'ended', handle: HANDLE, outcome: 'succeeded', exitCode: 0, message: '' } as const;
+    const seen = async (startedAtMs: unknown, endedAtMs: unknown) =>
+      providerWith({ observe: async () => ({ ...ended, startedAtMs, endedAtMs }) as never }).observe('m-1', signal);
+    expect(await seen(1_764_000_000_000, 1_764_000_000_500)).toMatchObject({
+      startedAtMs: 1_764_000_000_000,
+      endedAtMs: 1_764_000_000_500,
+    });
+    expect(await seen(Number.NaN, '2026')).toMatchObject({ startedAtMs: undefined, endedAtMs: undefined });
+    expect(await seen(9e15, 0.5)).toMatchObject({ startedAtMs: undefined, endedAtMs: undefined });
+    const running = async () => ({ state: 'running', handle: HANDLE, startedAtMs: Number.POSITIVE_INFINITY }) as const;
+    expect(await providerWith({ observe: running }).observe('m-1', signal)).toEqual({
+      state: 'running',
+      handle: HANDLE,
+      startedAtMs: undefined,
+    });
+  });
+
   test('a ProviderError of another copy of the contract keeps its code, effect and time; one with a code of its own is none', async () => {
     class ProviderErrorOfACopy extends Error {
       override name = 'ProviderError';

@@ -123,10 +123,25 @@ function untried({ name, rule }: Check, why: string): CheckResult {
   return { check: name, rule, verdict: 'not_exercised', problem: why, tookMs: 0 };
 }
 
+/** A check, and the end of all that it left: what could not be ended may run on, and cost. */
 async function tried(check: Check, options: WorldOptions): Promise<CheckResult> {
+  let world: World | undefined;
+  const result = await judged(check, options, (made) => {
+    world = made;
+  });
+  try {
+    if (world !== undefined) await within(END_LIMIT_MS, world.end(), `it did not end within ${END_LIMIT_MS / 1000} s`);
+    return result;
+  } catch (error) {
+    const left = `what the check left could not be ended: ${error instanceof Error ? error.message : shown(error)}`;
+    const problem = result.problem === undefined ? left : `${result.problem}; ${left}`;
+    return { ...result, problem, verdict: result.verdict === 'passed' ? 'failed' : result.verdict };
+  }
+}
+
+async function judged(check: Check, options: WorldOptions, begun: (world: World) => void): Promise<CheckResult> {
   const beganMs = performance.now();
   const { name, rule } = check;
-  let world: World | undefined;
   const ended = (verdict: Verdict, problem?: string): CheckResult => {
     const tookMs = Math.round(performance.now() - beganMs);
     return { check: name, rule, verdict, tookMs, ...(problem === undefined ? {} : { problem }) };
@@ -134,7 +149,7 @@ async function tried(check: Check, options: WorldOptions): Promise<CheckResult> 
   const limitMs = options.backend.time === 'real' ? options.patienceMs * REAL_LIMIT_TURNS : VIRTUAL_LIMIT_MS;
   try {
     const made = await World.make(options);
-    world = made;
+    begun(made);
     const lacking = (check.needs ?? []).filter((need) => made.backend[need] === undefined);
     if (lacking.length > 0) return ended('not_exercised', `its test backend has no ${lacking.join(', ')}`);
     await within(
@@ -148,8 +163,6 @@ async function tried(check: Check, options: WorldOptions): Promise<CheckResult> 
     if (options.signal?.aborted === true) return ended('not_exercised', STOPPED);
     if (error instanceof Error && error.name === 'NotExercised') return ended('not_exercised', error.message);
     return ended('failed', problemOf(error));
-  } finally {
-    if (world !== undefined) await within(END_LIMIT_MS, world.end(), '').catch(() => {});
   }
 }
 

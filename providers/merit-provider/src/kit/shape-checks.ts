@@ -5,6 +5,7 @@ import type { World } from './world.ts';
 const CURRENCY = /^[A-Z]{3}$/;
 /** Ray tells within ten seconds what was given back. */
 const REST_MS = 15_000;
+const OPTION_SURPLUS = 'merit_kit_unknown_option';
 const CONFIG_SURPLUS = 'merit_kit_unknown_field';
 
 /** Before anything else is tried. */
@@ -51,6 +52,26 @@ const configRefused: Check = {
       refused.some((text) => text.includes(CONFIG_SURPLUS)),
       'configSchema takes a field that it does not name: say additionalProperties: false',
     );
+  },
+};
+
+const optionsRefused: Check = {
+  name: 'options-refused',
+  rule: 'an option of a job that the kind does not know is refused before the job is booked, by its field and with the mend',
+  run: async ({ definition: { kind, checkOptions } }) => {
+    if (checkOptions === undefined) throw new NotExercised('it checks options only when a job is tried');
+    const root = `options.${kind}`;
+    for (const given of [{ [OPTION_SURPLUS]: true }, [OPTION_SURPLUS], OPTION_SURPLUS]) {
+      const problems = checkOptions(given);
+      hold(Array.isArray(problems) && problems.length > 0, `checkOptions takes ${shown(given)}`);
+      for (const one of problems) {
+        const told = [one?.field, one?.problem, one?.mend].every((text) => typeof text === 'string' && text !== '');
+        hold(told, `checkOptions tells ${shown(one)}, which is no field, problem and mend`);
+        hold(one.field === root || one.field.startsWith(`${root}.`), `field ${shown(one.field)} is not in ${root}`);
+      }
+    }
+    const fields = checkOptions({ [OPTION_SURPLUS]: true }).map(({ field }) => field);
+    hold(fields.includes(`${root}.${OPTION_SURPLUS}`), `checkOptions does not name the option, but ${shown(fields)}`);
   },
 };
 
@@ -127,4 +148,4 @@ async function freeAtRest(world: World): Promise<bigint> {
   return most;
 }
 
-export const SHAPE_CHECKS: readonly Check[] = [configRefused, capacityTold, capacityFollows];
+export const SHAPE_CHECKS: readonly Check[] = [configRefused, optionsRefused, capacityTold, capacityFollows];

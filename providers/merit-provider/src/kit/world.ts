@@ -77,8 +77,13 @@ export class World {
   static async make(options: WorldOptions): Promise<World> {
     const clock = options.backend.time === 'real' ? realClock : new VirtualClock();
     const folder = await mkdtemp(join(tmpdir(), 'merit-kit-'));
-    const backend = await options.backend.start({ clock, stateDir: folder });
-    return new World(options, clock, backend, folder);
+    try {
+      const backend = await options.backend.start({ clock, stateDir: folder });
+      return new World(options, clock, backend, folder);
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   get provider(): Provider {
@@ -229,7 +234,7 @@ export class World {
     return mkdtemp(join(this.folder, 'work-'));
   }
 
-  /** Whatever the check left: its jobs are released, its providers closed, its backend ended. */
+  /** Whatever the check left: its jobs are released, its providers closed, its backend ended. Throws what of it could not be. */
   async end(): Promise<void> {
     try {
       await this.backend.heal?.();
@@ -249,6 +254,8 @@ export class World {
     const limit = AbortSignal.timeout(this.#patienceMs);
     const mine = await provider.list(this.tag, limit).catch(() => []);
     const keys = new Set([...mine.filter((owned) => owned.live).map((owned) => owned.key), ...this.#keys]);
-    await Promise.allSettled([...keys].map((key) => provider.release(key, limit)));
+    const released = await Promise.allSettled([...keys].map((key) => provider.release(key, limit)));
+    const failed = released.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
   }
 }

@@ -3,7 +3,7 @@ import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { writeOutputFile } from '../../../../api/cli/files.ts';
+import { writeOutputFile, writeOutputStream } from '../../../../api/cli/files.ts';
 import { processIo } from '../../../../api/cli/io.ts';
 
 let folder: string;
@@ -14,18 +14,41 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const io = () => ({ ...processIo(), cwd: folder });
 
-test('C22: what is no regular file is never replaced by one, and one that nobody reads is told at once', async () => {
-  const fifo = join(folder, 'fifo');
-  execFileSync('mkfifo', [fifo]);
-  await expect(writeOutputFile(io(), fifo, Buffer.from('x'))).rejects.toMatchObject({ code: 'output', exitCode: 1 });
-  expect(lstatSync(fifo).isFIFO()).toBe(true);
-});
+async function* pieces(): AsyncGenerator<Uint8Array> {
+  yield Buffer.from('af');
+  yield Buffer.from('ter');
+}
+const WAYS = [
+  ['at once', (path: string) => writeOutputFile(io(), path, Buffer.from('after'))],
+  ['in pieces', (path: string) => writeOutputStream(io(), path, pieces())],
+] as const;
 
-test('a link stays a link: what it points at is replaced, whole', async () => {
+test.each(WAYS)(
+  'C22: what is no regular file is never replaced by one, %s, and one that nobody reads is told at once',
+  async (_, write) => {
+    const fifo = join(folder, 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    await expect(write(fifo)).rejects.toMatchObject({ code: 'output', exitCode: 1 });
+    expect(lstatSync(fifo).isFIFO()).toBe(true);
+  },
+);
+
+test.each(WAYS)('a link stays a link: what it points at is replaced, whole, %s', async (_, write) => {
   writeFileSync(join(folder, 'target'), 'before');
   symlinkSync('target', join(folder, 'link'));
-  await writeOutputFile(io(), 'link', Buffer.from('after'));
+  await write('link');
   expect(lstatSync(join(folder, 'link')).isSymbolicLink()).toBe(true);
   expect(readFileSync(join(folder, 'target'), 'utf8')).toBe('after');
   expect(readdirSync(folder).sort()).toEqual(['link', 'target']);
+});
+
+test('what breaks off while it comes leaves what was there, and is told as what it was', async () => {
+  writeFileSync(join(folder, 'target'), 'before');
+  async function* broken(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from('half');
+    throw new Error('the server went away');
+  }
+  await expect(writeOutputStream(io(), 'target', broken())).rejects.toThrow('the server went away');
+  expect(readFileSync(join(folder, 'target'), 'utf8')).toBe('before');
+  expect(readdirSync(folder)).toEqual(['target']);
 });

@@ -39,7 +39,16 @@ test('a new package passes the kit as it was written, and is told with what it c
   );
   expect(tested.code).toBe(0);
   const rows = JSON.parse((await merit('ls', 'acme', '-o', 'json')).out) as Record<string, unknown>[];
-  expect(rows.map(({ kind }) => kind)).toEqual(['local', 'ray', 'acme']);
+  expect(rows.map(({ kind }) => kind)).toEqual([
+    'kuberay',
+    'kubernetes',
+    'local',
+    'ray',
+    'sagemaker',
+    'slurm',
+    'vertex',
+    'acme',
+  ]);
   expect(rows.at(-1)).toMatchObject({
     name: 'merit-provider-acme',
     version: '0.1.0',
@@ -75,7 +84,10 @@ test('a broken package fails by name with 8; what cannot be tried, or is none, h
   await writeFile(path, source.replace('contractVersion: 1,\n  capabilities', 'contractVersion: 2,\n  capabilities'));
   expect(await merit('test', './broken')).toMatchObject({ code: 78, err: expect.stringContaining('update Merit') });
   await writeFile(path, source.replace(/ {2}testBackend: .*\n/, ''));
-  expect(await merit('test', './broken')).toMatchObject({ code: 78, err: expect.stringContaining('--config FILE') });
+  expect(await merit('test', './broken')).toMatchObject({
+    code: 78,
+    err: expect.stringContaining('test ./broken --config broken.yaml", where broken.yaml is a pool'),
+  });
   expect(await here('test', './nowhere')).toMatchObject({ code: 9 });
   expect(await here('test', 'merit-provider-nobody-has')).toMatchObject({ code: 78 });
   expect(await here('test', 'local', '--only', 'pagings')).toMatchObject({

@@ -153,6 +153,15 @@ describe('paths, queries and methods mean what they say', () => {
   test('a query member that does not exist is 422', async () => {
     expectProblem(await get('/v1/jobs?limt=5'), 422, 'unknown_field');
   });
+  test.each(['/v1/pools/east:drain', '/v1/models/ranker:retrain?x=1'])(
+    'H53: PUT %s is 405, and not a thing of that name',
+    async (url) => {
+      const response = await app.inject({ method: 'PUT', url, headers: auth });
+      expectProblem(response, 405, 'method');
+      expect(response.headers.allow).toBe('POST');
+    },
+  );
+
   test('H53: a known path under another method is 405 and names the right ones', async () => {
     const response = await app.inject({ method: 'DELETE', url: '/v1/jobs', headers: auth });
     expectProblem(response, 405, 'method');

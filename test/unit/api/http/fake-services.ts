@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
-import type { Services, View } from '../../../../api/http/services.ts';
+import type { Denial, Services, View } from '../../../../api/http/services.ts';
 import { tokenIdentifier } from '../../../../api/http/token.ts';
 import type { CopyTx, Database } from '../../../../platform/postgres.ts';
 
@@ -56,6 +56,7 @@ export interface Fake {
   readonly rejected: string[];
   readonly requests: string[];
   readonly errors: object[];
+  readonly denied: Denial[];
   submitted: number;
   readonly appended: string[];
 }
@@ -71,6 +72,7 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
     rejected: [],
     requests: [],
     errors: [],
+    denied: [],
     submitted: 0,
     appended: [],
   };
@@ -78,6 +80,7 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
     asTenant: (_tenant, work) => keys.transaction(work),
     asEngine: (work) => keys.transaction(work),
     asLeader: (_epoch, work) => keys.transaction(work),
+    asFenced: (_fence, work) => keys.transaction(work),
     close: async () => {},
   };
   const job: View = { id: JOB_ID, name: 'train', state: 'waiting', reasons: [] };
@@ -99,9 +102,11 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
     identify: tokenIdentifier(TOKEN, {
       principal: 'token:test',
       tenant: 'acme',
-      functions: ['read', 'submit', 'report', 'operate'],
+      functions: ['read', 'submit', 'report', 'operate', 'audit'],
       producers: 'any',
     }),
+    denied: (denial) => void fake.denied.push(denial),
+    limitRate: async () => ({ allowed: true, limit: 9, remaining: 8, resetMs: 0, retryAfterMs: 0 }),
     readiness: async () => [{ name: 'database', ok: true, detail: 'answers' }],
     jobs: {
       prepare: async () => {},
@@ -109,6 +114,8 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
         fake.submitted++;
         return { ...job, serial: fake.submitted };
       },
+      requestMoney: async () => job,
+      closeMoney: async (_tx, _caller, id) => (id === JOB_ID ? { kind: 'closed', view: job } : undefined),
       cancel: async (_tx, _caller, id) => (id === JOB_ID ? { kind: 'asked', view: job } : undefined),
       top: async () => ({ flavours: [], divisions: [] }),
       hold: async (_tx, _caller, id) => (id === JOB_ID ? { kind: 'done', view: job } : undefined),
@@ -124,6 +131,7 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       events: nothing,
       artifacts: nothing,
       cost: nothing,
+      metrics: nothing,
       logs: nothing,
       logTail: nothing,
       verify: nothing,
@@ -134,7 +142,30 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       open: async () => Readable.from([]),
       collect: async function* () {},
     },
+    proposals: {
+      list: async () => ({ items: [], last: undefined }),
+      get: nothing,
+      ofAllocation: async () => [],
+      propose: async () => ({ kind: 'proposed', view: { id: 'p1' } }),
+      revoke: nothing,
+      sign: nothing,
+      refused: () => {},
+    },
+    replays: {
+      start: async () => ({ kind: 'created', view: { id: 'r' } }),
+      list: async () => ({ items: [], last: undefined }),
+      get: nothing,
+      diff: nothing,
+      verification: nothing,
+      cancel: nothing,
+    },
+    quarantine: {
+      list: async () => ({ items: [], last: undefined }),
+      get: nothing,
+      redrive: async () => ({ redriven: 0 }),
+    },
     reports: {
+      refusal: () => undefined,
       append: async (_caller, report) => {
         fake.appended.push(report.reportId);
         return { kind: 'accepted', view: { accepted: 1 } };
@@ -193,6 +224,16 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       events: async () => ({ items: [], last: undefined }),
       roots: async () => ({}),
       exportBundle: async function* () {},
+      exportState: async function* () {},
+      witness: async () => ({}),
+      pushWitness: async () => ({}),
+      witnessRecords: async function* () {},
+      keys: async () => [],
+      rotateKey: async () => ({}),
+    },
+    finops: {
+      month: async () => ({}),
+      focus: async function* () {},
     },
     events: {
       now: async () => '1.0-0',

@@ -168,6 +168,9 @@ describe('a receipt that is signed and complete but not true', () => {
       { evidence: (body) => (body.format === 'merit-manifest/1' ? { ...body, booking: 'other' } : body) },
       /manifest of another booking/,
     ],
+    ['a log of another attempt', { data: inData('log.ended', { attempt: 1 }) }, /is not 2/],
+    ['a log without its hash', { data: inData('log.ended', { sha256: null }) }, /not the hash of a log/],
+    ['another end of a log', { data: inData('log.ended', { ended: 'mended' }) }, /no end of a log/],
     ['another count of files', { data: inData('artifact.manifest', { files: 3 }) }, /not the manifest’s/],
     [
       'a decision about another model',
@@ -213,6 +216,7 @@ describe('a receipt that is signed and complete but not true', () => {
         state: 'released',
         attempts: 2,
         cost: [{ currency: 'USD', cents: '104' }],
+        logs: [{ attempt: 2, ended: 'complete', bytes: '3', sha256: sha256Hex('log') }],
       },
     });
   });

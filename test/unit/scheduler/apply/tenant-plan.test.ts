@@ -224,6 +224,17 @@ describe('an admission', () => {
   });
 });
 
+test('a booking of a division that is not configured, or no more, can never start, and keeps nobody else', () => {
+  put(booking({ division: 'nobody', resources: { gpus: 1 } }));
+  put(booking({ resources: { gpus: 1 } }));
+  const { refused, admitted: started } = plan.decide(NOW + 100);
+  expect(refused.map(({ booking: { bookingId }, type }) => [bookingId, type])).toEqual([['b1', 'declare_infeasible']]);
+  expect(started.map(({ booking: { bookingId } }) => bookingId)).toEqual(['b2']);
+  put(booking({ resources: { gpus: 1 } }));
+  plan.setFacts({ ...facts(), config: { ...config(), divisions: [] } });
+  expect(plan.decide(NOW + 200).refused.map(({ booking: { bookingId } }) => bookingId)).toContain('b3');
+});
+
 describe('a waiting booking is kept from the planner', () => {
   test('by a hold, until it is let go', () => {
     const one = booking({}, { ...newBooking(), held: { by: 'ada', atMs: NOW } } as BookingState);
@@ -252,6 +263,24 @@ describe('a waiting booking is kept from the planner', () => {
     ).toEqual([['b1', 'dependency_failed']]);
     put(withState(second, failed));
     expect(plan.decide(NOW + 100).refused.map(({ booking: { bookingId } }) => bookingId)).toEqual(['b1', 'b3']);
+  });
+
+  test('by a job that came and went unheard until it is asked after; how that ended is final', () => {
+    const first = booking({ resources: { gpus: 1 } });
+    const second = put(booking({ resources: { gpus: 1 } }), { b1: 'waiting' });
+    expect([...plan.awaited()]).toEqual(['b1']);
+    expect(admitted()).toEqual([]);
+    put(withState(first, released));
+    expect([...plan.awaited()]).toEqual([]);
+    put(second, { b1: 'waiting' });
+    expect([...plan.awaited()]).toEqual([]);
+    expect(admitted()).toEqual(['b2']);
+  });
+
+  test('by a job of which a later look tells more', () => {
+    const second = put(booking({ resources: { gpus: 1 } }), { gone: 'waiting' });
+    put(second, { gone: 'failed' });
+    expect(plan.decide(NOW + 100).refused.map(({ reason }) => reason.code)).toEqual(['dependency_failed']);
   });
 
   test('by the width of its array, task after task', () => {

@@ -232,6 +232,23 @@ describe('a planner', () => {
     );
   });
 
+  test('explains many at once as each alone', () => {
+    fc.assert(
+      fc.property(tenants(20), (tenant) => {
+        const driver = new Driver(tenant);
+        for (const ask of tenant.asks) driver.submit(ask);
+        for (let i = 0; i < 4; i++) {
+          driver.cycle();
+          if (i % 2 === 1) driver.leave();
+        }
+        const ids = [...driver.pending.keys(), ...driver.running.keys(), 'nobody'];
+        const alone = ids.map((id) => driver.planner.explain(id, T0));
+        expect(driver.planner.explainAll(ids, T0)).toEqual(alone);
+      }),
+      runs,
+    );
+  });
+
   test('that has a history is as far as one that is told the same state anew', () => {
     fc.assert(
       fc.property(tenants(20), fc.array(fc.nat(), { minLength: 6, maxLength: 20 }), (tenant, steps) => {

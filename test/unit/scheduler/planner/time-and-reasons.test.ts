@@ -120,6 +120,76 @@ describe('leases', () => {
   });
 });
 
+describe('a machine that is shut', () => {
+  const node = (name: string, more: Doc = {}): Doc => ({ name, flavour: 'od', gpu: 8, ...more });
+  const shut = { cordoned: true };
+  const [one, two] = [
+    asks('one', 'alpha', 8, { lease: '2h', createdAt: at(-900) }),
+    asks('two', 'alpha', 8, { lease: '1h' }),
+  ];
+  const small = asks('small', 'alpha', 4, { lease: '9h' });
+  const on = (name: string, size: number, ends: number): Doc =>
+    runs(`on-${name}`, 'alpha', size, { node: name, leaseEndsAt: at(ends) });
+  const cases: Readonly<
+    Record<string, { nodes: Doc[]; running?: Doc[]; pending: Doc[]; want: Record<string, number | null> }>
+  > = {
+    'is no room, now or later: the next one starts behind the first, on the machine that is open': {
+      nodes: [node('open'), node('shut', shut)],
+      running: [on('open', 8, HOUR)],
+      pending: [one, two],
+      want: { one: HOUR, two: 3 * HOUR },
+    },
+    'which is open: both start as the first leaves': {
+      nodes: [node('open'), node('shut')],
+      running: [on('open', 8, HOUR), on('shut', 8, HOUR)],
+      pending: [one, two],
+      want: { one: HOUR, two: HOUR },
+    },
+    'leaves nothing to others when what runs on it ends': {
+      nodes: [node('open'), node('shut', shut)],
+      running: [on('open', 8, 2 * HOUR), on('shut', 8, HOUR)],
+      pending: [one, two],
+      want: { one: 2 * HOUR, two: 4 * HOUR },
+    },
+    'of which only a part is used is kept out whole': {
+      nodes: [node('open'), node('shut', shut)],
+      running: [on('open', 8, 2 * HOUR), on('shut', 4, HOUR)],
+      pending: [one, two],
+      want: { one: 2 * HOUR, two: 4 * HOUR },
+    },
+    'and the only one gives no start time': { nodes: [node('shut', shut)], pending: [one], want: { one: null } },
+    'adds nothing where there are more machines than their flavour declares': {
+      nodes: [node('open'), node('second'), node('third'), node('shut', shut)],
+      running: [on('open', 8, HOUR), on('second', 4, 9 * HOUR)],
+      pending: [one, two],
+      want: { one: HOUR, two: 3 * HOUR },
+    },
+  };
+  test.each(Object.entries(cases))('%s', (_rule, { nodes, running = [], pending, want }) => {
+    const { waiting } = plan({
+      ...alone(32),
+      overcommit: true,
+      capacity: { od: { gpu: 16 } },
+      nodes,
+      running,
+      pending,
+    });
+    const etas = Object.fromEntries(waiting.map(({ id, eta }) => [id, eta]));
+    expect(etas).toEqual(Object.fromEntries(Object.entries(want).map(([id, s]) => [id, s === null ? null : at(s)])));
+  });
+
+  test('is not taken for the room that is left beside the slot of a head', () => {
+    const scenario = (second: Doc) => ({
+      ...alone(16),
+      nodes: [node('open'), node('second', second)],
+      running: [on('open', 4, HOUR), ...(second === shut ? [] : [on('second', 4, HOUR)])],
+      pending: [one, small],
+    });
+    expect(told(scenario(shut), true)).toMatchObject({ admitted: [], waiting: ['one:no_node', 'small:backfill'] });
+    expect(told(scenario({}), true).admitted).toEqual(['small@od*1']);
+  });
+});
+
 describe('reasons', () => {
   const org = [{ name: 'org', parent: null }];
 

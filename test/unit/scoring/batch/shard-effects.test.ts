@@ -36,7 +36,8 @@ function panesOf(lines: readonly string[]) {
 }
 
 function shard(rules: Partial<ConstructorParameters<typeof ShardEffects>[0]> = {}) {
-  return new ShardEffects({ suite, keptFrom: EVER, ...rules });
+  const one = { tenant: 't', partition: 0, partitions: 1, onTimeFromMs: null };
+  return new ShardEffects({ suite, keptFrom: EVER, ...one, ...rules });
 }
 
 function drained(effects: ShardEffects) {
@@ -72,8 +73,8 @@ describe('a shard’s panes', () => {
         message(7n, [good[0]!, 'rubbish', good[1]!, good[2]!, line('z', T, 0.9)]),
       ],
       [
-        { offset: 4n, line: 3 },
-        { offset: 7n, line: 2 },
+        { offset: 4n, line: 3, size: 100 },
+        { offset: 7n, line: 2, size: 7 },
       ],
       4,
     );
@@ -101,6 +102,39 @@ describe('a shard’s panes', () => {
     const { panes, counts } = drained(effects);
     expect(counts).toEqual({ counted: 2, refused: 1, late: 1, outdated: 1 });
     expect(panes).toEqual(panesOf([line('b', T, 0.2), line('e', T, 0.4)]).filter((pane) => pane.resolution !== '1m'));
+  });
+
+  test('hold nothing of a message that was set aside whole, which its first line stands for', () => {
+    const lines = [line('a', T, 0.1), line('b', T, 0.2)];
+    const effects = shard();
+    const whole = message(0n, lines);
+    effects.take(
+      packMessages([whole, message(1n, lines)], [{ offset: 0n, line: 1, size: whole.value!.length }], 0),
+      true,
+    );
+    effects.take(packMessages([message(2n, lines)], [{ offset: 2n, line: 1, size: lines[0]!.length }], 0), false);
+    expect(drained(effects)).toEqual({ panes: [], counts: { counted: 0, late: 0, refused: 0, outdated: 0 } });
+  });
+
+  test('of one partition of several hold its own lines only, all of them that were on time in whatever order it was read', () => {
+    const several = { partitions: 2, onTimeFromMs: T };
+    // One ahead of all the others: by this partition alone they were too late, and the first of them would be forgotten.
+    const lines = [
+      line('ahead', T + 20 * DAY_MS, 0.9),
+      ...['a', 'b', 'c', 'd', 'e', 'a', 'f'].map((id, i) => line(id, T, i / 10)),
+      line('g', T - 1, 0.3),
+    ];
+    const of = [0, 1].map((partition) => {
+      const effects = shard({ ...several, partition });
+      effects.take(packMessages([message(0n, lines), message(1n, lines)], [], 0), false);
+      return drained(effects);
+    });
+    expect(of[0]!.counts.counted).toBeGreaterThan(0);
+    expect(of[1]!.counts.counted).toBeGreaterThan(0);
+    // Each counts where it is served, once.
+    expect(of[0]!.counts.counted + of[1]!.counts.counted).toBe(8);
+    expect(of[0]!.counts.outdated + of[1]!.counts.outdated).toBe(2);
+    expect(of.map(({ counts }) => counts.late)).toEqual([0, 0]);
   });
 
   test('are the same when what lies before a place was replayed', () => {

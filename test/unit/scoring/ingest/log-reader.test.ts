@@ -3,13 +3,16 @@ import { describe, expect, test } from 'vitest';
 import { parseSuite, type Suite } from '../../../../core/suite.ts';
 import type { LogMessage } from '../../../../platform/event-log.ts';
 import { Batch } from '../../../../scoring/ingest/batch.ts';
-import { DedupIndex, packBlocks } from '../../../../scoring/ingest/dedup-index.ts';
+import { DedupIndex, packBlocks, shardOf } from '../../../../scoring/ingest/dedup-index.ts';
 import { LogReader } from '../../../../scoring/ingest/log-reader.ts';
 import { packMessages } from '../../../../scoring/ingest/packed-messages.ts';
 import type { PaneDeltas } from '../../../../scoring/ingest/pane-deltas.ts';
 import { type LogLine, readLines } from '../../../../scoring/ingest/read-lines.ts';
 import type { Effects, SuiteWorld, VersionEffects, World } from '../../../../scoring/ingest/reader-tasks.ts';
-import { PRODUCER_HEADER } from '../../../../scoring/ingest/report-log.ts';
+import { PRODUCER_HEADER, STRAY_HEADER, TRACE_HEADER } from '../../../../scoring/ingest/report-log.ts';
+import { Routing } from '../../../../scoring/ingest/routing.ts';
+import { partitionOfShard, routesOf } from '../../../../scoring/ingest/shards.ts';
+import { MAX_STRAY_HOPS } from '../../../../scoring/ingest/strays.ts';
 import { type OpenWatch, SuiteBatch } from '../../../../scoring/ingest/suite-batch.ts';
 import { type SuiteState, suiteKey } from '../../../../scoring/ingest/suite-state.sql.ts';
 import { RESOLUTIONS } from '../../../../scoring/rules/pane.ts';
@@ -55,7 +58,7 @@ function worldOf(tenants: readonly string[]): World {
       [suiteKey(tenant, 'old'), true] as const,
     ]),
   );
-  return { logAppendMs: T0, lastAppendMs: T0, suites, versions };
+  return { logAppendMs: T0, lastAppendMs: T0, suites, versions, strayMarks: [] };
 }
 
 const report = fc
@@ -95,13 +98,24 @@ const message = fc.record({
   ),
   end: fc.constantFrom('', '\n', '\r\n\n'),
   sender: fc.constantFrom(undefined, undefined, undefined, 'p'),
+  // Partition and message of the line before, and how often it was sent on.
+  origin: fc.option(fc.tuple(fc.integer({ min: 1, max: 2 }), fc.integer({ min: 3, max: 6 }), fc.constantFrom(1, 16)), {
+    nil: undefined,
+    freq: 4,
+  }),
 });
 
 function messagesOf(
-  given: readonly { tenant: string; text: string | null; end: string; sender?: string | undefined }[],
+  given: readonly {
+    tenant: string;
+    text: string | null;
+    end: string;
+    sender?: string | undefined;
+    origin?: readonly [partition: number, offset: number, hops: number] | undefined;
+  }[],
 ) {
   return given.map(
-    ({ tenant, text, end, sender }, i): LogMessage => ({
+    ({ tenant, text, end, sender, origin }, i): LogMessage => ({
       tenant,
       topic: 'x',
       partition: 0,
@@ -111,6 +125,7 @@ function messagesOf(
       headers: {
         traceparent: `00-${String(i).padStart(32, 'a')}-b7ad6b7169203331-01`,
         ...(sender === undefined ? {} : { [PRODUCER_HEADER]: sender }),
+        ...(origin === undefined ? {} : { [STRAY_HEADER]: `${origin[0]}:${origin[1]}:${T0}:${origin[2]}` }),
       },
       appendedAtMs: T0 + 60_000,
     }),
@@ -118,7 +133,12 @@ function messagesOf(
 }
 
 /** The effects of the first `count` lines by the reference alone. */
-function expected(lines: readonly LogLine[], world: World, known: DedupIndex): { effects: unknown; batch: Batch } {
+function expected(
+  lines: readonly LogLine[],
+  world: World,
+  known: DedupIndex,
+  partitions: number,
+): { effects: unknown; batch: Batch } {
   const works = world.suites.map(({ active, next }) => ({
     key: suiteKey(active.state.tenant, active.state.suite.name),
     active: new SuiteBatch(active.state, active.watches, active.marks, active.edge),
@@ -132,6 +152,8 @@ function expected(lines: readonly LogLine[], world: World, known: DedupIndex): {
     next: new Map(works.flatMap(({ key, next }) => (next === null ? [] : [[key, next] as const]))),
     versions: world.versions,
     known,
+    routing: new Routing(0, routesOf(partitions)),
+    strayMarks: world.strayMarks,
   });
   for (const one of lines) if (!batch.take(one)) break;
   const version = (suite: SuiteBatch) => ({
@@ -161,6 +183,7 @@ function expected(lines: readonly LogLine[], world: World, known: DedupIndex): {
       counters: [...batch.counters.values()],
       asides: batch.asides,
       dedup: packBlocks(batch.dedupEntries()),
+      strayMarks: batch.strayMarks,
     },
   };
 }
@@ -230,15 +253,23 @@ function plain(value: unknown): unknown {
 
 const SUITES = ['t1', 't2'].map((tenant) => ({ tenant, suite: ACTIVE }));
 
+/** When the lines of a message came first. */
+function arrivedAt(messages: readonly LogMessage[], offset: string): number {
+  const { appendedAtMs, headers } = messages.find((one) => String(one.offset) === offset)!;
+  return headers[STRAY_HEADER] === undefined ? appendedAtMs : T0;
+}
+
 describe('a log reader', () => {
   test('draws the effects that the reference draws, message for message and line for line, in flushes of any size', () => {
+    const flushes = fc.integer({ min: 1, max: 9 });
+    const partitions = fc.constantFrom(1, 2, 5);
     fc.assert(
-      fc.property(fc.array(message, { minLength: 1, maxLength: 6 }), fc.integer({ min: 1, max: 9 }), (given, flush) => {
+      fc.property(fc.array(message, { minLength: 1, maxLength: 6 }), flushes, partitions, (given, flush, count) => {
         const messages = messagesOf(given);
         const lines = messages.flatMap((one) => readLines(one, 0, 'e'.repeat(32)));
-        const world = worldOf(['t1', 't2']);
+        const world = { ...worldOf(['t1', 't2']), strayMarks: [{ source: 2, offset: 4n, line: 2 }] };
         const known = new DedupIndex();
-        const reader = new LogReader();
+        const reader = new LogReader(count);
         let segment = reader.load({
           kind: 'load',
           partition: 0,
@@ -250,7 +281,7 @@ describe('a log reader', () => {
         while (segment.lines > 0) {
           const rest = lines.slice(done, done + segment.lines);
           expect(segment.firstOffset).toBe(rest[0]!.message.offset);
-          const reference = expected(rest, world, known);
+          const reference = expected(rest, world, known, count);
           // Once in vain, and of fewer lines, as after a transaction that failed.
           effectsOf(reader, 1, world);
           const effects = effectsOf(reader, segment.lines, world);
@@ -262,6 +293,64 @@ describe('a log reader', () => {
         }
         expect(done).toBe(lines.length);
         expect(reader.known).toBe(known.size);
+      }),
+      { numRuns: 70 },
+    );
+  });
+
+  test('sends the lines that belong elsewhere on, each to its partition with its number, and its trace and sender', () => {
+    const partitions = fc.integer({ min: 2, max: 5 });
+    fc.assert(
+      fc.property(fc.array(message, { minLength: 1, maxLength: 6 }), partitions, fc.nat(20), (given, count, from) => {
+        const messages = messagesOf(given);
+        const lines = messages.flatMap((one) => readLines(one, 0, 'e'.repeat(32)));
+        const wanted = lines.slice(from).flatMap((one) => {
+          const { message, line, raw, uploadLine, reading } = one;
+          if (!reading.ok || message.headers[STRAY_HEADER]?.endsWith(`:${MAX_STRAY_HOPS}`)) return [];
+          const to = partitionOfShard(shardOf(reading.report.entry.key), count);
+          const { offset, headers } = message;
+          const sender = headers[PRODUCER_HEADER];
+          return to === 0
+            ? []
+            : [[to, offset, line, uploadLine, headers[TRACE_HEADER], sender, Buffer.from(raw).toString()]];
+        });
+        const reader = new LogReader(count);
+        const loaded = { partition: 0, suites: SUITES, packed: packMessages(messages, 0), maxLines: MANY };
+        const segment = reader.load({ kind: 'load', ...loaded });
+        let done = 0;
+        // A flush may end early: what it sent on is not sent again.
+        let sentOn = from;
+        const found: unknown[] = [];
+        for (let left = segment; left.lines > 0; left = reader.done({ kind: 'done', partition: 0, maxLines: MANY })) {
+          const strays = reader.strays({
+            kind: 'strays',
+            partition: 0,
+            from: Math.max(0, sentOn - done),
+            to: left.lines,
+          });
+          expect(strays.length > 0).toBe(left.lastStray > Math.max(0, sentOn - done));
+          for (const { partition, message } of strays) {
+            const at = { ...message, partition, offset: 0n, appendedAtMs: 0 };
+            for (const { line, raw, uploadLine, message: next } of readLines(at, 0, '')) {
+              const [source, offset, arrived] = next.headers[STRAY_HEADER]!.split(':');
+              expect([source, arrived]).toEqual(['0', String(arrivedAt(messages, offset!))]);
+              const sender = next.headers[PRODUCER_HEADER];
+              found.push([
+                partition,
+                BigInt(offset!),
+                line,
+                uploadLine,
+                next.headers[TRACE_HEADER],
+                sender,
+                Buffer.from(raw).toString(),
+              ]);
+            }
+          }
+          sentOn = Math.max(sentOn, done + left.lines);
+          done += effectsOf(reader, left.lines, worldOf(['t1', 't2'])).lines;
+        }
+        const sorted = (list: readonly unknown[]) => list.map((one) => JSON.stringify(plain(one))).sort();
+        expect(sorted(found)).toEqual(sorted(wanted));
       }),
       { numRuns: 50 },
     );

@@ -2,8 +2,10 @@ import { describe, expect, test } from 'vitest';
 import { sha256Hex } from '../../../../core/canonical.ts';
 import { MAX_LINE_BYTES } from '../../../../core/ndjson.ts';
 import { MAX_MESSAGE_BYTES, PACK_MESSAGE_BYTES } from '../../../../platform/event-log.ts';
+import { shardOf } from '../../../../scoring/ingest/dedup-index.ts';
 import { packReports, type ReportMessage } from '../../../../scoring/ingest/pack-reports.ts';
 import { readLines } from '../../../../scoring/ingest/read-lines.ts';
+import { partitionOfShard } from '../../../../scoring/ingest/shards.ts';
 
 const source = {
   tenant: 'acme',
@@ -83,6 +85,47 @@ describe('packed reports', () => {
   test('an upload of nothing but blank lines makes no message', async () => {
     expect(await pack('\n \n\r\n')).toEqual([]);
     expect(await pack('')).toEqual([]);
+  });
+});
+
+describe('reports for several partitions', () => {
+  const packed = async (text: string, partitions: number) =>
+    Array.fromAsync(packReports(chunked(text, 1000), source, partitions));
+
+  test('lie where they are served, each with its number in the upload', async () => {
+    const lines = Array.from({ length: 600 }, (_, i) => (i % 7 === 3 ? '' : line(i)));
+    const messages = await packed(lines.join('\n'), 5);
+    const found = messages.flatMap((message) =>
+      read([message]).map((one) => ({ ...one, partition: message.partition })),
+    );
+    for (const { partition, reading } of found) {
+      if (!reading.ok) throw new Error('a good line was broken');
+      expect(partition).toBe(partitionOfShard(shardOf(reading.report.entry.key), 5));
+    }
+    expect(found.map((one) => one.uploadLine).sort((a, b) => a - b)).toEqual(
+      lines.flatMap((text, i) => (text === '' ? [] : [i + 1])),
+    );
+    expect(new Set(messages.map((message) => message.partition)).size).toBe(5);
+  });
+
+  test('are all there also where their names are not easily found', async () => {
+    const odd = [
+      '{',
+      'null',
+      '{"reportId":7,"producer":"ci"}',
+      line(1).replace('"reportId":"r-1"', '"reportId":"\\u0072-1"'),
+      `{"labels":{"reportId":"r-9","producer":"x"},${line(2).slice(1)}`,
+      '{"producer":"ci","reportId',
+      '{"producer":"ci","reportId":"',
+    ];
+    const messages = await packed(odd.join('\n'), 3);
+    const raws = read(messages).map((one) => Buffer.from(one.raw).toString());
+    expect(raws.sort()).toEqual([...odd].sort());
+  });
+
+  test('take little memory, however many partitions there are', async () => {
+    const text = Array.from({ length: 6000 }, (_, i) => line(i, 400)).join('\n');
+    for (const message of await packed(text, 32)) expect(message.value!.length).toBeLessThanOrEqual(65_536 + 1000);
   });
 });
 

@@ -1,0 +1,115 @@
+import { canonicalBytes } from '../../core/canonical.ts';
+import type { Hash } from '../../core/merkle.ts';
+import { type Checkpoint, parseNote } from './checkpoint.ts';
+import { hasMembers, isCount, isHex64, isObject, type JsonObject, readLine } from './lines.ts';
+
+/**
+ * What a witness keeps, each one RFC 8785 object and a newline in an object of its own:
+ *
+ *   {"format":"merit-witness/1","generation":1,"note":…,"previous":1200,"proof":[<hex>…]}
+ *
+ * a signed checkpoint, with the proof (RFC 6962 2.1.2) that its tree extends the one of `previous` events, the record before it; 0: it is the first.
+ * Where a trail was put back to an earlier time, a new generation begins, and says so:
+ *
+ *   {"format":"merit-witness/1","generation":2,"restart":{"abandoned":{"generation":1,"treeSize":…},"actor":…,"at":…,"eventId":…,"reason":…,"treeSize":…}}
+ *
+ * The newest record has the first name: `g<999999 − generation>/<9999999999999999 − tree size>.json`, and `restart.json` after those of its generation.
+ */
+export interface CheckpointRecord {
+  readonly kind: 'checkpoint';
+  readonly generation: number;
+  readonly note: string;
+  readonly checkpoint: Checkpoint;
+  readonly previous: number;
+  readonly proof: readonly Hash[];
+}
+
+export interface Restart {
+  /** What was left behind. */
+  readonly abandoned: { readonly generation: number; readonly treeSize: number };
+  /** The size of the trail that goes on. */
+  readonly treeSize: number;
+  readonly actor: string;
+  readonly at: string;
+  readonly reason: string;
+  /** Of the audit event that tells of it. */
+  readonly eventId: string;
+}
+
+export interface RestartRecord {
+  readonly kind: 'restart';
+  readonly generation: number;
+  readonly restart: Restart;
+}
+
+export type WitnessRecord = CheckpointRecord | RestartRecord;
+
+/** The audit event that tells of a restart. */
+export const RESTARTED = 'witness.restarted';
+const FORMAT = 'merit-witness/1';
+const LAST_GENERATION = 999_999;
+/** More than 2^48 leaves, the largest tree. */
+const LAST_SIZE = 9_999_999_999_999_999n;
+
+export function witnessName(record: WitnessRecord): string {
+  if (record.kind === 'restart') return restartName(record.generation);
+  return `${folderOf(record.generation)}/${String(LAST_SIZE - BigInt(record.checkpoint.treeSize)).padStart(16, '0')}.json`;
+}
+
+/** Of the record that begins a generation after the first. */
+export function restartName(generation: number): string {
+  return `${folderOf(generation)}/restart.json`;
+}
+
+function folderOf(generation: number): string {
+  return `g${String(LAST_GENERATION - generation).padStart(6, '0')}`;
+}
+
+export function witnessBytes(record: WitnessRecord): Buffer {
+  const { generation } = record;
+  const content =
+    record.kind === 'restart'
+      ? { format: FORMAT, generation, restart: record.restart }
+      : {
+          format: FORMAT,
+          generation,
+          note: record.note,
+          previous: record.previous,
+          proof: record.proof.map((hash) => Buffer.from(hash).toString('hex')),
+        };
+  return Buffer.concat([canonicalBytes(content), Buffer.of(10)]);
+}
+
+/** What a record says, its signature not checked yet; undefined where it is not in the one form. */
+export function readWitness(bytes: Uint8Array): WitnessRecord | undefined {
+  if (bytes.at(-1) !== 10) return undefined;
+  const line = readLine(bytes.subarray(0, -1));
+  if (typeof line === 'string' || line.format !== FORMAT || !isCount(line.generation)) return undefined;
+  const { generation } = line;
+  if (generation < 1 || generation > LAST_GENERATION) return undefined;
+  return 'restart' in line ? readRestart(line, generation) : readCheckpoint(line, generation);
+}
+
+function readRestart(line: JsonObject, generation: number): RestartRecord | undefined {
+  const { restart } = line;
+  if (!hasMembers(line, 'format', 'generation', 'restart') || !isObject(restart)) return undefined;
+  const { abandoned, treeSize, actor, at, reason, eventId } = restart;
+  if (!hasMembers(restart, 'abandoned', 'actor', 'at', 'eventId', 'reason', 'treeSize') || !isObject(abandoned))
+    return undefined;
+  if (!isCount(abandoned.generation) || !isCount(abandoned.treeSize) || !isCount(treeSize)) return undefined;
+  if (typeof actor !== 'string' || typeof at !== 'string' || typeof reason !== 'string' || typeof eventId !== 'string')
+    return undefined;
+  const left = { generation: abandoned.generation, treeSize: abandoned.treeSize };
+  return { kind: 'restart', generation, restart: { abandoned: left, treeSize, actor, at, reason, eventId } };
+}
+
+function readCheckpoint(line: JsonObject, generation: number): CheckpointRecord | undefined {
+  const { note, previous, proof } = line;
+  if (!hasMembers(line, 'format', 'generation', 'note', 'previous', 'proof')) return undefined;
+  if (typeof note !== 'string' || !isCount(previous) || !Array.isArray(proof) || !proof.every(isHex64))
+    return undefined;
+  const checkpoint = parseNote(note)?.checkpoint;
+  if (checkpoint === undefined || checkpoint.treeSize === 0) return undefined;
+  const hashes = (proof as readonly string[]).map((hash) => Buffer.from(hash, 'hex'));
+  return { kind: 'checkpoint', generation, note, checkpoint, previous, proof: hashes };
+}

@@ -1,0 +1,258 @@
+import { sameHash, verifyConsistency } from '../../core/merkle.ts';
+import { OperatingError } from '../../core/operating-error.ts';
+import { formatRfc3339 } from '../../core/rfc3339.ts';
+import type { Database, Tx } from '../../platform/postgres.ts';
+import { withSpan } from '../../platform/trace.ts';
+import type { WitnessStore } from '../../platform/witness-store.ts';
+import { appendAudit } from './append.ts';
+import { verifyNote } from './checkpoint.ts';
+import { trailRoots } from './key-history.sql.ts';
+import { readConsistency, rootAt, treeSizeOf } from './nodes.ts';
+import { latestNote } from './sequencer.ts';
+import { silent } from './witness-generations.ts';
+import {
+  type CheckpointRecord,
+  RESTARTED,
+  type RestartRecord,
+  readWitness,
+  restartName,
+  type WitnessRecord,
+  witnessBytes,
+  witnessName,
+} from './witness-record.ts';
+
+/**
+ * The trail and its witness: checkpoints are copied where nobody can take them back, and a trail that is shorter than its copy, or another one, is not
+ * gone on with. Whoever owns the database can rewrite it all, keys and tree included; not what the witness holds.
+ */
+
+const WITNESS_SUBJECT = 'installation/witness';
+const FIRST_GENERATION = 1;
+
+/** The newest record; undefined: there is none yet. Throws OperatingError `witness` where it cannot be read as one. */
+export async function newestWitness(store: WitnessStore): Promise<WitnessRecord | undefined> {
+  for await (const { name, bytes } of store.entries()) {
+    const record = readWitness(bytes);
+    if (record === undefined || witnessName(record) !== name) {
+      throw new OperatingError('witness', 'never', `reading the witness ${store.place}`, {
+        cause: `${name} is no record of Merit`,
+        mend: 'name a place that only Merit writes to',
+      });
+    }
+    return record;
+  }
+  return undefined;
+}
+
+export type TrailCheck =
+  | { readonly kind: 'holds'; readonly witnessed: number; readonly size: number }
+  | {
+      readonly kind: 'shorter' | 'inconsistent';
+      readonly witnessed: number;
+      readonly size: number;
+      readonly generation: number;
+      readonly problem: string;
+    };
+
+/** Whether this trail is the one that was witnessed, or goes on from it. `known` is its newest record, where the caller has just read it. */
+export async function checkTrail(
+  db: Pick<Database, 'asEngine'>,
+  store: WitnessStore,
+  known?: WitnessRecord,
+): Promise<TrailCheck> {
+  const newest = known ?? (await newestWitness(store));
+  let last: RestartRecord | undefined;
+  for (let generation = 2; generation <= (newest?.generation ?? 0); generation++) {
+    const bytes = await store.read(restartName(generation));
+    const record = bytes === undefined ? undefined : readWitness(bytes);
+    if (record?.kind !== 'restart') {
+      return db.asEngine(async (tx) => notWhole(await treeSizeOf(tx), newest!, silent(generation)));
+    }
+    last = record;
+  }
+  return db.asEngine(async (tx) => {
+    if (last === undefined || (await isTold(tx, last))) return compare(tx, newest);
+    return notWhole(
+      await treeSizeOf(tx),
+      newest!,
+      `generation ${last.generation} began by a restart that no event tells of`,
+    );
+  });
+}
+
+function notWhole(size: number, newest: WitnessRecord, problem: string): TrailCheck {
+  return {
+    kind: 'inconsistent',
+    witnessed: sizeIn(newest),
+    size,
+    generation: newest.generation,
+    problem: `of its witness ${problem}`,
+  };
+}
+
+function sizeIn(record: WitnessRecord): number {
+  return record.kind === 'restart' ? record.restart.treeSize : record.checkpoint.treeSize;
+}
+
+/** Of restarts before the last one the events may have been lost with what the last one left behind. */
+async function isTold(tx: Tx, { restart }: RestartRecord): Promise<boolean> {
+  const rows = await tx.query('select 1 from audit_events where event_id = $1 and type = $2', [
+    restart.eventId,
+    RESTARTED,
+  ]);
+  return rows.length > 0;
+}
+
+async function compare(tx: Tx, newest: WitnessRecord | undefined): Promise<TrailCheck> {
+  const size = await treeSizeOf(tx);
+  if (newest === undefined) return { kind: 'holds', witnessed: 0, size };
+  const { generation } = newest;
+  const witnessed = sizeIn(newest);
+  if (size < witnessed) {
+    const problem = `it holds ${size} events, and the witness has seen ${witnessed}`;
+    return { kind: 'shorter', witnessed, size, generation, problem };
+  }
+  if (newest.kind === 'restart') return { kind: 'holds', witnessed, size };
+  if (!sameHash(await rootAt(tx, witnessed), newest.checkpoint.rootHash)) {
+    const problem = `its first ${witnessed} events are not those that the witness has seen`;
+    return { kind: 'inconsistent', witnessed, size, generation, problem };
+  }
+  const check = verifyNote(newest.note, await trailRoots(tx));
+  if (check.ok) return { kind: 'holds', witnessed, size };
+  return { kind: 'inconsistent', witnessed, size, generation, problem: `the witness’ checkpoint ${check.problem}` };
+}
+
+/** Throws OperatingError `witness`, with the way out, where the trail is shorter than its witness or another one. */
+export async function requireWitnessed(db: Pick<Database, 'asEngine'>, store: WitnessStore): Promise<void> {
+  const check = await checkTrail(db, store);
+  if (check.kind === 'holds') return;
+  throw new OperatingError('witness', 'never', `comparing the audit trail with its witness ${store.place}`, {
+    cause: check.problem,
+    mend:
+      'point the server at the database that has all of it. Was it put back to an earlier time on purpose: ' +
+      'merit start --restart-witness "why"; what was lost stays told (docs/audit.md)',
+  });
+}
+
+export interface RestartedBy {
+  readonly tenant: string;
+  readonly actor: string;
+  readonly traceId: string;
+  readonly nowMs: number;
+  readonly reason: string;
+}
+
+/**
+ * Begins a new generation where the trail is not what the witness has seen: after a database was put back to an earlier time. The event comes first, so that
+ * no witness knows of a restart which the trail does not tell. False where the trail holds: there is nothing to restart.
+ */
+export async function restartWitness(
+  db: Pick<Database, 'asEngine'>,
+  store: WitnessStore,
+  { tenant, actor, traceId, nowMs, reason }: RestartedBy,
+): Promise<boolean> {
+  const check = await checkTrail(db, store);
+  if (check.kind === 'holds') return false;
+  const generation = check.generation + 1;
+  const abandoned = { generation: check.generation, treeSize: check.witnessed };
+  const at = formatRfc3339(nowMs);
+  const { id: eventId } = await db.asEngine((tx) =>
+    appendAudit(tx, {
+      tenant,
+      subject: WITNESS_SUBJECT,
+      type: RESTARTED,
+      at,
+      actor,
+      trace: traceId,
+      data: { generation, abandoned, treeSize: check.size, reason },
+    }),
+  );
+  const restart = { abandoned, treeSize: check.size, actor, at, reason, eventId };
+  await store.put(...entryOf({ kind: 'restart', generation, restart }));
+  return true;
+}
+
+function entryOf(record: WitnessRecord): readonly [name: string, bytes: Uint8Array] {
+  return [witnessName(record), witnessBytes(record)];
+}
+
+export interface WitnessLag {
+  /** Events under a signed checkpoint that no witness has seen, and for how long the oldest such checkpoint waits. */
+  readonly events: number;
+  readonly seconds: number;
+}
+
+export interface PushResult {
+  /** The witness' newest, after it. */
+  readonly record: WitnessRecord | undefined;
+  readonly pushed: boolean;
+}
+
+/**
+ * Copies the newest checkpoint, where the witness has not seen it. `known` is its newest record, where the caller remembers it. Any process may: of two
+ * one is first. Throws OperatingError `witness` where the trail does not go on from what was witnessed.
+ */
+export async function pushWitness(
+  db: Pick<Database, 'asEngine'>,
+  store: WitnessStore,
+  known?: WitnessRecord,
+): Promise<PushResult> {
+  return withSpan('witness.push', {}, async () => {
+    let newest = known ?? (await newestWitness(store));
+    let record = await db.asEngine((tx) => nextRecord(tx, newest, store.place));
+    if (record !== undefined && known !== undefined) {
+      // Another process may have written since: what comes next goes on from that.
+      newest = await newestWitness(store);
+      record = await db.asEngine((tx) => nextRecord(tx, newest, store.place));
+    }
+    if (record !== undefined) await store.put(...entryOf(record));
+    return { record: record ?? newest, pushed: record !== undefined };
+  });
+}
+
+async function nextRecord(
+  tx: Tx,
+  newest: WitnessRecord | undefined,
+  place: string,
+): Promise<CheckpointRecord | undefined> {
+  const last = await latestNote(tx);
+  if (last === undefined) return undefined;
+  const { note, ...checkpoint } = last;
+  const generation = newest?.generation ?? FIRST_GENERATION;
+  if (newest === undefined || newest.kind === 'restart') {
+    if (newest !== undefined && !(await seals(tx, newest, checkpoint.treeSize))) return undefined;
+    return { kind: 'checkpoint', generation, note, checkpoint, previous: 0, proof: [] };
+  }
+  const seen = newest.checkpoint;
+  if (checkpoint.treeSize === seen.treeSize && sameHash(checkpoint.rootHash, seen.rootHash)) return undefined;
+  const proof =
+    checkpoint.treeSize < seen.treeSize ? [] : await readConsistency(tx, seen.treeSize, checkpoint.treeSize);
+  if (!verifyConsistency(seen.treeSize, checkpoint.treeSize, seen.rootHash, checkpoint.rootHash, proof)) {
+    throw new OperatingError('witness', 'never', `copying a checkpoint to the witness ${place}`, {
+      cause: `the trail of ${checkpoint.treeSize} events does not extend the ${seen.treeSize} that the witness has seen`,
+      mend: 'end the server: its database has lost, or changed, what was witnessed (docs/audit.md)',
+    });
+  }
+  return { kind: 'checkpoint', generation, note, checkpoint, previous: seen.treeSize, proof };
+}
+
+/** A new generation begins with a checkpoint over the event that tells of it. */
+async function seals(tx: Tx, { restart }: RestartRecord, treeSize: number): Promise<boolean> {
+  const rows = await tx.query('select 1 from audit_events where event_id = $1 and seq < $2', [
+    restart.eventId,
+    treeSize,
+  ]);
+  return rows.length > 0;
+}
+
+/** How far the witness is behind, where `newest` is what it has. */
+export async function witnessLag(tx: Tx, newest: WitnessRecord | undefined, nowMs: number): Promise<WitnessLag> {
+  const seen = newest?.kind === 'checkpoint' ? newest.checkpoint.treeSize : 0;
+  const rows = await tx.query<{ newest: bigint | null; oldest: Date | null }>(
+    `select max(tree_size) as newest, min(created_at) as oldest from audit_checkpoints where tree_size > $1`,
+    [seen],
+  );
+  const [row] = rows;
+  if (row?.newest == null || row.oldest === null) return { events: 0, seconds: 0 };
+  return { events: Number(row.newest) - seen, seconds: Math.max(0, nowMs - row.oldest.getTime()) / 1000 };
+}

@@ -1,0 +1,138 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { OperatingError } from '../../core/operating-error.ts';
+import { type Refusal, RefusedInput, refuse } from '../../core/refusal.ts';
+import { readPrivateFile, readSecretFile } from '../secret-file.ts';
+import type { KafkaConnection, SaslMechanism } from './client.ts';
+
+export interface KafkaTlsFiles {
+  /** undefined: the authorities that Node trusts. */
+  readonly caFile: string | undefined;
+  /** Of this client; both or none. */
+  readonly certFile: string | undefined;
+  readonly keyFile: string | undefined;
+}
+
+export interface KafkaSaslConfig {
+  readonly mechanism: SaslMechanism;
+  readonly username: string;
+  /** Of the password, or of the token with OAUTHBEARER. */
+  readonly secretFile: string;
+}
+
+interface Files {
+  readonly tls: KafkaTlsFiles | undefined;
+  readonly sasl: KafkaSaslConfig | undefined;
+}
+
+/** Files are looked at this often: a renewed certificate, password or token is used by the next connection. */
+const LOOK_EVERY_MS = 30_000;
+
+export interface KafkaCredentials extends Pick<KafkaConnection, 'tls' | 'sasl'> {
+  /** Reads what changed; a file that cannot serve leaves what was read before. */
+  refresh(): Promise<void>;
+  close(): void;
+}
+
+interface Material {
+  readonly tls: NonNullable<KafkaConnection['tls']> | undefined;
+  readonly secret: string;
+}
+
+/**
+ * Certificates and secrets of a connection to Kafka, read now and whenever their files change. Throws RefusedInput or OperatingError where they
+ * cannot serve. `onFault` hears of a change that could not be taken.
+ */
+export async function openKafkaCredentials(
+  files: Files,
+  onFault: (error: unknown) => void = () => {},
+): Promise<KafkaCredentials> {
+  const paths = [files.tls?.caFile, files.tls?.certFile, files.tls?.keyFile, files.sasl?.secretFile];
+  const watched = paths.filter((path) => path !== undefined);
+  let seen = await changeTimes(watched);
+  let { tls, secret } = await load(files);
+  // Clients keep this object and read it with each connection: it is changed in place.
+  const live: { ca?: Buffer; cert?: Buffer; key?: Buffer } | undefined = tls === undefined ? undefined : { ...tls };
+  const refresh = async () => {
+    try {
+      const now = await changeTimes(watched);
+      if (now === seen) return;
+      ({ tls, secret } = await load(files));
+      seen = now;
+      if (live !== undefined) Object.assign(live, tls);
+    } catch (error) {
+      onFault(error);
+    }
+  };
+  const timer = setInterval(refresh, LOOK_EVERY_MS);
+  timer.unref();
+  const { sasl } = files;
+  return {
+    tls: live,
+    sasl: sasl === undefined ? undefined : { mechanism: sasl.mechanism, username: sasl.username, secret: () => secret },
+    refresh,
+    close: () => clearInterval(timer),
+  };
+}
+
+/** Why they cannot serve, all of it. */
+export async function credentialRefusals(files: Files): Promise<readonly Refusal[]> {
+  const tried = await Promise.allSettled([load({ ...files, sasl: undefined }), load({ ...files, tls: undefined })]);
+  return tried.flatMap((one): readonly Refusal[] => {
+    if (one.status === 'fulfilled') return [];
+    const reason: unknown = one.reason;
+    if (reason instanceof RefusedInput) return reason.refusals;
+    if (!(reason instanceof OperatingError)) throw reason;
+    return [refuse('secret_file', 'eventLog.kafka', reason.message, 'name a file that can be read')];
+  });
+}
+
+async function changeTimes(paths: readonly string[]): Promise<string> {
+  const times = await Promise.all(paths.map(async (path) => (await stat(path)).mtimeMs));
+  return times.join(' ');
+}
+
+async function load(files: Files): Promise<Material> {
+  const secret =
+    files.sasl === undefined ? '' : (await readSecretFile(files.sasl.secretFile, 'eventLog.kafka.sasl')).reveal();
+  return { tls: files.tls === undefined ? undefined : await loadTls(files.tls), secret };
+}
+
+async function loadTls({ caFile, certFile, keyFile }: KafkaTlsFiles): Promise<NonNullable<KafkaConnection['tls']>> {
+  const ca = caFile === undefined ? undefined : await readCertificate(caFile, 'caFile');
+  if (certFile === undefined || keyFile === undefined) return ca === undefined ? {} : { ca };
+  const cert = await readCertificate(certFile, 'certFile');
+  const key = await readPrivateFile(keyFile, 'eventLog.kafka.tls.keyFile');
+  if (!isPair(cert, key)) throw refused('keyFile', `${keyFile} is not the key of ${certFile}`, 'name the pair');
+  const expiresAt = new X509Certificate(cert).validToDate;
+  if (expiresAt.getTime() <= Date.now())
+    throw refused('certFile', `${certFile} expired on ${expiresAt.toISOString()}`, 'renew it');
+  return { ...(ca === undefined ? {} : { ca }), cert, key };
+}
+
+function isPair(cert: Buffer, key: Buffer): boolean {
+  try {
+    return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
+  } catch {
+    return false;
+  }
+}
+
+async function readCertificate(path: string, field: string): Promise<Buffer> {
+  let pem: Buffer;
+  try {
+    pem = await readFile(path);
+  } catch (cause) {
+    throw new OperatingError('part-missing', 'never', `reading ${path}`, { cause });
+  }
+  try {
+    new X509Certificate(pem);
+  } catch {
+    throw refused(field, `${path} holds no certificate in PEM`, 'name a PEM file');
+  }
+  return pem;
+}
+
+function refused(field: string, problem: string, mend: string): RefusedInput {
+  return new RefusedInput([refuse('tls', `eventLog.kafka.tls.${field}`, problem, mend)]);
+}

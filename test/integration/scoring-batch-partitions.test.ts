@@ -1,0 +1,97 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createTopic } from '../../platform/event-log-postgres.ts';
+import { reportMessage } from '../../scoring/ingest/pack-reports.ts';
+import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
+import { getRollout } from '../../scoring/registry/rollouts.ts';
+import type { Requester } from '../../scoring/registry/suites.ts';
+import { type TestDatabase, testDatabase } from '../support/db.ts';
+import { isWhole } from '../support/rotating.ts';
+import { lines, MODELS, NEXT, OLD, recompute, recomputeContext, scoresAfter } from './scoring-batch-support.ts';
+import { type Harness, harness, newTenant, TRACE } from './scoring-online-support.ts';
+import { beside, registerBoard } from './scoring-rollout-support.ts';
+
+/** What is too late is so in whatever order the partitions are read: two versions that are read side by side agree on it. */
+const sent = lines(isWhole ? 500 : 300, 3, 10 * 86_400_000);
+const CHUNK = 40;
+/** Where the new version starts, and where the history is filled in. */
+const START = CHUNK * Math.floor((sent.length * 0.75) / CHUNK);
+const FILL = CHUNK * Math.floor((sent.length * 0.9) / CHUNK);
+const small = { batchMessages: 8, stretchBytes: 20_000 } as const;
+
+async function tenantWith(base: TestDatabase, tenant: string): Promise<Requester> {
+  const by = await newTenant(base, tenant);
+  await registerBoard(base.db, by, OLD, MODELS);
+  return by;
+}
+
+const rollout = async (base: TestDatabase, tenant: string) =>
+  (await base.db.asTenant(tenant, (tx) => getRollout(tx, tenant, 'board')))!;
+
+describe.each(isWhole ? [1, 2, 7] : [2])('a log of %i partitions', (partitions) => {
+  let base: TestDatabase;
+  let h: Harness;
+  let by: Requester;
+  beforeAll(async () => {
+    base = await testDatabase();
+    h = await harness(base, partitions);
+    await beside(base.db, await tenantWith(base, 'whole'), NEXT);
+    by = await tenantWith(base, 'filled');
+    await read(0, START);
+    await beside(base.db, by, NEXT, 40);
+    await read(START, FILL);
+    await recompute(recomputeContext(h.context()), small);
+    await read(FILL, sent.length);
+  }, 60_000);
+  afterAll(() => base.close());
+
+  /** Each third chunk comes from somebody who knows nothing of shards. */
+  async function read(from: number, to: number): Promise<void> {
+    for (let at = from; at < to; at += CHUNK) {
+      const text = sent.slice(at, Math.min(to, at + CHUNK)).join('');
+      for (const tenant of ['whole', 'filled']) {
+        if ((at / CHUNK) % 3 > 0) await h.send(tenant, text);
+        else {
+          const source = { tenant, producer: undefined, traceparent: `00-${TRACE}-b7ad6b7169203331-01` };
+          await h.log.append({ ...reportMessage(Buffer.from(text), source), partition: (at / CHUNK) % partitions });
+        }
+      }
+      if ((at / CHUNK) % 2 > 0) await h.drain();
+    }
+    await h.drain();
+  }
+
+  test('gives a version that is filled in from it the scores of one that was there from the first report on', async () => {
+    const { complete, completeFrom, recompute: done, shareInForce } = await rollout(base, 'filled');
+    expect(done).toMatchObject({ state: 'done', failure: null, messages: done!.ofMessages });
+    expect({ complete, completeFrom, shareInForce }).toEqual({ complete: true, completeFrom: null, shareInForce: 40 });
+    const [state] = await base.db.asEngine((tx) =>
+      tx.query<{ start_ms: bigint }>(`select judged_after_ms as start_ms from rollout_states where tenant = 'filled'`),
+    );
+    const startMs = Number(state!.start_ms);
+    const scores = await scoresAfter(base.db, 'filled', NEXT, startMs);
+    expect(new Set(scores.map((row) => row.tick_ms)).size).toBeGreaterThan(3);
+    expect(scores).toEqual(await scoresAfter(base.db, 'whole', NEXT, startMs));
+    expect(done!.counted).toBeGreaterThan(100);
+    // The order in which they were read decides what was late only where there is one.
+    expect(done!.late > 0).toBe(partitions === 1);
+  });
+
+  // Of one there is no other number that could change what was read of it.
+  if (partitions === 1) return;
+  test('whose partitions were raised since fails it, and says when and how', async () => {
+    await base.db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, partitions + 1));
+    const again = await tenantWith(base, 'raised');
+    await h.send('raised', sent.slice(0, 40).join(''));
+    await h.drain();
+    await beside(base.db, again, NEXT);
+    await h.send('raised', sent.slice(40, 50).join(''));
+    await h.drain();
+    await recompute(recomputeContext(h.context()), small);
+    const { recompute: failed, complete } = await rollout(base, 'raised');
+    expect(failed).toMatchObject({ state: 'failed', counted: 0 });
+    expect(failed!.failure).toMatch(
+      `: ${partitions} partitions became ${partitions + 1}; its history is read from then on only`,
+    );
+    expect(complete).toBe(false);
+  });
+});
