@@ -72,7 +72,7 @@ export function sightOf(handle: Handle, job: SlurmJob | undefined, facts: Facts)
   const own = exit?.job === job.id ? exit : undefined;
   const outcome = outcomeOf(job, own, facts);
   const hasBegun = facts.claim?.by === 'job';
-  const isOwnCode = OF_THE_JOB_ALONE.has(job.state) || job.state === 'COMPLETED';
+  const isOwnCode = OF_THE_JOB_ALONE.has(job.state) || job.state === 'COMPLETED' || job.exitCode === NOT_CLAIMED;
   return {
     is: 'over',
     end: {
@@ -132,10 +132,13 @@ function outcomeOf(job: SlurmJob, exit: Exit | undefined, { hasNotice, claim }: 
   // One that was put back finds its attempt claimed, by itself, and ends at once. One that has nodes and never claimed it never began: a node that cannot
   // launch it has it cancelled; and a slurmctld that lost its last moments gives a number again, and takes the end of the job that had it for this one's.
   const neverBegan = claim === undefined && job.nodes !== '' && ['COMPLETED', 'CANCELLED'].includes(job.state);
-  const isNone = neverBegan || (job.restarts > 0 && exit === undefined);
+  // Started twice by a slurmctld that had forgotten the first: what ended is the second, and the command's own end stands in the folder alone.
+  const isSecond = claim?.by === 'job' && job.exitCode === NOT_CLAIMED && exit?.code !== NOT_CLAIMED;
+  const isNone = neverBegan || isSecond || (job.restarts > 0 && exit === undefined);
   const outcome = isNone ? 'preempted' : (OUTCOMES[job.state] ?? 'failed');
   if (exit === undefined || exit.before === 'told') return outcome;
   if (exit.before === 'lost') return 'preempted';
+  if (isSecond) return ownOutcome(exit);
   // Where Slurm has the command's code, a job makes its end no better than that.
   if (!isNone && !OF_THE_JOB_ALONE.has(job.state)) return outcome === 'succeeded' ? ownOutcome(exit) : outcome;
   // The command ended by itself, whatever became of its job or its node after that; what a lost node did to a gang is no failure of it.
