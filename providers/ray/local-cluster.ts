@@ -45,6 +45,9 @@ const START_TIMEOUT_MS = 120_000;
 /** A cluster found by its record has been up for long, or it is broken. */
 const ADOPT_TIMEOUT_MS = 15_000;
 const POLL_MS = 300;
+/** Ray gives up a start that is slow (its agents have 15 s, ray-project/ray#65983): on a busy machine the next one gets there. */
+const STARTS = 3;
+const GAVE_UP = 'The current node timed out during startup';
 const OBJECT_STORE_BYTES = 80_000_000;
 /** Ray puts sockets below it; with its own 64 characters the path has to stay below the 107 that AF_UNIX takes. */
 const TEMP_PATH_LIMIT = 30;
@@ -70,8 +73,13 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
     const mend = `install it with: ${join(options.venvDir, 'bin', 'python')} -m pip install "ray[default]==2.60.0"`;
     throw new OperatingError('part-missing', 'never', `looking for Ray in ${options.venvDir}`, { cause, mend });
   });
-  const started = await start(options, tokenFile);
-  return clusterOf(options.stateDir, started, tokenFile, false);
+  for (let left = STARTS - 1; ; left--) {
+    try {
+      return clusterOf(options.stateDir, await start(options, tokenFile), tokenFile, false);
+    } catch (error) {
+      if (left === 0 || !(await outputOf(options.stateDir)).includes(GAVE_UP)) throw error;
+    }
+  }
 }
 
 /** The cluster that `stateDir` records, if it runs and answers to our token; starts nothing. */
@@ -258,13 +266,17 @@ function outputPath(stateDir: string): string {
   return join(stateDir, 'ray-head.log');
 }
 
+async function outputOf(stateDir: string): Promise<string> {
+  return readFile(outputPath(stateDir), 'utf8').catch(() => '');
+}
+
 async function startFailure(stateDir: string, problem: string): Promise<OperatingError> {
   return withOutput(stateDir, new OperatingError('unreachable', 'safe', `starting the local Ray: ${problem}`));
 }
 
 /** The same error with the end of what the head printed, which says why. */
 async function withOutput(stateDir: string, error: OperatingError): Promise<OperatingError> {
-  const output = await readFile(outputPath(stateDir), 'utf8').catch(() => '');
+  const output = await outputOf(stateDir);
   const mend = `see ${outputPath(stateDir)}${output === '' ? '' : `, which ends with: ${output.slice(-OUTPUT_TAIL)}`}`;
   const doing = error.message.slice(`${error.code} while `.length);
   return new OperatingError(error.code, error.retry, doing, { mend: error.mend ?? mend });

@@ -9,14 +9,18 @@ const missing = partMissing(slurm);
 /** `npm run test:slurm`: all of them. */
 const JOBS = process.env.MERIT_SLURM === 'whole' ? 50 : 8;
 /** After a daemon is back: slurmctld saves its state every few seconds, and what it had not saved is forgotten. */
-const KILL_EVERY_MS = process.env.MERIT_SLURM === 'whole' ? 15_000 : 5_000;
+const KILL_EVERY_MS = process.env.MERIT_SLURM === 'whole' ? 15_000 : 8_000;
 const KILLS_AT_LEAST = 2;
+/** A slow machine is given an end to them: where Slurm hardly gets up between two kills, no job ends. */
+const KILLS_AT_MOST = process.env.MERIT_SLURM === 'whole' ? Number.POSITIVE_INFINITY : 6;
 const KILLED = ['slurmctld', 'slurmd-n1', 'slurmctld', 'slurmd-n2'];
 const LOOK_EVERY_MS = 300;
 /** A slurmctld that is killed forgets what it took in the last moments: after so many looks that see nothing, the attempt is given up. */
 const LOOKS_AT_NOTHING = 15;
 const ATTEMPTS_LIMIT = 20;
 const LIMIT_MS = 600_000;
+/** Whoever still waits then says what for. */
+const PATIENCE_MS = LIMIT_MS - 60_000;
 
 /** An attempt as Merit was told of it, and by its own account: how often its command began, and came to its end. */
 interface Told {
@@ -31,6 +35,7 @@ interface Told {
 /** What Merit does with a job, in small: it submits, looks before it submits again, gives up what is not there, and makes another attempt of what was taken back. */
 class Driver {
   readonly #world: SlurmWorld;
+  readonly #limitMs = performance.now() + PATIENCE_MS;
 
   constructor(world: SlurmWorld) {
     this.#world = world;
@@ -60,6 +65,7 @@ class Driver {
     for (let nothing = 0; nothing < LOOKS_AT_NOTHING; ) {
       const seen = await this.#again(() => this.#world.provider.observe(spec.key, this.#world.signal));
       if (seen.state === 'ended') return seen;
+      if (performance.now() > this.#limitMs) throw new Error(`${spec.key} is still ${JSON.stringify(seen)}`);
       nothing = seen.state === 'absent' ? nothing + 1 : 0;
       await sleep(LOOK_EVERY_MS);
     }
@@ -68,11 +74,11 @@ class Driver {
 
   /** Slurm is away again and again; nothing else may go wrong. */
   async #again<T>(work: () => Promise<T>): Promise<T> {
-    for (const limitMs = Date.now() + LIMIT_MS; ; await sleep(LOOK_EVERY_MS)) {
+    for (; ; await sleep(LOOK_EVERY_MS)) {
       try {
         return await work();
       } catch (error) {
-        if (!isProviderError(error) || error.code !== 'transient' || Date.now() > limitMs) throw error;
+        if (!isProviderError(error) || error.code !== 'transient' || performance.now() > this.#limitMs) throw error;
       }
     }
   }
@@ -102,9 +108,13 @@ describe.skipIf(missing !== undefined)(`a Slurm that is killed${missing === unde
     const driver = new Driver(world);
     let isOver = false;
     const killing = killAllTheWhile(part.facts, () => isOver);
-    const stories = await Promise.all(jobs.map(({ spec }) => driver.run(spec))).finally(() => {
-      isOver = true;
-    });
+    const stories = await Promise.all(jobs.map(({ spec }) => driver.run(spec)))
+      .catch(async (cause) => {
+        throw new Error(`Slurm says:\n${await said(part.facts)}`, { cause });
+      })
+      .finally(() => {
+        isOver = true;
+      });
     const kills = await killing;
     const all = stories.flat();
     const counted = Object.entries(Object.groupBy(all, ({ outcome }) => outcome)).map(
@@ -134,7 +144,7 @@ describe.skipIf(missing !== undefined)(`a Slurm that is killed${missing === unde
 
 /** How many kills there were once it is over. Each daemon is back before the next one is killed. */
 async function killAllTheWhile(facts: SlurmFacts, isOver: () => boolean): Promise<number> {
-  for (let kills = 0; ; kills++) {
+  for (let kills = 0; ; ) {
     await eventually(async () => (await slurmCommand(facts, 'scontrol', ['ping'])).includes('is UP'));
     // What an operator does: Slurm drains a node that says of a job what slurmctld has forgotten.
     for (const node of facts.nodes)
@@ -142,10 +152,21 @@ async function killAllTheWhile(facts: SlurmFacts, isOver: () => boolean): Promis
         await slurmCommand(facts, 'scontrol', ['update', `nodename=${node}`, 'state=resume']).catch(() => {});
     await sleep(KILL_EVERY_MS);
     if (isOver() && kills >= KILLS_AT_LEAST) return kills;
+    if (kills >= KILLS_AT_MOST) continue;
     await eventually(async () => killDaemon(facts, KILLED[kills % KILLED.length] as string));
+    kills++;
   }
 }
 
+async function said(facts: SlurmFacts): Promise<string> {
+  const all = await Promise.allSettled([slurmCommand(facts, 'squeue', []), slurmCommand(facts, 'sinfo', ['-Nl'])]);
+  return all.map((one) => (one.status === 'fulfilled' ? one.value : String(one.reason))).join('\n');
+}
+
 async function eventually(look: () => Promise<boolean>): Promise<void> {
-  while (!(await look().catch(() => false))) await sleep(LOOK_EVERY_MS);
+  const limitMs = performance.now() + PATIENCE_MS;
+  while (!(await look().catch(() => false))) {
+    if (performance.now() > limitMs) throw new Error(`it does not come that ${look}`);
+    await sleep(LOOK_EVERY_MS);
+  }
 }

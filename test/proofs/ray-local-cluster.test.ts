@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -33,6 +33,28 @@ test('a venv without Ray is a missing part, with the command that mends it', asy
   expect(failure).toMatchObject({ code: 'part-missing', mend: expect.stringContaining('pip install') });
 });
 
+/** A venv whose Ray gives up its first `starts`, as on a machine that is too busy, and is the real one after them. */
+async function impatientVenv(starts: number): Promise<string> {
+  await mkdir(join(stateDir, 'bin'));
+  const script = `#!/bin/sh
+    echo begun >> "${stateDir}/starts"
+    if [ "$(wc -l < "${stateDir}/starts")" -gt ${starts} ]; then exec "${pythonVenv()}/bin/ray" "$@"; fi
+    sleep 0.5
+    echo "Exception: The current node timed out during startup. This could happen because some of the raylet failed to startup" >&2
+    exit 1\n`;
+  await writeFile(join(stateDir, 'bin', 'ray'), script, { mode: 0o755 });
+  return stateDir;
+}
+
+const begun = async () => (await readFile(join(stateDir, 'starts'), 'utf8')).split('\n').length - 1;
+
+test('a start that Ray gives up is tried three times, and told with what Ray said', async () => {
+  const venvDir = await impatientVenv(9);
+  const failure = await startLocalCluster({ ...options(), venvDir }).catch((error) => error);
+  expect(failure).toMatchObject({ code: 'unreachable', mend: expect.stringContaining('timed out during startup') });
+  expect(await begun()).toBe(3);
+});
+
 describe.skipIf(missing !== undefined)(`Merit's own Ray${missing === undefined ? '' : ` (${missing})`}`, () => {
   test('outlives a killed Merit, is adopted by the next one, and leaves nothing when stopped', async () => {
     // The first Merit: a process of its own, killed once its Ray runs.
@@ -58,12 +80,17 @@ describe.skipIf(missing !== undefined)(`Merit's own Ray${missing === undefined ?
     await expect(stat(record.tempDir)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
+  test('is there though Ray gave up its first start', async () => {
+    const cluster = await startLocalCluster({ ...options(), venvDir: await impatientVenv(1) });
+    expect(await begun()).toBe(2);
+    expect(await findLocalCluster(stateDir)).toMatchObject({ pid: cluster.pid });
+    await cluster.stop();
+  });
+
   test('is started anew after its head was killed, its leftovers ended first, and two run side by side', async () => {
     const otherDir = await mkdtemp(join(tmpdir(), 'merit-cluster-'));
-    const [first, other] = await Promise.all([
-      startLocalCluster(options()),
-      startLocalCluster({ ...options(), stateDir: otherDir }),
-    ]);
+    const first = await startLocalCluster(options());
+    const other = await startLocalCluster({ ...options(), stateDir: otherDir });
     const record = await readRecord(stateDir);
     if (record?.state !== 'running') throw new Error('no cluster was recorded');
     process.kill(first.pid, 'SIGKILL');
