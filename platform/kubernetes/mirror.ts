@@ -133,7 +133,12 @@ export class Mirror<T extends KubernetesObject> {
     const guard = this.#guard(stop, signal);
     try {
       let at = resourceVersion;
-      while (!signal.aborted) at = await this.#watch(objects, at, signal);
+      while (!signal.aborted) {
+        const sinceMs = this.#clock.now();
+        at = await this.#watch(objects, at, signal);
+        // Whoever ends each watch at once is not asked without rest.
+        if (this.#clock.now() - sinceMs < PAUSE_MS) await this.#clock.sleep(PAUSE_MS, signal);
+      }
     } finally {
       stop.abort();
       await guard;

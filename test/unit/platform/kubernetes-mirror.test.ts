@@ -100,7 +100,7 @@ async function begun() {
 }
 
 test('it is a list and its changes, and wakes who waits for one', async () => {
-  const { fake, mirror, names } = await begun();
+  const { fake, clock, mirror, names } = await begun();
   expect(names()).toEqual(['a']);
   let woken = false;
   void mirror.changed(60_000, AbortSignal.timeout(60_000)).then(() => {
@@ -113,6 +113,7 @@ test('it is a list and its changes, and wakes who waits for one', async () => {
   await fake.say({ type: 'DELETED', object: object('b') });
   expect(mirror.by('of', 'b')).toEqual([]);
   // Ended by the server in its time: the watch goes on without a new list.
+  await clock.move(10_000);
   await fake.say(undefined);
   expect([fake.lists, fake.watches, names()]).toEqual([1, 2, ['a']]);
   mirror.close();
@@ -189,4 +190,16 @@ test('a list has all its pages, is begun anew where they went out of date, and i
   expect(torn.asked).toEqual([undefined, 'more', undefined, 'more']);
   await expect(pages([first, gone, gone, gone]).list()).rejects.toBe(gone);
   await expect(pages([first, {}]).list()).rejects.toThrow('no items');
+});
+
+test('a server that ends each watch at once is asked again after a rest', async () => {
+  const { fake, clock, mirror } = await begun();
+  for (const watches of [1, 2, 3]) {
+    await fake.say(undefined);
+    expect(fake.watches).toBe(watches);
+    await clock.move(500);
+    expect(fake.watches).toBe(watches + 1);
+  }
+  expect(fake.lists).toBe(1);
+  mirror.close();
 });
