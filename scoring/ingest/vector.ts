@@ -1,5 +1,5 @@
-import { type ReadOffsets, readOffsets } from '../ingest/positions.sql.ts';
-import type { Position } from '../ingest/read-lines.ts';
+import { type ReadOffsets, readOffsets } from './positions.sql.ts';
+import type { Position } from './read-lines.ts';
 
 /** A place in every partition of the log; a partition that is absent was not read yet. As decisions record it. */
 export type Vector = ReadonlyMap<number, Position>;

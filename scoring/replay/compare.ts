@@ -5,6 +5,7 @@ import { AlteredSegment } from '../archive/stored-segment.ts';
 import { verifyArchive } from '../archive/verify-archive.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
 import { suiteOf } from '../ingest/suite-state.sql.ts';
+import { placeIn, vectorOf } from '../ingest/vector.ts';
 import { type Compared, firstDifference } from './bisect.sql.ts';
 import type { ReplayContext } from './context.ts';
 import { decisionDifferences, MAX_TOLD_SCORES, scoreDifferences } from './differences.sql.ts';
@@ -13,7 +14,6 @@ import type { Replay } from './replays.sql.ts';
 import type { FirstDifference, ReplayResult } from './result.ts';
 import { checksumOfScores, type ScoreRange } from './score-checksum.sql.ts';
 import { shadowSchema } from './shadow-database.ts';
-import { placeIn, vectorOf } from './vector.ts';
 
 /** A comparison looks at all that was published in the range. */
 const STATEMENT_TIMEOUT_MS = 10 * 60_000;

@@ -2,11 +2,11 @@ import type { CopyTx, Tx } from '../../platform/postgres.ts';
 import { unpackBlock } from '../ingest/dedup-index.ts';
 import { loadPositions, type ReadOffsets } from '../ingest/positions.sql.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
+import { isBefore, placeIn, recordedVector, type Vector } from '../ingest/vector.ts';
 import { DigestSorter } from '../offline/digest-sorter.ts';
 import { MAX_SKEW_MS, MAX_WINDOW_MS } from '../rules/watermark.ts';
 import { shadowSchema } from './shadow-database.ts';
 import type { Bound, ReplaySpec } from './spec.ts';
-import { isBefore, placeIn, recordedVector, type Vector } from './vector.ts';
 
 const HOUR_MS = 3_600_000;
 /** A window reaches back by its length, its end is rounded to at most an hour, and a report may be ahead of its arrival. */

@@ -3,7 +3,7 @@ import type { Appended, EventLog, LogMessage } from '../../platform/event-log.ts
 import type { Database } from '../../platform/postgres.ts';
 import type { ArchivedLog } from '../archive/archived-log.ts';
 import { SET_ASIDE_THEN } from '../ingest/set-aside.ts';
-import { placeIn, type Vector } from './vector.ts';
+import { placeIn, type Vector } from '../ingest/vector.ts';
 
 const SPACE = 0x20;
 const NEWLINE = 0x0a;

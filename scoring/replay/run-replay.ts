@@ -8,6 +8,7 @@ import { loadLayout } from '../ingest/layout.sql.ts';
 import { loadPositions } from '../ingest/positions.sql.ts';
 import { ReaderThread } from '../ingest/reader-thread.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
+import { isBefore, messagesBetween, placeIn, type Vector, vectorOf } from '../ingest/vector.ts';
 import { compareReplay } from './compare.ts';
 import { askAgain, firstOpenings, NO_SIGNER, openChallenges, replayPolicy, takeTurns } from './contest.sql.ts';
 import type { ReplayContext } from './context.ts';
@@ -18,7 +19,6 @@ import { type Replay, saveCut, savePlan, tellProgress } from './replays.sql.ts';
 import type { ReplayResult } from './result.ts';
 import { type Claim, requireClaim, StaleReplay, shadowDatabase } from './shadow-database.ts';
 import { type Cut, inOrder, loadTimeline } from './timeline.sql.ts';
-import { isBefore, messagesBetween, placeIn, type Vector, vectorOf } from './vector.ts';
 import { whileHeld } from './while-held.ts';
 
 /** A claim that is not renewed for so long may be taken over. */

@@ -1,7 +1,7 @@
 import type { Tx } from '../../platform/postgres.ts';
 import type { ReadOffsets } from '../ingest/positions.sql.ts';
+import { compareVectors, isWithin, join, type Vector, vectorKey, vectorOf } from '../ingest/vector.ts';
 import type { SignedDecision } from '../promotion/decision-record.ts';
-import { compareVectors, isWithin, join, type Vector, vectorKey, vectorOf } from './vector.ts';
 
 /** A version of a suite that began to hold. */
 export interface Turn {

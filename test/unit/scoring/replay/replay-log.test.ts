@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import type { LogMessage } from '../../../../platform/event-log.ts';
 import type { Database } from '../../../../platform/postgres.ts';
 import { nonBlankLines } from '../../../../scoring/ingest/read-lines.ts';
+import { join, placeIn, type Vector } from '../../../../scoring/ingest/vector.ts';
 import { ReplayLog } from '../../../../scoring/replay/replay-log.ts';
-import { join, placeIn, type Vector } from '../../../../scoring/replay/vector.ts';
 import { random } from '../../../integration/scoring-online-support.ts';
 
 const TOPIC = 'merit.reports';

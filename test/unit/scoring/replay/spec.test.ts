@@ -1,7 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import { RefusedInput } from '../../../../core/refusal.ts';
-import { paceOf } from '../../../../scoring/replay/pace.ts';
-import { replaySpec, specHash } from '../../../../scoring/replay/spec.ts';
 import {
   compareVectors,
   isBefore,
@@ -12,7 +10,9 @@ import {
   type Vector,
   vectorKey,
   vectorOf,
-} from '../../../../scoring/replay/vector.ts';
+} from '../../../../scoring/ingest/vector.ts';
+import { paceOf } from '../../../../scoring/replay/pace.ts';
+import { replaySpec, specHash } from '../../../../scoring/replay/spec.ts';
 import { random } from '../../../integration/scoring-online-support.ts';
 
 describe('what a replay is asked to do', () => {
