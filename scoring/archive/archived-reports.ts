@@ -1,12 +1,15 @@
 import { sha256Hex } from '../../core/canonical.ts';
 import { RefusedInput, refuse } from '../../core/refusal.ts';
+import type { LogMessage } from '../../platform/event-log.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import { ARCHIVE_PREFIX, manifestOf, type SegmentId, segmentKeys, segmentOfKey } from './segment-manifest.ts';
 import type { SegmentRow } from './segments.sql.ts';
 import { AlteredSegment, loadSegment, readObject } from './stored-segment.ts';
 
-/** The chain of an archive, as its own manifests tell it: no database is asked. */
-export interface ArchiveChain {
+/** What an archive has of one partition of one life of a topic, as its own manifests tell it: no database is asked. */
+export interface ArchivedPartition {
+  readonly generation: string;
+  readonly partition: number;
   /** Oldest first, each naming the one before it. */
   readonly segments: readonly SegmentRow[];
   /** What was archived before the first one is not there: its time was over, or it was taken away. */
@@ -18,53 +21,77 @@ export interface ArchiveChain {
 const NO_ARCHIVE = 'name the folder or s3://bucket/prefix that a server keeps its objects in';
 
 /**
- * The chain of the one partition that a place has of a topic. Every manifest is held to the one behind it, so that none is changed, missing or another's in
- * between; that the last one is the last, only whoever kept `head` can tell. Throws RefusedInput, AlteredSegment, and what the store throws.
+ * The chains of all partitions that a place has of a topic, by the time of their first messages. Every manifest is held to the one behind it, so that none is changed, missing or
+ * another's in between; that the last one is the last, only whoever kept `head` can tell. Throws RefusedInput, AlteredSegment, and what the store throws.
  */
-export async function archiveChain(store: ObjectStore, topic: string): Promise<ArchiveChain> {
-  const found = [];
+export async function archivedPartitions(store: ObjectStore, topic: string): Promise<readonly ArchivedPartition[]> {
+  const found = new Map<string, SegmentId[]>();
   for await (const { key } of store.list(`${ARCHIVE_PREFIX}${topic}/`)) {
     const of = key.endsWith('.json') ? segmentOfKey(key) : undefined;
-    if (of !== undefined) found.push(of);
+    if (of === undefined) continue;
+    const name = `${of.generation}/${of.partition}`;
+    const known = found.get(name);
+    if (known === undefined) found.set(name, [of]);
+    else known.push(of);
   }
-  const logs = new Set(found.map(({ generation, partition }) => `${generation}/${partition}`));
-  if (logs.size !== 1)
-    throw new RefusedInput([
-      logs.size === 0
-        ? refuse('not_found', '--archive', `has no segment of ${topic}`, NO_ARCHIVE)
-        : refuse(
-            'partitions',
-            '--archive',
-            `has ${logs.size} logs (${[...logs].sort().slice(0, 5).join(', ')}), and in which order their reports came is kept nowhere`,
-            'have them recomputed by the server: merit suites rollout, merit replay start',
-          ),
-    ]);
-  const ordered = found.toSorted((a, b) => (a.from < b.from ? -1 : 1));
+  if (found.size === 0)
+    throw new RefusedInput([refuse('not_found', '--archive', `has no segment of ${topic}`, NO_ARCHIVE)]);
+  const partitions: ArchivedPartition[] = [];
+  for (const ids of found.values()) partitions.push(await chainOf(store, ids));
+  return partitions.sort((a, b) => a.segments[0]!.firstAppendedMs - b.segments[0]!.firstAppendedMs || byPlace(a, b));
+}
+
+async function chainOf(store: ObjectStore, ids: readonly SegmentId[]): Promise<ArchivedPartition> {
   const segments: SegmentRow[] = [];
-  for (const of of ordered) {
+  for (const of of ids.toSorted((a, b) => (a.from < b.from ? -1 : 1))) {
     const row = await manifestRow(store, of);
     const before = segments.at(-1);
     if (before !== undefined && (before.next !== row.from || before.manifestSha256 !== row.previous))
       throw altered(row, before.next, 'the segment before it is missing, or was altered');
     segments.push(row);
   }
-  return { segments, isCut: segments[0]!.previous !== null, head: segments.at(-1)!.manifestSha256 };
+  const { generation, partition, previous } = segments[0]!;
+  return { generation, partition, segments, isCut: previous !== null, head: segments.at(-1)!.manifestSha256 };
 }
 
-/** The values of one tenant's messages of a segment, as NDJSON. undefined: it has none. Throws AlteredSegment. */
-export async function reportsOf(store: ObjectStore, row: SegmentRow, tenant: string): Promise<Buffer | undefined> {
-  const { messages } = await loadSegment(store, row);
-  const own = messages.flatMap(({ tenant: of, value }) => (of === tenant && value !== null ? [value] : []));
-  if (own.length === 0) return undefined;
-  return Buffer.concat(own.flatMap((value) => (value.at(-1) === NEWLINE ? [value] : [value, Buffer.of(NEWLINE)])));
+function byPlace(a: ArchivedPartition, b: ArchivedPartition): number {
+  if (a.generation !== b.generation) return a.generation < b.generation ? -1 : 1;
+  return a.partition - b.partition;
+}
+
+/**
+ * The messages of all partitions in one order: each partition's as it is, and between them the one that was appended first, of several at once that of the
+ * first partition given. No order between partitions was ever recorded; this one is the same whenever it is asked for. A segment of each is
+ * unpacked at a time. Throws AlteredSegment.
+ */
+export async function* messagesInOrder(
+  store: ObjectStore,
+  partitions: readonly ArchivedPartition[],
+): AsyncGenerator<LogMessage> {
+  const waiting: { readonly rest: AsyncGenerator<LogMessage>; head: LogMessage }[] = [];
+  for (const { segments } of partitions) {
+    const rest = messagesOf(store, segments);
+    const { value, done } = await rest.next();
+    if (done !== true) waiting.push({ rest, head: value });
+  }
+  while (waiting.length > 0) {
+    const next = waiting.reduce((least, one) => (one.head.appendedAtMs < least.head.appendedAtMs ? one : least));
+    yield next.head;
+    const { value, done } = await next.rest.next();
+    if (done === true) waiting.splice(waiting.indexOf(next), 1);
+    else next.head = value;
+  }
+}
+
+/** Of one partition, in the order of its offsets. Throws AlteredSegment. */
+export async function* messagesOf(store: ObjectStore, segments: readonly SegmentRow[]): AsyncGenerator<LogMessage> {
+  for (const row of segments) yield* (await loadSegment(store, row)).messages;
 }
 
 /** Whose messages a segment has. */
 export async function tenantsOf(store: ObjectStore, row: SegmentRow): Promise<ReadonlySet<string>> {
   return new Set((await loadSegment(store, row)).messages.map(({ tenant }) => tenant));
 }
-
-const NEWLINE = 0x0a;
 
 async function manifestRow(store: ObjectStore, of: SegmentId): Promise<SegmentRow> {
   const bytes = await readObject(store, segmentKeys(of).manifest);

@@ -6,18 +6,15 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { withArchivedReports } from '../../api/cli/archive-reports.ts';
 import { run } from '../../api/cli/commands/backtest.ts';
 import { toldAs } from '../../api/cli/exit.ts';
-import { openFileObjectStore } from '../../platform/object-store/files.ts';
-import { Archiver } from '../../scoring/archive/archiver.ts';
-import { type ArchiveContext, NO_ARCHIVE_METRICS } from '../../scoring/archive/context.ts';
 import { suiteChecksum } from '../../scoring/read/checksum.ts';
 import { contestReports, contestSuite } from '../support/backtest-cases.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 import { Sink } from '../support/sink.ts';
+import { archiveAll } from './archive-support.ts';
 import { expectAsOnline, replayOnline } from './backtest-online-support.ts';
-import { currentEpoch, type Harness, harness, TestClock } from './scoring-online-support.ts';
+import { type Harness, harness } from './scoring-online-support.ts';
 
 const { signal } = new AbortController();
-const quiet = { info: () => {}, warn: () => {}, error: () => {} };
 let base: TestDatabase;
 let h: Harness;
 let root: string;
@@ -41,20 +38,7 @@ beforeAll(async () => {
       .join(''),
   );
   await h.drain();
-  const policy = { segmentAgeMs: 0, keepMs: null, logKeepMs: null };
-  const store = await openFileObjectStore({ root });
-  const ctx: ArchiveContext = {
-    db: base.db,
-    epoch: await currentEpoch(base.db),
-    clock: new TestClock(),
-    eventLog: h.log,
-    log: quiet,
-    store,
-    policy,
-    metrics: NO_ARCHIVE_METRICS,
-  };
-  const archiver = new Archiver(ctx, { maxSegmentBytes: 4_000 });
-  while (await archiver.archive(signal));
+  await archiveAll(base.db, h, root, 4_000);
 });
 afterAll(async () => {
   await h.log.close();
