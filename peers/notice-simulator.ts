@@ -20,10 +20,14 @@ export interface NoticeSimulatorOptions {
   readonly port?: number;
 }
 
-export async function startNoticeSimulator<T>(
-  of: { readonly name: string; readonly path: RegExp; readonly schema: TSchema },
-  options: NoticeSimulatorOptions,
-): Promise<NoticeSimulator<T>> {
+interface Told {
+  readonly name: string;
+  readonly path: RegExp;
+  readonly schema: TSchema;
+}
+
+/** A route by which a peer is told things, and what it was told. */
+export function noticeRoute<T>(of: Told): { readonly route: Route; told(): readonly T[] } {
   const told = new Map<string, T>();
   const route: Route = {
     name: of.name,
@@ -40,11 +44,16 @@ export async function startNoticeSimulator<T>(
       return { status: 200, body: { id } };
     },
   };
+  return { route, told: () => [...told.values()] };
+}
+
+export async function startNoticeSimulator<T>(of: Told, options: NoticeSimulatorOptions): Promise<NoticeSimulator<T>> {
+  const { route, told } = noticeRoute<T>(of);
   const server = await startPeerServer([route], options);
   return {
     ...server,
     get told() {
-      return [...told.values()];
+      return told();
     },
   };
 }

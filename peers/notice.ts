@@ -32,8 +32,7 @@ export async function tellPeer(question: {
   const answer = await askPeer({ ...question, method: 'POST', pure: true });
   if (answer.kind === 'answer') {
     const refusals = check(Receipt, answer.body);
-    const told = (answer.body as { readonly id?: unknown }).id;
-    if (refusals.length === 0 && told === id) return { kind: 'taken' };
+    if (refusals.length === 0 && (answer.body as { readonly id: string }).id === id) return { kind: 'taken' };
     const cause = refusals.length > 0 ? refusals.map(refusalText).join('; ') : 'it answered for another id';
     throw new OperatingError('bad-reply', 'safe', doing, { cause });
   }

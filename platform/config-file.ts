@@ -51,6 +51,7 @@ export const ConfigFile = Type.Object(
           finance: Optional(Peer),
           agentManager: Optional(Peer),
           reasoningGraph: Optional(Peer),
+          kernel: Optional(Peer),
         },
         closed,
       ),

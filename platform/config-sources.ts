@@ -19,6 +19,7 @@ export const VARIABLES = {
   MERIT_FINANCE_URL: 'peers.finance.url',
   MERIT_AGENT_MANAGER_URL: 'peers.agentManager.url',
   MERIT_REASONING_GRAPH_URL: 'peers.reasoningGraph.url',
+  MERIT_KERNEL_URL: 'peers.kernel.url',
   MERIT_OBJECT_STORE: 'objectStore',
   KAFKA_BROKERS: 'eventLog.kafka.brokers',
   MERIT_S3_OUTPUTS: 's3Outputs',

@@ -167,6 +167,7 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
       finance: readPeer(from, 'finance'),
       agentManager: readPeer(from, 'agentManager'),
       reasoningGraph: readPeer(from, 'reasoningGraph'),
+      kernel: readPeer(from, 'kernel'),
     },
     tls:
       tls === undefined
@@ -235,6 +236,7 @@ const PEER_URLS = {
   finance: 'MERIT_FINANCE_URL',
   agentManager: 'MERIT_AGENT_MANAGER_URL',
   reasoningGraph: 'MERIT_REASONING_GRAPH_URL',
+  kernel: 'MERIT_KERNEL_URL',
 } as const;
 type PeerName = keyof typeof PEER_URLS;
 

@@ -1,5 +1,6 @@
 import type { TLSSocket } from 'node:tls';
 import { functionsOf } from '../../core/access.ts';
+import type { PersonRoles } from '../../peers/kernel/role-book.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { ServiceCaller } from '../../platform/identity-config.ts';
 import { type PeerIdentity, peerIdentityNow } from '../../platform/mtls.ts';
@@ -15,10 +16,12 @@ export function identifier(ways: {
   readonly local: { readonly token: string; readonly identity: Identity };
   /** undefined: no identity provider is configured. */
   readonly oidc: OidcVerifier | undefined;
+  /** What Kernel lets a person do; undefined: it has no say here. */
+  readonly kernel?: ((tenant: string, person: string) => Promise<PersonRoles>) | undefined;
   /** undefined: there is no door for services. */
   readonly service: ((socket: TLSSocket) => Identity | Unidentified) | undefined;
 }): Identify {
-  const { oidc, service } = ways;
+  const { oidc, kernel, service } = ways;
   const local = tokenIdentifier(ways.local.token, ways.local.identity);
   return async (presented) => {
     const { authorization, tls } = presented;
@@ -35,7 +38,8 @@ export function identifier(ways: {
     switch (verdict.kind) {
       case 'person': {
         const { principal, tenant, functions } = verdict;
-        return { principal, tenant, functions, producers: 'any' };
+        const person: Identity = { principal, tenant, functions, producers: 'any' };
+        return kernel === undefined ? person : governed(person, await kernel(tenant, principal));
       }
       case 'stranger':
         return { refused: 'stranger', principal: verdict.principal, why: verdict.why };
@@ -44,6 +48,16 @@ export function identifier(ways: {
         return { refused: verdict.kind, why: verdict.why };
     }
   };
+}
+
+/** What the person's roles here and those that Kernel tells both grant: neither widens the other. */
+function governed(person: Identity, told: PersonRoles): Identity | Unidentified {
+  if (told.kind === 'away') return { refused: 'away', why: told.why };
+  const granted = functionsOf(told.roles);
+  const functions = person.functions.filter((one) => granted.includes(one));
+  if (functions.length > 0) return { ...person, functions };
+  const why = 'Kernel grants this person no role that counts here';
+  return { refused: 'stranger', principal: person.principal, why };
 }
 
 /** Callers by the one SPIFFE id of their certificate, word for word; whoever is not named has no role. */

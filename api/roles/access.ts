@@ -1,5 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { FUNCTIONS } from '../../core/access.ts';
+import { kernel as kernelClient } from '../../peers/kernel/client.ts';
+import { ROLE_OUTCOMES, type RoleBook, roleBook } from '../../peers/kernel/role-book.ts';
+import type { PeerHttp } from '../../peers/peer-call.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { ServerConfig } from '../../platform/config.ts';
 import type { OidcConfig } from '../../platform/identity-config.ts';
@@ -16,6 +19,8 @@ import type { Services } from '../http/services.ts';
 export interface Access extends Pick<Services, 'identify' | 'denied' | 'allowedHosts'> {
   /** The keys of the identity provider; undefined: none is configured. */
   readonly keys: IssuerKeys | undefined;
+  /** What Kernel says people may do; undefined: it has no say here. */
+  readonly roles: RoleBook | undefined;
   /** What runs beside the doors: keys and certificates that change, denials that are to be written. */
   run(signal: AbortSignal): Promise<unknown>;
 }
@@ -33,6 +38,8 @@ export async function openAccess(options: {
   readonly config: Pick<ServerConfig, 'tenant' | 'oidc' | 'services'>;
   readonly token: string;
   readonly tls: RotatingTls;
+  /** undefined: people have the roles of their groups. */
+  readonly kernel: PeerHttp | undefined;
   readonly db: Database;
   readonly clock: Clock;
   readonly metrics: Metrics;
@@ -43,6 +50,7 @@ export async function openAccess(options: {
   const keys = oidc === undefined ? undefined : await issuerKeys(oidc, options);
   const denials = denialTrail({ db: options.db, clock, log, metrics, tenant });
   const certificates = tlsWatch(metrics, log);
+  const roles = options.kernel === undefined ? undefined : kernelRoles(options.kernel, options);
   return {
     identify: identifier({
       local: {
@@ -50,11 +58,13 @@ export async function openAccess(options: {
         identity: { principal: 'token:local', tenant, functions: FUNCTIONS, producers: 'any' },
       },
       oidc: oidc === undefined || keys === undefined ? undefined : await oidcVerifier(oidc, keys, clock),
+      kernel: roles?.rolesOf,
       service: services === undefined ? undefined : serviceIdentifier({ callers: services.callers, tls, clock }),
     }),
     denied: denials.denied,
     allowedHosts: services?.hosts ?? [],
     keys,
+    roles,
     run: (signal) => Promise.all([denials.run(signal), tls.follow(certificates, signal), keys?.follow(signal)]),
   };
 }
@@ -77,6 +87,32 @@ async function issuerKeys(
       ),
   };
   return openIssuerKeys({ issuer, ca: caFile === undefined ? undefined : await readFile(caFile), clock, watch });
+}
+
+function kernelRoles(
+  http: PeerHttp,
+  { clock, metrics, log }: { readonly clock: Clock; readonly metrics: Metrics; readonly log: Log },
+): RoleBook {
+  const answers = metrics.counter(
+    'merit_kernel_role_answers_total',
+    'What came of asking Kernel what a person may do',
+    {
+      outcome: ROLE_OUTCOMES,
+    },
+  );
+  return roleBook({
+    kernel: kernelClient({ http }),
+    clock,
+    watch: {
+      answered: (outcome) => answers({ outcome }),
+      failed: (error) =>
+        log.warn(
+          { err: error },
+          'Kernel does not say what people may do; whoever is not known by now is let in nowhere',
+        ),
+      recovered: () => log.info({}, 'Kernel says again what people may do'),
+    },
+  });
 }
 
 function tlsWatch(metrics: Metrics, log: Log): TlsRotationWatch {

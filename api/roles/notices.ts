@@ -1,10 +1,12 @@
 import { agentManager } from '../../peers/agent-manager/client.ts';
+import { kernel } from '../../peers/kernel/client.ts';
 import type { PeerHttp } from '../../peers/peer-call.ts';
 import { reasoningGraph } from '../../peers/reasoning-graph/client.ts';
 import type { Metrics } from '../../platform/metrics.ts';
 import {
   agentNotices,
   explanations,
+  humanActions,
   NOTICE_OUTCOMES,
   NOTICE_PEERS,
   type NoticeParts,
@@ -17,6 +19,8 @@ import type { LeaderLoop } from './engine.ts';
 export interface ToldPeers {
   readonly agentManager: PeerHttp | undefined;
   readonly reasoningGraph: PeerHttp | undefined;
+  /** It is also asked what people may do. */
+  readonly kernel: PeerHttp | undefined;
 }
 
 /** A loop for each of them that is there, wherever this process leads. */
@@ -24,6 +28,7 @@ export function noticeLoops(parts: Omit<NoticeParts, 'epoch'>, peers: ToldPeers)
   const tellers = [
     ...(peers.agentManager === undefined ? [] : [agentNotices(parts.db, agentManager({ http: peers.agentManager }))]),
     ...(peers.reasoningGraph === undefined ? [] : [explanations(reasoningGraph({ http: peers.reasoningGraph }))]),
+    ...(peers.kernel === undefined ? [] : [humanActions(kernel({ http: peers.kernel }))]),
   ];
   return tellers.map((teller) => ({
     name: `notices of ${teller.peer}`,

@@ -28,13 +28,15 @@ export interface ReadinessOptions {
   readonly finance: PeerHttp;
   /** undefined: no identity provider is configured. */
   readonly oidc: { state(): string } | undefined;
+  /** undefined: Kernel has no say here. */
+  readonly kernel: { state(): string } | undefined;
 }
 
 type Check = readonly [name: string, mend: string, look: () => Promise<string>];
 
 /** Every part that work needs, looked at now, each within its own limit. */
 export function readiness(options: ReadinessOptions): () => Promise<readonly PartStatus[]> {
-  const { db, store, clock, kafka, leads, oidc } = options;
+  const { db, store, clock, kafka, leads, oidc, kernel } = options;
   const checks: readonly Check[] = [
     [
       'postgres',
@@ -84,6 +86,7 @@ export function readiness(options: ReadinessOptions): () => Promise<readonly Par
       () => reach(options.finance, '/v1/holds?tenant=readyz&since=0&limit=1'),
     ],
     ...(oidc === undefined ? [] : [oidcCheck(oidc)]),
+    ...(kernel === undefined ? [] : [kernelCheck(kernel)]),
   ];
   return () => Promise.all(checks.map(([name, mend, check]) => statusOf(name, mend, check)));
 }
@@ -98,6 +101,11 @@ function requireStanding(faults: ReadonlyMap<Seat, string>): void {
 /** An issuer that is away is told of, and makes nothing unready as long as its keys go on. */
 function oidcCheck(oidc: { state(): string }): Check {
   return ['oidc', 'check oidc.issuer and that it answers', async () => oidc.state()];
+}
+
+/** A Kernel that is away keeps people out, and nothing of what runs: it is told of, and makes nothing unready. */
+function kernelCheck(kernel: { state(): string }): Check {
+  return ['kernel', 'start Kernel, or check peers.kernel and its certificate', async () => kernel.state()];
 }
 
 function kafkaCheck(log: EventLog): Check {

@@ -266,7 +266,8 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       ]);
     }
     const { token, tls } = options;
-    const access = await openAccess({ config, token, tls, db, clock, metrics: registry, log });
+    const { kernel } = options.told;
+    const access = await openAccess({ config, token, tls, kernel, db, clock, metrics: registry, log });
     const stopEngine = new AbortController();
     const nominator = await nominatorOf(options);
     closers.unshift(() => nominator.close());
@@ -354,6 +355,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
           sentinelNet: options.sentinelNet,
           finance: options.finance,
           oidc: access.keys,
+          kernel: access.roles,
         }),
         store,
         eventLog,

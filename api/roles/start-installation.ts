@@ -187,7 +187,7 @@ async function peerClients(
     nowMs: clock.now(),
   });
   let { sentinelNet, finance } = config.peers;
-  const { agentManager, reasoningGraph } = config.peers;
+  const { agentManager, reasoningGraph, kernel } = config.peers;
   if (sentinelNet === undefined || finance === undefined) {
     say('starting the simulators of SentinelNet and Finance');
     const simulators = await startSimulatorProcess({ stateDir, certificates, clock });
@@ -204,6 +204,7 @@ async function peerClients(
   const told = {
     agentManager: agentManager === undefined ? undefined : open(agentManager),
     reasoningGraph: reasoningGraph === undefined ? undefined : open(reasoningGraph),
+    kernel: kernel === undefined ? undefined : open(kernel),
   };
   return { sentinelNet: open(sentinelNet), finance: open(finance), told, tls };
 }

@@ -78,7 +78,7 @@ function decisionText(suite: string, type: string, { model, incumbentBefore, tic
   return `${String(model)} ${verb} of suite ${suite}${before}, by what was reported up to ${String(tick)}`;
 }
 
-function reasonText({ reason }: Data): string | undefined {
+export function reasonText({ reason }: Data): string | undefined {
   if (typeof reason !== 'object' || reason === null || Array.isArray(reason)) return undefined;
   const { text } = reason as { readonly [key: string]: Json };
   return typeof text === 'string' ? text.slice(0, 1000) : undefined;

@@ -2,15 +2,17 @@ import type { AuditEvent } from '../../core/audit-event.ts';
 import { OperatingError } from '../../core/operating-error.ts';
 import { beginTrail, publishTrailOnce, trailState } from '../../ledger/outbox/trail.ts';
 import type { AgentManager } from '../../peers/agent-manager/client.ts';
+import type { Kernel } from '../../peers/kernel/client.ts';
 import type { Told } from '../../peers/notice.ts';
 import type { ReasoningGraph } from '../../peers/reasoning-graph/client.ts';
 import type { Clock } from '../../platform/clock.ts';
 import { type Database, StaleLeader } from '../../platform/postgres.ts';
 import { loadBooking } from '../apply/booking-store.ts';
 import type { Log } from '../apply/context.ts';
+import { humanActionOf } from './human-action.ts';
 import { explanationOf, noticedBooking, noticeOf } from './notice-of.ts';
 
-export const NOTICE_PEERS = ['agent-manager', 'reasoning-graph'] as const;
+export const NOTICE_PEERS = ['agent-manager', 'reasoning-graph', 'kernel'] as const;
 export type NoticePeer = (typeof NOTICE_PEERS)[number];
 export const NOTICE_OUTCOMES = ['taken', 'refused', 'given_up', 'failed'] as const;
 
@@ -25,7 +27,7 @@ const IDLE_MS = 1_000;
 /** After a failure: doubles from the first to the second. */
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 30_000;
-/** What a peer did not take for so long is passed over: it would learn nothing of what came after. */
+/** What a peer did not take for so long is passed over, where it would learn nothing of what came after otherwise. */
 export const GIVE_UP_AFTER_MS = 24 * 3_600_000;
 const TELL_TIMEOUT_MS = 10_000;
 
@@ -40,6 +42,8 @@ export interface NoticeParts {
 /** Tells one peer of what the trail tells it; undefined: the event is nothing to it. */
 export interface Teller {
   readonly peer: NoticePeer;
+  /** A record, of which nothing may be missing: what is not taken is told again for as long as it takes. */
+  readonly keepsAll?: boolean;
   tell(event: AuditEvent, signal: AbortSignal): Promise<Told | undefined>;
 }
 
@@ -65,6 +69,18 @@ export function explanations(graph: ReasoningGraph): Teller {
     tell: async (event, signal) => {
       const one = explanationOf(event);
       return one === undefined ? undefined : graph.explain(one, signal);
+    },
+  };
+}
+
+/** What people did, for whoever governs them. */
+export function humanActions(kernel: Kernel): Teller {
+  return {
+    peer: 'kernel',
+    keepsAll: true,
+    tell: async (event, signal) => {
+      const action = humanActionOf(event);
+      return action === undefined ? undefined : kernel.record(action, signal);
     },
   };
 }
@@ -100,7 +116,7 @@ export async function runNotices(parts: NoticeParts, teller: Teller, signal: Abo
 }
 
 /** One after the other, whatever is read together; behind one that was not told nothing is, nor after the end. */
-function inTurn({ clock, log, watch }: NoticeParts, { peer, tell }: Teller, end: AbortSignal) {
+function inTurn({ clock, log, watch }: NoticeParts, { peer, keepsAll = false, tell }: Teller, end: AbortSignal) {
   let last: Promise<unknown> = Promise.resolve();
   let behind: unknown;
   return ({ event }: { readonly event: AuditEvent }): Promise<void> => {
@@ -115,7 +131,7 @@ function inTurn({ clock, log, watch }: NoticeParts, { peer, tell }: Teller, end:
           log.error({ peer, event: event.id, code: told.code, detail: told.detail }, 'a peer refuses what it is told');
       } catch (error) {
         const isOld = clock.now() - Date.parse(event.at) > GIVE_UP_AFTER_MS;
-        if (!(error instanceof OperatingError) || !isOld) {
+        if (!(error instanceof OperatingError) || !isOld || keepsAll) {
           behind = error;
           throw error;
         }

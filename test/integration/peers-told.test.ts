@@ -1,25 +1,35 @@
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { pushDueReports, type ReportWatch } from '../../api/roles/finance-report.ts';
+import { statementHash } from '../../core/approval.ts';
 import { isEnded } from '../../core/booking.ts';
 import { sha256Hex } from '../../core/canonical.ts';
-import { attemptKey } from '../../core/ids.ts';
+import { attemptKey, ulid } from '../../core/ids.ts';
+import { moneySpec } from '../../core/money-request.ts';
 import { awaitSealed } from '../../ledger/audit/sequencer.ts';
 import { agentManager } from '../../peers/agent-manager/client.ts';
 import { startAgentManagerSimulator } from '../../peers/agent-manager/simulator.ts';
 import { type FinanceReports, financeReports } from '../../peers/finance/reports.ts';
+import { kernel } from '../../peers/kernel/client.ts';
+import { startKernelSimulator } from '../../peers/kernel/simulator.ts';
 import { moneyOf } from '../../peers/money.ts';
 import { reasoningGraph } from '../../peers/reasoning-graph/client.ts';
 import { startReasoningGraphSimulator } from '../../peers/reasoning-graph/simulator.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { openHttpClient } from '../../platform/http-client.ts';
+import { cancelBooking } from '../../scheduler/apply/cancel.ts';
+import { bookMoney } from '../../scheduler/apply/close-money.ts';
 import {
   agentNotices,
   explanations,
   GIVE_UP_AFTER_MS,
+  humanActions,
   runNotices,
   type Teller,
 } from '../../scheduler/notices/push-trail.ts';
-import { furnish } from '../support/saga-stories.ts';
+import { liveProposal } from '../../scheduler/signatures/proposals.sql.ts';
+import { signProposal } from '../../scheduler/signatures/sign.ts';
+import { ANN, furnish } from '../support/saga-stories.ts';
 import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
 
 /** What peers are told of what happened: at least once, each by its id, and never in the way of what happens. */
@@ -159,6 +169,68 @@ test('what a peer refuses, or does not take for a day, is passed over and counte
     'reasoning-graph given_up',
     ...Array.from({ length: 4 }, () => 'reasoning-graph taken'),
   ]);
+});
+
+test('what people did is recorded with Kernel, each once by its event’s id, however long it was away, and what the engine did is not', async () => {
+  const { db } = world.database;
+  const governor = await startKernelSimulator();
+  // It takes nothing for more than a day.
+  const days = () => Date.now() + GIVE_UP_AFTER_MS + 60_000;
+  governor.control.answerWith('record', { status: 500, body: '{}' }, 3);
+  governor.control.dropReply('record', 2);
+  outcomes.length = 0;
+  const loop = startNotices(humanActions(kernel({ http: httpOf(governor.url), timeoutMs: 1_000 })), days);
+  try {
+    await expect
+      .poll(() => db.asEngine((tx) => tx.query("select 1 from publications where name = 'kernel'")))
+      .toHaveLength(1);
+    const by = (actor: string) => ({
+      tenant: TENANT,
+      actor,
+      traceId: '0af7651916cd43dd8448eb211c80319c',
+      nowMs: Date.now(),
+    });
+    const id = ulid(Date.now(), randomBytes(10));
+    const spec = moneySpec({
+      division: 'vision',
+      amount: '500.00',
+      currency: 'USD',
+      purpose: 'labels',
+      agent: 'labeller',
+    });
+    const who = { ...by('oidc:cid'), requester: 'oidc:cid' };
+    await db.asTenant(TENANT, (tx) => bookMoney(tx, { bookingId: id, division: 'vision', spec, ...who }));
+    const allocator = await world.startAllocator();
+    await world.until(id, ({ state }) => state.state === 'awaiting_signatures');
+    await db.asTenant(TENANT, async (tx) => {
+      const proposal = await liveProposal(tx, { tenant: TENANT, bookingId: id, action: 'allocation.apply' });
+      const { statement } = proposal!;
+      const given = { statementHash: statementHash(statement), keyId: ANN.keyId, signature: ANN.sign(statement) };
+      await signProposal(tx, by('oidc:dan'), proposal!.id, 'approve', given);
+    });
+    await db.asTenant(TENANT, (tx) => cancelBooking(tx, id, 'token:local', Date.now()));
+    await world.until(id, ({ state }) => isEnded(state.state));
+    await allocator.stop();
+    await awaitSealed(db, systemClock, AbortSignal.timeout(60_000));
+    await expect.poll(() => outcomes.filter((one) => one === 'kernel taken'), { timeout: 20_000 }).toHaveLength(3);
+    expect(governor.recorded).toMatchObject([
+      { action: 'booking.created', person: 'oidc:cid', subject: `booking/${id}`, n: 1, signer: null },
+      { action: 'booking.signing_approved', person: 'oidc:dan', signer: 'ann', proposal: expect.any(String) },
+      { action: 'booking.cancelled', person: 'token:local' },
+    ]);
+    expect(new Set(outcomes)).toEqual(new Set(['kernel failed', 'kernel taken']));
+    // Each is found in the chain by the hash of its bytes.
+    const rows = await db.asEngine((tx) =>
+      tx.query<{ bytes: Buffer }>(
+        "select bytes from audit_events where subject = $1 and convert_from(bytes, 'UTF8')::jsonb ->> 'actor' ~ '^(oidc|token):' order by seq",
+        [`booking/${id}`],
+      ),
+    );
+    expect(governor.recorded.map(({ sha256 }) => sha256)).toEqual(rows.map(({ bytes }) => sha256Hex(bytes)));
+  } finally {
+    await loop.stop();
+    await governor.close();
+  }
 });
 
 test('Finance is told of a month once it has ended: the whole FOCUS file by its hash, equal to what it settled, and once', async () => {

@@ -390,6 +390,19 @@ describe('peers', () => {
     });
   });
 
+  test('Kernel is named as the others are', async () => {
+    const set = await load({ MERIT_KERNEL_URL: 'http://127.0.0.1:9' });
+    expect(set.peers.kernel).toEqual({ origin: 'http://127.0.0.1:9', spiffeId: undefined });
+    expect(await codes(load({ MERIT_KERNEL_URL: 'http://kernel.example' }))).toEqual([
+      'peers.kernel.url endpoint_plain',
+    ]);
+    expect(await codes(loadYaml('peers: {kernel: {url: "https://kernel"}}'))).toEqual([
+      'peers.kernel.spiffeId required',
+    ]);
+    const { peers } = await loadYaml('peers: {kernel: {url: "https://kernel", spiffeId: "spiffe://corp/kernel"}}');
+    expect(peers.kernel).toEqual({ origin: 'https://kernel', spiffeId: 'spiffe://corp/kernel' });
+  });
+
   test.each([
     ['http://finance.example', 'endpoint_plain'],
     ['https://u:hunter2@finance.example', 'endpoint_userinfo'],

@@ -52,3 +52,13 @@ test('a server that cannot stand for its seats is not ready, and says why of eac
 test('the embedded log is no part of its own', async () => {
   expect(await told(undefined)).toBeUndefined();
 });
+
+test('a Kernel that is away is told of, and makes nothing unready', async () => {
+  const kernel = { state: () => 'Kernel does not answer' };
+  const options = { clock: systemClock, leads: () => new Set(), kernel } as unknown as ReadinessOptions;
+  expect((await readiness(options)()).find(({ name }) => name === 'kernel')).toEqual({
+    name: 'kernel',
+    ok: true,
+    detail: 'Kernel does not answer',
+  });
+});
