@@ -54,59 +54,94 @@ export class SketchBook {
   }
 }
 
-/** One metric in one window: its panes, and what those within the window add up to. */
+/**
+ * One metric in one window: its panes, and what those within the window add up to. Of a commit only the buckets that it changed are made
+ * anew: made from scratch they were some 200,000 small objects a commit that outlived it, which V8 copied for 20 ms at a time while calls
+ * waited (16 models, 8 metrics).
+ */
 class Page {
   n = 0;
   cells = 0;
   #startMs = 0;
   #endMs = 0;
   readonly #panes = new Map<number, StoredSketch>();
-  readonly #totals = new Map<number, number>();
-  #sorted: readonly Bucket[] | undefined;
+  /** Given away: never changed. */
+  #totals: readonly Bucket[] = [];
+  /** By bucket, what has come to the totals since, never 0. */
+  readonly #changes = new Map<number, number>();
 
   replace(sketch: StoredSketch): void {
-    this.#forget(sketch[0]);
-    this.#panes.set(sketch[0], sketch);
-    this.cells += cellsOf(sketch);
-    this.#add(sketch, 1);
+    const [paneMs] = sketch;
+    const held = this.#panes.get(paneMs);
+    this.#panes.set(paneMs, sketch);
+    this.cells += cellsOf(sketch) - (held === undefined ? 0 : cellsOf(held));
+    if (within(paneMs, this.#startMs, this.#endMs)) this.#differ(held ?? noSketch(paneMs), sketch);
   }
 
   turnTo(startMs: number, endMs: number): void {
     if (startMs === this.#startMs && endMs === this.#endMs) return;
-    for (const paneMs of this.#panes.keys()) if (paneMs < startMs) this.#forget(paneMs);
+    for (const [paneMs, sketch] of this.#panes) {
+      const was = within(paneMs, this.#startMs, this.#endMs);
+      const is = within(paneMs, startMs, endMs);
+      if (was && !is) this.#differ(sketch, noSketch(paneMs));
+      else if (is && !was) this.#differ(noSketch(paneMs), sketch);
+      if (paneMs >= startMs) continue;
+      this.#panes.delete(paneMs);
+      this.cells -= cellsOf(sketch);
+    }
     this.#startMs = startMs;
     this.#endMs = endMs;
-    this.#totals.clear();
-    this.#sorted = undefined;
-    this.n = 0;
-    for (const sketch of this.#panes.values()) this.#add(sketch, 1);
   }
 
   buckets(): readonly Bucket[] {
-    this.#sorted ??= Array.from(this.#totals).sort((a, b) => a[0] - b[0]);
-    return this.#sorted;
-  }
-
-  #forget(paneMs: number): void {
-    const held = this.#panes.get(paneMs);
-    if (held === undefined) return;
-    this.#panes.delete(paneMs);
-    this.cells -= cellsOf(held);
-    this.#add(held, -1);
-  }
-
-  /** Into the window's totals, or out of them, where the pane lies within. */
-  #add([paneMs, indexes, counts]: StoredSketch, sign: 1 | -1): void {
-    if (paneMs < this.#startMs || paneMs >= this.#endMs) return;
-    this.#sorted = undefined;
-    for (const [i, index] of indexes.entries()) {
-      const count = sign * counts[i]!;
-      const total = (this.#totals.get(index) ?? 0) + count;
-      if (total === 0) this.#totals.delete(index);
-      else this.#totals.set(index, total);
-      this.n += count;
+    if (this.#changes.size > 0) {
+      const changes = Array.from(this.#changes).sort((a, b) => a[0] - b[0]);
+      this.#totals = merged(this.#totals, changes);
+      this.#changes.clear();
     }
+    return this.#totals;
   }
+
+  /** From one sketch to another; both ascend. */
+  #differ([, beforeIndexes, beforeCounts]: StoredSketch, [, indexes, counts]: StoredSketch): void {
+    let b = 0;
+    for (const [i, index] of indexes.entries()) {
+      for (; b < beforeIndexes.length && beforeIndexes[b]! < index; b++)
+        this.#change(beforeIndexes[b]!, -beforeCounts[b]!);
+      if (beforeIndexes[b] === index) this.#change(index, counts[i]! - beforeCounts[b++]!);
+      else this.#change(index, counts[i]!);
+    }
+    for (; b < beforeIndexes.length; b++) this.#change(beforeIndexes[b]!, -beforeCounts[b]!);
+  }
+
+  #change(index: number, by: number): void {
+    if (by === 0) return;
+    this.n += by;
+    const change = (this.#changes.get(index) ?? 0) + by;
+    if (change === 0) this.#changes.delete(index);
+    else this.#changes.set(index, change);
+  }
+}
+
+function merged(totals: readonly Bucket[], changes: readonly Bucket[]): readonly Bucket[] {
+  const buckets: Bucket[] = [];
+  let t = 0;
+  for (const change of changes) {
+    for (; t < totals.length && totals[t]![0] < change[0]; t++) buckets.push(totals[t]!);
+    const count = totals[t]?.[0] === change[0] ? totals[t++]![1] + change[1] : change[1];
+    if (count !== 0) buckets.push([change[0], count]);
+  }
+  for (; t < totals.length; t++) buckets.push(totals[t]!);
+  return buckets;
+}
+
+function within(paneMs: number, startMs: number, endMs: number): boolean {
+  return paneMs >= startMs && paneMs < endMs;
+}
+
+/** A pane without reports. */
+function noSketch(paneMs: number): StoredSketch {
+  return [paneMs, [], []];
 }
 
 function cellsOf([, buckets]: StoredSketch): number {
