@@ -11,6 +11,8 @@ export interface Statement {
   /** The same name never means another text. */
   readonly name: string;
   readonly text: string;
+  /** It reads many rows: those of it take turns on connections of their own, and no other waits behind them. */
+  readonly isLong?: true;
 }
 
 /**
@@ -25,8 +27,9 @@ export interface TenantReads {
   close(): Promise<void>;
 }
 
-/** A long statement holds up only what was written behind it on its own connection. */
-const CONNECTIONS = 4;
+/** Of short statements, and of long ones: few of those, since they come in bursts and each keeps a core from the others. */
+const SHORT_CONNECTIONS = 4;
+const LONG_CONNECTIONS = 2;
 /** Over all connections; beyond it the caller is told to come again. */
 export const MAX_READS_WAITING = 512;
 const READ_TIMEOUT_MS = 10_000;
@@ -155,11 +158,14 @@ class Line {
 }
 
 export function openTenantReads(appUrl: DatabaseUrl): TenantReads {
-  const lines = Array.from({ length: CONNECTIONS }, () => new Line(appUrl));
+  const short = Array.from({ length: SHORT_CONNECTIONS }, () => new Line(appUrl));
+  const long = Array.from({ length: LONG_CONNECTIONS }, () => new Line(appUrl));
+  const lines = [...short, ...long];
   return {
     read: (tenant, statement, values) => {
       assert(tenant !== '', 'a tenant has a name');
-      const shortest = lines.reduce((least, line) => (line.waiting < least.waiting ? line : least));
+      const own = statement.isLong === true ? long : short;
+      const shortest = own.reduce((least, line) => (line.waiting < least.waiting ? line : least));
       if (lines.reduce((sum, line) => sum + line.waiting, 0) >= MAX_READS_WAITING) {
         return Promise.reject(new OperatingError('capacity', 'safe', 'reading', { cause: 'too many reads wait' }));
       }

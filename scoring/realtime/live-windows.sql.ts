@@ -97,7 +97,7 @@ const LIVE_SQL = `
   from h`;
 
 const HEAD: Statement = { name: 'live-head', text: HEAD_SQL };
-const LIVE: Statement = { name: 'live-windows', text: LIVE_SQL };
+const LIVE: Statement = { name: 'live-windows', text: LIVE_SQL, isLong: true };
 
 interface HeadRow {
   readonly suite_hash: string | null;
