@@ -48,18 +48,6 @@ test('a read that fails takes none of its neighbours with it, and leaves no tran
   expect(await reads.read('acme', SEEN, [2])).toEqual([{ tenant: 'acme', n: 2 }]);
 });
 
-test('what reads much holds up no other, however much of it waits', async () => {
-  const locked = { name: 'locked', text: 'select 1 as n from pg_advisory_xact_lock_shared($1)', isLong: true } as const;
-  const long = await base.db.asEngine(async (tx) => {
-    await tx.execute('select pg_advisory_xact_lock(7)');
-    const waiting = Array.from({ length: 20 }, () => reads.read('acme', locked, [7]));
-    const short = await Promise.all(Array.from({ length: 20 }, (_, i) => reads.read('acme', SEEN, [i])));
-    expect(short).toHaveLength(20);
-    return { answered: Promise.all(waiting) };
-  });
-  expect(await long.answered).toEqual(Array(20).fill([{ n: 1 }]));
-});
-
 test('nothing can be written', async () => {
   await expect(reads.read('acme', WRITES, ['lab'])).rejects.toMatchObject({ code: '25006' });
 });
@@ -86,4 +74,16 @@ test('more than may wait are told to come again', async () => {
   );
   const refused = outcomes.filter(({ status }) => status === 'rejected');
   expect(refused.map((outcome) => (outcome as PromiseRejectedResult).reason.code)).toEqual(Array(3).fill('capacity'));
+});
+
+test('what reads much holds up no other, however much of it waits', async () => {
+  const locked = { name: 'locked', text: 'select 1 as n from pg_advisory_xact_lock_shared($1)', isLong: true } as const;
+  const long = await base.db.asEngine(async (tx) => {
+    await tx.execute('select pg_advisory_xact_lock(7)');
+    const waiting = Array.from({ length: 20 }, () => reads.read('acme', locked, [7]));
+    const short = await Promise.all(Array.from({ length: 20 }, (_, i) => reads.read('acme', SEEN, [i])));
+    expect(short).toHaveLength(20);
+    return { answered: Promise.all(waiting) };
+  });
+  expect(await long.answered).toEqual(Array(20).fill([{ n: 1 }]));
 });
