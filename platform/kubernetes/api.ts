@@ -77,9 +77,10 @@ export class KubernetesApi {
     return whole(body, limitBytes, 'cut');
   }
 
-  /** The answer line by line, for as long as the server sends it or until the signal aborts: nothing else ends it. */
-  async *lines(call: KubernetesCall): AsyncGenerator<string> {
+  /** The answer line by line, for as long as the server sends it or until the signal aborts: nothing else ends it. `begun`: the server has taken the call. */
+  async *lines(call: KubernetesCall, begun?: () => void): AsyncGenerator<string> {
     const { body } = await this.#send(call, 'endless');
+    begun?.();
     const decoder = new TextDecoder();
     let rest = '';
     for await (const chunk of body) {

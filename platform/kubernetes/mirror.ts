@@ -128,7 +128,6 @@ export class Mirror<T extends KubernetesObject> {
     const { items, resourceVersion } = await listAll<T>(this.#api, this.#path, this.#query, signal);
     this.#lists++;
     const objects = new Map(items.map((one) => [one.metadata.name, one]));
-    this.#objects = objects;
     this.#heard();
     const guard = this.#guard(stop, signal);
     try {
@@ -165,7 +164,11 @@ export class Mirror<T extends KubernetesObject> {
       resourceVersion: from,
       timeoutSeconds: this.#limits.watchSeconds,
     };
-    for await (const line of this.#api.lines({ path: this.#path, query, signal })) {
+    // Before that, what changed after the list is told by nobody.
+    const begun = () => {
+      this.#objects = objects;
+    };
+    for await (const line of this.#api.lines({ path: this.#path, query, signal }, begun)) {
       const { type, object } = JSON.parse(line) as WatchEvent<T>;
       this.#heard();
       if (type === 'ERROR') throw new KubernetesRefusal(object.code ?? 500, JSON.stringify(object), undefined);

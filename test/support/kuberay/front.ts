@@ -77,6 +77,8 @@ export class KubernetesFront {
     const reply = await this.#forward(incoming, body);
     if (isWatch) {
       outgoing.writeHead(reply.statusCode ?? 502, reply.headers);
+      // A watch that has nothing to say yet has begun all the same.
+      outgoing.flushHeaders();
       outgoing.on('close', () => reply.destroy());
       reply.on('error', () => outgoing.destroy());
       return void reply.pipe(outgoing);

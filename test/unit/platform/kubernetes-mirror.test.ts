@@ -50,13 +50,15 @@ class FakeApi {
   items: string[] = ['a'];
   lists = 0;
   watches = 0;
+  /** A watch is taken when this is. */
+  taken: Promise<unknown> = Promise.resolve();
   failure: Error | undefined;
   #say: ((line: string | Error | undefined) => void) | undefined;
 
   get api(): KubernetesApi {
     return {
       json: (call: KubernetesCall) => this.#list(call),
-      lines: (call: KubernetesCall) => this.#watch(call),
+      lines: (call: KubernetesCall, begun: () => void) => this.#watch(call, begun),
     } as never;
   }
 
@@ -75,8 +77,10 @@ class FakeApi {
     };
   }
 
-  async *#watch({ signal }: KubernetesCall): AsyncGenerator<string> {
+  async *#watch({ signal }: KubernetesCall, begun: () => void): AsyncGenerator<string> {
     this.watches++;
+    await this.taken;
+    begun();
     for (;;) {
       const line = await new Promise<string | Error | undefined>((resolve, reject) => {
         this.#say = resolve;
@@ -201,5 +205,21 @@ test('a server that ends each watch at once is asked again after a rest', async 
     expect(fake.watches).toBe(watches + 1);
   }
   expect(fake.lists).toBe(1);
+  mirror.close();
+});
+
+test('a list is not fresh before the watch that tells what changes after it was taken', async () => {
+  const [fake, clock] = [new FakeApi(), new HandClock()];
+  let take = () => {};
+  fake.taken = new Promise<void>((resolve) => {
+    take = resolve;
+  });
+  const mirror = new Mirror(fake.api, '/x', {}, clock);
+  mirror.fresh();
+  await settle();
+  expect([fake.lists, fake.watches, mirror.fresh()]).toEqual([1, 1, undefined]);
+  take();
+  await settle();
+  expect(mirror.fresh()?.size).toBe(1);
   mirror.close();
 });
