@@ -35,8 +35,8 @@ Commands:
   replay                         reports read again: start, status, diff, verify, cancel
   finops                         what divisions spent: report, export
   promotions                     decisions: ls, get
-  pools                          capacity and prices: ls, get, apply, cordon, uncordon, drain,
-                                 import
+  pools                          capacity and prices: ls, get, apply, capacity, cordon, uncordon,
+                                 drain, import
   apply [options]                apply pools, groups, budgets and the like, all or none
   groups                         groups of divisions: ls, get, rm
   divisions                      divisions and how they queue: ls, get, rm

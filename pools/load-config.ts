@@ -7,6 +7,7 @@ import { plannerConfig } from './planner-config.ts';
 import type { BudgetInput, FlavourInput } from './planner-input.ts';
 import { flavourId, type PoolFacts } from './pool-facts.ts';
 import type { PoolFile } from './pool-file.ts';
+import { type AskHealth, type PoolHealth, plannedMilli } from './pool-health.ts';
 import type { SchedulingFile } from './scheduling-file.ts';
 import type { DivisionFile, GroupFile } from './tree-files.ts';
 
@@ -33,6 +34,12 @@ interface DocumentRow {
   readonly file: unknown;
 }
 
+interface PoolStanding {
+  readonly file: PoolFile;
+  readonly cordoned: boolean;
+  readonly health: PoolHealth;
+}
+
 interface Read {
   readonly pools: readonly PoolRow[];
   readonly flavours: readonly FlavourRow[];
@@ -41,22 +48,17 @@ interface Read {
   readonly money: Money;
 }
 
-/** All that the planner is to know of a tenant, as it is committed. `away` is asked once a pool, outside of any transaction. */
-export async function loadConfig(
-  db: Database,
-  tenant: string,
-  nowMs: number,
-  away: (tenant: string, pool: string) => Promise<string | undefined>,
-): Promise<PoolFacts> {
+/** All that the planner is to know of a tenant, as it is committed. `health` is asked once a pool, outside of any transaction. */
+export async function loadConfig(db: Database, tenant: string, nowMs: number, health: AskHealth): Promise<PoolFacts> {
   const read = await db.asEngine((tx) => readAll(tx, tenant));
   const { pools, documents } = read;
-  const whyAway = new Map<string, string | null>();
-  for (const { file } of pools) whyAway.set(file.name, (await away(tenant, file.name)) ?? null);
-  const cordoned = new Set(pools.filter((pool) => pool.cordoned).map(({ file }) => file.name));
+  const standings = new Map<string, PoolStanding>();
+  for (const { file, cordoned } of pools)
+    standings.set(file.name, { file, cordoned, health: await health(tenant, file.name) });
   const files = pools.map(({ file }) => file);
   const currencies = [...new Set(read.flavours.map((row) => row.currency))];
   const standing = {
-    flavours: read.flavours.map((row) => flavourOf(row, whyAway.get(row.pool) ?? null, cordoned.has(row.pool))),
+    flavours: read.flavours.map((row) => flavourOf(row, standings.get(row.pool))),
     cordonedMachines: machinesIn(pools, ['cordoned', 'draining']),
     budgetsOf: (division: string) => currencies.map((currency) => read.money.budget(division, currency)),
   };
@@ -114,16 +116,22 @@ function filesOf<T>(documents: readonly DocumentRow[], kind: string): readonly T
   return documents.filter((document) => document.kind === kind).map(({ file }) => file as T);
 }
 
-function flavourOf(row: FlavourRow, away: string | null, cordoned: boolean): FlavourInput {
+function flavourOf(row: FlavourRow, standing: PoolStanding | undefined): FlavourInput {
+  const declared = standing?.file.flavours.find(({ name }) => name === row.flavour);
+  const capacityMilli =
+    standing === undefined || declared === undefined
+      ? row.capacity_milli
+      : plannedMilli(row.capacity_milli, declared, standing.health);
   return {
     id: flavourId(row.pool, row.flavour),
     pool: row.pool,
     provider: row.provider,
     spot: row.spot,
     price: { currency: row.currency, minorPerUnitHour: { [row.resource]: row.cents_per_unit_hour } },
-    capacity: { [row.resource]: Number(row.capacity_milli) },
-    away,
-    cordoned,
+    capacity: { [row.resource]: Number(capacityMilli) },
+    ...(capacityMilli === row.capacity_milli ? {} : { whole: { [row.resource]: Number(row.capacity_milli) } }),
+    away: standing?.health.away ?? null,
+    cordoned: standing?.cordoned ?? false,
     open: null,
   };
 }

@@ -21,8 +21,10 @@ export interface FlavourInput {
   readonly spot: boolean;
   /** null: free of charge. */
   readonly price: PriceInput | null;
-  /** Declared. What of it no group or division has as nominal belongs to the root, where there is one root group. */
+  /** What of it no group or division has as nominal belongs to the root, where there is one root group. */
   readonly capacity: Amounts;
+  /** What `capacity` will be once all of it is there; absent: all is. */
+  readonly whole?: Amounts;
   /** Why nothing can be started there now (the provider does not answer); null: it can. */
   readonly away: string | null;
   /** Takes no new work; what runs there goes on. */

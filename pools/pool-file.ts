@@ -27,6 +27,8 @@ export const PoolFile = Type.Object(
           resource: Type.Enum(['gpu', 'cpu']),
           /** Whole GPUs, or CPUs where the flavour has none. */
           capacity: Units,
+          /** No more than the provider says is there now is planned with: nodes that are down, or not there yet. Not for what grows when work waits. */
+          liveCapacity: Type.Optional(Type.Boolean()),
           /** What jobs ask for as `accelerators: H100:2`; absent: the flavour's own name. */
           gpuType: Type.Optional(Type.String({ maxLength: 32, pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$' })),
           /** Its machines. With any, each node of a job is placed on one. */

@@ -15,7 +15,7 @@ const MOST_POOLS = 256;
 const mend = 'give the output what a module of infra/terraform/modules/pool-* tells as merit_pool';
 
 const { name, provider, flavours } = PoolFile.properties;
-const { nodes: _, ...flavour } = flavours.items.properties;
+const { nodes: _, liveCapacity: __, ...flavour } = flavours.items.properties;
 const TerraformPool = Type.Object(
   { name, provider, flavours: Type.Array(Type.Object(flavour, { additionalProperties: false }), { minItems: 1 }) },
   { additionalProperties: false },
@@ -40,7 +40,7 @@ export function poolsOfTerraform(shown: unknown): readonly TerraformPool[] {
 
 /** The pool's document: Terraform's part of it, and what the standing one has beside. A new pool grants nobody anything. */
 export function documentOf(pool: TerraformPool, standing: PoolFile | undefined): PoolFile {
-  const machines = new Map(standing?.flavours.map((one) => [one.name, one.nodes]));
+  const before = new Map(standing?.flavours.map((one) => [one.name, one]));
   return {
     quotas: {},
     ...standing,
@@ -49,8 +49,8 @@ export function documentOf(pool: TerraformPool, standing: PoolFile | undefined):
     name: pool.name,
     provider: pool.provider,
     flavours: pool.flavours.map((one) => {
-      const nodes = machines.get(one.name);
-      return nodes === undefined ? one : { ...one, nodes };
+      const { nodes, liveCapacity } = before.get(one.name) ?? {};
+      return { ...one, ...(nodes && { nodes }), ...(liveCapacity === undefined ? {} : { liveCapacity }) };
     }),
   };
 }

@@ -11,6 +11,7 @@ import {
   type Owned,
   type Provider,
   ProviderError,
+  type ProviderErrorCode,
   type Usage,
   WORD_LIMIT,
 } from './provider.ts';
@@ -22,16 +23,36 @@ const STATES: readonly Observation['state'][] = ['pending', 'running', 'ended', 
 const LAST_MS = 8.64e15;
 const OUTCOMES: readonly EndOutcome[] = ['succeeded', 'failed', 'stopped', 'preempted'];
 
+/** Hears of every call of a provider. */
+export interface ProviderWatch {
+  /** `outcome`: an error's code, where it is none. */
+  call(kind: string, verb: string, outcome: 'ok' | ProviderErrorCode, seconds: number): void;
+}
+
 /**
  * A provider that keeps to the contract whatever the package under it does: what it throws is a ProviderError of ours, its texts are
  * bounded and clean, and a verb that does not heed its signal is left behind. So a mistake in a package costs its pool, never the engine.
  */
-export function guarded(provider: Provider): Provider {
-  const reads = <T>(verb: string, signal: AbortSignal, work: () => Promise<T>) => bounded(verb, 'none', signal, work);
+export function guarded(provider: Provider, watch?: ProviderWatch): Provider {
+  const { kind } = provider;
+  const heard = async <T>(verb: string, ifOdd: Effect, signal: AbortSignal, work: () => Promise<T>) => {
+    const startedMs = performance.now();
+    const told = (outcome: 'ok' | ProviderErrorCode) =>
+      watch?.call(kind, verb, outcome, (performance.now() - startedMs) / 1000);
+    try {
+      const answer = await bounded(verb, ifOdd, signal, work);
+      told('ok');
+      return answer;
+    } catch (error) {
+      told((error as ProviderError).code);
+      throw error;
+    }
+  };
+  const reads = <T>(verb: string, signal: AbortSignal, work: () => Promise<T>) => heard(verb, 'none', signal, work);
   const changes = <T>(verb: string, signal: AbortSignal, work: () => Promise<T>) =>
-    bounded(verb, 'unknown', signal, work);
+    heard(verb, 'unknown', signal, work);
   return {
-    kind: provider.kind,
+    kind,
     contractVersion: provider.contractVersion,
     capabilities: provider.capabilities,
     consistencyWindowMs: provider.consistencyWindowMs,

@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { OperatingError } from '../core/operating-error.ts';
 import { type Refusal, RefusedInput, refuse } from '../core/refusal.ts';
 import { check, type TSchema } from '../core/schema.ts';
-import { guarded } from './guarded.ts';
+import { guarded, type ProviderWatch } from './guarded.ts';
 import {
   CAPABILITY_NAMES,
   KIND_FORM,
@@ -192,6 +192,7 @@ export async function openProvider(
   definition: AnyDefinition,
   config: unknown,
   context: OpenContext,
+  watch?: ProviderWatch,
 ): Promise<Provider> {
   const refusals = configRefusals(definition, config);
   if (refusals.length > 0) throw new RefusedInput(refusals.map(inConfig));
@@ -199,7 +200,7 @@ export async function openProvider(
     throw error instanceof RefusedInput ? new RefusedInput(error.refusals.map(inConfig)) : error;
   });
   const problem = providerProblem(provider);
-  if (problem === undefined) return guarded(provider);
+  if (problem === undefined) return guarded(provider, watch);
   throw new OperatingError('part-missing', 'never', `opening provider ${definition.kind}`, {
     cause: problem,
     mend: 'merit providers test names what it lacks',

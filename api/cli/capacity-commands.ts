@@ -18,6 +18,13 @@ export function quotaCommands(program: Command, define: Define, pools: Command):
       .option('--if-version <version>', 'of one document: only if it is still at this version'),
     () => import('./commands/apply.ts'),
   );
+  define(
+    pools
+      .command('capacity')
+      .description('what its provider says is there now, beside what is declared and booked')
+      .argument('<name>'),
+    () => import('./commands/pools-capacity.ts'),
+  );
   poolStates(define, pools);
   define(
     pools

@@ -4,6 +4,20 @@ import type { Row, Shape } from './render.ts';
 
 const named = (row: Row): string => String(row.name ?? '');
 
+/** Flavours of one pool. */
+export const THERE: Shape = {
+  name: named,
+  columns: [
+    { head: 'FLAVOUR', cell: (row) => row.name },
+    { head: 'RESOURCE', cell: (row) => row.resource },
+    { head: 'DECLARED', cell: (row) => row.declared },
+    { head: 'BOOKED', cell: (row) => row.booked },
+    { head: 'THERE', cell: (row) => row.there ?? 'not told' },
+    { head: 'FREE THERE', cell: (row) => row.free ?? '' },
+    { head: 'PLANNED WITH', cell: (row) => row.planned },
+  ],
+};
+
 export const GROUPS: Shape = {
   name: named,
   columns: [

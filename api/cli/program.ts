@@ -246,7 +246,7 @@ function suiteCommands(program: Command, define: Define): void {
 }
 
 function capacityCommands(program: Command, define: Define): void {
-  const states = ['cordon', 'uncordon', 'drain', 'import'];
+  const states = ['capacity', 'cordon', 'uncordon', 'drain', 'import'];
   const { command } = noun(program, define, 'pools', 'pool', 'capacity and prices', states);
   quotaCommands(program, define, command);
 }

@@ -48,7 +48,7 @@ export function roomServices(ports: ServerPorts): Services {
     replays: REPLAYS,
     scoring: scoringOf(ports),
     rollouts: rolloutsOf(ports),
-    pools: poolsOf(),
+    pools: poolsOf(ports),
     documents: documentsOf(ports.providers),
     proposals: proposalsOf(ports),
     audit: auditOf(ports),

@@ -110,6 +110,8 @@ export type PutOutcome =
 export interface PoolsService {
   pools(tx: Tx, caller: Caller, page: Page): Promise<Rows>;
   pool(tx: Tx, caller: Caller, name: string): Promise<Versioned | undefined>;
+  /** What its provider says is there now, beside what is declared and booked; undefined: no such pool. */
+  capacity(caller: Caller, name: string): Promise<View | undefined>;
   /** How often the start times that were told for it held; undefined: no such pool. */
   etaRecord(tx: Tx, caller: Caller, name: string): Promise<View | undefined>;
   /** Cordons, uncordons or drains a pool, or one machine of it; undefined: no such pool. Throws RefusedInput where it has no such machine. */

@@ -17,6 +17,7 @@ import {
   MAX_TENANTS,
   type QuotaMetrics,
 } from '../../pools/watch-quotas.ts';
+import { PROVIDER_ERROR_CODES, VERB_NAMES } from '../../providers/provider.ts';
 import type { Log, SagaMetrics } from '../../scheduler/apply/context.ts';
 import type { EtaMetrics } from '../../scheduler/apply/eta-record.sql.ts';
 import { REFUSALS_OF_A_PLACE } from '../../scheduler/apply/failover.ts';
@@ -39,10 +40,13 @@ import { signingMetrics } from '../http/signing-metrics.ts';
 import { publisherMetrics } from './downstream.ts';
 import { type ReportWatch, reportMetrics } from './finance-report.ts';
 import { noticeMetrics } from './notices.ts';
+import type { PoolProvidersWatch } from './provider-source.ts';
 
 /** Distinct refusal codes and routes are closed sets of the code; this only bounds a mistake. */
 const MAX_CODES = 200;
 const MAX_ROUTES = 100;
+/** Of providers, those of packages too. */
+const MAX_KINDS = 32;
 
 export interface ServerMetrics {
   readonly http: HttpMetrics;
@@ -65,6 +69,7 @@ export interface ServerMetrics {
   publisher(log: Log): PublisherWatch;
   readonly notices: NoticeWatch;
   readonly financeReports: ReportWatch;
+  readonly providers: PoolProvidersWatch;
   leading(seat: Seat, leads: boolean): void;
 }
 
@@ -98,7 +103,28 @@ export function serverMetrics(metrics: Metrics): ServerMetrics {
     publisher: publisherMetrics(metrics),
     notices: noticeMetrics(metrics),
     financeReports: reportMetrics(metrics),
+    providers: providerMetrics(metrics),
     leading: (seat, leads) => leader({ seat }, leads ? 1 : 0),
+  };
+}
+
+function providerMetrics(metrics: Metrics): PoolProvidersWatch {
+  const calls = metrics.histogram('merit_provider_call_seconds', 'Calls of providers by how they ended', {
+    kind: { atMost: MAX_KINDS },
+    verb: [...VERB_NAMES, 'extend', 'usage'],
+    outcome: ['ok', ...PROVIDER_ERROR_CODES],
+  });
+  const there = metrics.gauge('merit_pool_present_units', 'What pools’ providers say is there, whoever uses it', {
+    tenant: { atMost: MAX_TENANTS },
+    flavour: { atMost: MAX_FLAVOURS },
+    of: ['total', 'free'],
+  });
+  return {
+    call: (kind, verb, outcome, seconds) => calls({ kind, verb, outcome }, seconds),
+    there: ({ tenant, flavour, total, free }) => {
+      there({ tenant, flavour, of: 'total' }, total);
+      there({ tenant, flavour, of: 'free' }, free);
+    },
   };
 }
 

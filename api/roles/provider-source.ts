@@ -4,7 +4,10 @@ import { type Refusal, RefusedInput } from '../../core/refusal.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Database } from '../../platform/postgres.ts';
 import { loadPool } from '../../pools/apply-pool.ts';
+import { flavourId } from '../../pools/pool-facts.ts';
 import { cents, type PoolFile } from '../../pools/pool-file.ts';
+import { type PoolHealth, thereOf } from '../../pools/pool-health.ts';
+import type { ProviderWatch } from '../../providers/guarded.ts';
 import { optionRefusals } from '../../providers/option-refusals.ts';
 import type { Offer, PoolFlavour, Provider } from '../../providers/provider.ts';
 import { loadProvider, openProvider, providerRefusals } from '../../providers/registry.ts';
@@ -28,14 +31,27 @@ export interface ProviderSourceOptions {
   /** Of packages that pools may name. */
   readonly paths: readonly string[];
   readonly trust: PoolTrust;
+  readonly watch: PoolProvidersWatch;
+}
+
+export interface PoolProvidersWatch extends ProviderWatch {
+  /** In units of the flavour's resource. */
+  there(sample: {
+    readonly tenant: string;
+    /** `pool/flavour`. */
+    readonly flavour: string;
+    readonly total: number;
+    readonly free: number;
+  }): void;
 }
 
 interface Open {
   readonly version: bigint;
+  readonly file: PoolFile;
   /** Of Merit's own Ray when it was opened: another start of it listens elsewhere. */
   readonly ownAddress: string | undefined;
   readonly provider: Promise<Provider>;
-  health: { readonly atMs: number; readonly away: string | undefined } | undefined;
+  health: (PoolHealth & { readonly atMs: number }) | undefined;
   offers: { readonly atMs: number; readonly asked: Promise<readonly Offer[]> } | undefined;
 }
 
@@ -52,18 +68,19 @@ export class PoolProviders implements ProviderSource {
     return (await this.#entry(tenant, pool)).provider;
   }
 
-  async away(tenant: string, pool: string): Promise<string | undefined> {
+  async health(tenant: string, pool: string): Promise<PoolHealth> {
     const { clock } = this.#options;
     try {
       const entry = await this.#entry(tenant, pool);
-      if (entry.health !== undefined && clock.now() - entry.health.atMs < HEALTH_MS) return entry.health.away;
-      const away = await (await entry.provider)
+      if (entry.health !== undefined && clock.now() - entry.health.atMs < HEALTH_MS) return entry.health;
+      const health = await (await entry.provider)
         .capacity(AbortSignal.timeout(HEALTH_TIMEOUT_MS))
-        .then(() => undefined, whyAway);
-      entry.health = { atMs: clock.now(), away };
-      return away;
+        .then((there) => ({ away: undefined, there }), unhealthy);
+      entry.health = { atMs: clock.now(), ...health };
+      this.#tellThere(tenant, entry.file, health);
+      return health;
     } catch (error) {
-      return whyAway(error);
+      return unhealthy(error);
     }
   }
 
@@ -109,6 +126,7 @@ export class PoolProviders implements ProviderSource {
     }
     const entry: Open = {
       version: stored.version,
+      file: stored.file,
       ownAddress,
       provider: this.#openProvider(tenant, stored.file),
       health: undefined,
@@ -121,6 +139,15 @@ export class PoolProviders implements ProviderSource {
     if (known !== undefined) void known.provider.then((provider) => provider.close()).catch(() => {});
     this.#closeOldest();
     return entry;
+  }
+
+  #tellThere(tenant: string, { name: pool, flavours }: PoolFile, health: PoolHealth): void {
+    for (const { name, resource } of flavours) {
+      const there = thereOf(health, name, resource);
+      if (there === undefined) continue;
+      const [total, free] = [Number(there.totalMilli) / 1000, Number(there.freeMilli) / 1000];
+      this.#options.watch.there({ tenant, flavour: flavourId(pool, name), total, free });
+    }
   }
 
   #ownAddress(file: PoolFile): string | undefined {
@@ -138,7 +165,7 @@ export class PoolProviders implements ProviderSource {
 
   async #openProvider(tenant: string, file: PoolFile): Promise<Provider> {
     const declared = file.provider;
-    const { ownRay, stateDir, clock, paths, trust } = this.#options;
+    const { ownRay, stateDir, clock, paths, trust, watch } = this.#options;
     // A link may lead elsewhere by now, and the installation's folders be others.
     const forbidden = trustRefusals(declared, tenant, trust);
     if (forbidden.length > 0)
@@ -156,11 +183,12 @@ export class PoolProviders implements ProviderSource {
       config = { ...own, nodeGivesUpSeconds: 0 };
     }
     try {
-      return await openProvider(definition, config, {
+      const context = {
         stateDir: join(stateDir, 'providers', definition.kind),
         clock,
         flavours: file.flavours.map(poolFlavour),
-      });
+      };
+      return await openProvider(definition, config, context, watch);
     } catch (cause) {
       if (!(cause instanceof RefusedInput)) throw cause;
       throw new OperatingError('part-missing', 'never', `opening provider ${declared.kind}`, {
@@ -182,7 +210,7 @@ function poolFlavour({ name, resource, spot, price }: PoolFile['flavours'][numbe
 }
 
 /** For a person who waits: the cause itself, without what we were doing when we met it. */
-function whyAway(error: unknown): string {
-  if (error instanceof OperatingError && typeof error.cause === 'string') return error.cause;
-  return error instanceof Error ? error.message : String(error);
+function unhealthy(error: unknown): PoolHealth {
+  if (error instanceof OperatingError && typeof error.cause === 'string') return { away: error.cause, there: [] };
+  return { away: error instanceof Error ? error.message : String(error), there: [] };
 }

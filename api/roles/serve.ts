@@ -167,6 +167,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       ownRay: options.ownRay,
       paths: config.providerPaths,
       trust: { tenant, stateDir, files: config.providerFiles },
+      watch: metrics.providers,
     });
     closers.unshift(() => providers.close());
     const sentinelNet = sentinelClient({ http: options.sentinelNet });

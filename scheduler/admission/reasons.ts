@@ -143,13 +143,19 @@ function noVictims(notes: NonNullable<Verdict['block']>['notes'] & {}, flavour: 
   return reason('no_victims', flavour, null, null, [], text);
 }
 
-function tooMuch({ tree }: Scene, shape: Shape, { demand }: Option): readonly WaitReason[] {
+function tooMuch({ tree, flavours }: Scene, shape: Shape, { demand }: Option): readonly WaitReason[] {
   return demand.cells.flatMap((cell, i) => {
     const most = Math.min(tree.potential[tree.at(shape.division, cell)]!, tree.capacity[cell]!);
     const { flavour, resource } = tree.cells[cell]!;
     const ask = demand.amounts[i]!;
     if (ask <= most) return [];
-    const text = `${flavour}: asks for ${amountText(ask, resource)}, can have ${amountText(most, resource)} at most`;
+    const asks = `${flavour}: asks for ${amountText(ask, resource)}`;
+    const whole = flavours.get(flavour)?.whole?.[resource];
+    if (whole !== undefined) {
+      const text = `${asks}, ${amountText(tree.capacity[cell]!, resource)} of its ${amountText(whole, resource)} are there now`;
+      return [reason('capacity', flavour, resource, ask - most, [], text)];
+    }
+    const text = `${asks}, can have ${amountText(most, resource)} at most`;
     return [reason('infeasible', flavour, resource, ask - most, [], text)];
   });
 }

@@ -38,6 +38,13 @@ export interface Holder {
   readonly option: Option | null;
 }
 
+/** With all that will be there; undefined: all is. */
+function wholeTree(config: PlannerConfig): QuotaTree | undefined {
+  if (config.flavours.every(({ whole }) => whole === undefined)) return undefined;
+  const flavours = config.flavours.map((flavour) => ({ ...flavour, capacity: flavour.whole ?? flavour.capacity }));
+  return new QuotaTree({ ...config, flavours });
+}
+
 /** All that the planner of one tenant knows, and the indexes over it. */
 export class State {
   readonly config: PlannerConfig;
@@ -85,7 +92,10 @@ export class State {
     // A cordon opens again: it is no reason never to start.
     const open = config.nodes.map((node) => ({ ...node, cordoned: false }));
     const empty = this.#hasMachines ? new Machines(open) : null;
-    this.#shapes = new Shapes(config, this.tree, (shape) => neverReasons(this, empty, shape));
+    const { tree, flavours, accounts } = this;
+    // And so is what is not there now.
+    const limits = { tree: wholeTree(config) ?? tree, flavours, accounts };
+    this.#shapes = new Shapes(config, tree, (shape) => neverReasons(limits, empty, shape));
   }
 
   activeOf(division: number): Iterable<Work> {

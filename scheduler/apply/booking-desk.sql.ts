@@ -37,7 +37,7 @@ export function postgresDesk(db: Database, epoch: bigint): BookingDesk {
     liveStamps: () => db.asEngine(liveStamps),
     byId: async (ids) =>
       ids.length === 0 ? [] : db.asEngine(async (tx) => withNeeds(tx, await bookingsById(tx, ids))),
-    facts: (tenant, nowMs, away) => loadConfig(db, tenant, nowMs, away),
+    facts: (tenant, nowMs, health) => loadConfig(db, tenant, nowMs, health),
     endedAttempts: (bookingId) => db.asEngine((tx) => endedAttempts(tx, bookingId)),
     manifest: (bookingId, attempt) => db.asEngine((tx) => loadManifest(tx, bookingId, attempt)),
     quorum: (proposalId, nowMs) => db.asEngine((tx) => quorumOf(tx, proposalId, nowMs)),

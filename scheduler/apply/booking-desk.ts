@@ -2,6 +2,7 @@ import type { Manifest } from '../../artifacts/manifest.ts';
 import type { RecordedManifest } from '../../artifacts/store.ts';
 import type { BookingState } from '../../core/booking.ts';
 import type { PoolFacts } from '../../pools/pool-facts.ts';
+import type { AskHealth } from '../../pools/pool-health.ts';
 import type { OwnedAttempt } from '../reconcile/plan.ts';
 import type { Quorum } from '../signatures/quorum.ts';
 import type { Booking, Stamp } from './booking-store.ts';
@@ -36,12 +37,8 @@ export interface BookingDesk {
   /** Of all that live: what a reader that followed changes compares itself with. */
   liveStamps(): Promise<ReadonlyMap<string, Stamp>>;
   byId(ids: readonly string[]): Promise<readonly LiveBooking[]>;
-  /** The tenant's pools as they are now. `away` is asked once a pool. */
-  facts(
-    tenant: string,
-    nowMs: number,
-    away: (tenant: string, pool: string) => Promise<string | undefined>,
-  ): Promise<PoolFacts>;
+  /** The tenant's pools as they are now. `health` is asked once a pool. */
+  facts(tenant: string, nowMs: number, health: AskHealth): Promise<PoolFacts>;
   endedAttempts(bookingId: string): Promise<EndedAttempts>;
   manifest(bookingId: string, attempt: number): Promise<RecordedManifest | undefined>;
   /** The signatures under a proposal, where they are enough by the signing policy as it stands. */

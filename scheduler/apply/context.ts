@@ -4,6 +4,7 @@ import type { SentinelNet } from '../../peers/sentinelnet/client.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import type { S3Reader } from '../../platform/s3.ts';
+import type { AskHealth } from '../../pools/pool-health.ts';
 import type { Provider } from '../../providers/provider.ts';
 import type { Disappearances } from '../reconcile/disappearance.ts';
 import type { BookingDesk } from './booking-desk.ts';
@@ -15,8 +16,8 @@ import type { RunKeeper } from './run-keeper.ts';
 export interface ProviderSource {
   /** The opened provider of a pool; throws OperatingError where it cannot be opened. */
   of(tenant: string, pool: string): Promise<Provider>;
-  /** Why nothing can be started there now; undefined: it answers. Asked at each planning, so it remembers an answer for a moment. */
-  away(tenant: string, pool: string): Promise<string | undefined>;
+  /** What it says now. Asked at each planning, so it remembers an answer for a moment. */
+  health: AskHealth;
 }
 
 export interface Log {

@@ -154,7 +154,7 @@ export class LiveBookings {
 
   #loadFacts(tenant: string) {
     const { desk, clock, providers } = this.#ctx;
-    return desk.facts(tenant, clock.now(), (of, pool) => providers.away(of, pool));
+    return desk.facts(tenant, clock.now(), (of, pool) => providers.health(of, pool));
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../../platform/clock.ts';
 import type { Database } from '../../platform/postgres.ts';
 import { loadConfig } from '../../pools/load-config.ts';
+import type { AskHealth } from '../../pools/pool-health.ts';
 import { Planner } from '../admission/planner.ts';
 import { dependencyStates, liveBookings } from './booking-store.ts';
 import { TenantPlan } from './tenant-plan.ts';
@@ -13,7 +14,7 @@ const MAX_VIEWS = 16;
 export interface QueueViewPorts {
   readonly db: Database;
   readonly clock: Clock;
-  readonly providers: { away(tenant: string, pool: string): Promise<string | undefined> };
+  readonly providers: { readonly health: AskHealth };
 }
 
 /**
@@ -47,7 +48,7 @@ export class QueueView {
   /** One that nobody else has, to be tried things out on. */
   async fresh(tenant: string): Promise<TenantPlan> {
     const { db, clock, providers } = this.#ports;
-    const facts = await loadConfig(db, tenant, clock.now(), (of, pool) => providers.away(of, pool));
+    const facts = await loadConfig(db, tenant, clock.now(), (of, pool) => providers.health(of, pool));
     const { bookings, needs } = await db.asEngine(async (tx) => {
       const live = await liveBookings(tx, tenant);
       return { bookings: live, needs: await dependencyStates(tx, live) };

@@ -7,6 +7,7 @@ import { type Document, parseDocument } from '../../pools/documents.ts';
 import { loadConfig } from '../../pools/load-config.ts';
 import { type BudgetSample, type QuotaSample, watchOnce } from '../../pools/watch-quotas.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
+import { healthy } from '../support/healthy.ts';
 
 let database: TestDatabase;
 let nowMs = Date.UTC(2026, 10, 30, 12);
@@ -81,7 +82,7 @@ const look = () =>
 /** What the ledger lets go through, and what the planner is told of it. */
 async function left() {
   const [balance] = await database.db.asEngine((tx) => readBalances(tx, [budgetAccount('acme', 'vision', 'USD')]));
-  const { config } = await loadConfig(database.db, 'acme', nowMs, async () => undefined);
+  const { config } = await loadConfig(database.db, 'acme', nowMs, () => healthy());
   const planned = config.divisions[0]?.budgets[0];
   return { ledger: balance === undefined ? undefined : freeOf(balance), ...planned };
 }

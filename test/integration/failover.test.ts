@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { applyPool } from '../../pools/apply-pool.ts';
 import { parsePool } from '../../pools/pool-file.ts';
 import { ProviderError } from '../../providers/provider.ts';
+import { healthy } from '../support/healthy.ts';
 import { MemoryProvider } from '../support/memory-provider.ts';
 import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
 
@@ -19,7 +20,7 @@ beforeAll(async () => {
   allocator = await world.startAllocator({
     providers: {
       of: async (_tenant, pool) => providers.get(pool) as MemoryProvider,
-      away: async (_tenant, pool) => providers.get(pool)?.down?.message,
+      health: (_tenant, pool) => healthy(providers.get(pool)?.down?.message),
     },
   });
 });

@@ -10,6 +10,7 @@ import type { Booking } from '../../scheduler/apply/booking-store.ts';
 import { cancelBooking } from '../../scheduler/apply/cancel.ts';
 import { askExtension } from '../../scheduler/apply/extend.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
+import { healthy } from '../support/healthy.ts';
 import { ledgerLeaks } from '../support/ledger-leaks.ts';
 import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
 import { verifiedReceipt } from '../support/verified-receipt.ts';
@@ -114,7 +115,7 @@ describe('a longer lease', () => {
       const view = new QueueView({
         db: world.database.db,
         clock: systemClock,
-        providers: { away: async () => undefined },
+        providers: { health: () => healthy() },
       });
       return (await view.fresh(TENANT)).explain(waiting, Date.now()).planned?.etaMs;
     };

@@ -3,6 +3,7 @@ import { capacityAccount, quotaAccount } from '../../ledger/quota/account.ts';
 import { executeLinked } from '../../ledger/quota/execute.sql.ts';
 import { loadConfig } from '../../pools/load-config.ts';
 import { QuotaTree } from '../../pools/quota-tree.ts';
+import { healthy } from '../support/healthy.ts';
 import { type HttpWorld, httpWorld } from '../support/http-world.ts';
 
 let world: HttpWorld;
@@ -60,7 +61,7 @@ const take = async (name: string, amount: bigint) => {
   );
   return result.ok ? 'ok' : result.outcome.kind;
 };
-const config = () => loadConfig(world.database.db, 'acme', Date.now(), async () => undefined);
+const config = () => loadConfig(world.database.db, 'acme', Date.now(), () => healthy());
 
 describe('documents applied together', () => {
   test('are told field by field by a dry run, which changes nothing and needs no key', async () => {

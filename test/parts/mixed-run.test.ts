@@ -11,6 +11,7 @@ import type { Provider, TestBackend, TestBackendDefinition } from '../../provide
 import { loadProvider, openProvider } from '../../providers/registry.ts';
 import { Allocator } from '../../scheduler/apply/engine.ts';
 import { runReconciler } from '../../scheduler/reconcile/sweep.ts';
+import { healthy } from '../support/healthy.ts';
 import { kubernetesKitBackend } from '../support/kubernetes/kit-backend.ts';
 import { Kubelet } from '../support/kubernetes/kubelet.ts';
 import { ledgerLeaks } from '../support/ledger-leaks.ts';
@@ -142,7 +143,7 @@ describe.skipIf(missing !== undefined)(`a mixed run${missing === undefined ? '' 
         sweepEveryMs: 3_000,
         providers: {
           of: async (_: string, pool: string) => faultyOnes.get(pool) ?? world.provider,
-          away: async () => undefined,
+          health: () => healthy(),
         },
       };
       const engine = new Allocator(context);

@@ -10,6 +10,7 @@ import type { Provider } from '../../providers/provider.ts';
 import { openRayProvider } from '../../providers/ray/adapter.ts';
 import { Allocator } from '../../scheduler/apply/engine.ts';
 import { runReconciler } from '../../scheduler/reconcile/sweep.ts';
+import { healthy } from '../support/healthy.ts';
 import { ledgerLeaks } from '../support/ledger-leaks.ts';
 import { rayInstallMissing } from '../support/python.ts';
 import { type Cut, type CuttingProxy, startCuttingProxy } from '../support/ray-cutting-proxy.ts';
@@ -136,7 +137,7 @@ function startEngine(world: SagaWorld, provider: Provider) {
   const context = {
     ...world.context,
     sweepEveryMs: 3_000,
-    providers: { of: async () => provider, away: async () => undefined },
+    providers: { of: async () => provider, health: () => healthy() },
   };
   const allocator = new Allocator(context);
   const loops = [allocator.run(stop.signal), runReconciler(context, stop.signal)];

@@ -40,11 +40,11 @@ export function memoryDesk(
     live: () => read('live', () => books.live()),
     liveStamps: () => read('stamps', () => books.liveStamps()),
     byId: async (ids) => (ids.length === 0 ? [] : read(`byId ${ids.join(' ')}`, () => books.byId(ids))),
-    facts: async (tenant, _nowMs, away) => {
+    facts: async (tenant, _nowMs, health) => {
       const why = new Map<string, string>();
       for (const { pool } of books.pools) {
-        const text = await away(tenant, pool);
-        if (text !== undefined) why.set(pool, text);
+        const { away } = await health(tenant, pool);
+        if (away !== undefined) why.set(pool, away);
       }
       return read('facts', () => factsOf(tenant, why));
     },

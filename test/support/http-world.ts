@@ -15,6 +15,7 @@ import { openFileSigner } from '../../platform/signer-file.ts';
 import { openFileWitness } from '../../platform/witness-files.ts';
 import { optionRefusals } from '../../providers/option-refusals.ts';
 import type { Offer, Provider } from '../../providers/provider.ts';
+import type { ThereCapacity } from '../../pools/pool-health.ts';
 import { providerRefusals } from '../../providers/registry.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
 import { BacklogWatch } from '../../scoring/ingest/backlog.ts';
@@ -57,8 +58,12 @@ export async function httpWorld(
     metrics: { backlog: () => {}, refused: () => {} },
     log: QUIET,
   });
-  const provider: { away: string | undefined; offers: readonly Offer[] } = { away: undefined, offers: [] };
-  const away = async () => provider.away;
+  const provider: { away: string | undefined; offers: readonly Offer[]; there: readonly ThereCapacity[] } = {
+    away: undefined,
+    offers: [],
+    there: [],
+  };
+  const health = async () => ({ away: provider.away, there: provider.there });
   const signer = await openFileSigner({ path: join(folder, 'signer.key'), create: true });
   const app = buildHttpServer(
     roomServices({
@@ -99,7 +104,7 @@ export async function httpWorld(
       backlog,
       keys: await openSigningKeys(db, signer, await openFileSigner({ path: join(folder, 'next.key'), create: true })),
       witness: await openFileWitness({ dir: join(folder, 'witness') }),
-      queues: new QueueView({ db, clock: systemClock, providers: { away } }),
+      queues: new QueueView({ db, clock: systemClock, providers: { health } }),
       providers: {
         of: async () => {
           if (over.running === undefined) throw new Error('no provider runs in this test');
@@ -107,7 +112,7 @@ export async function httpWorld(
         },
         refusals: (_, declared) => providerRefusals(declared, []),
         optionRefusals: (options, kinds) => optionRefusals(options, kinds, []),
-        away,
+        health,
         offers: async () => provider.offers,
       },
     }),
@@ -121,7 +126,7 @@ export async function httpWorld(
     store,
     eventLog,
     backlog,
-    /** Why it is away and what it asks for, as the server is told. */
+    /** Why it is away, what it asks for and what it has, as the server is told. */
     provider,
     /** As the tenant acme, unless another is named; a POST gets a key of its own. */
     call: (

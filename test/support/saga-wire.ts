@@ -225,7 +225,7 @@ export function wiredContext(wire: Wire, context: SagaContext, fromMs: number): 
     sentinelNet: wiredSentinel(wire, sentinelNet),
     providers: {
       of: async (tenant, pool) => wiredProvider(wire, await providers.of(tenant, pool)),
-      away: (tenant, pool) => providers.away(tenant, pool),
+      health: (tenant, pool) => providers.health(tenant, pool),
     },
     store: wired(wire, 'store', store, {}, ['list']),
     publishReports: (ndjson, source) =>

@@ -27,6 +27,7 @@ import { Allocator } from '../../scheduler/apply/engine.ts';
 import { appendReports } from '../../scoring/ingest/pack-reports.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { type TestDatabase, testDatabase } from './db.ts';
+import { healthy } from './healthy.ts';
 import { MemoryProvider } from './memory-provider.ts';
 
 export const TENANT = 'acme';
@@ -115,7 +116,7 @@ export async function sagaWorld(cpus = 4, signing: (signer: Signer) => Signer = 
     finance: finance({ http: (request) => peers.finance.send(request), timeoutMs: 1_000 }),
     providers: {
       of: async (): Promise<Provider> => provider,
-      away: async () => provider.down?.message,
+      health: () => healthy(provider.down?.message),
     },
     store,
     publishReports: (ndjson, source) => appendReports(eventLog, ndjson, source),

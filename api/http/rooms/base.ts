@@ -7,6 +7,7 @@ import type { ObjectStore } from '../../../platform/object-store.ts';
 import type { Database } from '../../../platform/postgres.ts';
 import type { TenantReads } from '../../../platform/postgres-reads.ts';
 import type { PoolFile } from '../../../pools/pool-file.ts';
+import type { AskHealth } from '../../../pools/pool-health.ts';
 import type { Offer, Provider } from '../../../providers/provider.ts';
 import type { QueueView } from '../../../scheduler/apply/queue-view.ts';
 import type { Backlog } from '../../../scoring/ingest/backlog.ts';
@@ -30,8 +31,8 @@ export interface RoomPorts {
   readonly providers: {
     /** The opened provider of a pool; throws OperatingError where it cannot be opened. */
     of(tenant: string, pool: string): Promise<Provider>;
-    /** Why nothing can be started there now; undefined: it can. */
-    away(tenant: string, pool: string): Promise<string | undefined>;
+    /** What it says now, lately asked. */
+    readonly health: AskHealth;
     /** What a tenant's pool says of its provider and cannot be: no such kind, a config that its schema refuses, what is not for it. Fields begin with `provider`. */
     refusals(tenant: string, declared: PoolFile['provider']): Promise<readonly Refusal[]>;
     /** What of a job's `options` these kinds of provider do not take. */

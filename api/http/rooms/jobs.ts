@@ -32,6 +32,7 @@ import { etaView } from './eta-view.ts';
 import { JobLogs } from './job-logs.ts';
 import { metricsView } from './job-metrics.sql.ts';
 import { attemptViews, jobRows, jobView, reasonsOf } from './job-view.sql.ts';
+import { patientHealth } from './patient-health.ts';
 import { planView } from './plan-view.ts';
 import { type QueueExplanation, queueExplanation } from './queue-explanation.ts';
 import { topView } from './top-view.ts';
@@ -217,17 +218,11 @@ function told(stored: readonly Reason[], planned: readonly View[], waits: boolea
   return all.length === 0 && waits ? [{ ...NOT_PLANNED_YET }] : all;
 }
 
-/** A caller's patience; whoever answers later than this is told as silent. */
-const AWAY_TIMEOUT_MS = 1_500;
-
-/** A booking that rests on its provider goes no further while that is away, whatever its state says. Asked outside of any transaction. */
+/** A booking that rests on its provider goes no further while that is away, whatever its state says. */
 async function awayReason(ports: RoomPorts, { state, spec, tenant }: Booking): Promise<readonly Reason[]> {
   if (!('placement' in state) || isMoneyAlone({ spec })) return [];
   const { pool } = state.placement;
-  const silent = new Promise<string>((resolve) => {
-    setTimeout(() => resolve(`it did not answer within ${AWAY_TIMEOUT_MS} ms`), AWAY_TIMEOUT_MS).unref();
-  });
-  const away = await Promise.race([ports.providers.away(tenant, pool), silent]);
+  const { away } = await patientHealth(ports, tenant, pool);
   if (away === undefined) return [];
   return [
     {

@@ -4,12 +4,14 @@ import type { Tx } from '../../../platform/postgres.ts';
 import { setPoolState } from '../../../pools/apply-documents.ts';
 import { loadPool } from '../../../pools/apply-pool.ts';
 import { machineNames, setMachineState } from '../../../pools/machine-states.ts';
+import { plannedMilli, thereOf } from '../../../pools/pool-health.ts';
 import { type QuotaStanding, quotaStandings } from '../../../pools/quota-view.ts';
 import { etaRecords } from '../../../scheduler/apply/eta-record.sql.ts';
 import type { Caller, PoolsService, View } from '../services.ts';
-import { moneyText, requesterOf, unitsText } from './base.ts';
+import { moneyText, type RoomPorts, requesterOf, unitsText } from './base.ts';
 import { demanded, versionText } from './documents.ts';
 import { etaView } from './eta-view.ts';
+import { patientHealth } from './patient-health.ts';
 
 interface FlavourRow {
   readonly pool: string;
@@ -75,6 +77,32 @@ async function poolView(tx: Tx, tenant: string, name: string): Promise<View | un
   const shut = Object.entries(machines).filter(([machine]) => known.has(machine));
   const eta = etaView(name, (await etaRecords(tx, tenant, name))[0]);
   return { ...view, nodes: shut.map(([node, state]) => ({ name: node, state })), eta, file } as unknown as View;
+}
+
+async function capacityView(ports: RoomPorts, tenant: string, name: string): Promise<View | undefined> {
+  const [rows, stored] = await ports.db.asTenant(tenant, async (tx) => [
+    await tx.query<FlavourRow>(`${POOL_QUERY} where p.tenant = $1 and p.pool = $2 order by f.position`, [tenant, name]),
+    await loadPool(tx, tenant, name),
+  ]);
+  if (stored === undefined) return undefined;
+  const health = await patientHealth(ports, tenant, name);
+  const flavours = stored.file.flavours.flatMap((flavour) => {
+    const row = rows.find((one) => one.flavour === flavour.name);
+    if (row === undefined) return [];
+    const there = thereOf(health, flavour.name, flavour.resource);
+    return [
+      {
+        name: flavour.name,
+        resource: flavour.resource,
+        declared: unitsText(row.capacity_milli),
+        booked: unitsText(row.used ?? 0n),
+        there: there === undefined ? null : unitsText(there.totalMilli),
+        free: there === undefined ? null : unitsText(there.freeMilli),
+        planned: unitsText(plannedMilli(row.capacity_milli, flavour, health)),
+      },
+    ];
+  });
+  return { pool: name, away: health.away ?? null, flavours };
 }
 
 interface AccountRow {
@@ -155,8 +183,9 @@ function standingView(standing: QuotaStanding): View {
 /** Groups and divisions × pools × flavours of one tenant. */
 const MAX_BALANCES = 10_000;
 
-export function poolsOf(): PoolsService {
+export function poolsOf(ports: RoomPorts): PoolsService {
   return {
+    capacity: (caller, name) => capacityView(ports, caller.identity.tenant, name),
     pools: async (tx, caller, page) => {
       const rows = await tx.query<FlavourRow>(
         `${POOL_QUERY} where p.tenant = $1 and p.pool in (

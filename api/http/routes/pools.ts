@@ -2,6 +2,7 @@ import { Type } from '../../../core/schema.ts';
 import { found, mutate, page, read, readVersioned } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
 import { demandedVersion, etagOf, stale } from '../etag.ts';
+import { callerOf } from '../guard.ts';
 import { AnyView, Literal, listOf, pageQuery, replies, SlugParams } from '../schemas.ts';
 
 const tags = ['capacity'];
@@ -28,6 +29,21 @@ export function poolRoutes(context: RouteContext): void {
     (request, reply) => {
       const { name } = request.params as { name: string };
       return readVersioned(context, request, reply, 'pool', (tx, caller) => services.pools.pool(tx, caller, name));
+    },
+  );
+  app.get(
+    '/v1/pools/:name/capacity',
+    {
+      schema: {
+        summary: 'What a pool’s provider says is there now, beside what is declared and booked',
+        tags,
+        params: SlugParams,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    async (request) => {
+      const { name } = request.params as { name: string };
+      return found(await services.pools.capacity(callerOf(services, request), name), 'pool');
     },
   );
   app.get(

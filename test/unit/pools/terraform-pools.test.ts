@@ -91,6 +91,7 @@ describe('the document of a pool', () => {
           resource: 'gpu',
           capacity: 4,
           nodes: [{ name: 'node-1', gpus: 8 }],
+          liveCapacity: true,
           price: { currency: 'USD', perUnitHour: '1.00' },
         },
       ],
@@ -99,7 +100,7 @@ describe('the document of a pool', () => {
     expect(document).toEqual({
       ...standing,
       provider: pool!.provider,
-      flavours: [{ ...pool!.flavours[0], nodes: [{ name: 'node-1', gpus: 8 }] }],
+      flavours: [{ ...pool!.flavours[0], nodes: [{ name: 'node-1', gpus: 8 }], liveCapacity: true }],
     });
     expect(documentOf(pool!, document)).toEqual(document);
   });

@@ -152,3 +152,31 @@ describe('whatever a package does', () => {
     expect(await provider.logs('m-1', 0, 7, signal)).toHaveLength(7);
   });
 });
+
+test('every call is told by kind, verb and how it ended', async () => {
+  const told: (readonly [string, string, string])[] = [];
+  const seconds: number[] = [];
+  const provider = guarded(
+    Object.assign(new MemoryProvider(), {
+      offers: throwing(new ProviderError('auth', 'no')),
+      submit: throwing(new Error('odd')),
+    }),
+    {
+      call: (kind, verb, outcome, took) => {
+        told.push([kind, verb, outcome]);
+        seconds.push(took);
+      },
+    },
+  );
+  await provider.capacity(signal);
+  await provider.offers(signal).catch(() => {});
+  await provider.submit({} as never, signal).catch(() => {});
+  await provider.list('here', signal);
+  expect(told).toEqual([
+    ['memory', 'capacity', 'ok'],
+    ['memory', 'offers', 'auth'],
+    ['memory', 'submit', 'transient'],
+    ['memory', 'list', 'ok'],
+  ]);
+  expect(seconds.every((took) => took >= 0 && took < 60)).toBe(true);
+});

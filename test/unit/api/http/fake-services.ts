@@ -212,6 +212,7 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       etaRecord: nothing,
       setPoolState: nothing,
       quotas: async () => [],
+      capacity: nothing,
     },
     documents: {
       list: async () => ({ items: [], last: undefined }),
