@@ -25,6 +25,14 @@ const SCALES: ReadonlyMap<string, number> = new Map([
   ...['CLF', 'UYW'].map((code) => [code, 4] as const),
 ]);
 
+/** An amount as text, before its currency says how many decimals it has. */
+export const AMOUNT = { maxLength: 24, pattern: '^(0|[1-9][0-9]{0,12})(\\.[0-9]{1,4})?$' } as const;
+const AMOUNT_TEXT = new RegExp(AMOUNT.pattern);
+
+export function isAmount(text: string): boolean {
+  return text.length <= AMOUNT.maxLength && AMOUNT_TEXT.test(text);
+}
+
 /** Decimals of a currency. */
 export function currencyScale(currency: string): number {
   return SCALES.get(currency) ?? 2;

@@ -1,4 +1,4 @@
-import { minorUnits } from './currency.ts';
+import { AMOUNT, minorUnits } from './currency.ts';
 import { durationMs } from './duration.ts';
 import { DEFAULT_LEASE_MS, type JobSpec, MAX_LEASE_MS } from './job.ts';
 import { type Refusal, RefusedInput, refuse } from './refusal.ts';
@@ -12,7 +12,7 @@ const slug = { maxLength: 63, pattern: '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$' };
 export const MoneyRequest = Type.Object(
   {
     division: Type.String(slug),
-    amount: Type.String({ maxLength: 24, pattern: '^(0|[1-9][0-9]{0,12})(\\.[0-9]{1,4})?$' }),
+    amount: Type.String(AMOUNT),
     currency: Type.String({ pattern: '^[A-Z]{3}$' }),
     purpose: Type.String({
       minLength: 1,

@@ -1,8 +1,9 @@
 import { InvalidArgumentError } from 'commander';
+import { isAmount } from '../../core/currency.ts';
 import { durationMs } from '../../core/duration.ts';
 import { nameRefusal, slugRefusal } from '../../core/ids.ts';
 import { parseRfc3339 } from '../../core/rfc3339.ts';
-import { billingMonth } from '../../ledger/finops/report.ts';
+import { billingMonth } from '../../ledger/finops/billing-month.ts';
 
 /** Values of flags. What is thrown here ends with exit 3 and names the flag; the value is shown with its control characters escaped. */
 
@@ -27,7 +28,7 @@ export function money(text: string): string {
 
 /** With as many decimals as its currency has; the server holds it to them. */
 export function amount(text: string): string {
-  if (!/^(0|[1-9][0-9]{0,12})(\.[0-9]{1,4})?$/.test(text)) throw bad(text, 'write an amount such as 500.00');
+  if (!isAmount(text)) throw bad(text, 'write an amount such as 500.00');
   return text;
 }
 

@@ -1,4 +1,4 @@
-import type { BillingMonth } from '../../ledger/finops/focus.ts';
+import { monthNumber, numberedMonth } from '../../ledger/finops/billing-month.ts';
 import { ledgerMonth } from '../../ledger/finops/month.sql.ts';
 import { SpendSums } from '../../ledger/finops/report.ts';
 import type { FinanceReports } from '../../peers/finance/reports.ts';
@@ -105,7 +105,7 @@ async function push(
   number: number,
   signal: AbortSignal,
 ): Promise<'taken' | 'refused' | 'unequal'> {
-  const month = monthOf(number);
+  const month = numberedMonth(number);
   const name = new Date(month.startMs).toISOString().slice(0, 7);
   const sums = new SpendSums();
   for await (const settlement of settlements(db, tenant, month)) sums.add(settlement);
@@ -127,17 +127,6 @@ async function push(
   if (told.kind === 'refused')
     log.error({ tenant, month: name, code: told.code, detail: told.detail }, 'Finance refuses what a month cost');
   return told.kind;
-}
-
-/** Months since the year 0, UTC. */
-function monthNumber(atMs: number): number {
-  const at = new Date(atMs);
-  return at.getUTCFullYear() * 12 + at.getUTCMonth();
-}
-
-function monthOf(number: number): BillingMonth {
-  const [year, month] = [Math.floor(number / 12), number % 12];
-  return { startMs: Date.UTC(year, month, 1), endMs: Date.UTC(year, month + 1, 1) };
 }
 
 export function reportMetrics(metrics: Metrics): ReportWatch {

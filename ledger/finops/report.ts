@@ -1,5 +1,4 @@
 import type { Settlement } from './charges.ts';
-import type { BillingMonth } from './focus.ts';
 
 /**
  * What money went for: jobs that came to their end; work that had to make room for others; attempts that failed, whatever came after; and what
@@ -55,12 +54,4 @@ export function purposeOf({ outcome, reason }: Pick<Settlement, 'outcome' | 'rea
   if (reason === 'preempted') return 'preempted';
   if (outcome === 'released') return 'completed';
   return outcome === 'failed' || outcome === 'retry' ? 'failed' : 'stopped';
-}
-
-/** `2026-11` as the UTC month; undefined: it is none. */
-export function billingMonth(text: string): BillingMonth | undefined {
-  const match = /^([0-9]{4})-(0[1-9]|1[0-2])$/.exec(text);
-  if (match === null || match[1]! < '1970') return undefined;
-  const [year, month] = [Number(match[1]), Number(match[2])];
-  return { startMs: Date.UTC(year, month - 1, 1), endMs: Date.UTC(year, month, 1) };
 }

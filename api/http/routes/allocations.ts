@@ -1,3 +1,4 @@
+import { AMOUNT } from '../../../core/currency.ts';
 import { isBookingId } from '../../../core/ids.ts';
 import { MoneyRequest, moneySpec } from '../../../core/money-request.ts';
 import { Type } from '../../../core/schema.ts';
@@ -87,10 +88,7 @@ function getRoutes(context: RouteContext): void {
   );
 }
 
-const CloseBody = Type.Object(
-  { spent: Type.String({ maxLength: 24, pattern: '^(0|[1-9][0-9]{0,12})(\\.[0-9]{1,4})?$' }) },
-  { additionalProperties: false },
-);
+const CloseBody = Type.Object({ spent: Type.String(AMOUNT) }, { additionalProperties: false });
 
 /** Money for a division or an agent, without a job. */
 function moneyRoutes(context: RouteContext): void {

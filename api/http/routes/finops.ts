@@ -2,8 +2,8 @@ import { Readable } from 'node:stream';
 import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { parseRfc3339 } from '../../../core/rfc3339.ts';
 import { Type } from '../../../core/schema.ts';
+import { billingMonth } from '../../../ledger/finops/billing-month.ts';
 import type { BillingMonth } from '../../../ledger/finops/focus.ts';
-import { billingMonth } from '../../../ledger/finops/report.ts';
 import type { RouteContext } from '../context.ts';
 import { callerOf, whileAnswering } from '../guard.ts';
 import { AnyView, replies, text } from '../schemas.ts';
@@ -37,7 +37,7 @@ export function finopsRoutes({ app, services }: RouteContext): void {
     },
     (request, reply) => {
       const { month } = request.params as { month: string };
-      return services.finops.month(callerOf(services, request), month, monthOf(month), whileAnswering(reply.raw));
+      return services.finops.month(callerOf(services, request), month, requireMonth(month), whileAnswering(reply.raw));
     },
   );
   app.get(
@@ -56,7 +56,7 @@ export function finopsRoutes({ app, services }: RouteContext): void {
       const { to } = request.query as { to?: string };
       const rows = services.finops.focus(
         callerOf(services, request),
-        monthOf(month),
+        requireMonth(month),
         to === undefined ? undefined : timeOf(to),
       );
       return reply
@@ -67,7 +67,7 @@ export function finopsRoutes({ app, services }: RouteContext): void {
   );
 }
 
-function monthOf(text: string): BillingMonth {
+function requireMonth(text: string): BillingMonth {
   const month = billingMonth(text);
   if (month !== undefined) return month;
   throw new RefusedInput([refuse('month_format', 'month', 'is no month of a year since 1970', 'write 2026-11')]);

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
+import { billingMonth } from '../../../../ledger/finops/billing-month.ts';
 import { chargesOf, type Settlement } from '../../../../ledger/finops/charges.ts';
 import { FOCUS_HEADER, focusRow } from '../../../../ledger/finops/focus.ts';
-import { billingMonth, purposeOf, SpendSums } from '../../../../ledger/finops/report.ts';
+import { purposeOf, SpendSums } from '../../../../ledger/finops/report.ts';
 
 const november = billingMonth('2026-11')!;
 const settlement: Settlement = {
