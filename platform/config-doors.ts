@@ -68,18 +68,33 @@ const TENANT_PER_SECOND = 5_000;
 /** A burst is worth so many seconds where the file does not say. */
 const BURST_SECONDS = 2;
 
+/**
+ * As long as windows and late reports reach back, and a day: the history of a suite's new version is read from the log again, and what was set aside
+ * of it is known by the quarantine alone.
+ */
+const MIN_QUARANTINE_MS = 15 * DAY_MS;
+
 export function ingestConfig(file: Static<typeof IngestFile> = {}, reader: Reader): IngestConfig {
   const { maxBacklogAge = '6h', quarantineRetention = '30d' } = file;
+  const ageMs = reader.take(ruleDuration('ingest.maxBacklogAge', maxBacklogAge, 1_000, 30 * DAY_MS), DAY_MS);
+  const quarantineRetentionMs = reader.take(
+    ruleDuration('ingest.quarantineRetention', quarantineRetention, 1, 3_650 * DAY_MS),
+    MIN_QUARANTINE_MS,
+  );
+  if (quarantineRetentionMs < MIN_QUARANTINE_MS)
+    reader.refuse(
+      'range',
+      'ingest.quarantineRetention',
+      'is less than 15d: the history of a new version of a suite would count lines that were set aside',
+      'write 15d or more; the default is 30d',
+    );
   return {
     backlog: {
       messages: file.maxBacklogMessages ?? DEFAULT_BACKLOG_MESSAGES,
       bytes: file.maxBacklogBytes ?? DEFAULT_BACKLOG_BYTES,
-      ageMs: reader.take(ruleDuration('ingest.maxBacklogAge', maxBacklogAge, 1_000, 30 * DAY_MS), DAY_MS),
+      ageMs,
     },
-    quarantineRetentionMs: reader.take(
-      ruleDuration('ingest.quarantineRetention', quarantineRetention, 60_000, 3_650 * DAY_MS),
-      DAY_MS,
-    ),
+    quarantineRetentionMs,
   };
 }
 

@@ -115,7 +115,8 @@ function format(properties: string, user: string, password: string): void {
     '--add-scram',
     `${mechanism}=[name=${user},password=${password}]`,
   ]);
-  const id = randomBytes(16).toString('base64url');
+  // Kafka's own ids never begin with what its command line takes for an option.
+  const id = randomBytes(16).toString('base64url').replace(/^-/, 'A');
   const args = [...JVM, 'kafka.tools.StorageTool', 'format', '-t', id, '-c', properties, ...scram];
   const { status, stdout, stderr } = spawnSync(findCommand('java') ?? 'java', args, { encoding: 'utf8' });
   if (status !== 0) throw new Error(`Kafka's storage could not be formatted: ${stdout}${stderr}`);

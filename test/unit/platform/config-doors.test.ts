@@ -34,15 +34,30 @@ test('what the doors take and give out is sensible where nothing is said, and as
     downstream: { retentionMs: 604_800_000 },
   });
   const said = await load(`
-ingest: {maxBacklogMessages: 10, maxBacklogAge: 5m, quarantineRetention: 1d}
+ingest: {maxBacklogMessages: 10, maxBacklogAge: 5m, quarantineRetention: 15d}
 rateLimit: {identity: {perSecond: 5}, tenant: {perSecond: 7, burst: 100}}
 downstream: {retention: 2h}
 `);
   expect(said).toMatchObject({
-    ingest: { backlog: { messages: 10, bytes: 17_179_869_184, ageMs: 300_000 }, quarantineRetentionMs: 86_400_000 },
+    ingest: { backlog: { messages: 10, bytes: 17_179_869_184, ageMs: 300_000 }, quarantineRetentionMs: 1_296_000_000 },
     rateLimits: { identity: { perSecond: 5, burst: 10 }, tenant: { perSecond: 7, burst: 100 } },
     downstream: { retentionMs: 7_200_000 },
   });
+});
+
+test('what was set aside is kept for as long as the history of a new version may be read again', async () => {
+  for (const text of ['1s', '14d', '359h']) {
+    const { refusals } = await load(`ingest: {quarantineRetention: ${text}}`).catch((error) => error);
+    expect(refusals).toEqual([
+      {
+        code: 'range',
+        field: 'ingest.quarantineRetention',
+        problem: expect.stringMatching(/less than 15d/),
+        mend: expect.stringMatching(/15d or more/),
+      },
+    ]);
+  }
+  expect(await fields('ingest: {quarantineRetention: 3651d}')).toEqual(['ingest.quarantineRetention range']);
 });
 
 test('what cannot be meant is refused, all of it at once', async () => {
