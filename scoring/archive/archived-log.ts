@@ -1,3 +1,4 @@
+import { OperatingError } from '../../core/operating-error.ts';
 import type { EventLog, LogMessage } from '../../platform/event-log.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import type { Database } from '../../platform/postgres.ts';
@@ -12,6 +13,8 @@ export interface ArchivedLogOptions {
   readonly eventLog: EventLog;
   /** `archive`: read from it wherever it has what is asked for. `log`: only where the log has it no more. */
   readonly prefer: 'archive' | 'log';
+  /** Which life of the topic is read, whatever the log holds now; absent: its present one. */
+  readonly generation?: string;
 }
 
 /** The report log with what only the archive still holds of it: for who reads from the beginning. */
@@ -26,11 +29,24 @@ export interface ArchivedLog {
  * One segment a partition stays unpacked (up to about 17 MiB), so that reading on costs one reading of each object. What was read of the
  * log may have been trimmed a moment later, and is looked for in the archive then.
  */
-export function archivedLog({ db, store, eventLog, prefer }: ArchivedLogOptions): ArchivedLog {
+export function archivedLog({ db, store, eventLog, prefer, generation }: ArchivedLogOptions): ArchivedLog {
   const held = new Map<string, { readonly row: SegmentRow; readonly segment: Segment }>();
 
+  const lifeOf = async (topic: string): Promise<string> => generation ?? (await generationOf(db, eventLog, topic));
+
+  /** What the log holds by now may be another life's. */
+  const isThere = async (topic: string) =>
+    generation === undefined || (await generationOf(db, eventLog, topic)) === generation;
+
+  const fromLog: EventLog['read'] = async (topic, partition, offset, maxMessages, maxBytes) => {
+    if (!(await isThere(topic))) throw lifeIsOver(topic, partition, offset);
+    const messages = await eventLog.read(topic, partition, offset, maxMessages, maxBytes);
+    if (!(await isThere(topic))) throw lifeIsOver(topic, partition, offset);
+    return messages;
+  };
+
   const rowAt = async (topic: string, partition: number, offset: bigint): Promise<SegmentRow | undefined> => {
-    const place = { topic, generation: await generationOf(eventLog, topic), partition };
+    const place = { topic, generation: await lifeOf(topic), partition };
     const rows = await db.asEngine((tx) => segmentsIn(tx, place, offset, 2n ** 63n - 1n, 1));
     return rows[0];
   };
@@ -61,10 +77,10 @@ export function archivedLog({ db, store, eventLog, prefer }: ArchivedLogOptions)
 
   return {
     read: async (topic, partition, offset, maxMessages, maxBytes) => {
-      if (prefer === 'log') {
+      if (prefer === 'log' && (await isThere(topic))) {
         const { firstOffset } = await eventLog.end(topic, partition);
         if (offset >= firstOffset) {
-          const messages = await eventLog.read(topic, partition, offset, maxMessages, maxBytes);
+          const messages = await fromLog(topic, partition, offset, maxMessages, maxBytes);
           const first = messages[0];
           if (first === undefined || first.offset === offset) return messages;
           const again = await eventLog.end(topic, partition);
@@ -72,16 +88,23 @@ export function archivedLog({ db, store, eventLog, prefer }: ArchivedLogOptions)
         }
       }
       const archived = await fromArchive(topic, partition, offset, maxMessages, maxBytes);
-      return archived.length > 0 ? archived : eventLog.read(topic, partition, offset, maxMessages, maxBytes);
+      return archived.length > 0 ? archived : fromLog(topic, partition, offset, maxMessages, maxBytes);
     },
     firstOffset: async (topic, partition) => {
       const { firstOffset } = await eventLog.end(topic, partition);
-      const generation = await generationOf(eventLog, topic);
+      const life = await lifeOf(topic);
       const ranges = await db.asEngine((tx) => archivedRanges(tx, topic));
-      const archived = ranges.find((range) => range.generation === generation && range.partition === partition);
+      const archived = ranges.find((range) => range.generation === life && range.partition === partition);
       return archived === undefined || archived.from > firstOffset ? firstOffset : archived.from;
     },
   };
+}
+
+function lifeIsOver(topic: string, partition: number, offset: bigint): OperatingError {
+  return new OperatingError('not-found', 'never', `reading ${topic}/${partition} from ${offset}`, {
+    cause: 'the topic was made anew, and the archive of the earlier one ends before',
+    mend: 'what was read of it since is lost: read the new one',
+  });
 }
 
 function sliceOf(segment: Segment, offset: bigint, maxMessages: number, maxBytes: number): readonly LogMessage[] {

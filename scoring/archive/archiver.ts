@@ -18,7 +18,7 @@ import {
   unpack,
 } from './segment-codec.ts';
 import { type StoredSegment, sealedManifest, segmentKeys, segmentManifest } from './segment-manifest.ts';
-import { addSegment, type ChainEnd, chainEnd, identityRead, type Place, StaleArchive } from './segments.sql.ts';
+import { addSegment, type ChainEnd, chainEnd, lifeRead, type Place, StaleArchive } from './segments.sql.ts';
 import { readObject } from './stored-segment.ts';
 import { trimArchived } from './trim.ts';
 
@@ -85,9 +85,9 @@ export class Archiver {
   async archive(signal: AbortSignal): Promise<boolean> {
     const { eventLog, db } = this.#ctx;
     const partitions = await eventLog.partitions(REPORTS_TOPIC);
-    const generation = await generationOf(eventLog, REPORTS_TOPIC);
+    const generation = await generationOf(db, eventLog, REPORTS_TOPIC);
     // Of a topic that was made anew, positions are another one's until the consumer has noticed.
-    const read = await db.asEngine((tx) => identityRead(tx, REPORTS_TOPIC));
+    const read = await db.asEngine((tx) => lifeRead(tx, REPORTS_TOPIC));
     if (read !== null && read !== generation) return false;
     let progressed = false;
     for (const partition of partitions) {
@@ -103,7 +103,7 @@ export class Archiver {
   }
 
   async #archiveNext(place: Place, end: ChainEnd, consumed: bigint): Promise<boolean> {
-    const { clock, eventLog, metrics, policy } = this.#ctx;
+    const { clock, db, eventLog, metrics, policy } = this.#ctx;
     const oldest = consumed > end.next ? (await this.#read(place, end.next, consumed, 1))[0] : undefined;
     if (oldest === undefined) {
       metrics.lag(place.partition, 0, 0);
@@ -124,7 +124,7 @@ export class Archiver {
       return false;
     }
     // The topic may have been made anew while it was read.
-    if ((await generationOf(eventLog, place.topic)) !== place.generation) return false;
+    if ((await generationOf(db, eventLog, place.topic)) !== place.generation) return false;
     await this.#store(await this.#segmentOf(place, end.next, messages), end.manifestSha256);
     return true;
   }

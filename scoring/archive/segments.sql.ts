@@ -1,4 +1,5 @@
 import type { Tx } from '../../platform/postgres.ts';
+import { loadLayout } from '../ingest/layout.sql.ts';
 import type { SegmentManifest } from './segment-manifest.ts';
 
 /** One partition of one life of a topic. */
@@ -88,11 +89,9 @@ export async function chainEnd(tx: Tx, place: Place): Promise<ChainEnd> {
 }
 
 /** The life of the topic that the consumer's positions are of; null: it has not looked, or the log cannot tell. */
-export async function identityRead(tx: Tx, topic: string): Promise<string | null> {
-  const rows = await tx.query<{ identity: string | null }>('select identity from ingest_topics where topic = $1', [
-    topic,
-  ]);
-  return rows[0]?.identity ?? null;
+export async function lifeRead(tx: Tx, topic: string): Promise<string | null> {
+  const layout = await loadLayout(tx, topic);
+  return layout?.life ?? layout?.identity ?? null;
 }
 
 /** Adds a segment behind the end of its chain, or throws StaleArchive. */

@@ -12,7 +12,7 @@ export async function trimArchived(ctx: ArchiveContext): Promise<boolean> {
   const { clock, db, epoch, eventLog, metrics, policy } = ctx;
   const { logKeepMs } = policy;
   if (logKeepMs === null) return false;
-  const generation = await generationOf(eventLog, REPORTS_TOPIC);
+  const generation = await generationOf(db, eventLog, REPORTS_TOPIC);
   let more = false;
   for (const partition of await eventLog.partitions(REPORTS_TOPIC)) {
     const trimmed = await db.asLeader(epoch, async (tx) => {

@@ -1,4 +1,5 @@
 import type { LogMessage } from '../../platform/event-log.ts';
+import { isWholeMessage } from '../ingest/set-aside.ts';
 import { RESOLUTIONS, type Resolution } from '../rules/pane.ts';
 import type { PackedPanes } from './pane-deltas.ts';
 
@@ -9,7 +10,7 @@ export interface AsidePlace {
   readonly offset: bigint;
   /** 1-based, in the message. */
   readonly line: number;
-  /** Bytes of the line; of a message that was set aside whole, as its first line, of all of it. */
+  /** Bytes of the line, or of the message (isWholeMessage). */
   readonly size: number;
 }
 
@@ -25,8 +26,23 @@ export interface MessageBatch {
   /** Lines that were set aside: index of the message, and the line; WHOLE: all of them. */
   readonly asideMessage: Uint32Array;
   readonly asideLine: Uint32Array;
-  /** Of the last message only the lines up to this one are the shard's; 0: all. */
+  readonly stretch: Stretch;
+}
+
+/** Where the messages of a batch lie, and as what they were read. */
+export interface Stretch {
+  readonly partition: number;
+  /** That the log had when they were read: by their number a line's partition is known. */
+  readonly partitions: number;
+  /** Of the first message the lines up to this one are not of it; 0: all are. */
+  readonly afterLine: number;
+  /** Of the last message only the lines up to this one are; 0: all. */
   readonly untilLine: number;
+  /**
+   * They were read before the log had so many, and are only to be known: those that the shard's partition serves since. null: they are the shard's
+   * own.
+   */
+  readonly servedSince: number | null;
 }
 
 /** Panes that start earlier are kept no more. */
@@ -36,8 +52,6 @@ export type KeptFrom = Readonly<Record<Resolution, number>>;
 export interface ShardRules {
   readonly tenant: string;
   readonly partition: number;
-  /** Of the log: by their number a line's partition is known. */
-  readonly partitions: number;
   readonly keptFrom: KeptFrom;
   /**
    * Of a log of several partitions: only what was observed at or after it is filled in, which was on time in whatever order they were read. null:
@@ -90,7 +104,7 @@ export interface Drained {
 export function packMessages(
   messages: readonly LogMessage[],
   asides: readonly AsidePlace[],
-  untilLine: number,
+  stretch: Stretch,
 ): MessageBatch {
   const bytes = new Uint8Array(messages.reduce((total, { value }) => total + (value?.length ?? 0), 0));
   const ends = new Uint32Array(messages.length);
@@ -104,14 +118,14 @@ export function packMessages(
   });
   const here = asides.filter(({ offset }) => index.has(offset));
   const isWhole = ({ offset, line, size }: AsidePlace) =>
-    line === 1 && size >= (messages[index.get(offset)!]!.value?.length ?? 0);
+    isWholeMessage(line, size, messages[index.get(offset)!]!.value);
   return {
     bytes,
     ends,
     appendedAtMs: Float64Array.from(messages, (message) => message.appendedAtMs),
     asideMessage: Uint32Array.from(here, ({ offset }) => index.get(offset)!),
     asideLine: Uint32Array.from(here, (aside) => (isWhole(aside) ? WHOLE : aside.line)),
-    untilLine,
+    stretch,
   };
 }
 

@@ -2,8 +2,8 @@ import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Suite } from '../../core/suite.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { addPanes } from '../ingest/effects.sql.ts';
-import { loadLayout } from '../ingest/layout.sql.ts';
 import { suiteOf } from '../ingest/suite-state.sql.ts';
+import { type Beginning, CLOCKS_APART_MS, type Era, erasUpTo, loadHistory } from '../ingest/topic-history.sql.ts';
 import type { Pane } from '../rules/pane.ts';
 import { keptFromMs } from '../rules/retention.ts';
 import { onTimeFrom } from '../rules/rollout.ts';
@@ -25,8 +25,10 @@ export interface Shard extends ShardKey, ShardRules {
   readonly untilLine: number;
   /** Messages before it are in the panes. */
   readonly nextOffset: bigint;
-  /** Why nothing tells any more what was read where; null: the topic is what it was all the time that counts. */
+  /** Why nothing tells any more what was read where; null: it is known of all the time that counts. */
   readonly changed: string | null;
+  /** Of what it has to read. */
+  readonly eras: readonly Era[];
   /** Of this claim alone, so that one which was taken over is told apart even in the same process. */
   readonly worker: string;
 }
@@ -79,8 +81,9 @@ export async function claimShard(tx: Tx, worker: string, leaseMs: number): Promi
     await endShard(tx, { ...key, worker }, 'stopped', 'the version is kept no more');
     return undefined;
   }
-  const partitions = await partitionsOf(tx, key);
-  const onTimeFromMs = onTimeFromMsOf(version, partitions);
+  const { begins } = await loadHistory(tx, key.topic);
+  const eras = await erasOf(tx, key);
+  const onTimeFromMs = onTimeFromMsOf(version, eras);
   const keptFrom = keptFromOf((resolution) => keptFromMs(resolution, version.scoredTickMs));
   return {
     ...key,
@@ -90,43 +93,35 @@ export async function claimShard(tx: Tx, worker: string, leaseMs: number): Promi
     untilLine: row.until_line,
     nextOffset: row.next_offset,
     keptFrom,
-    partitions,
     onTimeFromMs,
-    changed: await changeOf(tx, key.topic, countedFromMs({ keptFrom, onTimeFromMs })),
+    changed: changeOf(key.topic, begins, countedFromMs({ keptFrom, onTimeFromMs })),
+    eras,
     worker,
   };
 }
 
-/** That the log has, or had where the version was taken up. */
-export async function partitionsOf(tx: Tx, { rolloutId, topic }: Omit<ShardKey, 'partition'>): Promise<number> {
-  const rows = await tx.query<{ partitions: bigint }>(
-    'select count(*) as partitions from recomputes where rollout_id = $1 and topic = $2',
+/** What the topic was while that was read which a rollout's shards have to read. */
+export async function erasOf(tx: Tx, { rolloutId, topic }: Omit<ShardKey, 'partition'>): Promise<readonly Era[]> {
+  const rows = await tx.query<{ partition: number; until_offset: bigint; until_line: number }>(
+    'select partition, until_offset, until_line from recomputes where rollout_id = $1 and topic = $2',
     [rolloutId, topic],
   );
-  return Math.max(Number(rows[0]!.partitions), (await loadLayout(tx, topic))?.partitions ?? 1);
+  const until = new Map(rows.map((row) => [row.partition, { offset: row.until_offset, line: row.until_line }]));
+  return erasUpTo((await loadHistory(tx, topic)).eras, until);
 }
 
 /** As in ShardRules. */
-export function onTimeFromMsOf({ suite, startTickMs }: Version, partitions: number): number | null {
-  return partitions === 1 ? null : onTimeFrom(suite, startTickMs);
+export function onTimeFromMsOf({ suite, startTickMs }: Version, eras: readonly Era[]): number | null {
+  return eras.every(({ partitions }) => partitions === 1) ? null : onTimeFrom(suite, startTickMs);
 }
 
-/** By how much the clocks of database and log may differ. */
-const CLOCKS_APART_MS = 3_600_000;
-
 /**
- * Since when what counts was appended the topic was made anew (what was read of the old one is not in this one), or got more partitions (where a line
- * was served then, and a repeat of it later, are two places).
+ * Since when what counts was appended the topic was made anew (what was read of the old one is not in this one), or got more partitions and nobody
+ * wrote down how far they had been read.
  */
-async function changeOf(tx: Tx, topic: string, countedFrom: number): Promise<string | null> {
-  const rows = await tx.query<{ detail: string; at: Date }>(
-    `select detail, at from ingest_alerts where topic = $1 and kind in ('raised', 'recreated') and at >= to_timestamp($2::float8 / 1000)
-     order by alert_id desc limit 1`,
-    [topic, countedFrom - MAX_SKEW_MS - CLOCKS_APART_MS],
-  );
-  const change = rows[0];
-  if (change === undefined) return null;
-  return `of the log ${topic}, at ${formatRfc3339(change.at.getTime())}: ${change.detail}; its history is read from then on only`;
+function changeOf(topic: string, begins: Beginning | null, countedFrom: number): string | null {
+  if (begins === null || begins.atMs < countedFrom - MAX_SKEW_MS - CLOCKS_APART_MS) return null;
+  return `of the log ${topic}, at ${formatRfc3339(begins.atMs)}: ${begins.detail}; its history is read from then on only, and the version becomes complete by time`;
 }
 
 export interface Version {

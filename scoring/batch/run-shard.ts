@@ -1,10 +1,12 @@
 import type { LogMessage } from '../../platform/event-log.ts';
+import type { Position } from '../ingest/read-lines.ts';
 import { MAX_SKEW_MS } from '../rules/watermark.ts';
 import type { RecomputeContext } from './context.ts';
 import { packMessages, type Taken } from './messages.ts';
 import { unpackPanes } from './pane-deltas.ts';
 import { commitStretch, loadAsides, renewLease, type Shard } from './recomputes.sql.ts';
 import { countedFromMs } from './shard-effects.ts';
+import { type Leg, legsOf } from './shard-legs.ts';
 import { MAX_BATCHES_IN_FLIGHT, openShardThread, type ShardThread } from './shard-thread.ts';
 
 /** One batch to the thread: below 512 KB its fixed cost shows, far above 1 MB nothing is gained. */
@@ -40,23 +42,26 @@ export async function runShard(
   signal: AbortSignal,
   options: ShardOptions = {},
 ): Promise<'done' | 'aborted'> {
-  const endOffset = shard.untilLine > 0 ? shard.untilOffset + 1n : shard.untilOffset;
-  if (shard.nextOffset >= endOffset) return 'done';
+  if (shard.nextOffset >= endOf({ offset: shard.untilOffset, line: shard.untilLine })) return 'done';
   if (shard.changed !== null) throw new ShardFault(shard.changed);
-  const { tenant, suite, partition, partitions, keptFrom, onTimeFromMs } = shard;
+  const { tenant, suite, partition, keptFrom, onTimeFromMs } = shard;
   const thread = await openShardThread({
     tenant,
     suite: suite.document,
     partition,
-    partitions,
     keptFrom,
     onTimeFromMs,
   });
   try {
-    return await new ShardRun(ctx, shard, thread, options).run(endOffset, signal);
+    return await new ShardRun(ctx, shard, thread, options).run(signal);
   } finally {
     await thread.end();
   }
+}
+
+/** Behind the last message of which something is before the place. */
+function endOf({ offset, line }: Position): bigint {
+  return line > 0 ? offset + 1n : offset;
 }
 
 class ShardRun {
@@ -86,19 +91,11 @@ class ShardRun {
     this.#renewedMs = ctx.clock.now();
   }
 
-  async run(endOffset: bigint, signal: AbortSignal): Promise<'done' | 'aborted'> {
-    const { nextOffset } = this.#shard;
+  async run(signal: AbortSignal): Promise<'done' | 'aborted'> {
+    const legs = legsOf(this.#shard);
     try {
-      for (let at = 0n; at < endOffset; ) {
-        if (signal.aborted) return 'aborted';
-        const replay = at < nextOffset;
-        const end = replay ? nextOffset : endOffset;
-        const messages = await this.#read(at, end);
-        await this.#send(messages, replay);
-        at = (messages.at(-1)?.offset ?? end - 1n) + 1n;
-        if (replay) await this.#renew();
-        else if (at === endOffset || this.#bytes >= this.#stretchBytes || this.#panes >= MAX_STRETCH_PANES)
-          await this.#commit(at);
+      for (const leg of legs) {
+        if (!(await this.#take(leg, leg === legs.at(-1), signal))) return 'aborted';
       }
       await this.#committing;
       return 'done';
@@ -108,19 +105,42 @@ class ShardRun {
     }
   }
 
+  /** A leg to its end; false where it was aborted. */
+  async #take(leg: Leg, isLast: boolean, signal: AbortSignal): Promise<boolean> {
+    const isOwn = leg.servedSince === null;
+    const legEnd = endOf(leg.to);
+    for (let at = leg.from.offset; at < legEnd; ) {
+      if (signal.aborted) return false;
+      const replay = !isOwn || at < this.#shard.nextOffset;
+      const end = isOwn && replay && this.#shard.nextOffset < legEnd ? this.#shard.nextOffset : legEnd;
+      const messages = await this.#read(leg.partition, at, end);
+      await this.#send(messages, replay, leg);
+      at = (messages.at(-1)?.offset ?? end - 1n) + 1n;
+      // The rest of a message is the next leg's.
+      const isWhole = isLast || at < legEnd || leg.to.line === 0;
+      if (replay) await this.#renew();
+      else if (isWhole && ((isLast && at === legEnd) || this.#isFull())) await this.#commit(at);
+    }
+    return true;
+  }
+
+  #isFull(): boolean {
+    return this.#bytes >= this.#stretchBytes || this.#panes >= MAX_STRETCH_PANES;
+  }
+
   /** Messages before `end`, from the first that there is; none where all up to `end` is let go and does not matter. */
-  async #read(from: bigint, end: bigint): Promise<readonly LogMessage[]> {
-    const { topic, partition } = this.#shard;
+  async #read(partition: number, from: bigint, end: bigint): Promise<readonly LogMessage[]> {
+    const { topic } = this.#shard;
     const room = end - from;
     const most = room < BigInt(this.#batchMessages) ? Number(room) : this.#batchMessages;
     const messages = await this.#ctx.eventLog.read(topic, partition, from, most, MAX_BATCH_BYTES);
-    if (messages[0]?.offset !== from) await this.#requireNothingLost(from, messages[0]);
+    if (messages[0]?.offset !== from) await this.#requireNothingLost(partition, from, messages[0]);
     return messages.filter(({ offset }) => offset < end);
   }
 
   /** Some offsets of Kafka are no messages; and what was let go may be older than all that counts, as what follows it is. */
-  async #requireNothingLost(from: bigint, next: LogMessage | undefined): Promise<void> {
-    const { topic, partition } = this.#shard;
+  async #requireNothingLost(partition: number, from: bigint, next: LogMessage | undefined): Promise<void> {
+    const { topic } = this.#shard;
     if (next !== undefined) {
       if (next.appendedAtMs + MAX_SKEW_MS < countedFromMs(this.#shard)) return;
       if ((await this.#ctx.eventLog.end(topic, partition)).firstOffset <= from) return;
@@ -128,15 +148,20 @@ class ShardRun {
     throw new ShardFault(`the log ${topic}/${partition} holds message ${from} no more: its history cannot be read`);
   }
 
-  async #send(messages: readonly LogMessage[], replay: boolean): Promise<void> {
-    const { tenant, untilOffset, untilLine } = this.#shard;
+  async #send(messages: readonly LogMessage[], replay: boolean, leg: Leg): Promise<void> {
+    const { tenant, topic } = this.#shard;
+    const { partition, partitions, from, to, servedSince } = leg;
     const own = messages.filter((message) => message.tenant === tenant && message.value !== null);
     this.#bytes += messages.reduce((total, { value }) => total + (value?.length ?? 0), 0);
     const [first, last] = [own[0], own.at(-1)];
     if (first === undefined || last === undefined) return;
-    const asides = await this.#ctx.db.asEngine((tx) => loadAsides(tx, this.#shard, first.offset, last.offset));
+    const asides = await this.#ctx.db.asEngine((tx) =>
+      loadAsides(tx, { topic, partition, tenant }, first.offset, last.offset),
+    );
     if (this.#inFlight.length >= MAX_BATCHES_IN_FLIGHT) await this.#answered();
-    const batch = packMessages(own, asides, last.offset === untilOffset ? untilLine : 0);
+    const afterLine = first.offset === from.offset ? from.line : 0;
+    const untilLine = last.offset === to.offset ? to.line : 0;
+    const batch = packMessages(own, asides, { partition, partitions, afterLine, untilLine, servedSince });
     const taken = this.#thread.take(batch, replay);
     // It is awaited when its turn comes.
     taken.catch(() => {});

@@ -6,7 +6,7 @@ import { Routing } from '../ingest/routing.ts';
 import { routesOf } from '../ingest/shards.ts';
 import { PaneTable } from '../rules/pane-table.ts';
 import { isTooLate, MAX_SKEW_MS } from '../rules/watermark.ts';
-import { type MessageBatch, type ShardCounts, type ShardRules, WHOLE } from './messages.ts';
+import { type MessageBatch, type ShardCounts, type ShardRules, type Stretch, WHOLE } from './messages.ts';
 import { type PackedPanes, packPanes } from './pane-deltas.ts';
 
 const DAY_MS = 86_400_000;
@@ -24,7 +24,7 @@ export interface EffectsRules extends ShardRules {
  */
 export class ShardEffects {
   readonly #rules: EffectsRules;
-  readonly #routing: Routing;
+  readonly #routings = new Map<string, Routing>();
   /** Nothing that was observed before it is filled in. */
   readonly #fromMs: number;
   readonly #known = new KnownContents();
@@ -34,7 +34,6 @@ export class ShardEffects {
 
   constructor(rules: EffectsRules) {
     this.#rules = rules;
-    this.#routing = new Routing(rules.partition, routesOf(rules.partitions));
     this.#fromMs = countedFromMs(rules);
     this.#panes = new PaneTable(rules.suite.hash);
   }
@@ -48,6 +47,8 @@ export class ShardEffects {
     const last = batch.ends.length - 1;
     const asides = asidesByMessage(batch);
     const suite = this.#rules.suite.name;
+    const { stretch } = batch;
+    const isOurs = this.#oursOf(stretch);
     let from = 0;
     batch.ends.forEach((end, i) => {
       const value = batch.bytes.subarray(from, end);
@@ -56,13 +57,29 @@ export class ShardEffects {
       if (batch.appendedAtMs[i]! + MAX_SKEW_MS < this.#fromMs) return;
       const aside = asides.get(i);
       if (aside?.has(WHOLE) === true) return;
-      for (const line of this.#linesOf(value)) {
-        if (i === last && batch.untilLine > 0 && line.line > batch.untilLine) break;
+      for (const line of this.#linesOf(value, stretch.partition)) {
+        if (i === last && stretch.untilLine > 0 && line.line > stretch.untilLine) break;
+        if (i === 0 && line.line <= stretch.afterLine) continue;
         if (aside?.has(line.line) === true || !line.reading.ok || line.reading.report.suite !== suite) continue;
         // Asked last: for it a line is hashed, which those of other suites need not be.
-        if (this.#routing.lineRoute(line) === undefined) this.#accepted(line.reading.report, replay);
+        if (isOurs(line)) this.#accepted(line.reading.report, replay);
       }
     });
+  }
+
+  /** Was a line of the stretch taken in where it lies, and is it, or its next repeat, the shard's? */
+  #oursOf({ partition, partitions, servedSince }: Stretch): (line: LogLine) => boolean {
+    const there = this.#routing(partition, partitions);
+    if (servedSince === null) return (line) => there.lineRoute(line) === undefined;
+    const since = this.#routing(this.#rules.partition, servedSince);
+    return (line) => there.lineRoute(line) === undefined && since.lineRoute(line) === undefined;
+  }
+
+  #routing(partition: number, partitions: number): Routing {
+    const name = `${partition}/${partitions}`;
+    const routing = this.#routings.get(name) ?? new Routing(partition, routesOf(partitions));
+    this.#routings.set(name, routing);
+    return routing;
   }
 
   #accepted(report: LineReport, replay: boolean): void {
@@ -99,8 +116,8 @@ export class ShardEffects {
   }
 
   /** As the consumer numbers them. Headers only say why a line is set aside, which the quarantine knows. */
-  #linesOf(value: Uint8Array): readonly LogLine[] {
-    const { tenant, partition } = this.#rules;
+  #linesOf(value: Uint8Array, partition: number): readonly LogLine[] {
+    const { tenant } = this.#rules;
     return readLines({ ...NO_MESSAGE, tenant, partition, value }, 0, '');
   }
 }

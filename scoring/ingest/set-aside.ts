@@ -66,7 +66,15 @@ export function setAside(line: LogLine, aside: Aside): SetAside {
   };
 }
 
-/** A whole message that nobody is to look into; it is kept as its first line. */
+/** A message that was set aside whole is kept as its first line, with its size. */
+export const WHOLE_LINE = 1;
+
+/** Does what was set aside at a line of a message, of so many bytes, stand for all of it? */
+export function isWholeMessage(line: number, rawSize: number, value: Uint8Array | null): boolean {
+  return line === WHOLE_LINE && rawSize >= (value?.length ?? 0);
+}
+
+/** A whole message that nobody is to look into. */
 export function unreadable(message: LogMessage, problem: string): SetAside {
   const raw = message.value ?? new Uint8Array(0);
   const { tenant, topic, partition, offset, headers } = message;
@@ -75,7 +83,7 @@ export function unreadable(message: LogMessage, problem: string): SetAside {
     topic,
     partition,
     offset,
-    line: 1,
+    line: WHOLE_LINE,
     aside: { code: 'handler_failed', field: '', position: 0, problem },
     producer: null,
     suite: null,

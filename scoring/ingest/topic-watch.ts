@@ -85,6 +85,8 @@ export class TopicWatch {
       { topic: this.#topic, generation: changed.generation, why: changed.why },
       'the topic was made anew: it is read from its start, and what the old one still held was lost',
     );
+    if (changed.unarchived !== null)
+      log.error({ topic: this.#topic, unarchived: changed.unarchived }, 'the archive has not all that was read of it');
   }
 
   /** Holds the end of a partition that is read against where it is read. True where the topic turned out to be another. */

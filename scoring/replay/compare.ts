@@ -1,6 +1,7 @@
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Suite } from '../../core/suite.ts';
 import type { Tx } from '../../platform/postgres.ts';
+import { archivedRanges } from '../archive/segments.sql.ts';
 import { AlteredSegment } from '../archive/stored-segment.ts';
 import { verifyArchive } from '../archive/verify-archive.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
@@ -26,7 +27,7 @@ export async function compareReplay(
   signal: AbortSignal,
 ): Promise<ReplayResult> {
   const { tenant, spec } = replay;
-  const archive = spec.source === 'archive' ? await checkArchive(ctx, plan, signal) : null;
+  const archive = spec.source === 'archive' ? await checkArchive(ctx, plan, spec, signal) : null;
   const schema = shadowSchema(replay.replayId);
   const ask = <T>(work: (tx: Tx) => Promise<T>): Promise<T> =>
     ctx.db.asEngine(async (tx) => {
@@ -98,7 +99,11 @@ function instant(ms: number | null): string | null {
 
 function notesOf(plan: ReplayPlan, spec: Replay['spec']): string[] {
   const notes: string[] = [];
-  if (!plan.whole)
+  if (plan.begins !== null)
+    notes.push(
+      `what was read up to ${formatRfc3339(plan.begins.atMs)} is not read again as it was (${plan.begins.detail}): scores are compared where their windows lie behind it, decisions are not`,
+    );
+  else if (!plan.whole)
     notes.push(
       'it begins behind the beginning of the log: scores are compared where their windows are whole, decisions are not',
     );
@@ -114,13 +119,20 @@ function notesOf(plan: ReplayPlan, spec: Replay['spec']): string[] {
 async function checkArchive(
   { db, store }: ReplayContext,
   plan: ReplayPlan,
+  spec: Replay['spec'],
   signal: AbortSignal,
 ): Promise<{ readonly segments: number; readonly messages: number }> {
   const [start, until] = [vectorOf(plan.start), vectorOf(plan.until)];
-  const sums = { segments: 0, messages: 0 };
-  for (const [partition, to] of until) {
+  const stretches = Array.from(until, ([partition, to]) => {
     const place = { topic: REPORTS_TOPIC, generation: plan.generation, partition };
-    const range = { from: placeIn(start, partition).offset, to: to.offset };
+    return { place, range: { from: placeIn(start, partition).offset, to: to.offset } };
+  });
+  // All there is has the earlier lives of the topic in it.
+  if (spec.from === null)
+    for (const { from, next, ...place } of await db.asEngine((tx) => archivedRanges(tx, REPORTS_TOPIC)))
+      if (place.generation !== plan.generation) stretches.push({ place, range: { from, to: next } });
+  const sums = { segments: 0, messages: 0 };
+  for (const { place, range } of stretches) {
     const { segments, messages, fault } = await verifyArchive(db, store, place, range, signal);
     if (fault !== null) throw new AlteredSegment(fault);
     sums.segments += segments;

@@ -2,6 +2,7 @@ import type { CopyTx, Tx } from '../../platform/postgres.ts';
 import { unpackBlock } from '../ingest/dedup-index.ts';
 import { loadPositions, type ReadOffsets } from '../ingest/positions.sql.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
+import { type Beginning, CLOCKS_APART_MS, loadHistory } from '../ingest/topic-history.sql.ts';
 import { isBefore, placeIn, recordedVector, type Vector } from '../ingest/vector.ts';
 import { DigestSorter } from '../offline/digest-sorter.ts';
 import { MAX_SKEW_MS, MAX_WINDOW_MS } from '../rules/watermark.ts';
@@ -33,6 +34,8 @@ export interface ReplayPlan {
   readonly liveDigest: string;
   readonly digestFromMs: number | null;
   readonly generation: string;
+  /** What cannot be read as it was read lies before it; null: nothing does. */
+  readonly begins: Beginning | null;
 }
 
 export interface PlanSources {
@@ -57,8 +60,10 @@ export async function prepareShadow(
   await tx.query('select open_shadow($1)', [schema]);
   const until = await loadPositions(tx, REPORTS_TOPIC);
   const start = await startOf(tx, spec.from, until, sources);
-  const whole = Array.from(start.at.values()).every(({ offset }) => offset === 0n);
-  const fromMs = later(boundMs(spec.from), whole ? null : start.completeMs);
+  const { begins } = await loadHistory(tx, REPORTS_TOPIC);
+  const whole = begins === null && Array.from(start.at.values()).every(({ offset }) => offset === 0n);
+  const beginsMs = begins === null ? null : begins.atMs + CLOCKS_APART_MS + WARM_UP_MS;
+  const fromMs = later(boundMs(spec.from), whole ? null : later(start.completeMs, beginsMs));
   const toMs = boundMs(spec.to);
   const end = spec.to !== null && 'offset' in spec.to ? cutAt(until, BigInt(spec.to.offset)) : until;
   await copyLive(tx, schema, tenant, { fromMs, toMs });
@@ -73,6 +78,7 @@ export async function prepareShadow(
     whole,
     ...digest,
     generation: sources.generation,
+    begins,
   };
 }
 

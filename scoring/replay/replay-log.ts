@@ -2,7 +2,7 @@ import { isBlank } from '../../core/ndjson.ts';
 import type { Appended, EventLog, LogMessage } from '../../platform/event-log.ts';
 import type { Database } from '../../platform/postgres.ts';
 import type { ArchivedLog } from '../archive/archived-log.ts';
-import { SET_ASIDE_THEN } from '../ingest/set-aside.ts';
+import { isWholeMessage, SET_ASIDE_THEN, WHOLE_LINE } from '../ingest/set-aside.ts';
 import { placeIn, type Vector } from '../ingest/vector.ts';
 
 const SPACE = 0x20;
@@ -15,7 +15,8 @@ export interface ReplayLogOptions {
   readonly source: ArchivedLog;
   readonly topic: string;
   readonly tenant: string;
-  readonly partitions: readonly number[];
+  /** That the topic had where the replay begins. */
+  readonly partitions: number;
   /** It begins where the log began. */
   readonly whole: boolean;
   /** Called with lines that are about to be read; waits where they come too fast. */
@@ -25,7 +26,7 @@ export interface ReplayLogOptions {
 /** What was set aside of a message. */
 interface Asides {
   readonly lines: ReadonlySet<number>;
-  /** Bytes of what stands there as its first line: all of the message, where it was set aside whole. */
+  /** Bytes of what stands there as its first line, or as all of it (isWholeMessage). */
   readonly firstSize: number;
 }
 
@@ -39,6 +40,7 @@ export class ReplayLog implements EventLog {
   #placed: Vector = new Map();
   /** Nothing is left of these before the limit. */
   readonly #ended = new Set<number>();
+  #partitions: number;
   #frontMs = Number.NEGATIVE_INFINITY;
   /** Of the first messages that the front kept back. */
   readonly #waiting = new Map<number, number>();
@@ -47,7 +49,8 @@ export class ReplayLog implements EventLog {
 
   constructor(options: ReplayLogOptions) {
     this.#options = options;
-    if (options.partitions.length === 1) this.#frontMs = Number.POSITIVE_INFINITY;
+    this.#partitions = options.partitions;
+    if (this.#partitions === 1) this.#frontMs = Number.POSITIVE_INFINITY;
   }
 
   /** Nothing behind `limit` is read; the consumer stands at `placed`. */
@@ -67,8 +70,16 @@ export class ReplayLog implements EventLog {
     return true;
   }
 
+  /** The topic had so many from here on, as the consumer finds at its next look. False where it has them already. */
+  raiseTo(partitions: number): boolean {
+    if (partitions === this.#partitions) return false;
+    this.#partitions = partitions;
+    this.#frontMs = Number.NEGATIVE_INFINITY;
+    return true;
+  }
+
   async partitions(): Promise<readonly number[]> {
-    return this.#options.partitions;
+    return Array.from({ length: this.#partitions }, (_, partition) => partition);
   }
 
   async read(
@@ -110,7 +121,8 @@ export class ReplayLog implements EventLog {
     for (const message of own) {
       const aside = asides.get(message.offset);
       const until = message.offset === limit.offset && limit.line > 0 ? limit.line : Number.POSITIVE_INFINITY;
-      if (aside !== undefined && message.value !== null && aside.firstSize >= message.value.length) continue;
+      if (aside !== undefined && message.value !== null && isWholeMessage(WHOLE_LINE, aside.firstSize, message.value))
+        continue;
       const value = message.value === null ? null : withoutLines(message.value, aside?.lines ?? NO_LINES, until);
       // One that holds nothing was set aside whole, and would be again.
       if (value !== null && value !== message.value && isEmpty(value)) continue;
@@ -140,7 +152,7 @@ export class ReplayLog implements EventLog {
       const aside = asides.get(offset) ?? { lines: new Set(), firstSize: 0 };
       asides.set(offset, aside);
       aside.lines.add(line);
-      if (line === 1) aside.firstSize = size;
+      if (line === WHOLE_LINE) aside.firstSize = size;
     }
     return asides;
   }

@@ -4,11 +4,11 @@ import { archivedLog } from '../archive/archived-log.ts';
 import { generationOf } from '../archive/generation.ts';
 import { type ConsumerContext, NO_METRICS } from '../context.ts';
 import { Consumer } from '../ingest/consumer.ts';
-import { loadLayout } from '../ingest/layout.sql.ts';
 import { loadPositions } from '../ingest/positions.sql.ts';
 import { ReaderThread } from '../ingest/reader-thread.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
-import { isBefore, messagesBetween, placeIn, type Vector, vectorOf } from '../ingest/vector.ts';
+import { type Era, erasUpTo, loadHistory } from '../ingest/topic-history.sql.ts';
+import { isBefore, isWithin, messagesBetween, placeIn, type Vector, vectorOf } from '../ingest/vector.ts';
 import { compareReplay } from './compare.ts';
 import { askAgain, firstOpenings, NO_SIGNER, openChallenges, replayPolicy, takeTurns } from './contest.sql.ts';
 import type { ReplayContext } from './context.ts';
@@ -18,7 +18,7 @@ import { ReplayLog } from './replay-log.ts';
 import { type Replay, saveCut, savePlan, tellProgress } from './replays.sql.ts';
 import type { ReplayResult } from './result.ts';
 import { type Claim, requireClaim, StaleReplay, shadowDatabase } from './shadow-database.ts';
-import { type Cut, inOrder, loadTimeline } from './timeline.sql.ts';
+import { type Cut, inOrder, loadTimeline, NOTHING } from './timeline.sql.ts';
 import { whileHeld } from './while-held.ts';
 
 /** A claim that is not renewed for so long may be taken over. */
@@ -72,8 +72,8 @@ export async function runReplay(
 
 async function prepare(ctx: ReplayContext, replay: Replay, claim: Claim): Promise<ReplayPlan> {
   const { db, store, eventLog } = ctx;
-  const source = archivedLog({ db, store, eventLog, prefer: replay.spec.source });
-  const generation = await generationOf(eventLog, REPORTS_TOPIC);
+  const generation = await generationOf(db, eventLog, REPORTS_TOPIC);
+  const source = archivedLog({ db, store, eventLog, prefer: replay.spec.source, generation });
   // One transaction, in which nothing can be told.
   await tell(db, claim, { messagesDone: 0, reports: 0 }, COPY_TIMEOUT_MS + LEASE_MS);
   return db.asEngine(async (tx) => {
@@ -106,6 +106,8 @@ class ReplayRun {
   readonly #log: ReplayLog;
   readonly #reader = new ReaderThread();
   readonly #cuts: readonly Cut[];
+  /** That the topic had where it begins. */
+  readonly #partitions: number;
   readonly #first: ReturnType<typeof firstOpenings>;
   /** undefined: what is stored was changed behind it. */
   #consumer: Consumer | undefined;
@@ -130,15 +132,16 @@ class ReplayRun {
     this.#signal = signal;
     this.#options = options;
     this.#cuts = cuts;
+    this.#partitions = partitions;
     this.#first = firstOpenings(cuts);
     this.#shadow = shadowDatabase(ctx.db, claim);
     const { clock, db, eventLog, store } = ctx;
     this.#log = new ReplayLog({
       db,
-      source: archivedLog({ db, store, eventLog, prefer: replay.spec.source }),
+      source: archivedLog({ db, store, eventLog, prefer: replay.spec.source, generation: plan.generation }),
       topic: REPORTS_TOPIC,
       tenant: replay.tenant,
-      partitions: Array.from({ length: partitions }, (_, partition) => partition),
+      partitions,
       whole: plan.whole,
       pace: paceOf(clock, replay.spec.rate, signal),
     });
@@ -153,21 +156,22 @@ class ReplayRun {
     options: RunOptions,
   ): Promise<ReplayRun> {
     const until = vectorOf(plan.until);
-    const all = await ctx.db.asEngine((tx) => loadTimeline(tx, replay.tenant, until));
-    const layout = await ctx.db.asEngine((tx) => loadLayout(tx, REPORTS_TOPIC));
-    const cuts = plan.whole ? all : withoutContest(all, vectorOf(plan.start));
-    const nothing = { turns: [], opened: [], promotions: [] };
-    const stations = (options.stations ?? []).map((at) => ({ at, ...nothing }));
-    const stops = [...inOrder([...cuts, ...stations]), { at: until, ...nothing }];
-    // Of all of them, read or not: by their number a line's partition is known.
-    const partitions = Math.max(layout?.partitions ?? 1, ...Array.from(until.keys(), (partition) => partition + 1));
-    return new ReplayRun(ctx, replay, plan, claim, signal, options, stops, partitions);
+    const all = await ctx.db.asEngine((tx) => loadTimeline(tx, replay.tenant, until, plan.begins));
+    const { eras } = await ctx.db.asEngine((tx) => loadHistory(tx, REPORTS_TOPIC));
+    const start = vectorOf(plan.start);
+    const cuts = plan.whole ? all : withoutContest(all, start);
+    const stations = (options.stations ?? []).map((at) => ({ at, ...NOTHING }));
+    const raised = raises(erasUpTo(eras, until), start, until);
+    const stops = [...inOrder([...cuts, ...raised.cuts, ...stations]), { at: until, ...NOTHING }];
+    return new ReplayRun(ctx, replay, plan, claim, signal, options, stops, raised.first);
   }
 
   /** To the end; false where it was aborted. */
   async read(): Promise<boolean> {
     if (this.#replay.cutsDone === 0) await this.#place(vectorOf(this.#plan.start));
     for (let i = this.#replay.cutsDone; i < this.#cuts.length; i++) {
+      const before = this.#cuts.slice(0, i).findLast(({ partitions }) => partitions !== null);
+      if (this.#log.raiseTo(before?.partitions ?? this.#partitions)) this.#consumer = undefined;
       if (!(await this.#readToCut(this.#cuts[i]!))) return false;
       await this.#ctx.db.asEngine((tx) => saveCut(tx, this.#claim, i + 1));
     }
@@ -276,13 +280,32 @@ class ReplayRun {
   }
 }
 
+/** Where the partitions became more, and how many there were where it begins. */
+function raises(
+  eras: readonly Era[],
+  start: Vector,
+  until: Vector,
+): { readonly first: number; readonly cuts: readonly Cut[] } {
+  const begun = eras.filter((era) => era.until === null || !isWithin(era.until, start));
+  const cuts = begun.slice(1).map(({ partitions }, i) => {
+    const at = new Map(
+      Array.from(begun[i]!.until!, ([partition, place]) => {
+        const end = placeIn(until, partition);
+        return [partition, isBefore(end, place) ? end : place];
+      }),
+    );
+    return { ...NOTHING, at, partitions };
+  });
+  return { first: begun[0]?.partitions ?? eras.at(-1)!.partitions, cuts };
+}
+
 /** Of a replay that begins later only the versions: those that hold where it begins, then those that come. */
 function withoutContest(cuts: readonly Cut[], start: Vector): readonly Cut[] {
   const isBeforeStart = ({ at }: Cut) =>
     Array.from(start).every(([partition, place]) => !isBefore(place, placeIn(at, partition)));
   const held = new Map<string, Cut['turns'][number]>();
   for (const cut of cuts.filter(isBeforeStart)) for (const turn of cut.turns) held.set(turn.suite, turn);
-  const first: Cut = { at: start, turns: [...held.values()], opened: [], promotions: [] };
+  const first: Cut = { ...NOTHING, at: start, turns: [...held.values()] };
   const rest = cuts.filter((cut) => !isBeforeStart(cut) && cut.turns.length > 0);
   return [first, ...rest.map((cut) => ({ ...cut, opened: [], promotions: [] }))];
 }

@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTopic } from '../../platform/event-log-postgres.ts';
+import { Consumer } from '../../scoring/ingest/consumer.ts';
 import { reportMessage } from '../../scoring/ingest/pack-reports.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { getRollout } from '../../scoring/registry/rollouts.ts';
 import type { Requester } from '../../scoring/registry/suites.ts';
-import { type TestDatabase, testDatabase } from '../support/db.ts';
+import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
 import { isWhole } from '../support/rotating.ts';
 import { lines, MODELS, NEXT, OLD, recompute, recomputeContext, scoresAfter } from './scoring-batch-support.ts';
-import { type Harness, harness, newTenant, TRACE } from './scoring-online-support.ts';
+import { type Harness, harness, newTenant, READER, TRACE } from './scoring-online-support.ts';
 import { beside, registerBoard } from './scoring-rollout-support.ts';
 
 /** What is too late is so in whatever order the partitions are read: two versions that are read side by side agree on it. */
@@ -75,22 +76,83 @@ describe.each(isWhole ? [1, 2, 7] : [2])('a log of %i partitions', (partitions) 
     // The order in which they were read decides what was late only where there is one.
     expect(done!.late > 0).toBe(partitions === 1);
   });
+});
 
-  // Of one there is no other number that could change what was read of it.
-  if (partitions === 1) return;
-  test('whose partitions were raised since fails it, and says when and how', async () => {
-    await base.db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, partitions + 1));
-    const again = await tenantWith(base, 'raised');
-    await h.send('raised', sent.slice(0, 40).join(''));
+describe('a log whose partitions are raised while reports come', () => {
+  let base: TestDatabase;
+  let h: Harness;
+  let by: Requester;
+  const FIRST = CHUNK * Math.floor((sent.length * 0.35) / CHUNK);
+  const SECOND = CHUNK * Math.floor((sent.length * 0.55) / CHUNK);
+  const tenants = ['whole', 'filled'];
+  beforeAll(async () => {
+    base = await testDatabase();
+    h = await harness(base, 1);
+    await beside(base.db, await tenantWith(base, 'whole'), NEXT);
+    by = await tenantWith(base, 'filled');
+  }, 60_000);
+  afterAll(() => base.close());
+
+  async function send(from: number, to: number): Promise<void> {
+    for (const tenant of tenants) await h.send(tenant, sent.slice(from, to).join(''));
+  }
+
+  /** What is read when they become more ends within messages, and much is unread. */
+  async function raiseTo(partitions: number): Promise<void> {
+    const consumer = new Consumer(h.context(), { ...READER, maxFlushLines: 7 });
+    for (let i = 0; i < 3 * partitions; i++) await consumer.step(new AbortController().signal);
+    await base.db.asEngine((tx) => createTopic(tx, REPORTS_TOPIC, partitions));
+    await h.drain();
+  }
+
+  test('gives a version that is filled in from it the scores of one that was there from the first report on', async () => {
+    await send(0, FIRST);
+    await raiseTo(2);
+    // Some of them once more, where they are served now.
+    await send(FIRST - CHUNK, SECOND);
+    await raiseTo(5);
+    await send(SECOND - 2 * CHUNK, START);
+    await h.drain();
+    await beside(base.db, by, NEXT, 40);
+    await send(START, FILL);
+    // Behind what the version has to read.
+    await raiseTo(7);
+    await recompute(recomputeContext(h.context()), small);
+    await send(FILL, sent.length);
+    await h.drain();
+    const halves = await base.db.asEngine((tx) =>
+      tx.query<{ partitions: number; lines: object }>(
+        `select partitions, read_at -> 'lines' as lines from ingest_alerts where kind = 'raised' order by alert_id`,
+      ),
+    );
+    expect(halves.map(({ partitions }) => partitions)).toEqual([1, 2, 5]);
+    expect(halves.slice(0, 2).every(({ lines }) => Object.keys(lines).length > 0)).toBe(true);
+    const { complete, recompute: done } = await rollout(base, 'filled');
+    expect(done).toMatchObject({ state: 'done', failure: null, messages: done!.ofMessages });
+    expect(complete).toBe(true);
+    const [state] = await base.db.asEngine((tx) =>
+      tx.query<{ start_ms: bigint }>(`select judged_after_ms as start_ms from rollout_states where tenant = 'filled'`),
+    );
+    const startMs = Number(state!.start_ms);
+    const scores = await scoresAfter(base.db, 'filled', NEXT, startMs);
+    expect(new Set(scores.map((row) => row.tick_ms)).size).toBeGreaterThan(3);
+    expect(scores).toEqual(await scoresAfter(base.db, 'whole', NEXT, startMs));
+    expect(done!.counted).toBeGreaterThan(100);
+  });
+
+  test('fails a recompute where nobody wrote down how far they had been read, and says what follows', async () => {
+    await asAdmin(base.urls.admin, 'update ingest_alerts set read_at = null, partitions = null');
+    const again = await tenantWith(base, 'older');
+    await h.send('older', sent.slice(0, 40).join(''));
     await h.drain();
     await beside(base.db, again, NEXT);
-    await h.send('raised', sent.slice(40, 50).join(''));
+    await h.send('older', sent.slice(40, 50).join(''));
     await h.drain();
     await recompute(recomputeContext(h.context()), small);
-    const { recompute: failed, complete } = await rollout(base, 'raised');
+    const { recompute: failed, complete } = await rollout(base, 'older');
     expect(failed).toMatchObject({ state: 'failed', counted: 0 });
     expect(failed!.failure).toMatch(
-      `: ${partitions} partitions became ${partitions + 1}; its history is read from then on only`,
+      ': 5 partitions became 7; its history is read from then on only, and the version becomes complete by time',
     );
     expect(complete).toBe(false);
   });

@@ -30,7 +30,7 @@ export default async function restoreLogCommand({ io }: Invocation): Promise<num
   const db = openDatabase({ appUrl: appUrl.reveal(), engineUrl: engineUrl.reveal(), maxConnections: 2 });
   const log = openPostgresEventLog({ db, appendAs: 'engine' });
   try {
-    const generation = await generationOf(log, REPORTS_TOPIC);
+    const generation = await generationOf(db, log, REPORTS_TOPIC);
     const partitions = await log.partitions(REPORTS_TOPIC);
     if (partitions.length === 0)
       io.note('this database has no report log, so nothing was put back: is it the restored one?');

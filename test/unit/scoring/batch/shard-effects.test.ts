@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { readEvalReport } from '../../../../core/eval-report.ts';
 import type { LogMessage } from '../../../../platform/event-log.ts';
-import { packMessages } from '../../../../scoring/batch/messages.ts';
+import { packMessages, type Stretch } from '../../../../scoring/batch/messages.ts';
 import { unpackPanes } from '../../../../scoring/batch/pane-deltas.ts';
 import { ShardEffects } from '../../../../scoring/batch/shard-effects.ts';
 import { contribute, isContributionFault } from '../../../../scoring/rules/contribution.ts';
@@ -36,8 +36,13 @@ function panesOf(lines: readonly string[]) {
 }
 
 function shard(rules: Partial<ConstructorParameters<typeof ShardEffects>[0]> = {}) {
-  const one = { tenant: 't', partition: 0, partitions: 1, onTimeFromMs: null };
+  const one = { tenant: 't', partition: 0, onTimeFromMs: null };
   return new ShardEffects({ suite, keptFrom: EVER, ...one, ...rules });
+}
+
+/** The shard's own, of a log of one partition. */
+function own(of: Partial<Stretch> = {}): Stretch {
+  return { partition: 0, partitions: 1, afterLine: 0, untilLine: 0, servedSince: null, ...of };
 }
 
 function drained(effects: ShardEffects) {
@@ -56,7 +61,7 @@ describe('a shard’s panes', () => {
       line('e', T + DAY_MS, 0.000000001, { model: 'other' }),
     ];
     const effects = shard();
-    effects.take(packMessages([message(0n, lines)], [], 0), false);
+    effects.take(packMessages([message(0n, lines)], [], own()), false);
     expect(drained(effects)).toEqual({
       panes: panesOf(lines),
       counts: { counted: 5, late: 0, refused: 0, outdated: 0 },
@@ -76,7 +81,7 @@ describe('a shard’s panes', () => {
         { offset: 4n, line: 3, size: 100 },
         { offset: 7n, line: 2, size: 7 },
       ],
-      4,
+      own({ untilLine: 4 }),
     );
     effects.take(batch, false);
     // The id of `a` is another report's in the end: it was not set aside, so the consumer had forgotten the first.
@@ -95,7 +100,7 @@ describe('a shard’s panes', () => {
           message(1n, [line('d', T - 1, 0.3), line('e', T, 0.4)]),
         ],
         [],
-        0,
+        own(),
       ),
       false,
     );
@@ -109,15 +114,15 @@ describe('a shard’s panes', () => {
     const effects = shard();
     const whole = message(0n, lines);
     effects.take(
-      packMessages([whole, message(1n, lines)], [{ offset: 0n, line: 1, size: whole.value!.length }], 0),
+      packMessages([whole, message(1n, lines)], [{ offset: 0n, line: 1, size: whole.value!.length }], own()),
       true,
     );
-    effects.take(packMessages([message(2n, lines)], [{ offset: 2n, line: 1, size: lines[0]!.length }], 0), false);
+    effects.take(packMessages([message(2n, lines)], [{ offset: 2n, line: 1, size: lines[0]!.length }], own()), false);
     expect(drained(effects)).toEqual({ panes: [], counts: { counted: 0, late: 0, refused: 0, outdated: 0 } });
   });
 
   test('of one partition of several hold its own lines only, all of them that were on time in whatever order it was read', () => {
-    const several = { partitions: 2, onTimeFromMs: T };
+    const several = { onTimeFromMs: T };
     // One ahead of all the others: by this partition alone they were too late, and the first of them would be forgotten.
     const lines = [
       line('ahead', T + 20 * DAY_MS, 0.9),
@@ -126,7 +131,8 @@ describe('a shard’s panes', () => {
     ];
     const of = [0, 1].map((partition) => {
       const effects = shard({ ...several, partition });
-      effects.take(packMessages([message(0n, lines), message(1n, lines)], [], 0), false);
+      const stretch = own({ partition, partitions: 2 });
+      effects.take(packMessages([message(0n, lines), message(1n, lines)], [], stretch), false);
       return drained(effects);
     });
     expect(of[0]!.counts.counted).toBeGreaterThan(0);
@@ -137,12 +143,29 @@ describe('a shard’s panes', () => {
     expect(of.map(({ counts }) => counts.late)).toEqual([0, 0]);
   });
 
+  test('of a log that was raised hold each line where it was served when it was read, and none again that another partition had before', () => {
+    const lines = Array.from({ length: 20 }, (_, i) => line(`r-${i}`, T, i / 100));
+    const counted = [0, 1, 2].map((partition) => {
+      const effects = shard({ onTimeFromMs: T, partition });
+      // Of one partition became three: line 10 of the message in it was the last that was read before.
+      const messages = [message(0n, lines)];
+      if (partition === 0) effects.take(packMessages(messages, [], own({ untilLine: 10 })), false);
+      else effects.take(packMessages(messages, [], own({ untilLine: 10, servedSince: 3 })), true);
+      if (partition === 0) effects.take(packMessages(messages, [], own({ partitions: 3, afterLine: 10 })), false);
+      // All of them once more, where they are served now.
+      effects.take(packMessages([message(1n, lines)], [], own({ partition, partitions: 3 })), false);
+      return drained(effects).counts.counted;
+    });
+    expect(counted.every((count) => count > 0)).toBe(true);
+    expect(counted.reduce((total, count) => total + count)).toBe(lines.length);
+  });
+
   test('are the same when what lies before a place was replayed', () => {
     const lines = [line('a', T + 8 * DAY_MS, 0.1), line('b', T + 8 * DAY_MS, 0.2)];
     const effects = shard();
-    effects.take(packMessages([message(0n, lines)], [], 0), true);
+    effects.take(packMessages([message(0n, lines)], [], own()), true);
     effects.take(
-      packMessages([message(1n, [lines[0]!, line('late', T, 0.5), line('c', T + 2 * DAY_MS, 0.3)])], [], 0),
+      packMessages([message(1n, [lines[0]!, line('late', T, 0.5), line('c', T + 2 * DAY_MS, 0.3)])], [], own()),
       false,
     );
     expect(drained(effects)).toEqual({

@@ -63,7 +63,15 @@ function world(seed: number, minutesApart = 0): World {
   };
   const paced: number[] = [];
   const pace = async (lines: number) => void paced.push(lines);
-  const log = new ReplayLog({ db, source, topic: TOPIC, tenant: 'acme', partitions: PARTITIONS, whole: true, pace });
+  const log = new ReplayLog({
+    db,
+    source,
+    topic: TOPIC,
+    tenant: 'acme',
+    partitions: PARTITIONS.length,
+    whole: true,
+    pace,
+  });
   return { log, expected, end, paced };
 }
 
@@ -170,7 +178,7 @@ describe('the log of a replay', () => {
       source: { read: async () => messages, firstOffset: async () => 0n },
       topic: TOPIC,
       tenant: 'acme',
-      partitions: [0],
+      partitions: 1,
       whole: true,
       pace: async () => {},
     });
