@@ -331,7 +331,7 @@ export class TenantPlan {
   #whole(booking: Booking): PendingInput {
     const untilMs = this.#narrowed.get(booking.bookingId) ?? 0;
     this.#narrowed.delete(booking.bookingId);
-    return pendingOf(booking, this.#facts, Math.max(untilMs, this.#notBefore.get(booking.bookingId) ?? 0));
+    return pendingOf(booking, this.#facts, Math.max(untilMs, this.#notBeforeOf(booking)));
   }
 
   #passedOver({ state }: Booking): readonly PassedOver[] {

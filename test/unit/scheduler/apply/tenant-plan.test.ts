@@ -411,4 +411,12 @@ describe('a booking that a provider refused', () => {
     expect(plan.decide(NOW + 100)).toMatchObject({ refused: [], admitted: [] });
     expect(flavourAt(NOW + 5_000)).toBe('spot');
   });
+
+  test('and that backs off, keeps its back-off where the other places could never hold it', () => {
+    const waits = { ...refusedAt(['east/spot', NOW + 5_000]), notBeforeMs: NOW + 8_000 };
+    put(booking({ budget: { max_cost: '5.00' } }, waits));
+    expect(flavourAt(NOW + 100)).toBeUndefined();
+    expect(flavourAt(NOW + 7_999)).toBeUndefined();
+    expect(flavourAt(NOW + 8_000)).toBe('spot');
+  });
 });
