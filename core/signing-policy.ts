@@ -298,6 +298,25 @@ function windowOf({ validFrom, validTo }: Signatory['keys'][number]): {
   };
 }
 
+/** From when to before when signatures may be given. */
+export interface SigningTime {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** Who could still sign, or sign again, within this time: a key of theirs counts then, and they did not ask. */
+export function signatoriesWithin(
+  policy: SigningPolicy | undefined,
+  askers: readonly string[],
+  { fromMs, toMs }: SigningTime,
+): readonly Signatory[] {
+  const counts = (key: Signatory['keys'][number]) => {
+    const window = windowOf(key);
+    return Math.max(fromMs, window.fromMs) < Math.min(toMs, window.toMs);
+  };
+  return (policy?.people ?? []).filter((person) => !isAsker(person, askers) && person.keys.some(counts));
+}
+
 /** Whether a person is one of those who asked, under whatever name. */
 export function isAsker({ name, principals = [] }: Signatory, askers: readonly string[]): boolean {
   return askers.some((asker) => asker === name || principals.includes(asker));
@@ -313,12 +332,15 @@ export interface Tally {
   readonly possible: boolean;
 }
 
-/** Counts people, not keys, and only by the policy as it stands; whoever asked is none of them. */
+const ALL_TIME: SigningTime = { fromMs: Number.NEGATIVE_INFINITY, toMs: Number.POSITIVE_INFINITY };
+
+/** Counts people, not keys, and only by the policy as it stands; whoever asked is none of them. `within`: when the others have to sign. */
 export function tally(
   policy: SigningPolicy | undefined,
   requirement: Requirement,
   signatures: readonly Signed[],
   askers: readonly string[],
+  within: SigningTime = ALL_TIME,
 ): Tally {
   const signed = new Map<string, Signatory>();
   for (const one of policy === undefined ? [] : signatures) {
@@ -326,7 +348,7 @@ export function tally(
     if (typeof holder !== 'string' && !isAsker(holder.person, askers)) signed.set(holder.person.name, holder.person);
   }
   const people = [...signed.values()];
-  const others = (policy?.people ?? []).filter((person) => !signed.has(person.name) && !isAsker(person, askers));
+  const others = signatoriesWithin(policy, askers, within).filter(({ name }) => !signed.has(name));
   const having = (role: string, of: readonly Signatory[]) => of.filter(({ roles = [] }) => roles.includes(role)).length;
   const roles = Object.fromEntries(
     Object.entries(requirement.roles)

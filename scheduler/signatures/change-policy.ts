@@ -10,7 +10,8 @@ import { type Actor, lockDocuments } from '../../pools/document-store.ts';
 import { SIGNING_POLICY_NAME } from '../../pools/documents.ts';
 import { type NewProposal, newProposal, type Proposal } from './proposal.ts';
 import { endProposal, liveProposal, type StandingPolicy, standingPolicy } from './proposals.sql.ts';
-import { type Asker, noPolicy, type Proposed, propose } from './propose.ts';
+import { type Asker, impossible, noPolicy, type Proposed, propose, standsInTheWay } from './propose.ts';
+import { unreachable } from './reachable.ts';
 
 /**
  * Proposes another signing policy in place of the one that stands, or none: those who may sign now have to sign it. Where the same is proposed already, that one again.
@@ -27,14 +28,23 @@ export async function proposeChange(tx: Tx, by: Asker, document: unknown, reason
     return { kind: 'refused', code: 'unchanged', text: 'that is the SigningPolicy that stands' };
   const proposal = changeProposal(by, wanted, reason, standing);
   const live = await liveProposal(tx, proposal);
-  if (live !== undefined && live.expiresAtMs > by.nowMs) {
+  // One of another version than stands can be carried out by nobody, whoever signs it.
+  const isOfNow = live?.statement.subject.version === String(standing.version);
+  if (live !== undefined && isOfNow && (await standsInTheWay(tx, live, standing, by.nowMs))) {
     if (live.statement.contentHash === proposal.statement.contentHash) return { kind: 'exists', proposal: live };
     const text = `another change is proposed: ${live.id}; have it signed or rejected first`;
     return { kind: 'refused', code: 'proposal_open', text };
   }
-  if (live !== undefined) await endProposal(tx, live.id, 'expired', by.nowMs);
+  const never = unreachable(standing, proposal, [], by.nowMs);
+  if (never !== undefined) return impossible(never);
+  if (live !== undefined) await supersede(tx, live, by.nowMs);
   const { content } = proposal;
-  return propose(tx, by, proposal, undefined, { ...(reason === null ? {} : { reason }), content });
+  const data = {
+    ...(reason === null ? {} : { reason }),
+    ...(live === undefined ? {} : { supersedes: live.id }),
+    content,
+  };
+  return propose(tx, by, proposal, undefined, data);
 }
 
 function changeProposal(
@@ -61,6 +71,11 @@ function changeProposal(
     createdAtMs: by.nowMs,
     expiresAtMs: by.nowMs + expiryMsOf(policy),
   });
+}
+
+/** What expired, or nobody can bring about any more, makes room. */
+async function supersede(tx: Tx, { id, expiresAtMs }: Proposal, nowMs: number): Promise<void> {
+  await endProposal(tx, id, expiresAtMs <= nowMs ? 'expired' : 'void', nowMs);
 }
 
 /** The proposed policy stands, told with what signed it and with the policy by which that counted. */

@@ -11,7 +11,8 @@ import { commitMoves } from '../apply/moves.ts';
 import { notifyBooking } from '../apply/wake.ts';
 import { type NewProposal, newProposal, type Proposal } from './proposal.ts';
 import { endProposal, liveProposal, type StandingPolicy, standingPolicy } from './proposals.sql.ts';
-import { type Asker, noPolicy, type Proposed, propose } from './propose.ts';
+import { type Asker, impossible, noPolicy, type Proposed, propose, standsInTheWay } from './propose.ts';
+import { unreachable } from './reachable.ts';
 
 /** It holds something that can be taken from it. */
 export function isRevocable(state: StateName): boolean {
@@ -42,11 +43,12 @@ export async function proposeRevoke(
   if (standing === undefined) return noPolicy();
   const proposal = revokeProposal(booking, by, reason, standing);
   const live = await liveProposal(tx, proposal);
-  if (live !== undefined) {
-    const isOld = live.expiresAtMs <= by.nowMs || live.statement.subject.version !== String(booking.state.attempt);
-    if (!isOld) return { kind: 'exists', proposal: live };
-    await endProposal(tx, live.id, live.expiresAtMs <= by.nowMs ? 'expired' : 'void', by.nowMs);
+  if (live !== undefined && live.statement.subject.version === String(booking.state.attempt)) {
+    if (await standsInTheWay(tx, live, standing, by.nowMs)) return { kind: 'exists', proposal: live };
   }
+  const never = unreachable(standing, proposal, [], by.nowMs);
+  if (never !== undefined) return impossible(never);
+  if (live !== undefined) await endProposal(tx, live.id, live.expiresAtMs <= by.nowMs ? 'expired' : 'void', by.nowMs);
   return propose(tx, by, proposal, booking, { reason });
 }
 

@@ -192,4 +192,17 @@ describe('the signing policy', () => {
     expect(refused.statusCode).toBe(422);
     expect(refused.json().reasons).toContainEqual(expect.objectContaining({ code, field }));
   });
+
+  test('that two people sign is proposed by neither of them: 409, with who could', async () => {
+    const { people } = next;
+    const principals = ['token:acme'];
+    const asksAsAnn = { ...next, people: [{ ...people[0]!, principals }, people[1]!] };
+    const { id, statement } = (await propose(asksAsAnn)).json() as Shown;
+    for (const key of [ann, ben]) await call('POST', `/v1/proposals/${id}:approve`, body(statement, key));
+    expect((await call('GET', '/v1/signing-policy')).json()).toMatchObject({ file: asksAsAnn });
+    const refused = await propose(POLICY);
+    expect([refused.statusCode, refused.json().code]).toEqual([409, 'quorum_impossible']);
+    expect(refused.json().detail).toMatch(/takes the signatures of 2 people, .* only 1 .*\(ben\)/);
+    expect((await call('GET', '/v1/proposals?state=open&action=signing-policy.change')).json().items).toEqual([]);
+  });
 });

@@ -1,6 +1,6 @@
 import type { ApprovalAction } from '../../../core/approval.ts';
 import type { Json } from '../../../core/canonical.ts';
-import { isAsker, tally } from '../../../core/signing-policy.ts';
+import { signatoriesWithin, tally } from '../../../core/signing-policy.ts';
 import type { Tx } from '../../../platform/postgres.ts';
 import { proposeChange } from '../../../scheduler/signatures/change-policy.ts';
 import { type Proposal, requirementFor } from '../../../scheduler/signatures/proposal.ts';
@@ -109,10 +109,11 @@ function proposalView(
   nowMs: number,
 ): View {
   const needed = requirementFor(standing?.policy, proposal);
-  const counted = tally(standing?.policy, needed, approvals, proposal.askers);
+  const within = { fromMs: nowMs, toMs: proposal.expiresAtMs };
+  const counted = tally(standing?.policy, needed, approvals, proposal.askers, within);
   const isOver = proposal.state === 'open' && proposal.expiresAtMs <= nowMs;
-  const mayStill = (standing?.policy.people ?? []).filter(
-    (person) => !counted.people.includes(person.name) && !isAsker(person, proposal.askers),
+  const mayStill = signatoriesWithin(standing?.policy, proposal.askers, within).filter(
+    ({ name }) => !counted.people.includes(name),
   );
   return {
     id: proposal.id,

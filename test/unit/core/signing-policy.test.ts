@@ -234,6 +234,19 @@ describe('a quorum', () => {
     });
   });
 
+  test('is possible only by keys that count some time before it is over', () => {
+    const base = signingPolicy({ ann: a, ben: b }, {});
+    const until = (validTo: string): SigningPolicy => ({
+      ...base,
+      people: [base.people[0]!, { name: 'ben', keys: [{ ...base.people[1]!.keys[0]!, validTo }] }],
+    });
+    const within = { fromMs: Date.parse('2026-06-01T00:00:00Z'), toMs: Date.parse('2026-06-02T00:00:00Z') };
+    const possible = (validTo: string) => tally(until(validTo), two, [], [], within).possible;
+    expect(possible('2026-06-01T00:00:00Z')).toBe(false);
+    expect(possible('2026-06-01T00:00:01Z')).toBe(true);
+    expect(tally(until('2026-06-01T00:00:00Z'), two, signed(b), [], within).possible).toBe(true);
+  });
+
   test('is met by nothing where no policy stands', () => {
     expect(tally(undefined, two, signed(a, b), [])).toMatchObject({ people: [], met: false, possible: false });
   });
