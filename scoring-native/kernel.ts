@@ -106,6 +106,8 @@ export class ReportKernel {
   readonly #wasm: KernelExports;
   readonly #block: RowBlock;
   readonly #faults = new Map<number, LineFault>();
+  /** Of rows that the reference read. */
+  readonly #producers = new Map<number, string>();
   readonly #chunkBytes: number;
   readonly #models: string[] = [];
   /** Suites by number. */
@@ -132,6 +134,7 @@ export class ReportKernel {
       faultOf: (line, row) => this.#faultOf(line, row),
       suiteAt: (suite) => this.suiteAt(suite),
       modelName: (model) => this.modelName(model),
+      producerRead: (row) => this.#producers.get(row),
     });
   }
 
@@ -234,6 +237,7 @@ export class ReportKernel {
 
   #readBlock(): number {
     this.#faults.clear();
+    this.#producers.clear();
     return this.#wasm.readBlock();
   }
 
@@ -351,6 +355,7 @@ export class ReportKernel {
       return;
     }
     const { report } = reading;
+    this.#producers.set(row, report.producer);
     const id = this.#scratch(0, report.reportId);
     const producer = this.#scratch(1, report.producer);
     const model = this.#scratch(2, report.model);

@@ -45,6 +45,9 @@ export interface RowColumns {
   readonly x: Float64Array;
   readonly q: Float64Array;
   readonly metricStride: number;
+  /** Where the producer's name lies in the input; its length is 0 where the reference read the row. */
+  readonly producer: Uint32Array;
+  readonly producerLength: Uint8Array;
 }
 
 export function rowColumns(wasm: KernelExports, buffer: ArrayBuffer, rows: number, inputBytes: number): RowColumns {
@@ -68,6 +71,8 @@ export function rowColumns(wasm: KernelExports, buffer: ArrayBuffer, rows: numbe
     x: new Float64Array(buffer, at(11), rows * metricStride),
     q: new Float64Array(buffer, at(12), rows * metricStride),
     metricStride,
+    producer: new Uint32Array(buffer, at(13), rows),
+    producerLength: new Uint8Array(buffer, at(14), rows),
   };
 }
 
@@ -76,6 +81,7 @@ export interface BlockSource {
   columns(): RowColumns;
   faultOf(line: Uint8Array, row: number): LineFault;
   suiteAt(suite: number): KernelSuite;
+  producerRead(row: number): string | undefined;
   modelName(model: number): string;
 }
 
@@ -108,6 +114,17 @@ export class RowBlock {
   /** The model of a row that was read. */
   modelOf(row: number): string {
     return this.#source.modelName(this.#source.columns().model[row]!);
+  }
+
+  /** Does the row, which was read, name that producer? `name` in ASCII. */
+  isOf(row: number, name: Uint8Array): boolean {
+    const { input, producer, producerLength } = this.#source.columns();
+    const length = producerLength[row]!;
+    if (length === 0) return this.#source.producerRead(row) === Buffer.from(name).toString('latin1');
+    if (length !== name.length) return false;
+    const at = producer[row]!;
+    for (let i = 0; i < length; i++) if (input[at + i] !== name[i]) return false;
+    return true;
   }
 
   /** The suite of a row that was read, undefined where it is unknown. */

@@ -11,8 +11,7 @@ import { numberText } from './number-text';
 import { bucketCount, bucketCounts, bucketIndexes, paneColumn, paneCount, startPaneRows } from './pane-rows';
 import { clearValues, fillValue, internModel, startReports } from './report';
 import {
-  CHECKED, digests, fitMetrics, instants, keys, lengths, lines, metricStride, models, offsets, present, presentWords, QUARANTINED, quantised,
-  acceptedAt, acceptedDigests, setStatus, startRows, statuses, suitesOf, values, weights,
+  acceptedAt, acceptedDigests, CHECKED, digests, fitMetrics, instants, keys, lengths, lines, metricStride, models, offsets, present, presentWords, producerLengths, producers, quantised, QUARANTINED, setStatus, startRows, statuses, suitesOf, values, weights,
 } from './rows';
 import { hashQueued, queueMessage } from './sha256';
 import { forgetShapes, startShapes } from './shapes';
@@ -84,7 +83,9 @@ export function rowColumn(column: u32): usize {
   if (column == 8) return keys;
   if (column == 9) return digests;
   if (column == 10) return present;
-  return column == 11 ? values : quantised;
+  if (column == 11) return values;
+  if (column == 12) return quantised;
+  return column == 13 ? producers : producerLengths;
 }
 
 export function metricsARow(): u32 {

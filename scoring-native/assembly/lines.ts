@@ -2,7 +2,7 @@ import { blanks, byte, LF } from '../simd-json-wasm/assembly/bytes';
 import { allocate } from './blocks';
 import { hostReadLine } from './host';
 import { producerAt, producerLength, putReport, readReport, reportIdAt, reportIdLength } from './report';
-import { CHECKED, lengths, lines, offsets, QUARANTINED, rowLimit, setStatus, suitesOf, TOO_LONG } from './rows';
+import { CHECKED, lengths, lines, offsets, producerLengths, producers, QUARANTINED, rowLimit, setStatus, suitesOf, TOO_LONG } from './rows';
 import { NO_SUITE } from './suites';
 import { contentAt, finishTexts, takeTexts } from './texts';
 import { refused } from './verdict';
@@ -97,6 +97,8 @@ export function readBlock(): u32 {
       if (at != 0 && at - p <= lineLimit) {
         place(row, p, at - p);
         setStatus(row, CHECKED);
+        store<u32>(producers + (<usize>row << 2), <u32>(producerAt - input));
+        store<u8>(producerLengths + <usize>row, <u8>producerLength);
         takeTexts(row, putReport(contentAt()), producerAt, producerLength, reportIdAt, reportIdLength);
         row++;
         p = at + 1;
@@ -126,6 +128,7 @@ function place(row: u32, p: usize, length: usize): void {
   store<u32>(lines + at, line);
   store<u32>(offsets + at, <u32>(p - input));
   store<u32>(lengths + at, <u32>length);
+  store<u8>(producerLengths + <usize>row, 0);
 }
 
 function tooLong(row: u32, p: usize): void {

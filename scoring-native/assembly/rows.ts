@@ -30,6 +30,9 @@ export let digests: usize = 0;
 export let present: usize = 0;
 export let values: usize = 0;
 export let quantised: usize = 0;
+/** Where the producer's name lies in the input, and its length: 0 where the reference read the row. */
+export let producers: usize = 0;
+export let producerLengths: usize = 0;
 
 let accepted: usize = 0;
 let presentBytes: usize = 0;
@@ -49,6 +52,8 @@ export function startRows(limit: u32): void {
   keys = allocate(n * KEY_BYTES);
   digests = allocate(n * DIGEST_BYTES);
   accepted = allocate(n * DIGEST_BYTES);
+  producers = allocate(n << 2);
+  producerLengths = allocate(n);
   fitMetrics();
 }
 

@@ -8,12 +8,13 @@ import { type LogLine, readOne } from './read-lines.ts';
 /** Where a line of the log lies, and what is known of it without reading it. */
 export type LinePlace = Omit<LogLine, 'reading' | 'rawSha256'>;
 
-/** A row of the kernel as a line of the log. Its report is valid as long as the kernel's block. */
+/**
+ * A row of the kernel as a line of the log. Its report is valid as long as the kernel's block. `suite`: undefined where the row is not taken as the
+ * kernel read it; the reference reads it then, and its words stay the reference's.
+ */
 export function nativeLine(place: LinePlace, block: RowBlock, row: number, suite: Suite | undefined): LogLine {
-  const status = block.columns.status[row];
-  // What the kernel did not take, or knows no suite of, the reference reads: its words stay the reference's.
   const reading: LogLine['reading'] =
-    suite === undefined || status === ROW_STATUS.quarantined || status === ROW_STATUS.tooLong
+    suite === undefined
       ? readOne(place.message, place.raw)
       : { ok: true, report: new NativeReport(place.message.tenant, block, row, suite, place.raw) };
   return { ...place, rawSha256: undefined, reading };

@@ -8,7 +8,7 @@ import { KEY_WORDS } from './dedup-index.ts';
 import { type LinePlace, nativeLine } from './native-line.ts';
 import { type PackedMessages, valueAt } from './packed-messages.ts';
 import { type LogLine, nonBlankLines, type Position, uploadLineOf } from './read-lines.ts';
-import { STRAY_HEADER, TRACE_HEADER } from './report-log.ts';
+import { PRODUCER_HEADER, STRAY_HEADER, TRACE_HEADER } from './report-log.ts';
 import type { Routes } from './shards.ts';
 import { type Origin, originOf } from './strays.ts';
 
@@ -53,6 +53,8 @@ export class NativeRows {
   readonly #traceIds = new Map<number, string>();
   /** Of messages that were appended again. */
   readonly #origins: ReadonlyMap<number, Origin>;
+  /** Rows of a message whose sender they do not name as their producer: the reference says so. */
+  readonly #foreign: ReadonlySet<number>;
   readonly #lines = new Map<number, LogLine>();
 
   constructor(block: RowBlock, source: NativeSource) {
@@ -75,6 +77,7 @@ export class NativeRows {
     this.digests = wordsOf(digest);
     this.#messageOf = this.#placed();
     this.#origins = this.#foundOrigins();
+    this.#foreign = this.#foundForeign();
   }
 
   #foundOrigins(): ReadonlyMap<number, Origin> {
@@ -85,6 +88,19 @@ export class NativeRows {
       if (origin !== undefined) origins.set(message, origin);
     }
     return origins;
+  }
+
+  #foundForeign(): ReadonlySet<number> {
+    const foreign = new Set<number>();
+    for (const [message, first] of this.#firstRows) {
+      const sender = this.#source.packed.messages[message]!.headers[PRODUCER_HEADER];
+      if (sender === undefined) continue;
+      const name = Buffer.from(sender);
+      for (let row = first; row < this.rows && this.#messageOf[row] === message; row++) {
+        if (!this.#block.isOf(row, name)) foreign.add(row);
+      }
+    }
+    return foreign;
   }
 
   #placed(): Uint32Array {
@@ -110,10 +126,11 @@ export class NativeRows {
     return this.#source.packed.messages[this.#messageOf[row]!]!;
   }
 
-  /** Did the kernel take the row, and know its suite? */
+  /** Did the kernel take the row, know its suite, and find no other producer in it than its sender? */
   isRead(row: number): boolean {
     const status = this.#status[row];
-    return this.suite[row]! >= 0 && status !== ROW_STATUS.quarantined && status !== ROW_STATUS.tooLong;
+    const taken = this.suite[row]! >= 0 && status !== ROW_STATUS.quarantined && status !== ROW_STATUS.tooLong;
+    return taken && !this.#foreign.has(row);
   }
 
   suiteOf(row: number): Suite {
@@ -224,7 +241,7 @@ export class NativeRows {
         raw,
         rawSize: raw.length,
       };
-      made = nativeLine(place, this.#block, row, this.suite[row]! < 0 ? undefined : this.suiteOf(row));
+      made = nativeLine(place, this.#block, row, this.isRead(row) ? this.suiteOf(row) : undefined);
       this.#lines.set(row, made);
     }
     return made;

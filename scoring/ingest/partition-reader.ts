@@ -10,7 +10,7 @@ import { NativeRows, type NativeSource } from './native-rows.ts';
 import { type PackedMessages, valueAt } from './packed-messages.ts';
 import { deltasOfColumns, type PaneDeltas } from './pane-deltas.ts';
 import { type LogLine, readLines } from './read-lines.ts';
-import { PRODUCER_HEADER, REFUSED_HEADER, STRAY_HEADER, TOO_LARGE_HEADER } from './report-log.ts';
+import { REFUSED_HEADER, STRAY_HEADER, TOO_LARGE_HEADER } from './report-log.ts';
 import { isSentInCircles, type Routing } from './routing.ts';
 import { StrayLines, type StrayMessage } from './strays.ts';
 
@@ -253,9 +253,9 @@ function* blocksOf(kernel: ReportKernel, bytes: Uint8Array): Generator<RowBlock>
   yield* kernel.endFile();
 }
 
-const FOR_REFERENCE = [TOO_LARGE_HEADER, REFUSED_HEADER, PRODUCER_HEADER] as const;
+const FOR_REFERENCE = [TOO_LARGE_HEADER, REFUSED_HEADER] as const;
 
-/** What the kernel is not given: a message that is no lines, and one whose sender every line must name. */
+/** What the kernel is not given: a message that is no lines. */
 function isForReference({ headers }: LogMessage, value: Uint8Array): boolean {
   if (FOR_REFERENCE.some((name) => headers[name] !== undefined)) return true;
   return value.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d || byte === 0x0a);

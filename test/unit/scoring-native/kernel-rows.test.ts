@@ -58,6 +58,16 @@ describe('a row', () => {
     expect(Buffer.from(columns.digest.subarray(0, 32))).toEqual(digest);
   });
 
+  test('tells whether it names a producer, in whatever way that is written', () => {
+    const escaped = reportLine(GOOD).replace('"ci-eval"', '"\\u0063i-eval"');
+    const text = [reportLine(GOOD), escaped, reportLine({ ...GOOD, producer: 'ci-evam' }), '{\n'].join('\n');
+    const block = kernelOf().read(bytesOf(text)).next().value!;
+    const names = (name: string) => [0, 1, 2, 3].map((row) => block.isOf(row, bytesOf(name)));
+    expect(names('ci-eval')).toEqual([true, true, false, false]);
+    expect(['ci-eva', 'ci-eval-2', '', 'cí-eval'].flatMap(names)).toEqual(Array(16).fill(false));
+    expect(names('ci-evam')).toEqual([false, false, true, false]);
+  });
+
   test('of a suite that nobody gave is read all the same, and has no values', () => {
     const block = blockOf(kernelOf(), reportLine({ ...GOOD, suite: 'elsewhere', metrics: { accuracy: 7 } }));
     expect([block.columns.suite[0], block.suiteOf(0), block.has(0, 0)]).toEqual([UNKNOWN_SUITE, undefined, false]);

@@ -97,7 +97,7 @@ const message = fc.record({
     { weight: 1, arbitrary: fc.constantFrom(null, '', '\n \n') },
   ),
   end: fc.constantFrom('', '\n', '\r\n\n'),
-  sender: fc.constantFrom(undefined, undefined, undefined, 'p'),
+  sender: fc.constantFrom(undefined, undefined, undefined, 'p', 'p', 'q', 'pp', 'p p', ''),
   // Partition and message of the line before, and how often it was sent on.
   origin: fc.option(fc.tuple(fc.integer({ min: 1, max: 2 }), fc.integer({ min: 3, max: 6 }), fc.constantFrom(1, 16)), {
     nil: undefined,
@@ -354,6 +354,14 @@ describe('a log reader', () => {
       }),
       { numRuns: 50 },
     );
+  });
+
+  test('takes messages of several senders into one flush', () => {
+    const line = fc.sample(report, { numRuns: 4, seed: 1 }).join('\n');
+    const given = ['p', undefined, 'q', 'p'].map((sender) => ({ tenant: 't1', text: line, end: '\n', sender }));
+    const packed = packMessages(messagesOf(given), 0);
+    const reader = new LogReader();
+    expect(reader.load({ kind: 'load', partition: 0, suites: SUITES, packed, maxLines: MANY }).lines).toBe(16);
   });
 
   test('goes on behind the lines of the first message that were done before', () => {
