@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { KubeConfig, Observable, ObservableMiddleware, RequestContext } from '@kubernetes/client-node';
+import type { Dispatcher as UndiciDispatcher } from 'undici';
 import { OperatingError } from '../core/operating-error.ts';
 import { isLoopbackHost } from './loopback.ts';
 
@@ -74,6 +75,17 @@ function loadPod(config: KubeConfig, root: string): void {
 
 type Dispatcher = NonNullable<ReturnType<RequestContext['getDispatcher']>>;
 
+/**
+ * The same connections, never of HTTP/2, which an API server would choose: Node sends without end, and without giving its thread back, where a stream of
+ * it is cut at a bad moment (seen in SubmitRstStream, as nodejs/node#52952 has it), and every watch is cut one day.
+ */
+export function overHttp1<D extends Pick<UndiciDispatcher, 'compose'>>(dispatcher: D): D {
+  return dispatcher.compose((dispatch) => (options, handler) => {
+    const plain: typeof options & { readonly allowH2: boolean } = { ...options, allowH2: false };
+    return dispatch(plain, handler);
+  }) as unknown as D;
+}
+
 /** The client makes a pool of connections for each request, and a TLS handshake with it: here the first one serves those that follow. */
 function sharedConnections(now: <T>(value: T) => Observable<T>): Kubernetes['within'] {
   let kept: { readonly dispatcher: Dispatcher; readonly since: number } | undefined;
@@ -84,7 +96,7 @@ function sharedConnections(now: <T>(value: T) => Observable<T>): Kubernetes['wit
     if (kept === undefined || at - kept.since > CONNECTION_MS) {
       // Ends once what is under way on it has ended.
       void kept?.dispatcher.close().catch(() => {});
-      kept = { dispatcher: made, since: at };
+      kept = { dispatcher: overHttp1(made), since: at };
     }
     context.setDispatcher(kept.dispatcher);
   };

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { Agent, type Dispatcher, request } from 'undici';
 import { OperatingError } from '../../core/operating-error.ts';
-import { type KubernetesAccess, openKubernetes } from '../kubernetes.ts';
+import { type KubernetesAccess, openKubernetes, overHttp1 } from '../kubernetes.ts';
 import { readRetryAfterMs } from '../retry-after.ts';
 import { KubernetesRefusal } from './refusal.ts';
 
@@ -172,7 +172,7 @@ export class KubernetesApi {
       });
     });
     // Never the process' own dispatcher: a proxy of the environment may stand behind it.
-    const dispatcher = (context.getDispatcher() as Dispatcher | undefined) ?? new Agent();
+    const dispatcher = overHttp1((context.getDispatcher() as Dispatcher | undefined) ?? new Agent());
     if (this.#closed) void dispatcher.destroy();
     this.#open.add(dispatcher);
     if (earlier !== undefined) {

@@ -1,10 +1,13 @@
 import { mkdtemp, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
+import { createSecureServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { ensureDevCertificates } from '../../../platform/dev-ca.ts';
 import { KubernetesApi } from '../../../platform/kubernetes/api.ts';
+import { openKubernetes } from '../../../platform/kubernetes.ts';
 
 const signal = AbortSignal.timeout(60_000);
 const seen: { readonly url: string; readonly token: string | undefined; readonly body: string }[] = [];
@@ -13,8 +16,8 @@ let server: Server;
 let folder: string;
 let kubeconfig: string;
 
-const write = (token: string) => writeUser({ token });
-const writeUser = (user: object) =>
+const write = (token: string, url?: string) => writeUser({ token }, url);
+const writeUser = (user: object, url?: string) =>
   writeFile(
     kubeconfig,
     JSON.stringify({
@@ -22,7 +25,7 @@ const writeUser = (user: object) =>
         {
           name: 'c',
           cluster: {
-            server: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+            server: url ?? `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
             'insecure-skip-tls-verify': true,
           },
         },
@@ -148,4 +151,26 @@ test('access that cannot be had is told with the mend, and asks nobody', async (
     await api.close();
   }
   expect(seen).toEqual([]);
+});
+
+test('a server that would rather speak HTTP/2 is spoken to in HTTP/1.1, by calls of our own and by the client’s', async () => {
+  const { merit } = await ensureDevCertificates({ dir: join(folder, 'tls'), services: ['merit'], nowMs: Date.now() });
+  const [cert, key] = await Promise.all([readFile(merit.certFile), readFile(merit.keyFile)]);
+  const versions: string[] = [];
+  const both = createSecureServer({ cert, key, allowHTTP1: true }, (request, response) => {
+    versions.push(request.httpVersion);
+    response.writeHead(200, { 'content-type': 'application/json' }).end('{"major": "1", "minor": "33"}');
+  });
+  await new Promise<void>((resolve) => both.listen(0, '127.0.0.1', resolve));
+  await write('one', `https://127.0.0.1:${(both.address() as AddressInfo).port}`);
+  const api = new KubernetesApi({ kubeconfig });
+  await api.json({ path: '/version', signal });
+  await api.close();
+  const { config, within } = await openKubernetes({ kubeconfig });
+  const { VersionApi } = await import('@kubernetes/client-node');
+  const client = config.makeApiClient(VersionApi);
+  for (let call = 0; call < 2; call++)
+    expect(await client.getCode(undefined, within(10_000))).toMatchObject({ major: '1' });
+  both.close();
+  expect(versions).toEqual(['1.1', '1.1', '1.1']);
 });
