@@ -9,8 +9,8 @@ import { dueToday } from '../support/rotating.ts';
 const MAIN = fileURLToPath(new URL('../../api/cli/main.ts', import.meta.url));
 const EXAMPLE = fileURLToPath(new URL('../../examples/provider-runner', import.meta.url));
 
-/** The runner has no account, no queue, and answers from its own memory. */
-const NOT_HERE = ['quota-exceeded', 'eventual-consistency', 'slow-start', 'release-queued'];
+/** The runner has no account, no queue, answers from its own memory, and does not count what jobs use. */
+const NOT_HERE = ['quota-exceeded', 'eventual-consistency', 'slow-start', 'release-queued', 'usage-told'];
 
 test('a provider of at most 200 lines, written from docs/providers.md alone, passes the kit on real processes', async () => {
   const lines = (await readFile(`${EXAMPLE}/provider.mjs`, 'utf8')).trimEnd().split('\n');

@@ -22,8 +22,9 @@ const missing = [kuberayOperator, kubeControllerManager, kubeScheduler]
   .map(partMissing)
   .find((reason) => reason !== undefined);
 
-/** What its backend cannot show, and why stands there. */
+/** What its backend cannot show, and why stands there; and the provider does not tell what jobs use. */
 const NOT_HERE = [
+  'usage-told',
   'capacity-denied',
   'clock-skew',
   'eventual-consistency',

@@ -13,7 +13,7 @@ import { kubeScheduler } from './kube-scheduler.ts';
  * What a cluster cannot be made to show here: it takes a job that it has no room for, and lets it wait; its answers are what it has stored; and to let a job wait for
  * the kit's minute takes that minute (both of the last are tried by kubernetes-life.test.ts).
  */
-const NOT_HERE = ['capacity-denied', 'eventual-consistency', 'slow-start', 'release-queued'];
+const NOT_HERE = ['capacity-denied', 'eventual-consistency', 'slow-start', 'release-queued', 'usage-told'];
 const required = CHECK_NAMES.filter((name) => !NOT_HERE.includes(name));
 const checkConfig = (config: unknown) =>
   configRefusals(kubernetes as unknown as AnyDefinition, config).map(({ field, problem }) => `${field} ${problem}`);

@@ -395,4 +395,9 @@ export const PROVIDER_MUTANTS: readonly ProviderMutant[] = [
     fault: 'the log of what has ended begins anew',
     changes: [['log?from=${fromByte}&max', "log?from=${job.state === 'stopped' ? 0 : fromByte}&max"]],
   },
+  {
+    check: 'usage-told',
+    fault: 'CPU time is told of the last second',
+    changes: [['{ cpuMs: job.cpuMs }', '{ cpuMs: isLive(job) ? job.cpuMs : job.cpuMs % 100 }']],
+  },
 ];

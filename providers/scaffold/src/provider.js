@@ -1,4 +1,4 @@
-/** @import { AttemptSpec, FlavourCapacity, Handle, Observation, Offer, OpenContext, Owned, Provider } from 'merit-provider' */
+/** @import { AttemptSpec, FlavourCapacity, Handle, Observation, Offer, OpenContext, Owned, Provider, Usage } from 'merit-provider' */
 import { readFile } from 'node:fs/promises';
 import {
   checkAttempt,
@@ -14,7 +14,7 @@ import {
  * Merit's jobs on a batch service with an HTTP API. What is the service's own is in the calls; what is the contract's is in their order.
  *
  * @typedef {{ readonly url: string; readonly tokenFile: string }} Config
- * @typedef {{ id: string; state: string; labels: Record<string, string>; exitCode: number | null; message: string; startedAt: string | null; endedAt: string | null }} Job
+ * @typedef {{ id: string; state: string; labels: Record<string, string>; exitCode: number | null; message: string; startedAt: string | null; endedAt: string | null; cpuMs: number | null }} Job
  * @typedef {{ method: string; path: string; signal: AbortSignal; changes?: boolean; headers?: Record<string, string>; body?: unknown; silent?: readonly number[] }} Call
  */
 
@@ -173,6 +173,18 @@ class BatchService {
     if (job === undefined) throw new ProviderError('not_found', `there is no job ${key}`);
     const path = `/v1/jobs/${job.id}/log?from=${fromByte}&max=${maxBytes}`;
     return this.#call({ method: 'GET', path, signal });
+  }
+
+  /**
+   * The service counts CPU time from a job's start, and goes on telling it after the end.
+   *
+   * @param {string} key
+   * @param {AbortSignal} signal
+   * @returns {Promise<Usage | undefined>}
+   */
+  async usage(key, signal) {
+    const job = await this.#find(key, signal);
+    return job === undefined || job.cpuMs === null ? undefined : { cpuMs: job.cpuMs };
   }
 
   async close() {}

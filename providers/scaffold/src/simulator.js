@@ -17,6 +17,8 @@ import { simulateKitJob } from 'merit-provider/kit';
 const PAGE_SIZE = 5;
 const CPU_MILLI = 16_000n;
 const STOP_GRACE_MS = 10_000;
+/** Of one CPU, which each job keeps busy. */
+const CPU_SHARE = 0.5;
 const MESSAGE_CHARS = 32_768;
 const FLAVOUR = {
   flavour: 'small',
@@ -315,6 +317,7 @@ class Simulator {
       createdAt: told(job.createdAtMs),
       startedAt: began ? told(startAtMs) : null,
       endedAt: told(endedAtMs),
+      cpuMs: began ? Math.floor(((endedAtMs ?? this.#clock.now()) - startAtMs) * CPU_SHARE) : null,
     };
   }
 }

@@ -1,4 +1,5 @@
-import { type Check, hold, shown } from './check.ts';
+import type { Usage } from '../contract.ts';
+import { type Check, hold, NotExercised, shown } from './check.ts';
 import { holdClean, longHostileText } from './hostile.ts';
 import type { World } from './world.ts';
 
@@ -254,6 +255,59 @@ const logsAfterEnd: Check = {
   },
 };
 
+const USAGE_LOOKS = 3;
+const USAGE_LOOK_MS = 400;
+/** More than a job of the kit has: what is told in other units is told as far more. */
+const MOST_CPUS = 256;
+
+const usageTold: Check = {
+  name: 'usage-told',
+  rule: 'what a job uses is told in whole numbers, its CPU time in milliseconds that never become fewer, and of a key that was never submitted nothing',
+  run: async (world) => {
+    if (world.provider.usage === undefined) throw new NotExercised('it does not tell what jobs use');
+    const { key: never } = world.spec({}, { bookingId: NEVER });
+    const unknown = await world.provider.usage(never, world.signal);
+    hold(unknown === undefined, `a key that was never submitted uses ${shown(unknown)}`);
+    const beganMs = world.clock.now();
+    const { key } = await world.running({ text: 'ready', last: 'done' });
+    await printed(world, key, 'ready');
+    let before = 0;
+    const look = async () => {
+      const usage = await world.provider.usage?.(key, world.signal);
+      if (usage !== undefined) before = holdUsage(usage, before, world.clock.now() - beganMs);
+    };
+    for (let i = 0; i < USAGE_LOOKS; i++) {
+      await look();
+      await world.clock.sleep(USAGE_LOOK_MS);
+    }
+    await world.provider.drain(key, world.clock.now() + NOTICE_MS, world.signal);
+    await world.until(key, 'ended');
+    await look();
+    await world.release(key);
+    await look();
+  },
+};
+
+/** Gives the CPU time that the next look may not be below. */
+function holdUsage(usage: Usage, before: number, ranMs: number): number {
+  for (const [name, value] of Object.entries(usage)) {
+    hold(USAGE_NAMES.has(name), `usage has ${shown(name)}, which the contract does not know`);
+    hold(
+      value === undefined || (Number.isSafeInteger(value) && value >= 0),
+      `usage.${name}: ${shown(value)} is no whole number from 0 on`,
+    );
+  }
+  const { cpuMs } = usage;
+  if (cpuMs === undefined) return before;
+  hold(cpuMs >= before, `usage.cpuMs fell from ${before} to ${cpuMs}: it counts all since the job began`);
+  const most = (ranMs + SECOND_MS) * MOST_CPUS;
+  hold(cpuMs <= most, `usage.cpuMs is ${cpuMs} of a job that slept for ${ranMs} ms at most: it counts milliseconds`);
+  return cpuMs;
+}
+
+const SECOND_MS = 1_000;
+const USAGE_NAMES = new Set(['cpuMs', 'memoryBytes', 'gpuMilli', 'gpuMemoryBytes']);
+
 export const END_CHECKS: readonly Check[] = [
   releaseUnknown,
   releaseEnded,
@@ -267,4 +321,5 @@ export const END_CHECKS: readonly Check[] = [
   logsFromOffset,
   logsBytes,
   logsAfterEnd,
+  usageTold,
 ];
