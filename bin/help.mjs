@@ -25,6 +25,7 @@ Commands:
   artifacts                      what jobs left: ls, get, gc
   score [options]                score report files offline, without a server
   backtest [options]             what a suite would have decided about an archive of reports
+  recompute [options] [suite]    have jobs count the past for a suite’s new version
   scores [options] <model>       the last scores of a model, why, and how they came
   leaderboard [options] <suite>  models of a suite in rank order
   suites                         rules that models are scored by: ls, get, apply, rollout, diff

@@ -44,6 +44,8 @@ export const ConfigFile = Type.Object(
     tenant: Optional(Text),
     /** Of the embedded log's reports: as many processes may read them side by side. They are raised, never lowered. */
     reportPartitions: Optional(Type.Integer({ minimum: 1, maximum: 32 })),
+    /** Shards of recomputes that a process of the role counts at once; 0: it leaves them to others, or to jobs, and finishes what those did. */
+    recomputeThreads: Optional(Type.Integer({ minimum: 0, maximum: 32 })),
     peers: Optional(
       Type.Object(
         {

@@ -93,6 +93,7 @@ export interface ServerConfig {
   readonly features: ReadonlySet<Feature>;
   /** The embedded log's topic of reports is made with so many partitions, or raised to them. */
   readonly reportPartitions: number;
+  readonly recomputeThreads: number;
   readonly intervals: Intervals;
   readonly ingest: IngestConfig;
   readonly rateLimits: RateLimits;
@@ -205,6 +206,7 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
     roles: readRoles(from),
     features: readFeatures(from),
     reportPartitions: file.reportPartitions ?? 1,
+    recomputeThreads: file.recomputeThreads ?? 2,
     intervals: readIntervals(from),
     ingest: ingestConfig(file.ingest, reader),
     rateLimits: rateLimits(file.rateLimit, reader),

@@ -144,6 +144,29 @@ function scoringCommands(program: Command, define: Define): void {
   );
   define(
     program
+      .command('recompute')
+      .description('have jobs count the past for a suite’s new version')
+      .argument('[suite]', 'the suite, whose rollout runs')
+      .option('--on <pools>', 'pools, or a kind of provider such as ray', values.slugs)
+      .requiredOption('--archive <place>', 'where the server keeps its objects, a folder or s3://bucket/prefix')
+      .option('--shards <n>', 'how many jobs for each partition of the log', values.integer(1, 360), 4)
+      .option('--hold <duration>', 'keep recompute workers away from it for so long', values.duration, '6h')
+      .option('--cpus <n>', 'of each job', values.integer(1, 1024), 1)
+      .option('--lease <duration>', 'of each job', values.duration, '1h')
+      .option('--division <division>', 'who pays', values.slug)
+      .addOption(
+        new Option(
+          '--files <how>',
+          'how the jobs get the archive (default: by the pools, see docs/scoring.md)',
+        ).choices(['sent', 'shared']),
+      )
+      .option('--handed <file>', 'as a job: what was handed over', values.path)
+      .option('--shard <i/n>', 'as a job: which share, from 0/n on')
+      .option('--into <file>', 'as a job: the file for its panes', values.path),
+    () => import('./commands/recompute.ts'),
+  );
+  define(
+    program
       .command('scores')
       .description('the last scores of a model, why, and how they came')
       .argument('<model>')

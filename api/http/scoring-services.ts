@@ -132,4 +132,15 @@ export interface RolloutsService {
   promote(tx: Tx, caller: Caller, suite: string, force: boolean): Promise<View | undefined>;
   rollBack(tx: Tx, caller: Caller, suite: string): Promise<View | undefined>;
   diff(tx: Tx, caller: Caller, suite: string): Promise<View | undefined>;
+  /** These take transactions of their own. What is left of the version's history, for jobs to count, for so long (`6h`). */
+  claimHistory(caller: Caller, suite: string, hold: string | undefined): Promise<View | undefined>;
+  /** Adds what the jobs of one partition left. undefined: the claim does not hold it. */
+  mergeHistory(caller: Caller, shares: SharesOfJobs): Promise<View | undefined>;
+  releaseHistory(caller: Caller, claim: string): Promise<View>;
+}
+
+export interface SharesOfJobs {
+  readonly claim: string;
+  readonly partition: number;
+  readonly jobs: readonly string[];
 }

@@ -21,6 +21,7 @@ import { modelRoutes } from './routes/models.ts';
 import { poolRoutes } from './routes/pools.ts';
 import { proposalRoutes } from './routes/proposals.ts';
 import { quarantineRoutes } from './routes/quarantine.ts';
+import { recomputeRoutes } from './routes/recompute.ts';
 import { replayRoutes } from './routes/replays.ts';
 import { reportRoutes } from './routes/reports.ts';
 import { rolloutRoutes } from './routes/rollouts.ts';
@@ -77,6 +78,7 @@ export function buildHttpServer(services: Services): FastifyInstance {
       scoreRoutes,
       scoringRoutes,
       rolloutRoutes,
+      recomputeRoutes,
       modelRoutes,
       poolRoutes,
       allocationRoutes,

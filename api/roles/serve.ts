@@ -99,6 +99,7 @@ export interface ServerOptions {
     | 'ingest'
     | 'intervals'
     | 'reportPartitions'
+    | 'recomputeThreads'
   >;
   /** The bearer token that people and the CLI use. */
   readonly token: string;
@@ -314,7 +315,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     const recompute = { db, clock, eventLog: { ...eventLog, read }, log, holder, metrics: metrics.recompute };
     const recomputes =
       config.roles.has('recompute') && config.features.has('suite-rollouts')
-        ? runRecomputes(recompute, stopEngine.signal)
+        ? runRecomputes(recompute, stopEngine.signal, { maxThreads: config.recomputeThreads })
         : undefined;
     const replay = { db, clock, eventLog, log, store, holder, metrics: metrics.replay };
     const replays = config.roles.has('recompute') ? runReplays(replay, stopEngine.signal) : undefined;

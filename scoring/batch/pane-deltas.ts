@@ -72,13 +72,14 @@ export function buffersOf(packed: PackedPanes): ArrayBuffer[] {
   return Object.values(packed).flatMap((part) => (ArrayBuffer.isView(part) ? [part.buffer as ArrayBuffer] : []));
 }
 
-/** In the order in which they were packed. */
-export function unpackPanes(packed: PackedPanes, suiteHash: string): Pane[] {
+/** Those of [from, to), in the order in which they were packed. */
+export function unpackPanes(packed: PackedPanes, suiteHash: string, from = 0, to = packed.seriesOf.length): Pane[] {
   const names = packed.series.map((name) => {
     const space = name.indexOf(' ');
     return { model: name.slice(0, space), metric: name.slice(space + 1) };
   });
-  return Array.from(packed.seriesOf, (series, i) => {
+  return Array.from(packed.seriesOf.subarray(from, to), (series, row) => {
+    const i = from + row;
     const buckets: Bucket[] = [];
     for (let b = i === 0 ? 0 : packed.bucketsEnd[i - 1]!; b < packed.bucketsEnd[i]!; b++)
       buckets.push([packed.bucket[b]!, packed.bucketCount[b]!]);

@@ -70,17 +70,25 @@ export async function claimShard(tx: Tx, worker: string, leaseMs: number): Promi
            where state = 'waiting' or (state = 'running' and lease_until < clock_timestamp())
            order by created_at, rollout_id, partition limit 1 for update skip locked) free
      where (c.rollout_id, c.topic, c.partition) = (free.rollout_id, free.topic, free.partition)
-     returning c.rollout_id, c.topic, c.partition, c.tenant, c.until_offset, c.until_line, c.next_offset`,
+     returning ${CLAIMED}`,
     [worker, leaseMs],
   );
   const row = rows[0];
   if (row === undefined) return undefined;
-  const key = { rolloutId: row.rollout_id, topic: row.topic, partition: row.partition };
+  const shard = await shardOf(tx, row, worker);
+  if (shard === undefined) await endShard(tx, { ...keyOf(row), worker }, 'stopped', 'the version is kept no more');
+  return shard;
+}
+
+function keyOf(row: ClaimedRow): ShardKey {
+  return { rolloutId: row.rollout_id, topic: row.topic, partition: row.partition };
+}
+
+/** What a row is about; undefined: its version is kept no more. */
+async function shardOf(tx: Tx, row: ClaimedRow, worker: string): Promise<Shard | undefined> {
+  const key = keyOf(row);
   const version = await loadVersion(tx, key.rolloutId);
-  if (version === undefined) {
-    await endShard(tx, { ...key, worker }, 'stopped', 'the version is kept no more');
-    return undefined;
-  }
+  if (version === undefined) return undefined;
   const { begins } = await loadHistory(tx, key.topic);
   const eras = await erasOf(tx, key);
   const onTimeFromMs = onTimeFromMsOf(version, eras);
@@ -185,6 +193,48 @@ function claimValues({ rolloutId, topic, partition, worker }: Claim): unknown[] 
   return [rolloutId, topic, partition, worker];
 }
 
+const CLAIMED = 'c.rollout_id, c.topic, c.partition, c.tenant, c.until_offset, c.until_line, c.next_offset';
+
+/**
+ * Claims all that is left of a rollout's history under one name, also what a worker has under way, whose next commit then changes nothing. Where
+ * `holdMs` runs out, workers may take it over.
+ */
+export async function claimRollout(
+  tx: Tx,
+  rolloutId: string,
+  worker: string,
+  holdMs: number,
+): Promise<readonly Shard[]> {
+  const rows = await tx.query<ClaimedRow>(
+    `update recomputes c set state = 'running', worker = $2, lease_until = clock_timestamp() + $3 * interval '1 ms', failure = null,
+       changed_at = clock_timestamp()
+     where c.rollout_id = $1 and c.state in ('waiting', 'running', 'failed') returning ${CLAIMED}`,
+    [rolloutId, worker, holdMs],
+  );
+  const shards: Shard[] = [];
+  for (const row of rows) {
+    const shard = await shardOf(tx, row, worker);
+    if (shard !== undefined) shards.push(shard);
+  }
+  return shards.sort((a, b) => a.partition - b.partition);
+}
+
+/** The shard that a claim holds, its row locked; undefined: it holds none. */
+export async function heldShard(tx: Tx, claim: Claim): Promise<Shard | undefined> {
+  const rows = await tx.query<ClaimedRow>(
+    `select ${CLAIMED} from recomputes c where ${OF_CLAIM} for update`,
+    claimValues(claim),
+  );
+  return rows[0] === undefined ? undefined : shardOf(tx, rows[0], claim.worker);
+}
+
+/** Adds panes of a shard whose row is locked, without those that are kept no more. */
+export async function addKeptPanes(tx: Tx, shard: Shard, scoredTickMs: number, panes: readonly Pane[]): Promise<void> {
+  // The consumer may have gone on, and removed panes, since the shard was claimed.
+  const kept = panes.filter((pane) => pane.paneStartMs >= keptFromMs(pane.resolution, scoredTickMs));
+  await addPanes(tx, shard.tenant, shard.suite.name, kept);
+}
+
 /**
  * Adds what a stretch of the log did, and moves the shard from exactly `from` to `to`: all or nothing, once. The row stays locked,
  * so that the rollout's end waits for it.
@@ -192,15 +242,23 @@ function claimValues({ rolloutId, topic, partition, worker }: Claim): unknown[] 
 export async function commitStretch(
   tx: Tx,
   shard: Shard,
-  stretch: {
-    readonly from: bigint;
-    readonly to: bigint;
-    readonly panes: readonly Pane[];
-    readonly counts: ShardCounts;
-  },
+  stretch: Step & { readonly panes: readonly Pane[] },
   leaseMs: number,
 ): Promise<void> {
-  const { from, to, counts } = stretch;
+  await moveShard(tx, shard, stretch, leaseMs);
+  const version = await loadVersion(tx, shard.rolloutId);
+  if (version === undefined) throw new StaleShard(`the version of ${shard.rolloutId} is kept no more`);
+  await addKeptPanes(tx, shard, version.scoredTickMs, stretch.panes);
+}
+
+interface Step {
+  readonly from: bigint;
+  readonly to: bigint;
+  readonly counts: ShardCounts;
+}
+
+/** Throws StaleShard where the claim does not hold it at `from`. */
+export async function moveShard(tx: Tx, shard: Shard, { from, to, counts }: Step, leaseMs: number): Promise<void> {
   const moved = await tx.execute(
     `update recomputes set next_offset = $6, counted = counted + $7, late = late + $8, refused = refused + $9, outdated = outdated + $10, tries = 0,
        lease_until = clock_timestamp() + $11 * interval '1 ms', changed_at = clock_timestamp()
@@ -209,11 +267,6 @@ export async function commitStretch(
   );
   if (moved !== 1)
     throw new StaleShard(`${shard.topic}/${shard.partition} of ${shard.rolloutId} is not ours at ${from}`);
-  const version = await loadVersion(tx, shard.rolloutId);
-  if (version === undefined) throw new StaleShard(`the version of ${shard.rolloutId} is kept no more`);
-  // The consumer may have gone on, and removed panes, since the thread was opened.
-  const kept = stretch.panes.filter((pane) => pane.paneStartMs >= keptFromMs(pane.resolution, version.scoredTickMs));
-  await addPanes(tx, shard.tenant, shard.suite.name, kept);
 }
 
 /** Holds the claim for another while. Throws StaleShard. */

@@ -6,6 +6,7 @@ import { Routing } from '../ingest/routing.ts';
 import { routesOf } from '../ingest/shards.ts';
 import { PaneTable } from '../rules/pane-table.ts';
 import { isTooLate, MAX_SKEW_MS } from '../rules/watermark.ts';
+import { type HourShare, isInHourShare } from './hour-share.ts';
 import { type MessageBatch, type ShardCounts, type ShardRules, type Stretch, WHOLE } from './messages.ts';
 import { type PackedPanes, packPanes } from './pane-deltas.ts';
 
@@ -15,6 +16,8 @@ const KEY_BYTES = 16;
 
 export interface EffectsRules extends ShardRules {
   readonly suite: Suite;
+  /** Only this share is counted; absent: all. */
+  readonly share?: HourShare;
 }
 
 /**
@@ -61,6 +64,8 @@ export class ShardEffects {
         if (i === last && stretch.untilLine > 0 && line.line > stretch.untilLine) break;
         if (i === 0 && line.line <= stretch.afterLine) continue;
         if (aside?.has(line.line) === true || !line.reading.ok || line.reading.report.suite !== suite) continue;
+        // Of several partitions no line hangs on another but its repeats, which are of its instant.
+        if (this.#rules.onTimeFromMs !== null && !this.#isOurs(line.reading.report)) continue;
         // Asked last: for it a line is hashed, which those of other suites need not be.
         if (isOurs(line)) this.#accepted(line.reading.report, replay);
       }
@@ -88,11 +93,17 @@ export class ShardEffects {
     const late = onTimeFromMs === null && isTooLate(observedAtMs, this.#watermarkMs);
     // Its repeats are of the same instant.
     this.#watermarkMs = Math.max(this.#watermarkMs ?? observedAtMs, observedAtMs);
+    if (!this.#isOurs(report)) return;
     const counts = replay ? NOWHERE : this.#counts;
     if (late) counts.late++;
     else if (observedAtMs < this.#fromMs) counts.outdated++;
     // The suite may be days behind this partition: nothing that counts is forgotten.
     else if (this.#known.isNew(report, onTimeFromMs ?? this.#watermarkMs)) this.#count(report, replay);
+  }
+
+  #isOurs({ observedAtMs }: LineReport): boolean {
+    const { share } = this.#rules;
+    return share === undefined || isInHourShare(share, observedAtMs);
   }
 
   #count(report: LineReport, replay: boolean): void {

@@ -10,6 +10,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { rolloutsOf } from '../../api/http/rooms/rollouts.ts';
 import { buildHttpServer } from '../../api/http/server.ts';
 import type { Feature } from '../../platform/features.ts';
+import { openFileObjectStore } from '../../platform/object-store/files.ts';
+import type { ObjectStore } from '../../platform/object-store.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 import { fakeServices, TOKEN } from '../unit/api/http/fake-services.ts';
 import { type Harness, harness, lineOf, newTenant } from './scoring-online-support.ts';
@@ -23,10 +25,15 @@ let h: Harness;
 let drain: ReturnType<typeof livingConsumer>;
 let app: FastifyInstance;
 let home: string;
+let store: ObjectStore;
 
 function serverWith(features: readonly Feature[]): FastifyInstance {
   const { services } = fakeServices();
-  return buildHttpServer({ ...services, db: base.db, rollouts: rolloutsOf({ features: new Set(features) }) });
+  return buildHttpServer({
+    ...services,
+    db: base.db,
+    rollouts: rolloutsOf({ features: new Set(features), db: base.db, store, eventLog: h.log }),
+  });
 }
 
 beforeAll(async () => {
@@ -34,9 +41,10 @@ beforeAll(async () => {
   h = await harness(base);
   drain = livingConsumer(h);
   await registerBoard(base.db, await newTenant(base, 'acme'), OLD, Object.keys(LEVELS));
+  home = mkdtempSync(join(tmpdir(), 'merit-rollout-'));
+  store = await openFileObjectStore({ root: join(home, 'objects') });
   app = serverWith(['suite-rollouts']);
   await app.listen({ host: '127.0.0.1', port: 0 });
-  home = mkdtempSync(join(tmpdir(), 'merit-rollout-'));
   writeFileSync(join(home, 'token'), `${TOKEN}\n`, { mode: 0o600 });
   const url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   writeFileSync(join(home, 'server.json'), JSON.stringify({ url, tokenFile: join(home, 'token') }));

@@ -34,7 +34,7 @@ interface FileRow {
 }
 
 /** A file of the newest manifest, or of the one of an attempt. */
-async function fileOf(tx: Tx, jobId: string, path: string, attempt: number | undefined) {
+export async function fileOf(tx: Tx, jobId: string, path: string, attempt: number | undefined) {
   const [row] = await tx.query<FileRow>(
     `select f.path, f.size, f.sha256, f.object_key, m.attempt from manifest_files f join manifests m using (manifest_id)
      where m.booking_id = $1 and f.path = $2

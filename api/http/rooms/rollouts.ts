@@ -12,8 +12,9 @@ import {
 } from '../../../scoring/registry/rollouts.ts';
 import type { RolloutsService } from '../scoring-services.ts';
 import type { View } from '../services.ts';
-import { requesterOf } from './base.ts';
+import { type RoomPorts, requesterOf } from './base.ts';
 import { named } from './named.ts';
+import { historyOf } from './recompute.ts';
 
 const FEATURE: Feature = 'suite-rollouts';
 
@@ -53,7 +54,8 @@ function suiteIn(document: unknown, name: string): Suite | undefined {
   return suite;
 }
 
-export function rolloutsOf({ features }: { readonly features: ReadonlySet<Feature> }): RolloutsService {
+export function rolloutsOf(ports: Pick<RoomPorts, 'features' | 'db' | 'store' | 'eventLog'>): RolloutsService {
+  const { features } = ports;
   return {
     rollout: async (tx, caller, name) => {
       requireFeature(features);
@@ -87,5 +89,6 @@ export function rolloutsOf({ features }: { readonly features: ReadonlySet<Featur
       const diff = await suiteDiff(tx, caller.identity.tenant, name);
       return diff === undefined ? undefined : (diff as unknown as View);
     },
+    ...historyOf(ports),
   };
 }

@@ -3,23 +3,21 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { howFiles, RUN } from '../../../../api/cli/backtest-on.ts';
+import { RUN } from '../../../../api/cli/backtest-on.ts';
+import { howSent } from '../../../../api/cli/booked-shards.ts';
 
 const MIB = 1024 ** 2;
 
-describe('how the jobs of a backtest get its reports', () => {
+describe('how shards get what they read', () => {
   const pools = (...kinds: readonly string[]) => kinds.map((provider, i) => ({ name: `p${i}`, provider }));
-  const files = (...sizes: readonly number[]) =>
-    sizes.map((bytes) => ({ name: `/reports/${bytes}`, bytes, open: () => [] as never }));
-
   test.each([
-    ['where they lie, on this machine', pools('local'), files(5), 'shared'],
-    ['sent, where nobody tells whether the nodes see them', pools('ray'), files(5, 6), 'sent'],
-    ['sent, where one of the pools is elsewhere', pools('local', 'ray'), files(5), 'sent'],
-    ['sent, as much as may be sent', pools('ray'), files(90 * MIB, 6 * MIB), 'sent'],
-    ['by the same paths, where they are more', pools('ray'), files(90 * MIB, 6 * MIB, 1), 'shared'],
+    ['where they lie, on this machine', pools('local'), 5, 'shared'],
+    ['sent, where nobody tells whether the nodes see them', pools('ray'), 11, 'sent'],
+    ['sent, where one of the pools is elsewhere', pools('local', 'ray'), 5, 'sent'],
+    ['sent, as much as may be sent', pools('ray'), 96 * MIB, 'sent'],
+    ['by the same paths, where they are more', pools('ray'), 96 * MIB + 1, 'shared'],
   ])('%s', (_, of, given, how) => {
-    expect(howFiles(of, given)).toBe(how);
+    expect(howSent(of, given)).toBe(how);
   });
 });
 
@@ -32,7 +30,7 @@ describe('a job of a backtest', () => {
   afterEach(() => rmSync(node, { recursive: true, force: true }));
   const run = (launcher = 'merit.mjs') => {
     const env = { PATH: '/usr/bin:/bin', MERIT_ARRAY_INDEX: '1', MERIT_ARRAY_COUNT: '3', MERIT_OUTPUTS: 'out' };
-    const merit = { BACKTEST_NODE: process.execPath, BACKTEST_LAUNCHER: join(node, launcher) };
+    const merit = { SHARD_NODE: process.execPath, SHARD_LAUNCHER: join(node, launcher) };
     return spawnSync('sh', ['-c', RUN], { cwd: node, env: { ...env, ...merit }, encoding: 'utf8' });
   };
 

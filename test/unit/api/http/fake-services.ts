@@ -205,6 +205,9 @@ export function fakeServices(override: Partial<Services> = {}): Fake {
       promote: nothing,
       rollBack: nothing,
       diff: nothing,
+      claimHistory: nothing,
+      mergeHistory: nothing,
+      releaseHistory: async () => ({ partitions: 0 }),
     },
     pools: {
       pools: async () => ({ items: [], last: undefined }),

@@ -1,0 +1,142 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import type { ObjectStore } from '../../platform/object-store.ts';
+import { type ArchivedPartition, archivedPartitions } from '../../scoring/archive/archived-reports.ts';
+import { segmentKeys } from '../../scoring/archive/segment-manifest.ts';
+import type { SegmentRow } from '../../scoring/archive/segments.sql.ts';
+import { readObject } from '../../scoring/archive/stored-segment.ts';
+import { ArchiveFalls, segmentsFor } from '../../scoring/batch/count-share.ts';
+import { type HandedShard, parseHandedShards } from '../../scoring/batch/handed-shard.ts';
+import { PANES_FILE } from '../../scoring/batch/pane-file.ts';
+import { openPlace, toldAsAltered } from './archive-reports.ts';
+import {
+  bookShards,
+  endOfShards,
+  howSent,
+  type JobsAsked,
+  OWN_MERIT,
+  poolsOf,
+  requireSendable,
+} from './booked-shards.ts';
+import { connect } from './client.ts';
+import { CliError, EXIT } from './exit.ts';
+import type { Invocation } from './invocation.ts';
+import type { Row } from './render.ts';
+import { rolloutPath } from './rollout.ts';
+import { s3PlaceOf } from './s3-place.ts';
+
+/** A merge is one transaction of a partition's whole history. */
+const MERGE_TIMEOUT_MS = 10 * 60_000;
+const SHARDS = 'shards.json';
+/** Where the segments lie that are sent. */
+const SENT = 'place';
+
+/** What is to be read is named in files beside it: nothing that was given is spliced into the line. */
+export const RUN = [
+  ...OWN_MERIT,
+  'IFS= read -r place < place.txt',
+  'case $place in s3:*) ;; *) [ -d "$place/archive" ] || stop "this node has no archive at $place: mount it there by the same path, or have it sent (--files sent)" ;; esac',
+  `own recompute --handed ${SHARDS} --archive "$place" --shard "$MERIT_ARRAY_INDEX/$MERIT_ARRAY_COUNT" --into "$MERIT_OUTPUTS/${PANES_FILE}"`,
+].join('\n');
+
+export interface RecomputeAsked extends JobsAsked {
+  readonly suite: string;
+  /** A folder, or s3://bucket/prefix. */
+  readonly archive: string;
+  /** Jobs a partition. */
+  readonly shards: number;
+  readonly hold: string;
+  readonly files: 'sent' | 'shared' | undefined;
+}
+
+/**
+ * Has jobs count what is left of the history of a suite's new version, and the server add it, a partition a transaction. Whatever ends it before
+ * gives the history back to the workers. Throws CliError.
+ */
+export async function recomputeOn(invocation: Invocation, asked: RecomputeAsked): Promise<readonly Row[]> {
+  const { io } = invocation;
+  const client = await connect(invocation);
+  const pools = await poolsOf(client, asked.on);
+  const place = s3PlaceOf(asked.archive) === undefined ? resolve(io.cwd, asked.archive) : asked.archive;
+  const store = await openPlace(io.cwd, place);
+  const path = rolloutPath(asked.suite);
+  const claimed = await client.json<Row>('POST', `${path}:claim`, { body: { hold: asked.hold } });
+  const { claim } = claimed;
+  try {
+    const shards = parseHandedShards(claimed.shards);
+    const segments = await neededOf(store, shards);
+    const bytes = segments.reduce((total, { size }) => total + size, 0);
+    const how = asked.files ?? howSent(pools, bytes);
+    if (how === 'sent') requireSendable(bytes, 'the segments of the archive are');
+    const code = await mkdtemp(join(tmpdir(), 'merit-recompute-'));
+    const name = `recompute-${asked.suite}`.slice(0, 64);
+    const count = shards.length * asked.shards;
+    let tasks: readonly string[];
+    try {
+      await writeFile(join(code, SHARDS), JSON.stringify(shards));
+      await writeFile(join(code, 'place.txt'), `${how === 'sent' ? SENT : place}\n`);
+      if (how === 'sent') await copySegments(store, segments, join(code, SENT));
+      tasks = await bookShards(client, invocation, asked, { name, count, pools, code, run: RUN });
+    } finally {
+      await rm(code, { recursive: true, force: true });
+    }
+    io.note(how === 'sent' ? 'the archive was sent with them' : 'they read the archive where it lies');
+    await endOfShards(client, invocation, name, tasks);
+    const merged: Row[] = [];
+    for (const [i, { partition }] of shards.entries()) {
+      const jobs = tasks.slice(i * asked.shards, (i + 1) * asked.shards);
+      const body = { claim, partition, jobs };
+      merged.push(await client.json<Row>('POST', `${path}:merge`, { body, timeoutMs: MERGE_TIMEOUT_MS }));
+    }
+    return merged;
+  } catch (error) {
+    // With a signal of its own: the one that asked may be over.
+    const last = await connect({ io, signal: AbortSignal.timeout(30_000) });
+    await last.json('POST', `${path}:release`, { body: { claim } }).catch(() => {});
+    throw toldAsShort(toldAsAltered(error));
+  }
+}
+
+interface Needed extends SegmentId {
+  readonly size: number;
+}
+type SegmentId = Parameters<typeof segmentKeys>[0];
+
+/** What the shards read, and before that the chains that it is held to. Throws ArchiveFalls, AlteredSegment. */
+async function neededOf(store: ObjectStore, shards: readonly HandedShard[]): Promise<readonly Needed[]> {
+  const archive = await archivedPartitions(store, shards[0]!.topic);
+  const needed = new Set<SegmentRow>();
+  for (const shard of shards) for (const row of segmentsFor(shard, archive)) needed.add(row);
+  const isOf = ({ generation, partition }: ArchivedPartition) =>
+    shards.some((shard) => shard.generation === generation && shard.legs.some((leg) => leg.partition === partition));
+  return archive
+    .filter(isOf)
+    .flatMap(({ segments }) => segments)
+    .map((row) => ({ ...row, size: needed.has(row) ? sizeOf(row) : 0 }));
+}
+
+function sizeOf({ manifest }: SegmentRow): number {
+  return (JSON.parse(manifest.toString()) as { readonly size: number }).size;
+}
+
+/** Of those that are not read (size 0) the manifest alone, which the chain goes through. */
+async function copySegments(store: ObjectStore, segments: readonly Needed[], place: string): Promise<void> {
+  for (const segment of segments) {
+    const keys = segmentKeys(segment);
+    for (const key of segment.size === 0 ? [keys.manifest] : [keys.manifest, keys.segment]) {
+      const bytes = await readObject(store, key);
+      if (bytes === undefined) continue;
+      await mkdir(dirname(join(place, key)), { recursive: true });
+      await writeFile(join(place, key), bytes);
+    }
+  }
+}
+
+/** An archive that has not all, as a command tells it; everything else as it is. */
+export function toldAsShort(error: unknown): unknown {
+  if (!(error instanceof ArchiveFalls)) return error;
+  return new CliError(EXIT.incomplete, 'archive_short', error.message, {
+    mend: 'a server archives what it read within archive.segmentAge: try again then, or let its workers do it',
+  });
+}

@@ -1,0 +1,87 @@
+import { randomBytes } from 'node:crypto';
+import { sha256Hex } from '../../../core/canonical.ts';
+import { durationMs } from '../../../core/duration.ts';
+import { ulid } from '../../../core/ids.ts';
+import { OperatingError } from '../../../core/operating-error.ts';
+import { RefusedInput, refuse } from '../../../core/refusal.ts';
+import { generationOf } from '../../../scoring/archive/generation.ts';
+import { giveBackRollout, handOver } from '../../../scoring/batch/handover.sql.ts';
+import { mergeShares, type ShareOfJob } from '../../../scoring/batch/merge-shares.ts';
+import { PANES_FILE, readPaneFile } from '../../../scoring/batch/pane-file.ts';
+import { REPORTS_TOPIC } from '../../../scoring/ingest/report-log.ts';
+import type { RolloutsService } from '../scoring-services.ts';
+import type { Caller, View } from '../services.ts';
+import { type RoomPorts, requesterOf } from './base.ts';
+import { fileOf } from './job-artifacts.ts';
+
+const DEFAULT_HOLD = '6h';
+const MIN_HOLD_MS = 60_000;
+const MAX_HOLD_MS = 7 * 86_400_000;
+/** Of all shares of a partition together, which are in memory at once. */
+const MAX_MERGED_BYTES = 512 * 1024 * 1024;
+
+type HistoryPorts = Pick<RoomPorts, 'db' | 'store' | 'eventLog'>;
+
+/** What jobs are given of a version's history, and what becomes of what they leave. */
+export function historyOf(
+  ports: HistoryPorts,
+): Pick<RolloutsService, 'claimHistory' | 'mergeHistory' | 'releaseHistory'> {
+  const { db, eventLog } = ports;
+  return {
+    claimHistory: async (caller, suite, hold = DEFAULT_HOLD) => {
+      const holdMs = durationMs(hold);
+      if (holdMs === undefined || holdMs < MIN_HOLD_MS || holdMs > MAX_HOLD_MS)
+        throw new RefusedInput([refuse('duration', 'hold', 'is no time from 1m to 7d', 'write 6h')]);
+      const claim = `jobs/${ulid(caller.nowMs, randomBytes(10))}`;
+      const generation = await generationOf(db, eventLog, REPORTS_TOPIC);
+      const asked = { tenant: caller.identity.tenant, suite, claim, holdMs, generation };
+      const shards = await db.asEngine((tx) => handOver(tx, asked));
+      return shards === undefined ? undefined : ({ claim, shards } as unknown as View);
+    },
+    mergeHistory: async (caller, { claim, partition, jobs }) => {
+      const shares = await sharesOf(ports, caller, jobs);
+      const merged = await db.asEngine((tx) => mergeShares(tx, requesterOf(caller), { claim, partition, shares }));
+      return merged === undefined ? undefined : (merged as unknown as View);
+    },
+    releaseHistory: async (caller, claim) => ({
+      partitions: await db.asEngine((tx) => giveBackRollout(tx, caller.identity.tenant, claim)),
+    }),
+  };
+}
+
+/** What the jobs left, held to their manifests. Throws RefusedInput. */
+async function sharesOf({ db, store }: HistoryPorts, caller: Caller, jobs: readonly string[]): Promise<ShareOfJob[]> {
+  const shares: ShareOfJob[] = [];
+  let bytes = 0;
+  for (const job of jobs) {
+    // Under row-level security: another tenant's job is none.
+    const file = await db.asTenant(caller.identity.tenant, (tx) => fileOf(tx, job, PANES_FILE, undefined));
+    if (file === undefined)
+      throw refused(`name ${job}, which left no ${PANES_FILE}`, 'name jobs that ended well: merit ps');
+    bytes += file.size;
+    if (bytes > MAX_MERGED_BYTES)
+      throw refused(`left more than ${MAX_MERGED_BYTES / 1024 ** 2} MiB together`, 'let the recompute workers do it');
+    const content = await contentOf(store, file);
+    shares.push({ ...readPaneFile(`${job}/${PANES_FILE}`, content), job, sha256: file.sha256 });
+  }
+  return shares;
+}
+
+async function contentOf(
+  store: RoomPorts['store'],
+  { objectKey, size, sha256 }: { readonly objectKey: string; readonly size: number; readonly sha256: string },
+): Promise<Buffer> {
+  const stream = await store.get(objectKey);
+  const parts: Buffer[] = [];
+  if (stream !== undefined) for await (const part of stream) parts.push(part as Buffer);
+  const content = Buffer.concat(parts);
+  if (content.length === size && sha256Hex(content) === sha256) return content;
+  throw new OperatingError('storage', 'never', `reading ${objectKey}`, {
+    cause: 'it is not what its manifest says',
+    mend: 'restore it from a copy; `merit jobs verify` tells what differs',
+  });
+}
+
+function refused(problem: string, mend: string): RefusedInput {
+  return new RefusedInput([refuse('jobs', 'jobs', problem, mend)]);
+}

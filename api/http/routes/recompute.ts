@@ -1,0 +1,105 @@
+import { Type } from '../../../core/schema.ts';
+import { MAX_SHARES } from '../../../scoring/batch/hour-share.ts';
+import { found } from '../answer.ts';
+import type { RouteContext } from '../context.ts';
+import { callerOf } from '../guard.ts';
+import { HttpProblem } from '../problem.ts';
+import { AnyView, NameParams, replies } from '../schemas.ts';
+
+const tags = ['scoring'];
+const Claim = Type.String({
+  maxLength: 31,
+  pattern: '^jobs/[0-9a-hjkmnp-tv-z]{26}$',
+  description: 'what claiming answered',
+});
+
+const ClaimBody = Type.Object(
+  {
+    hold: Type.Optional(
+      Type.String({ maxLength: 20, description: 'workers leave it alone for so long (1m to 7d); default 6h' }),
+    ),
+  },
+  { title: 'RecomputeClaim', additionalProperties: false },
+);
+const MergeBody = Type.Object(
+  {
+    claim: Claim,
+    partition: Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 }),
+    jobs: Type.Array(Type.String({ minLength: 1, maxLength: 64 }), {
+      minItems: 1,
+      maxItems: MAX_SHARES,
+      description: 'one a share; each left its panes among its outputs',
+    }),
+  },
+  { title: 'RecomputeShares', additionalProperties: false },
+);
+const ReleaseBody = Type.Object({ claim: Claim }, { title: 'RecomputeRelease', additionalProperties: false });
+
+/** The history of a suite's new version, counted by jobs in place of workers. None needs an Idempotency-Key: each may be asked again. */
+export function recomputeRoutes(context: RouteContext): void {
+  const { app, services } = context;
+  const path = '/v1/suites/:name/rollout';
+  const nameOf = (params: unknown) => (params as { name: string }).name;
+  app.post(
+    `${path}::claim`,
+    {
+      config: { needs: 'operate' },
+      schema: {
+        summary: 'Take what is left of the new version’s history from the workers, for jobs to count',
+        description:
+          'Answers what each partition’s jobs need to know. Claimed again, the claim before is of no use any more. Needs no Idempotency-Key.',
+        tags,
+        params: NameParams,
+        body: ClaimBody,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    async (request) => {
+      const { hold } = request.body as Type.Static<typeof ClaimBody>;
+      const caller = callerOf(services, request);
+      return found(await services.rollouts.claimHistory(caller, nameOf(request.params), hold), 'rollout that runs');
+    },
+  );
+  app.post(
+    `${path}::merge`,
+    {
+      config: { needs: 'operate' },
+      schema: {
+        summary: 'Add what the jobs of one partition counted to the new version’s windows: all of it, once',
+        description:
+          '409 where the claim does not hold it: it ran out, the rollout ended, or it is merged already. Needs no Idempotency-Key.',
+        tags,
+        params: NameParams,
+        body: MergeBody,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    async (request) => {
+      const merged = await services.rollouts.mergeHistory(
+        callerOf(services, request),
+        request.body as Type.Static<typeof MergeBody>,
+      );
+      if (merged !== undefined) return merged;
+      const detail = 'the claim does not hold this partition: it ran out, the rollout ended, or it is merged already';
+      throw new HttpProblem(409, 'not_held', detail);
+    },
+  );
+  app.post(
+    `${path}::release`,
+    {
+      config: { needs: 'operate' },
+      schema: {
+        summary: 'Give the workers back what a claim still holds; safe to repeat',
+        tags,
+        params: NameParams,
+        body: ReleaseBody,
+        response: replies({ 200: AnyView }),
+      },
+    },
+    (request) =>
+      services.rollouts.releaseHistory(
+        callerOf(services, request),
+        (request.body as Type.Static<typeof ReleaseBody>).claim,
+      ),
+  );
+}

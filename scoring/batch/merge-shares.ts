@@ -1,0 +1,130 @@
+import { RefusedInput, refuse } from '../../core/refusal.ts';
+import { formatRfc3339 } from '../../core/rfc3339.ts';
+import { appendAudit } from '../../ledger/audit/append.ts';
+import type { Tx } from '../../platform/postgres.ts';
+import { REPORTS_TOPIC } from '../ingest/report-log.ts';
+import { lockSubject } from '../registry/lock-subject.ts';
+import type { Requester } from '../registry/suites.ts';
+import { endOffsetOf } from './handed-shard.ts';
+import type { ShardCounts } from './messages.ts';
+import { unpackPanes } from './pane-deltas.ts';
+import type { PaneFile } from './pane-file.ts';
+import { addKeptPanes, type Claim, endShard, heldShard, loadVersion, moveShard, type Shard } from './recomputes.sql.ts';
+
+/** Panes of one statement. */
+const PANES_AT_ONCE = 20_000;
+/** The claim's last breath: its row ends in the same transaction. */
+const LEASE_MS = 60_000;
+
+/** What one job left. */
+export interface ShareOfJob extends PaneFile {
+  readonly job: string;
+  /** Of the file, as the job's manifest has it. */
+  readonly sha256: string;
+}
+
+export interface Merged {
+  readonly suite: string;
+  readonly partition: number;
+  readonly panes: number;
+  readonly counts: ShardCounts;
+}
+
+/**
+ * Adds what the jobs of one partition counted, and ends its shard: all of it or nothing, once, since the shard's row is held by the claim and stands
+ * where they began. undefined: the claim does not hold it (it ran out, the rollout ended, or it is merged already). Throws RefusedInput.
+ */
+export async function mergeShares(
+  tx: Tx,
+  by: Requester,
+  {
+    claim,
+    partition,
+    shares,
+  }: { readonly claim: string; readonly partition: number; readonly shares: readonly ShareOfJob[] },
+): Promise<Merged | undefined> {
+  const first = shares[0];
+  if (first === undefined) throw refused('jobs', 'are missing', 'name the job of each share');
+  const held: Claim = { rolloutId: first.head.rollout, topic: REPORTS_TOPIC, partition, worker: claim };
+  const version = await loadVersion(tx, held.rolloutId);
+  if (version === undefined || version.tenant !== by.tenant) return undefined;
+  const shard = await heldShard(tx, held);
+  if (shard === undefined) return undefined;
+  if (shard.changed !== null)
+    throw refused('jobs', `are of no use any more: ${shard.changed}`, 'let it become complete by time');
+  for (const share of shares) requireOf(share, shard, first.head.share.of);
+  requireAll(shares);
+  const counts = sumOf(shares.map(({ head }) => head.counts));
+  await moveShard(tx, shard, { from: shard.nextOffset, to: endOf(shard), counts }, LEASE_MS);
+  let panes = 0;
+  for (const share of shares) {
+    const rows = share.panes.n.length;
+    for (let at = 0; at < rows; at += PANES_AT_ONCE)
+      await addKeptPanes(
+        tx,
+        shard,
+        version.scoredTickMs,
+        unpackPanes(share.panes, shard.suite.hash, at, at + PANES_AT_ONCE),
+      );
+    panes += rows;
+  }
+  await endShard(tx, shard, 'done');
+  // Not the suite's own, which the consumer's decisions wait for.
+  const subject = `recompute/${shard.rolloutId}`;
+  await lockSubject(tx, by.tenant, subject);
+  await appendAudit(tx, {
+    tenant: by.tenant,
+    subject,
+    type: 'suite.recompute.merged',
+    at: formatRfc3339(by.nowMs),
+    actor: by.actor,
+    trace: by.traceId,
+    data: {
+      suite: version.suite.name,
+      suiteHash: version.suite.hash,
+      rollout: shard.rolloutId,
+      partition,
+      panes,
+      ...counts,
+      jobs: shares.map(({ job, sha256 }) => ({ job, sha256 })),
+    },
+  });
+  return { suite: version.suite.name, partition, panes, counts };
+}
+
+function endOf({ untilOffset, untilLine }: Shard): bigint {
+  return endOffsetOf({ offset: untilOffset, line: untilLine });
+}
+
+function requireOf({ job, head, panes }: ShareOfJob, shard: Shard, of: number): void {
+  const metrics = new Set(['', ...shard.suite.metrics.map(({ name }) => name)]);
+  const is =
+    head.claim === shard.worker &&
+    head.rollout === shard.rolloutId &&
+    head.suiteHash === shard.suite.hash &&
+    head.partition === shard.partition &&
+    head.from === String(shard.nextOffset) &&
+    head.until === String(endOf(shard)) &&
+    head.untilLine === shard.untilLine &&
+    head.onTimeFromMs === shard.onTimeFromMs &&
+    head.share.of === of &&
+    panes.series.every((name) => metrics.has(name.slice(name.indexOf(' ') + 1)));
+  if (!is)
+    throw refused('jobs', `name ${job}, which counted something else`, 'name the jobs of this claim and partition');
+}
+
+function requireAll(shares: readonly ShareOfJob[]): void {
+  const { of } = shares[0]!.head.share;
+  const found = new Set(shares.map(({ head }) => head.share.index));
+  if (found.size < shares.length) throw refused('jobs', 'name a share twice', 'name each once');
+  if (found.size < of) throw refused('jobs', `are ${found.size} of ${of} shares`, 'name the others too');
+}
+
+function sumOf(counts: readonly ShardCounts[]): ShardCounts {
+  const sum = (of: keyof ShardCounts) => counts.reduce((total, one) => total + one[of], 0);
+  return { counted: sum('counted'), late: sum('late'), refused: sum('refused'), outdated: sum('outdated') };
+}
+
+function refused(field: string, problem: string, mend: string): RefusedInput {
+  return new RefusedInput([refuse('shares', field, problem, mend)]);
+}
