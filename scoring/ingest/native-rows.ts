@@ -31,20 +31,20 @@ export interface NativeSource {
 export class NativeRows {
   readonly tenant: string;
   readonly rows: number;
-  readonly suite: Int32Array;
-  readonly model: Uint32Array;
-  readonly observedAtMs: Float64Array;
-  readonly weight: Uint32Array;
+  suite!: Int32Array;
+  model!: Uint32Array;
+  observedAtMs!: Float64Array;
+  weight!: Uint32Array;
   /** Four words a row, and eight. */
-  readonly keys: Uint32Array;
-  readonly digests: Uint32Array;
+  keys!: Uint32Array;
+  digests!: Uint32Array;
   readonly #block: RowBlock;
   readonly #source: NativeSource;
-  readonly #status: Uint8Array;
-  readonly #present: Uint32Array;
-  readonly #presentWords: number;
-  readonly #x: Float64Array;
-  readonly #metricStride: number;
+  #status!: Uint8Array;
+  #present!: Uint32Array;
+  #presentWords = 0;
+  #x!: Float64Array;
+  #metricStride = 0;
   /** The message of a row. */
   readonly #messageOf: Uint32Array;
   /** By message: its first row in this block, and what a row's line in the file is beyond its line in the message. */
@@ -58,13 +58,21 @@ export class NativeRows {
   readonly #lines = new Map<number, LogLine>();
 
   constructor(block: RowBlock, source: NativeSource) {
-    const { key, digest, metricStride, model, observedAtMs, present, presentWords, status, suite, weight, x } =
-      block.columns;
     this.#block = block;
     this.#source = source;
-    this.#status = status;
     this.tenant = source.tenant;
     this.rows = block.rows;
+    this.refresh();
+    this.#messageOf = this.#placed();
+    this.#origins = this.#foundOrigins();
+    this.#foreign = this.#foundForeign();
+  }
+
+  /** To be called after whatever may have grown the kernel's memory: it lies elsewhere then, and the columns here are empty. */
+  refresh(): void {
+    const { key, digest, metricStride, model, observedAtMs, present, presentWords, status, suite, weight, x } =
+      this.#block.columns;
+    this.#status = status;
     this.suite = suite;
     this.model = model;
     this.observedAtMs = observedAtMs;
@@ -75,9 +83,6 @@ export class NativeRows {
     this.#metricStride = metricStride;
     this.keys = wordsOf(key);
     this.digests = wordsOf(digest);
-    this.#messageOf = this.#placed();
-    this.#origins = this.#foundOrigins();
-    this.#foreign = this.#foundForeign();
   }
 
   #foundOrigins(): ReadonlyMap<number, Origin> {

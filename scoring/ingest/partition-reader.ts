@@ -240,6 +240,7 @@ export class PartitionReader {
     const reached = this.#kernel.aggregate(stretch.from, to);
     assert(reached === to, 'the sums of a flush have room');
     const columns = this.#kernel.takePanes();
+    stretch.rows.refresh();
     for (const [key, number] of this.#numbers) {
       const of = deltasOfColumns(columns, number, this.#suites[number]!);
       if (of !== undefined) deltas.set(key, of);

@@ -7,6 +7,7 @@ import { DedupIndex, packBlocks, shardOf } from '../../../../scoring/ingest/dedu
 import { LogReader } from '../../../../scoring/ingest/log-reader.ts';
 import { packMessages } from '../../../../scoring/ingest/packed-messages.ts';
 import type { PaneDeltas } from '../../../../scoring/ingest/pane-deltas.ts';
+import { PartitionReader } from '../../../../scoring/ingest/partition-reader.ts';
 import { type LogLine, readLines } from '../../../../scoring/ingest/read-lines.ts';
 import type { Effects, SuiteWorld, VersionEffects, World } from '../../../../scoring/ingest/reader-tasks.ts';
 import { PRODUCER_HEADER, STRAY_HEADER, TRACE_HEADER } from '../../../../scoring/ingest/report-log.ts';
@@ -17,6 +18,7 @@ import { type OpenWatch, SuiteBatch } from '../../../../scoring/ingest/suite-bat
 import { type SuiteState, suiteKey } from '../../../../scoring/ingest/suite-state.sql.ts';
 import { RESOLUTIONS } from '../../../../scoring/rules/pane.ts';
 import { PaneTable } from '../../../../scoring/rules/pane-table.ts';
+import { reportLine } from '../../../support/scoring-reports.ts';
 
 const T0 = Date.parse('2026-01-05T09:00:00Z');
 const MANY = 1_000_000;
@@ -362,6 +364,32 @@ describe('a log reader', () => {
     const packed = packMessages(messagesOf(given), 0);
     const reader = new LogReader();
     expect(reader.load({ kind: 'load', partition: 0, suites: SUITES, packed, maxLines: MANY }).lines).toBe(16);
+  });
+
+  test('reads the rest of a block from its columns, however far the sums of its beginning made the kernel grow', () => {
+    const text = Array.from({ length: 6_000 }, (_, i) =>
+      reportLine({
+        reportId: `r${i}`,
+        model: 'm1',
+        suite: 's',
+        observedAt: new Date(T0 - i * 60_000).toISOString(),
+        metrics: { b: 1.01 ** (i % 900) % 99 },
+      }),
+    ).join('\n');
+    const packed = packMessages(messagesOf([{ tenant: 't1', text, end: '' }]), 0);
+    const reader = new PartitionReader(() => new Map([['s', ACTIVE]]), new Routing(0, routesOf(1)));
+    reader.load(packed);
+    const { stretch } = reader;
+    if (stretch.kind !== 'rows') throw new Error('the kernel reads it');
+    const before = stretch.rows.suite;
+    reader.begin(5_999);
+    for (let row = 0; row < 5_999; row++) stretch.rows.accept(row);
+    reader.panes(5_999);
+    expect([before.length, stretch.rows.isRead(5_999), stretch.rows.suiteOf(5_999).hash]).toEqual([
+      0,
+      true,
+      ACTIVE.hash,
+    ]);
   });
 
   test('goes on behind the lines of the first message that were done before', () => {
