@@ -34,6 +34,7 @@ describe.skipIf(missing !== undefined)(`RayJobs on a real Ray${missing === undef
     const facts = { api: await sharedPart(kubeApiserver), operator: await sharedPart(kuberayOperator) };
     ray = await rayForTests();
     world = await new KubeRayWorld(facts).start();
+    world.pods.binds = true;
     gate = await new RealRayGate(world, ray).listen();
     await world.route(gate.url);
     workdir = await mkdtemp(join(tmpdir(), 'merit-kuberay-ray-'));

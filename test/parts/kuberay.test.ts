@@ -204,7 +204,6 @@ describe.skipIf(missing !== undefined)(`KubeRay’s operator on a real API serve
 
   test('one whose node Kubernetes gives to another is told as preempted, though KubeRay still tells it as running', async () => {
     const world = await start({ cpu: '2', memory: '8Gi', pods: '10' });
-    world.pods.binds = false;
     const provider = await open(world);
     const resources = { ...SPEC.resources, cpuMilli: 1500n };
     await provider.submit({ ...SPEC, entrypoint: 'sleep 600', resources }, signal());

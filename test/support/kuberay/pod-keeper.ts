@@ -30,8 +30,8 @@ export class PodKeeper {
   readonly #stop = new AbortController();
   readonly #onEnd: (pod: RayPod) => Promise<void>;
   #loops: readonly Promise<void>[] = [];
-  /** Whether pods are given the node here. */
-  binds = true;
+  /** Whether pods are given the node here, where no scheduler runs. */
+  binds = false;
   /** Pods are bound, but do not become ready. */
   holds = false;
 
