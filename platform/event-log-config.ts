@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { slugRefusal } from '../core/ids.ts';
 import { type Static, Type } from '../core/schema.ts';
 import type { Reader } from './config-file.ts';
 import { SASL_MECHANISMS } from './kafka/client.ts';
@@ -13,6 +14,8 @@ export interface KafkaLogConfig {
   readonly brokers: readonly string[];
   readonly client: KafkaClientName;
   readonly topicPrefix: string;
+  /** Whose messages the topics hold beside the server's own tenant's; a record names its tenant by a header. */
+  readonly tenants: readonly string[];
   readonly group: string;
   /** Of a topic that is made. */
   readonly partitions: number;
@@ -25,6 +28,7 @@ export interface KafkaLogConfig {
 export type EventLogConfig = { readonly kind: 'embedded' } | KafkaLogConfig;
 
 const Text = Type.String({ minLength: 1, maxLength: 4096 });
+const MAX_TENANTS = 1_000;
 const Optional = Type.Optional;
 const closed = { additionalProperties: false } as const;
 /** Settings of other clients that people bring along: only what this log does anyway is taken. */
@@ -43,6 +47,7 @@ export const EventLogFile = Type.Object(
         brokers: Optional(Type.Array(Text, { minItems: 1, maxItems: 100 })),
         client: Optional(Text),
         topicPrefix: Optional(Text),
+        tenants: Optional(Type.Array(Text, { maxItems: MAX_TENANTS })),
         group: Optional(Text),
         partitions: Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
         replicationFactor: Optional(Type.Integer({ minimum: 1, maximum: 15 })),
@@ -119,6 +124,7 @@ function readEventLog(from: EventLogSources): EventLogConfig {
     brokers,
     client: clientOf(file, reader),
     topicPrefix: name('topicPrefix', ''),
+    tenants: tenantsOf(file, reader),
     group: name('group', DEFAULT_GROUP),
     partitions: file.partitions ?? DEFAULT_PARTITIONS,
     replicas: file.replicationFactor ?? BROKER_DEFAULT,
@@ -151,6 +157,16 @@ function clientOf(file: KafkaFile, reader: Reader): KafkaClientName {
   if (client === undefined)
     reader.refuse('enum', 'eventLog.kafka.client', 'is no client', `use ${KAFKA_CLIENTS.join(' or ')}`);
   return client ?? KAFKA_CLIENTS[0];
+}
+
+function tenantsOf({ tenants = [] }: KafkaFile, reader: Reader): readonly string[] {
+  reader.add(
+    tenants.flatMap((tenant, i) => {
+      const refusal = slugRefusal(`eventLog.kafka.tenants[${i}]`, tenant);
+      return refusal === undefined ? [] : [refusal];
+    }),
+  );
+  return [...new Set(tenants)];
 }
 
 function tlsOf(file: KafkaFile, { fileDir, reader }: EventLogSources): KafkaTlsFiles | undefined {

@@ -26,11 +26,12 @@ export interface Access extends Pick<Services, 'identify' | 'denied' | 'allowedH
 }
 
 /** Every tenant that the configuration lets somebody into. */
-export function tenantsOf(config: Pick<ServerConfig, 'tenant' | 'oidc' | 'services'>): readonly string[] {
-  const { tenant: own, oidc, services } = config;
+export function tenantsOf(config: Pick<ServerConfig, 'tenant' | 'oidc' | 'services' | 'eventLog'>): readonly string[] {
+  const { tenant: own, oidc, services, eventLog } = config;
   const people =
     oidc === undefined ? [] : 'literal' in oidc.tenant ? [oidc.tenant.literal] : Object.values(oidc.tenant.of);
-  return [...new Set([own, ...people, ...(services?.callers ?? []).map(({ tenant }) => tenant)])];
+  const logged = eventLog.kind === 'kafka' ? eventLog.tenants : [];
+  return [...new Set([own, ...people, ...logged, ...(services?.callers ?? []).map(({ tenant }) => tenant)])];
 }
 
 /** Who may come in, by the configuration: the three ways of being known, and what becomes of who is turned away. */

@@ -19,7 +19,7 @@ export interface ServerLogOptions {
   readonly config: EventLogConfig;
   /** Of the embedded log. */
   readonly reportPartitions: number;
-  /** The server's: whose reports a log on Kafka holds. */
+  /** The server's: whose reports a log on Kafka holds, beside those of the tenants that it names. */
   readonly tenant: string;
   readonly db: Database;
   readonly engineUrl: DatabaseUrl;
@@ -45,7 +45,7 @@ async function openKafka(config: KafkaLogConfig, { tenant, watch, log }: ServerL
       'a changed certificate or secret for Kafka cannot be used; the one before stays',
     ),
   );
-  const { brokers, topicPrefix, group, partitions, replicas } = config;
+  const { brokers, topicPrefix, tenants, group, partitions, replicas } = config;
   const connection = { clientId: `merit-${tenant}`, brokers, tls: credentials.tls, sasl: credentials.sasl };
   const client = await openClient(config, connection);
   try {
@@ -61,7 +61,7 @@ async function openKafka(config: KafkaLogConfig, { tenant, watch, log }: ServerL
     await client.close();
     throw error;
   }
-  const opened = openKafkaEventLog({ client, prefix: topicPrefix, tenant, group, open: openRecord, watch });
+  const opened = openKafkaEventLog({ client, prefix: topicPrefix, tenant, tenants, group, open: openRecord, watch });
   return {
     ...opened,
     close: async () => {

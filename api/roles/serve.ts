@@ -251,8 +251,8 @@ export async function startServer(options: ServerOptions): Promise<Server> {
           clock,
           eventLog,
           installation: options.instanceId,
-          // A log on Kafka is of one tenant.
-          tenant: logConfig.kind === 'kafka' ? tenant : undefined,
+          // A log on Kafka is of the tenants that it is told of.
+          tenants: logConfig.kind === 'kafka' ? [tenant, ...logConfig.tenants] : undefined,
           watch: metrics.publisher(log),
         }),
         sweepLoop(

@@ -60,22 +60,22 @@ interface Row {
 
 /**
  * Publishes the oldest unpublished facts and marks those that went; where some did not, the others of their keys wait behind them, and the first
- * error is thrown. Returns how many were published. `tenant`: of this one alone.
+ * error is thrown. Returns how many were published. `tenants`: of these alone.
  */
 export async function drainOnce(
   db: Database,
   epoch: bigint,
   publish: Publish,
-  tenant: string | undefined = undefined,
+  tenants: readonly string[] | undefined = undefined,
 ): Promise<number> {
   const rows = await db.asEngine((tx) =>
     tx.query<Row>(
       `select outbox_id, tenant, topic, key, body, created_at from (
          select *, sum(pg_column_size(body)) over (order by outbox_id) - pg_column_size(body) as before from (
-           select * from outbox where published_at is null and ($1::text is null or tenant = $1)
+           select * from outbox where published_at is null and ($1::text[] is null or tenant = any($1))
            order by outbox_id limit ${DRAIN_BATCH}) oldest) sized
        where before < ${DRAIN_BYTES} order by outbox_id`,
-      [tenant ?? null],
+      [tenants ?? null],
     ),
   );
   const { done, error } = await inOrder(
@@ -103,12 +103,12 @@ export interface OutboxState {
 /** Counted up to here. */
 const MAX_COUNTED = 10_000;
 
-export async function outboxState(tx: Tx, tenant: string | undefined): Promise<OutboxState> {
+export async function outboxState(tx: Tx, tenants: readonly string[] | undefined): Promise<OutboxState> {
   const [row] = await tx.query<{ waiting: bigint; oldest: Date | null }>(
     `select count(*) as waiting, min(created_at) as oldest from (
-       select created_at from outbox where published_at is null and ($1::text is null or tenant = $1)
+       select created_at from outbox where published_at is null and ($1::text[] is null or tenant = any($1))
        order by outbox_id limit ${MAX_COUNTED}) waiting`,
-    [tenant ?? null],
+    [tenants ?? null],
   );
   return { waiting: Number(row?.waiting ?? 0), oldestMs: row?.oldest?.getTime() };
 }

@@ -28,7 +28,7 @@ export interface PublisherDeps {
   /** Names this installation in the source of each event. */
   readonly installation: string;
   /** Whose facts and events; undefined: everybody's. */
-  readonly tenant: string | undefined;
+  readonly tenants: readonly string[] | undefined;
   readonly watch: PublisherWatch;
 }
 
@@ -37,12 +37,12 @@ export interface PublisherDeps {
  * back-off, each of the two by itself; only StaleLeader ends it (it is thrown: another leads).
  */
 export async function runPublisher(deps: PublisherDeps, signal: AbortSignal): Promise<void> {
-  const { db, epoch, installation, tenant, watch } = deps;
+  const { db, epoch, installation, tenants, watch } = deps;
   const append = async (message: NewMessage) => {
     await deps.eventLog.append(message);
     watch.published(message.topic);
   };
-  const facts = () => drainOnce(db, epoch, (fact) => append(factMessage(installation, fact)), tenant);
+  const facts = () => drainOnce(db, epoch, (fact) => append(factMessage(installation, fact)), tenants);
   const events = () =>
     publishTrailOnce(
       db,
@@ -50,7 +50,7 @@ export async function runPublisher(deps: PublisherDeps, signal: AbortSignal): Pr
       async (event) => {
         for (const message of eventMessages(installation, event)) await append(message);
       },
-      tenant,
+      tenants,
     );
   await Promise.all([
     again(deps, signal, async () => (await facts()) > 0),
@@ -80,10 +80,10 @@ async function again(
   }
 }
 
-async function tellWaiting({ db, clock, tenant, watch }: PublisherDeps, signal: AbortSignal): Promise<void> {
+async function tellWaiting({ db, clock, tenants, watch }: PublisherDeps, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
-      const [facts, events] = await db.asEngine(async (tx) => [await outboxState(tx, tenant), await trailState(tx)]);
+      const [facts, events] = await db.asEngine(async (tx) => [await outboxState(tx, tenants), await trailState(tx)]);
       const oldestMs = Math.min(
         facts?.oldestMs ?? Number.POSITIVE_INFINITY,
         events?.oldestMs ?? Number.POSITIVE_INFINITY,

@@ -30,13 +30,13 @@ interface Row {
 
 /**
  * Publishes the next events, those of one subject in their order, and moves the stored place up to the first that did not go; its error is thrown.
- * Returns how many were passed. `tenant`: events of others are passed and not published. `reader`: whose place it is.
+ * Returns how many were passed. `tenants`: events of others are passed and not published. `reader`: whose place it is.
  */
 export async function publishTrailOnce(
   db: Database,
   epoch: bigint,
   publish: PublishEvent,
-  tenant: string | undefined = undefined,
+  tenants: readonly string[] | undefined = undefined,
   reader = DOWNSTREAM,
 ): Promise<number> {
   const { next, rows } = await db.asEngine(async (tx) => {
@@ -52,7 +52,7 @@ export async function publishTrailOnce(
   });
   if (rows.length === 0) return 0;
   const wanted = rows
-    .filter((row) => tenant === undefined || row.tenant === tenant)
+    .filter((row) => tenants === undefined || tenants.includes(row.tenant))
     .map(({ seq, bytes }) => ({ seq, event: JSON.parse(bytes.toString('utf8')) as AuditEvent }));
   // What goes behind the first that fails is sent again: the place is one for all.
   const subjectOf = ({ event }: SequencedEvent) => JSON.stringify([event.tenant, event.subject]);

@@ -19,17 +19,25 @@ export interface KafkaEventLogOptions {
   readonly client: KafkaClient;
   /** Before the name of every topic. */
   readonly prefix: string;
-  /** Whose messages these topics hold: no header chooses another. */
+  /** Whose messages these topics hold, where nothing says another's. */
   readonly tenant: string;
+  /** Whose they hold besides. */
+  readonly tenants?: readonly string[];
   /** The group under which lag tools find the positions. */
   readonly group: string;
   /** What a record says, whatever envelope it came in. */
-  readonly open: (record: KafkaRecord) => OpenedRecord;
+  readonly open: (record: KafkaRecord, tenants: ReadonlySet<string>) => OpenedRecord;
   readonly watch?: KafkaWatch;
   readonly clock?: Clock;
 }
 
-export type OpenedRecord = Pick<LogMessage, 'key' | 'value' | 'headers'>;
+export interface OpenedRecord extends Pick<LogMessage, 'key' | 'value' | 'headers'> {
+  /** One of those that the log holds; absent: the log's own. */
+  readonly tenant?: string;
+}
+
+/** A record's tenant, where it is not the log's own. */
+export const TENANT_HEADER = 'merit-tenant';
 
 export interface KafkaWatch {
   fault(kind: FaultKind): void;
@@ -52,6 +60,7 @@ type Append = NewMessage & { readonly partition: number };
  */
 export function openKafkaEventLog(options: KafkaEventLogOptions): EventLog {
   const { client, prefix, tenant } = options;
+  const tenants: ReadonlySet<string> = new Set([tenant, ...(options.tenants ?? [])]);
   const clock = options.clock ?? systemClock;
   const readers = new Map<string, TopicReader>();
   const lanes = new Map<string, GroupCommit<Append, Appended>>();
@@ -94,7 +103,9 @@ export function openKafkaEventLog(options: KafkaEventLogOptions): EventLog {
       const { topic } = message;
       const bytes = message.value?.byteLength ?? 0;
       assert(bytes <= MAX_MESSAGE_BYTES, `a message is at most ${MAX_MESSAGE_BYTES} bytes`);
-      if (message.tenant !== tenant) throw otherTenant(topic);
+      if (!tenants.has(message.tenant)) throw otherTenant(topic);
+      const named = message.tenant === tenant ? {} : { [TENANT_HEADER]: message.tenant };
+      const headers = { ...message.headers, ...named };
       if (waitingBytes + bytes > MAX_WAITING_BYTES) {
         throw new OperatingError('capacity', 'safe', `appending to ${topic}`, {
           cause: 'the log is behind',
@@ -106,7 +117,7 @@ export function openKafkaEventLog(options: KafkaEventLogOptions): EventLog {
         const found = await told(`appending to ${topic}`, () => readerOf(topic).partitions());
         const partition = message.partition ?? found[found.length === 0 ? 0 : partitionOf(message.key, found.length)];
         if (partition === undefined || !found.includes(partition)) throw noSuchTopic(`appending to ${topic}`);
-        return await laneOf(topic).add({ ...message, partition });
+        return await laneOf(topic).add({ ...message, headers, partition });
       })().finally(() => {
         waitingBytes -= bytes;
       });
@@ -121,7 +132,7 @@ export function openKafkaEventLog(options: KafkaEventLogOptions): EventLog {
         topic,
         partition,
         offset: record.offset,
-        ...options.open(record),
+        ...options.open(record, tenants),
         appendedAtMs: record.appendedAtMs,
       }));
     },
@@ -209,7 +220,7 @@ async function produce(client: KafkaClient, topic: string, messages: readonly Ap
 function otherTenant(topic: string): OperatingError {
   return new OperatingError('conflict', 'never', `appending to ${topic}`, {
     cause: 'this log is another tenant’s',
-    mend: 'a log on Kafka is of the one tenant that the configuration names: give each tenant a server of its own',
+    mend: 'name the tenant in eventLog.kafka.tenants, or give it a server of its own',
   });
 }
 

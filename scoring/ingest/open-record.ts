@@ -3,7 +3,7 @@ import { type JsonObject, parseJsonObject } from '../../core/json.ts';
 import { locateJson, memberBytes } from '../../core/json-position.ts';
 import { MAX_MESSAGE_BYTES } from '../../platform/event-log.ts';
 import type { KafkaRecord } from '../../platform/kafka/client.ts';
-import type { OpenedRecord } from '../../platform/kafka/event-log.ts';
+import { type OpenedRecord, TENANT_HEADER } from '../../platform/kafka/event-log.ts';
 import { parseTraceparent } from '../../platform/trace.ts';
 import {
   FIRST_LINE_HEADER,
@@ -36,10 +36,33 @@ type Data = { readonly bytes: Uint8Array; readonly traceparent?: string | undefi
 
 /**
  * A record of Kafka as a message of the report log: NDJSON, or one report, plain or as a CloudEvent 1.0 in structured or binary mode. What cannot be
- * opened keeps its bytes and says why. The value of a plain one, which is what comes in numbers, is handed on as it is. Sources: CloudEvents 1.0.2
+ * opened keeps its bytes and says why. `tenants`: whose reports the log holds. The value of a plain one, which is what comes in numbers, is handed on as it is. Sources: CloudEvents 1.0.2
  * (JSON format, Kafka protocol binding), W3C Trace Context.
  */
-export function openRecord(record: KafkaRecord): OpenedRecord {
+export function openRecord(record: KafkaRecord, tenants: ReadonlySet<string>): OpenedRecord {
+  const tenant = tenantOf(record);
+  if (tenant === undefined) return openFrom(record);
+  if (tenants.has(tenant)) return { ...openFrom(record), tenant };
+  // What is too large says no more than that, to the log's own tenant.
+  return (record.value?.length ?? 0) > MAX_MESSAGE_BYTES ? openFrom(record) : withoutTenant(record);
+}
+
+/** Of a record that carries too much to be read no header is believed. */
+function tenantOf(record: KafkaRecord): string | undefined {
+  return headersProblem(record) === undefined ? headersOf(record)[TENANT_HEADER] : undefined;
+}
+
+/** Kept by the log's own tenant, since it is nobody's. */
+function withoutTenant({ key, value }: KafkaRecord): OpenedRecord {
+  const refused = `tenant:0:names a tenant whose reports this log does not hold, by its header ${TENANT_HEADER}`;
+  return {
+    key: key === null ? '' : Buffer.from(key).toString('utf8'),
+    value,
+    headers: { [REFUSED_HEADER]: refused },
+  };
+}
+
+function openFrom(record: KafkaRecord): OpenedRecord {
   const { value } = record;
   const key = record.key === null ? '' : Buffer.from(record.key).toString('utf8');
   const refused = (why: Refused, trace: Readonly<Record<string, string>>): OpenedRecord => ({

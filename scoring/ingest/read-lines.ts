@@ -19,6 +19,7 @@ export type AsideCode =
   | 'empty'
   | 'headers'
   | 'envelope'
+  | 'tenant'
   | 'producer_mismatch'
   | 'unknown_suite'
   | 'unknown_model'

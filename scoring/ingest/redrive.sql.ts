@@ -23,6 +23,7 @@ const NEVER: Readonly<Record<string, string>> = {
   empty: 'nothing was sent: send the report',
   conflict: 'the first report stays: send this one under a reportId of its own',
   producer_mismatch: 'let the identity of that producer send it',
+  tenant: 'let it be sent again for a tenant that eventLog.kafka.tenants names',
 };
 
 export interface Redriven {

@@ -65,7 +65,8 @@ async function publish(append: EventLog['append'], tenant?: string): Promise<{ r
     },
   };
   const watch = { published: () => {}, waiting: () => {}, failed: () => void failures++ };
-  const deps = { db: own.db, epoch: 0n, clock, eventLog: { append }, installation: 'here', tenant, watch };
+  const tenants = tenant === undefined ? undefined : [tenant];
+  const deps = { db: own.db, epoch: 0n, clock, eventLog: { append }, installation: 'here', tenants, watch };
   await runPublisher(deps, stop.signal);
   return { failures };
 }
@@ -212,7 +213,7 @@ describe('downstream', () => {
       clock: systemClock,
       eventLog: log,
       installation: 'here',
-      tenant: undefined,
+      tenants: undefined,
       watch: { published: () => {}, failed: () => {}, waiting: () => {} },
     };
     const stop = new AbortController();

@@ -103,7 +103,7 @@ describe.skipIf(missing !== undefined)(`downstream on Kafka${missing === undefin
         failed: (error: unknown) => void failed.push(error),
       };
       await runPublisher(
-        { db: own.db, epoch: 0n, clock, eventLog: log, installation: 'here', tenant: 'acme', watch },
+        { db: own.db, epoch: 0n, clock, eventLog: log, installation: 'here', tenants: ['acme'], watch },
         stop.signal,
       );
       expect(failed).toEqual([]);

@@ -16,13 +16,15 @@ export interface KafkaOptions {
   readonly send: (messages: readonly KafkaMessage[], signal: AbortSignal) => Promise<unknown>;
   /** Of the topic. A pack then goes to the partition that serves its shard, and Merit has nothing to sort. */
   readonly partitions?: number;
+  /** Whose reports these are, where the topic holds those of several tenants; absent: those of the tenant that Merit's server is of. */
+  readonly tenant?: string;
 }
 
 /** Through a Kafka client of the caller's own. A message holds lines of one shard. */
-export function kafka({ send, partitions }: KafkaOptions): Target {
+export function kafka({ send, partitions, tenant }: KafkaOptions): Target {
   return {
     byShard: true,
-    deliver: (pack, signal) => unlessAborted(signal, () => send([messageOf(pack, partitions)], signal)),
+    deliver: (pack, signal) => unlessAborted(signal, () => send([messageOf(pack, partitions, tenant)], signal)),
   };
 }
 
@@ -39,11 +41,19 @@ function unlessAborted(signal: AbortSignal, work: () => Promise<unknown>): Promi
   });
 }
 
-function messageOf({ lines, shard, traceparent }: Pack, partitions: number | undefined): KafkaMessage {
+function messageOf(
+  { lines, shard, traceparent }: Pack,
+  partitions: number | undefined,
+  tenant: string | undefined,
+): KafkaMessage {
   return {
     partition: partitions === undefined || shard === null ? undefined : shard % partitions,
     key: `shard-${shard ?? 0}`,
     value: Buffer.from(lines.buffer, lines.byteOffset, lines.byteLength),
-    headers: { 'content-type': 'application/x-ndjson', traceparent },
+    headers: {
+      'content-type': 'application/x-ndjson',
+      traceparent,
+      ...(tenant === undefined ? {} : { 'merit-tenant': tenant }),
+    },
   };
 }

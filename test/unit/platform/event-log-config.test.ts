@@ -34,6 +34,7 @@ test('without a word the log is the embedded one; brokers that are named, in the
     brokers: ['localhost:9092', '127.0.0.1:9093'],
     client: 'platformatic',
     topicPrefix: '',
+    tenants: [],
     group: 'merit',
     partitions: 6,
     replicas: -1,
@@ -51,6 +52,7 @@ eventLog:
     brokers: [kafka-1.example:9093, "[::1]:9093"]
     client: kafkajs
     topicPrefix: prod.
+    tenants: [acme, globex, acme]
     group: scorers
     partitions: 12
     replicationFactor: 3
@@ -65,6 +67,7 @@ eventLog:
     brokers: ['kafka-1.example:9093', '[::1]:9093'],
     client: 'kafkajs',
     topicPrefix: 'prod.',
+    tenants: ['acme', 'globex'],
     group: 'scorers',
     partitions: 12,
     replicas: 3,
@@ -80,6 +83,7 @@ describe('what is refused', () => {
     'writes that one replica takes': ['acks: 1', 'eventLog.kafka.acks fixed'],
     'writes that may be stored twice': ['enable.idempotence: false', 'eventLog.kafka.enable.idempotence fixed'],
     'a client that is none': ['client: librdkafka', 'eventLog.kafka.client enum'],
+    'a tenant that is no name': ['tenants: [acme, Globex]', 'eventLog.kafka.tenants[1] charset'],
     'a prefix that is no name': ['topicPrefix: "a b"', 'eventLog.kafka.topicPrefix name'],
     'half a pair': ['tls: {certFile: a}', 'eventLog.kafka.tls.keyFile required'],
     'a mechanism that nobody speaks': [

@@ -48,6 +48,28 @@ test('another tenant’s message is never written here', async () => {
   await expect(log.append(message(1, 0, 'umbrella'))).rejects.toMatchObject({ code: 'conflict', retry: 'never' });
 });
 
+test('of several tenants each message says whose it is, and one of none that the log was told of is written nowhere', async () => {
+  const written: ToProduce[] = [];
+  const client = {
+    topic: async () => ({ id: 'one', partitions: [0] }),
+    produce: async (_topic: string, messages: readonly ToProduce[]) => {
+      written.push(...messages);
+      return new Map([[0, 0n]]);
+    },
+    close: async () => {},
+  } as unknown as KafkaClient;
+  const tenants = ['globex', 'acme'];
+  const log = openKafkaEventLog({ client, prefix: '', tenant: 'acme', tenants, group: 'g', open: opened });
+  await log.append(message(1, 0, 'globex'));
+  await log.append(message(1, 0));
+  expect(written.map(({ headers }) => headers)).toEqual([{ 'merit-tenant': 'globex' }, {}]);
+  const refused = log.append(message(1, 0, 'umbrella'));
+  await expect(refused).rejects.toMatchObject({
+    code: 'conflict',
+    mend: expect.stringMatching(/eventLog.kafka.tenants/),
+  });
+});
+
 test('what waits is written together, of one partition no more than a broker takes, and each learns its own offset', async () => {
   const writes: number[][] = [];
   const next = [0n, 100n];

@@ -7,6 +7,8 @@ import { readLines } from '../../../../scoring/ingest/read-lines.ts';
 
 type Headers = Readonly<Record<string, string | Uint8Array>> | readonly (readonly [string, string])[];
 
+/** Whose reports the log holds. */
+const OWN = new Set(['acme']);
 const FRESH = 'f'.repeat(32);
 const TRACE = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
 const STRUCTURED = { 'content-type': 'application/cloudevents+json; charset=utf-8' };
@@ -27,7 +29,7 @@ function record(value: string | Uint8Array | null, headers: Headers = {}, key: s
 
 /** As the consumer reads what was opened. */
 function read(from: KafkaRecord) {
-  const opened = openRecord(from);
+  const opened = openRecord(from, OWN);
   const message = { tenant: 'acme', topic: 't', partition: 3, offset: from.offset, appendedAtMs: 1, ...opened };
   return readLines(message, 0, FRESH);
 }
@@ -113,7 +115,7 @@ describe('what is good', () => {
       traceparent: TRACE,
       'content-type': 'application/x-ndjson',
     });
-    const opened = openRecord(from);
+    const opened = openRecord(from, OWN);
     expect(opened.value).toBe(from.value);
     expect(opened.headers).toEqual({
       producer: 'p',
@@ -174,5 +176,34 @@ describe('its trace', () => {
     ['is kept of what is set aside', record('{', { ...STRUCTURED, traceparent: TRACE }), 'a'.repeat(32)],
   ])('%s', (_, from, expected) => {
     expect(read(from)[0]?.traceId).toBe(expected);
+  });
+});
+
+describe('a log of several tenants', () => {
+  const tenants = new Set(['acme', 'globex']);
+  const of = (named: Headers, value: string | Uint8Array = report('r')) => openRecord(record(value, named), tenants);
+
+  test('has each record read for the tenant that its header names, or for its own', () => {
+    expect(of({ 'Merit-Tenant': 'globex' })).toMatchObject({ tenant: 'globex', headers: {} });
+    expect(of({ 'merit-tenant': 'globex', ...STRUCTURED }, event({}, report('r'))).tenant).toBe('globex');
+    expect(of({})).not.toHaveProperty('tenant');
+  });
+
+  test('sets aside, for its own, what names one that it does not hold, and believes no header of what carries too much', () => {
+    const unknown = of({ 'merit-tenant': 'umbrella' });
+    expect(unknown).not.toHaveProperty('tenant');
+    const message = { tenant: 'acme', topic: 't', partition: 3, offset: 7n, appendedAtMs: 1, ...unknown };
+    const [line] = readLines(message, 0, FRESH);
+    expect(line!.reading).toMatchObject({ ok: false, aside: { code: 'tenant' } });
+    expect(Buffer.from(line!.raw).toString()).toBe(report('r'));
+    expect(of({ 'merit-tenant': 'globex', big: 'x'.repeat(1024 * 1024) })).not.toHaveProperty('tenant');
+    const large = of({ 'merit-tenant': 'umbrella' }, Buffer.alloc(MAX_MESSAGE_BYTES + 1));
+    expect(Object.keys(large.headers)).toEqual(['too-large']);
+  });
+
+  test('takes nothing for its own tenant that names another, where it is of one alone', () => {
+    const named = (tenant: string) => openRecord(record(report('r'), { 'merit-tenant': tenant }), OWN);
+    expect(named('globex').headers).toEqual({ refused: expect.stringMatching(/^tenant:0:/) });
+    expect(named('acme')).toMatchObject({ tenant: 'acme', headers: {} });
   });
 });

@@ -194,7 +194,7 @@ describe('a pack that fails', () => {
 
 test('through Kafka a message holds reports of one shard, and goes to the partition that serves it', async () => {
   const sent: KafkaMessage[] = [];
-  const to = kafka({ partitions: 6, send: async (messages) => sent.push(...messages) });
+  const to = kafka({ partitions: 6, tenant: 'acme', send: async (messages) => sent.push(...messages) });
   const reporter = new Reporter({ to, ...QUICK, lingerMs: 60_000, tenant: 'acme' });
   for (let i = 0; i < 300; i++) await reporter.send(report());
   await reporter.close();
@@ -203,7 +203,7 @@ test('through Kafka a message holds reports of one shard, and goes to the partit
     const shards = new Set(idsIn(value).map((id) => shardOf(reportKey('acme', 'svc', id))));
     expect(shards.size).toBe(1);
     expect(partition).toBe([...shards][0]! % 6);
-    expect(headers['content-type']).toBe('application/x-ndjson');
+    expect(headers).toMatchObject({ 'content-type': 'application/x-ndjson', 'merit-tenant': 'acme' });
     lines += idsIn(value).length;
   }
   expect(lines).toBe(300);
