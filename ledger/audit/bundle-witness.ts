@@ -3,8 +3,8 @@ import { verifyNote } from './checkpoint.ts';
 import type { Findings } from './findings.ts';
 import type { JsonObject } from './lines.ts';
 import type { Roots } from './roots.ts';
-import { WitnessGenerations } from './witness-generations.ts';
-import { RESTARTED, readWitness } from './witness-record.ts';
+import { holdRestarts, tellsOf, untoldOf, WitnessGenerations } from './witness-generations.ts';
+import { RESTARTED, type RestartRecord, readWitness } from './witness-record.ts';
 
 /**
  * What a witness has seen, for a check of a chain against it: of the newest generation each size with its root. About 100 bytes of memory a record.
@@ -14,8 +14,7 @@ export interface Witnessed {
   readonly roots: ReadonlyMap<number, Uint8Array>;
   /** The largest size; 0: it has seen nothing. */
   readonly size: number;
-  /** Ids of the events that tell of the restarts. */
-  readonly restarts: ReadonlySet<string>;
+  readonly restarts: readonly RestartRecord[];
   /** What is wrong with how its generations follow one another. */
   readonly problem: string | undefined;
 }
@@ -31,7 +30,7 @@ export function witnessedReader(roots: Roots): WitnessedReader {
   let generation = 0;
   let seen = new Map<number, Uint8Array>();
   let size = 0;
-  const restarts = new Set<string>();
+  const restarts: RestartRecord[] = [];
   const generations = new WitnessGenerations();
   return {
     push: (bytes) => {
@@ -44,7 +43,7 @@ export function witnessedReader(roots: Roots): WitnessedReader {
         size = 0;
       }
       if (record.kind === 'restart') {
-        restarts.add(record.restart.eventId);
+        restarts.push(record);
         return undefined;
       }
       if (record.generation < generation) return undefined;
@@ -66,15 +65,17 @@ export interface WitnessCheck {
   event(event: JsonObject): void;
   /** The tree after an event. */
   grown(size: number, root: () => Uint8Array): void;
-  end(size: number): void;
+  /** Generations whose restarts the trail lost, as later ones say, oldest first. */
+  end(size: number): readonly number[];
 }
 
 /** A trail that its witness has seen, and no other; 12 where it is only shorter. */
 export function witnessCheck(witnessed: Witnessed, findings: Findings): WitnessCheck {
-  const untold = new Set(witnessed.restarts);
+  const told = new Set<number>();
   return {
     event: (event) => {
-      if (event.type === RESTARTED) untold.delete(String(event.id));
+      if (event.type !== RESTARTED) return;
+      for (const record of witnessed.restarts) if (tellsOf(event, record)) told.add(record.generation);
     },
     grown: (size, root) => {
       const seen = witnessed.roots.get(size);
@@ -83,8 +84,12 @@ export function witnessCheck(witnessed: Witnessed, findings: Findings): WitnessC
     },
     end: (size) => {
       if (witnessed.problem !== undefined) findings.tampered(0, 'witness', `is not whole: ${witnessed.problem}`);
+      const { untold, lost } = holdRestarts(witnessed.restarts, told);
       if (size < witnessed.size) findings.shorter(`has seen ${witnessed.size} events, and these are ${size}`);
-      else if (untold.size > 0) findings.tampered(0, 'witness', 'knows of a restart that no event tells of');
+      else
+        for (const { generation } of untold)
+          findings.tampered(0, 'witness', `knows of a restart ${untoldOf(generation)}`);
+      return lost.map(({ generation }) => generation).sort((a, b) => a - b);
     },
   };
 }

@@ -53,6 +53,8 @@ export interface BundleSummary {
   /** RFC 3339, of the final checkpoint; undefined where there is no good one. */
   readonly sealedAtMs: number | undefined;
   readonly keyIds: readonly string[];
+  /** Restarts of the witness that the chain lost, by generation, where it is held against one that knows of any: a later one says so. */
+  readonly lostRestarts?: readonly number[];
 }
 
 /** Checks one line after the other; the header was read before. */
@@ -111,7 +113,8 @@ export function bundleChecker(
     },
     end: () => {
       finish(state, header, events, findings);
-      if (!findings.has('tampered') && !findings.has('incomplete')) against.witness?.end(state.range.size);
+      const isWhole = !findings.has('tampered') && !findings.has('incomplete');
+      const lost = isWhole ? (against.witness?.end(state.range.size) ?? []) : [];
       against.coverage?.end(findings);
       return {
         kind: 'bundle',
@@ -121,6 +124,7 @@ export function bundleChecker(
         checkpoints: state.checkpoints,
         sealedAtMs: state.final?.atMs,
         keyIds: [...state.keyIds],
+        ...(lost.length === 0 ? {} : { lostRestarts: lost }),
       };
     },
   };

@@ -1,4 +1,5 @@
-import type { Restart, WitnessRecord } from './witness-record.ts';
+import { isObject, type JsonObject } from './lines.ts';
+import { RESTARTED, type Restart, type RestartRecord, type WitnessRecord } from './witness-record.ts';
 
 /**
  * Each generation after the first begins with a record that says what it leaves behind, which is no less than the one before it had seen. One that
@@ -31,4 +32,42 @@ export class WitnessGenerations {
 
 export function silent(generation: number): string {
   return `generation ${generation} begins without a record that says why`;
+}
+
+export interface RestartsHeld {
+  /** What neither an event tells of, nor a later restart says that it was lost. */
+  readonly untold: readonly RestartRecord[];
+  /** What was lost, as a later restart says. */
+  readonly lost: readonly RestartRecord[];
+}
+
+/**
+ * A trail that is put back to before an earlier restart loses the event that tells of it, and the restart that it is put back by says so in its record, which
+ * nobody takes back. The last one is always told by the trail itself: nothing is after it that could say so. `told`: the generations of which an event of the trail does.
+ */
+export function holdRestarts(restarts: readonly RestartRecord[], told: ReadonlySet<number>): RestartsHeld {
+  const silent = restarts.filter(({ generation }) => !told.has(generation));
+  const isLost = (one: RestartRecord) =>
+    restarts.some((later) => later.generation > one.generation && losesBy(later.restart, one));
+  return { untold: silent.filter((one) => !isLost(one)), lost: silent.filter(isLost) };
+}
+
+/** A record that does not say which events were lost goes by sizes: the event of a restart has its place behind all that it began with. */
+function losesBy({ untold, treeSize }: Restart, { generation, restart }: RestartRecord): boolean {
+  return untold === undefined ? treeSize <= restart.treeSize : untold.includes(generation);
+}
+
+/**
+ * Whether an event tells of this restart. Its id alone says little: events are named by their place in their story, so that one that was lost and one that was
+ * written after it in a trail that was put back have the same.
+ */
+export function tellsOf(event: JsonObject, { generation, restart }: RestartRecord): boolean {
+  const { id, type, data } = event;
+  if (type !== RESTARTED || id !== restart.eventId || !isObject(data)) return false;
+  return data.generation === generation && data.treeSize === restart.treeSize && data.reason === restart.reason;
+}
+
+/** Goes on from `a restart`. */
+export function untoldOf(generation: number): string {
+  return `by which generation ${generation} began, that no event tells of, and no later restart says that it was lost`;
 }

@@ -11,7 +11,10 @@ import { hasMembers, isCount, isHex64, isObject, type JsonObject, readLine } fro
  * a signed checkpoint, with the proof (RFC 6962 2.1.2) that its tree extends the one of `previous` events, the record before it; 0: it is the first.
  * Where a trail was put back to an earlier time, a new generation begins, and says so:
  *
- *   {"format":"merit-witness/1","generation":2,"restart":{"abandoned":{"generation":1,"treeSize":…},"actor":…,"at":…,"eventId":…,"reason":…,"treeSize":…}}
+ *   {"format":"merit-witness/1","generation":2,"restart":{"abandoned":{"generation":1,"treeSize":…},"actor":…,"at":…,"eventId":…,"reason":…,"treeSize":…,"untold":[]}}
+ *
+ * `untold` are the generations whose own restarts no event of the trail that goes on tells of: it was put back to before those. Records of earlier
+ * builds have no such member.
  *
  * The newest record has the first name: `g<999999 − generation>/<9999999999999999 − tree size>.json`, and `restart.json` after those of its generation.
  */
@@ -34,6 +37,8 @@ export interface Restart {
   readonly reason: string;
   /** Of the audit event that tells of it. */
   readonly eventId: string;
+  /** Generations whose restarts were lost with their events, newest last; undefined: it does not say. */
+  readonly untold: readonly number[] | undefined;
 }
 
 export interface RestartRecord {
@@ -69,7 +74,7 @@ export function witnessBytes(record: WitnessRecord): Buffer {
   const { generation } = record;
   const content =
     record.kind === 'restart'
-      ? { format: FORMAT, generation, restart: record.restart }
+      ? { format: FORMAT, generation, restart: restartJson(record.restart) }
       : {
           format: FORMAT,
           generation,
@@ -78,6 +83,10 @@ export function witnessBytes(record: WitnessRecord): Buffer {
           proof: record.proof.map((hash) => Buffer.from(hash).toString('hex')),
         };
   return Buffer.concat([canonicalBytes(content), Buffer.of(10)]);
+}
+
+function restartJson({ untold, ...told }: Restart) {
+  return untold === undefined ? told : { ...told, untold };
 }
 
 /** What a record says, its signature not checked yet; undefined where it is not in the one form. */
@@ -93,14 +102,30 @@ export function readWitness(bytes: Uint8Array): WitnessRecord | undefined {
 function readRestart(line: JsonObject, generation: number): RestartRecord | undefined {
   const { restart } = line;
   if (!hasMembers(line, 'format', 'generation', 'restart') || !isObject(restart)) return undefined;
-  const { abandoned, treeSize, actor, at, reason, eventId } = restart;
-  if (!hasMembers(restart, 'abandoned', 'actor', 'at', 'eventId', 'reason', 'treeSize') || !isObject(abandoned))
-    return undefined;
+  const { abandoned, treeSize, actor, at, reason, eventId, untold } = restart;
+  const members = [
+    'abandoned',
+    'actor',
+    'at',
+    'eventId',
+    'reason',
+    'treeSize',
+    ...(untold === undefined ? [] : ['untold']),
+  ];
+  if (!hasMembers(restart, ...members) || !isObject(abandoned)) return undefined;
+  if (untold !== undefined && !areBefore(untold, generation)) return undefined;
   if (!isCount(abandoned.generation) || !isCount(abandoned.treeSize) || !isCount(treeSize)) return undefined;
   if (typeof actor !== 'string' || typeof at !== 'string' || typeof reason !== 'string' || typeof eventId !== 'string')
     return undefined;
   const left = { generation: abandoned.generation, treeSize: abandoned.treeSize };
-  return { kind: 'restart', generation, restart: { abandoned: left, treeSize, actor, at, reason, eventId } };
+  const told = { abandoned: left, treeSize, actor, at, reason, eventId, untold: untold as number[] | undefined };
+  return { kind: 'restart', generation, restart: told };
+}
+
+/** Generations that began by a restart before this one, each once, in order. */
+function areBefore(list: unknown, generation: number): boolean {
+  if (!Array.isArray(list)) return false;
+  return list.every((one, i) => isCount(one) && one >= 2 && one < generation && (i === 0 || one > list[i - 1]));
 }
 
 function readCheckpoint(line: JsonObject, generation: number): CheckpointRecord | undefined {

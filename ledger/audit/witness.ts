@@ -7,9 +7,10 @@ import type { WitnessStore } from '../../platform/witness-store.ts';
 import { appendAudit } from './append.ts';
 import { verifyNote } from './checkpoint.ts';
 import { trailRoots } from './key-history.sql.ts';
+import { readLine } from './lines.ts';
 import { readConsistency, rootAt, treeSizeOf } from './nodes.ts';
 import { latestNote } from './sequencer.ts';
-import { silent } from './witness-generations.ts';
+import { holdRestarts, silent, tellsOf, untoldOf } from './witness-generations.ts';
 import {
   type CheckpointRecord,
   RESTARTED,
@@ -61,23 +62,27 @@ export async function checkTrail(
   known?: WitnessRecord,
 ): Promise<TrailCheck> {
   const newest = known ?? (await newestWitness(store));
-  let last: RestartRecord | undefined;
-  for (let generation = 2; generation <= (newest?.generation ?? 0); generation++) {
+  if (newest === undefined) return db.asEngine((tx) => compare(tx, undefined));
+  const restarts = await restartsOf(store, newest.generation);
+  return db.asEngine(async (tx) => {
+    if (typeof restarts === 'string') return notWhole(await treeSizeOf(tx), newest, restarts);
+    const told = await toldRestarts(tx, restarts);
+    const [untold] = holdRestarts(restarts, told).untold.toReversed();
+    if (untold === undefined) return compare(tx, newest);
+    return notWhole(await treeSizeOf(tx), newest, `there is a restart ${untoldOf(untold.generation)}`);
+  });
+}
+
+/** The records by which generations after the first began, oldest first; a text says what is wrong where one is missing. */
+async function restartsOf(store: WitnessStore, newest: number): Promise<readonly RestartRecord[] | string> {
+  const restarts: RestartRecord[] = [];
+  for (let generation = 2; generation <= newest; generation++) {
     const bytes = await store.read(restartName(generation));
     const record = bytes === undefined ? undefined : readWitness(bytes);
-    if (record?.kind !== 'restart') {
-      return db.asEngine(async (tx) => notWhole(await treeSizeOf(tx), newest!, silent(generation)));
-    }
-    last = record;
+    if (record?.kind !== 'restart') return silent(generation);
+    restarts.push(record);
   }
-  return db.asEngine(async (tx) => {
-    if (last === undefined || (await isTold(tx, last))) return compare(tx, newest);
-    return notWhole(
-      await treeSizeOf(tx),
-      newest!,
-      `generation ${last.generation} began by a restart that no event tells of`,
-    );
-  });
+  return restarts;
 }
 
 function notWhole(size: number, newest: WitnessRecord, problem: string): TrailCheck {
@@ -94,13 +99,15 @@ function sizeIn(record: WitnessRecord): number {
   return record.kind === 'restart' ? record.restart.treeSize : record.checkpoint.treeSize;
 }
 
-/** Of restarts before the last one the events may have been lost with what the last one left behind. */
-async function isTold(tx: Tx, { restart }: RestartRecord): Promise<boolean> {
-  const rows = await tx.query('select 1 from audit_events where event_id = $1 and type = $2', [
-    restart.eventId,
-    RESTARTED,
-  ]);
-  return rows.length > 0;
+/** The generations of which events tell, those without a place yet among them. */
+async function toldRestarts(tx: Tx, restarts: readonly RestartRecord[]): Promise<ReadonlySet<number>> {
+  if (restarts.length === 0) return new Set();
+  const rows = await tx.query<{ bytes: Buffer }>(
+    'select bytes from audit_events where event_id = any($1::text[]) and type = $2',
+    [restarts.map(({ restart }) => restart.eventId), RESTARTED],
+  );
+  const events = rows.map(({ bytes }) => readLine(bytes)).filter((line) => typeof line !== 'string');
+  return new Set(restarts.filter((one) => events.some((event) => tellsOf(event, one))).map((one) => one.generation));
 }
 
 async function compare(tx: Tx, newest: WitnessRecord | undefined): Promise<TrailCheck> {
@@ -156,6 +163,11 @@ export async function restartWitness(
   const generation = check.generation + 1;
   const abandoned = { generation: check.generation, treeSize: check.witnessed };
   const at = formatRfc3339(nowMs);
+  const before = await restartsOf(store, check.generation);
+  // What began without a word is told as that for ever: no restart explains it.
+  const known = typeof before === 'string' ? [] : before;
+  const told = await db.asEngine((tx) => toldRestarts(tx, known));
+  const untold = known.map((one) => one.generation).filter((one) => !told.has(one));
   const { id: eventId } = await db.asEngine((tx) =>
     appendAudit(tx, {
       tenant,
@@ -164,10 +176,10 @@ export async function restartWitness(
       at,
       actor,
       trace: traceId,
-      data: { generation, abandoned, treeSize: check.size, reason },
+      data: { generation, abandoned, treeSize: check.size, reason, ...(untold.length === 0 ? {} : { untold }) },
     }),
   );
-  const restart = { abandoned, treeSize: check.size, actor, at, reason, eventId };
+  const restart = { abandoned, treeSize: check.size, actor, at, reason, eventId, untold };
   await store.put(...entryOf({ kind: 'restart', generation, restart }));
   return true;
 }

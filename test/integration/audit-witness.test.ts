@@ -13,7 +13,13 @@ import { latestNote } from '../../ledger/audit/sequencer.ts';
 import { verifyFile } from '../../ledger/audit/verify.ts';
 import { checkTrail, newestWitness, pushWitness, restartWitness, witnessLag } from '../../ledger/audit/witness.ts';
 import { runWitness } from '../../ledger/audit/witness-loop.ts';
-import { witnessBytes, witnessName } from '../../ledger/audit/witness-record.ts';
+import {
+  type RestartRecord,
+  readWitness,
+  restartName,
+  witnessBytes,
+  witnessName,
+} from '../../ledger/audit/witness-record.ts';
 import { openFileWitness } from '../../platform/witness-files.ts';
 import type { WitnessStore } from '../../platform/witness-store.ts';
 import { TENANT, testSigner } from '../support/audit-story.ts';
@@ -255,6 +261,124 @@ describe('a database that was put back to an earlier time', () => {
     // What was lost is no longer the trail, and the database that has it still does not start.
     expect(verifyFile(Buffer.from(await bundleOf(lost)), await rootsOf(lost), beside).code).toBe(10);
     expect(toldAs(await failing(start(lost)))).toMatchObject({ exitCode: 12 });
+  });
+
+  /** The trail of so many events that goes on after the one that the witness has seen was lost; it seals the restart. */
+  async function putBack(size: number, reason: string): Promise<Trail> {
+    const restored = await trail();
+    await restored.seal(size);
+    await start(restored, reason);
+    await restored.seal(2);
+    await pushWitness(restored.db, store);
+    return restored;
+  }
+  async function seenFull(): Promise<void> {
+    const full = await trail();
+    await full.seal(12);
+    await pushWitness(full.db, store);
+  }
+  const check = async (of: Trail) => {
+    const roots = await rootsOf(of);
+    return verifyFile(Buffer.from(await bundleOf(of)), roots, { witnessed: await witnessed(roots) });
+  };
+  const recordOf = async (generation: number) => {
+    const record = readWitness((await store.read(restartName(generation)))!);
+    if (record?.kind !== 'restart') throw new Error(`generation ${generation} has no restart`);
+    return record;
+  };
+  /** The same witness, with other words in one of its restarts. */
+  async function retold(generation: number, over: Partial<RestartRecord['restart']>): Promise<void> {
+    const record = await recordOf(generation);
+    const entries = await Array.fromAsync(store.entries());
+    dir = join(dir, `retold-${generation}`);
+    store = await openFileWitness({ dir });
+    const changed = { ...record, restart: { ...record.restart, ...over } };
+    for (const { name, bytes } of entries)
+      await store.put(name, name === restartName(generation) ? witnessBytes(changed) : bytes);
+  }
+
+  test.each([
+    ['each time to before the restart of the time before', [6, 4, 2]],
+    ['to a fuller copy, from before all restarts', [3, 5, 7]],
+    ['to a shorter one, and then to a fuller one', [6, 2, 4]],
+  ])(
+    'again and again, %s: what each lost is told by the next, and the chain holds',
+    async (_what, [first, second, third]) => {
+      await seenFull();
+      const one = await putBack(first!, 'the disk broke');
+      expect(await check(one)).toMatchObject({ code: 0, findings: [] });
+      expect((await check(one)).summary).not.toHaveProperty('lostRestarts');
+      await putBack(second!, 'it broke again');
+      const last = await putBack(third!, 'and again');
+      expect(await check(last)).toMatchObject({ code: 0, findings: [], summary: { lostRestarts: [2, 3] } });
+      expect((await recordOf(2)).restart.untold).toEqual([]);
+      expect((await recordOf(4)).restart).toMatchObject({ untold: [2, 3], reason: 'and again' });
+      expect(await bundleOf(last)).toContain('"untold":[2,3]');
+      // It goes on so: the server starts, and of the trails that were left none does, nor holds as a chain.
+      await start(last);
+      expect(toldAs(await failing(start(one)))).toMatchObject({ exitCode: 12 });
+      expect((await check(one)).code).not.toBe(0);
+    },
+  );
+
+  test('a restart whose event is gone, though no later one lost it, is told: 10 for the chain, 12 at the start', async () => {
+    await seenFull();
+    await putBack(6, 'the disk broke');
+    const last = await putBack(4, 'it broke again');
+    // The later restart had the event of the earlier: whoever took it out of the trail since cannot say that it was lost.
+    await retold(3, { untold: [] });
+    expect(await check(last)).toMatchObject({
+      code: 10,
+      findings: [{ kind: 'tampered', problem: expect.stringContaining('generation 2 began, that no event tells of') }],
+    });
+    const error = await failing(start(last));
+    expect(toldAs(error)).toMatchObject({ exitCode: 12, mend: expect.stringContaining('--restart-witness') });
+    expect(String(error)).toContain('generation 2 began');
+    // Said once more, it stands with the witness for good who said so and why.
+    await start(last, 'the event of the first restart was lost in 2026');
+    await last.seal(1);
+    await pushWitness(last.db, store);
+    await start(last);
+    expect(await check(last)).toMatchObject({ code: 0, summary: { lostRestarts: [2] } });
+    expect((await recordOf(4)).restart).toMatchObject({ untold: [2], reason: expect.stringContaining('in 2026') });
+  });
+
+  test('by an earlier build, whose restarts do not say what they lost, goes by how large the trail was', async () => {
+    await seenFull();
+    await putBack(6, 'the disk broke');
+    const shorter = await putBack(4, 'it broke again');
+    await retold(3, { untold: undefined });
+    expect(await check(shorter)).toMatchObject({ code: 0, summary: { lostRestarts: [2] } });
+    await start(shorter);
+    // Of one that was larger nobody knows whether it had the event.
+    await retold(3, { untold: undefined, treeSize: 7 });
+    expect(await check(shorter)).toMatchObject({ code: 10 });
+    expect(toldAs(await failing(start(shorter)))).toMatchObject({ exitCode: 12 });
+  });
+
+  test('the newest restart is told by the trail, or the chain does not hold', async () => {
+    await seenFull();
+    const first = await putBack(6, 'the disk broke');
+    const second = await trail();
+    await second.seal(4);
+    const by = { tenant: TENANT, actor: 'test', traceId: '', nowMs: Date.now(), reason: 'it broke again' };
+    expect(await restartWitness(second.db, store, by)).toBe(true);
+    expect(await check(first)).toMatchObject({
+      code: 10,
+      findings: [{ problem: expect.stringContaining('generation 3 began') }],
+    });
+  });
+
+  test('a record that tells of itself, a later one, the first or one twice as lost is none', async () => {
+    await seenFull();
+    await putBack(6, 'the disk broke');
+    await putBack(4, 'it broke again');
+    const text = Buffer.from((await store.read(restartName(3)))!).toString();
+    expect(readWitness(Buffer.from(text))).toMatchObject({ restart: { untold: [2] } });
+    for (const untold of [[3], [4], [1], [2, 2], 2, ['2'], null]) {
+      const other = text.replace('"untold":[2]', `"untold":${JSON.stringify(untold)}`);
+      expect([untold, readWitness(Buffer.from(other))]).toEqual([untold, undefined]);
+    }
   });
 
   test('is not said for nothing: a restart of a trail that holds, or without a witness, is refused', async () => {
