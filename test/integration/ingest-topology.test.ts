@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { EventLog } from '../../platform/event-log.ts';
 import type { Database } from '../../platform/postgres.ts';
+import { generationOf } from '../../scoring/archive/generation.ts';
 import { type ConsumerContext, NO_METRICS } from '../../scoring/context.ts';
 import { Consumer } from '../../scoring/ingest/consumer.ts';
 import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
@@ -302,6 +303,8 @@ describe('a topic', () => {
         tx.query('select partition, next_offset from consumer_offsets where topic = $1 order by 1', [REPORTS_TOPIC]),
       );
       const generations = (await alerts('recreated')).length;
+      const archivedAs = () => generationOf(base.db, { ...h.log, identity: async () => life.now }, REPORTS_TOPIC);
+      const archivedBefore = await archivedAs();
       await asAdmin(base.urls.admin, 'delete from log_messages; update log_partitions set next_offset = 0');
       if (life.now !== null) life.now = 'second life';
       // Some that are known, and those that are not.
@@ -311,6 +314,14 @@ describe('a topic', () => {
       expect(await checksum(tenant)).toBe(referenceChecksum(SUITE, reports, await finalOf(tenant)));
       expect(changes).toEqual(['recreated']);
       expect((await alerts('recreated')).length).toBe(generations + 1);
+      // The archive of the new one is another's, also where the log cannot tell them apart; what was in none is told.
+      expect(await archivedAs()).not.toBe(archivedBefore);
+      const [told] = await base.db.asEngine((tx) =>
+        tx.query<{ detail: string }>(
+          `select detail from ingest_alerts where kind = 'unarchived' order by alert_id desc limit 1`,
+        ),
+      );
+      expect(told!.detail).toMatch(`of ${REPORTS_TOPIC}.g${generations} messages were read that no archive has: 0 to `);
       const kept = await base.db.asEngine((tx) =>
         tx.query('select partition, next_offset from consumer_offsets where topic = $1 order by 1', [
           `${REPORTS_TOPIC}.g${generations}`,
