@@ -15,6 +15,8 @@ export interface BillingMonth {
 const MONEY_SCALE = 2;
 /** Of GPU-hours: a millisecond of a thousandth is 2.8 × 10⁻¹⁰. */
 const QUANTITY_SCALE = 12;
+/** In cents. */
+const ONE = 100n;
 const MS_MILLI_PER_HOUR = 3_600_000n * 1000n;
 
 type Cell = string | null;
@@ -29,30 +31,30 @@ const COLUMNS: readonly Column[] = [
   ['BillingPeriodStart', (_of, _charge, { startMs }) => time(startMs)],
   ['ChargeCategory', () => 'Usage'],
   ['ChargeClass', () => null],
-  ['ChargeDescription', (of) => `${of.jobName}, attempt ${of.attempt}, on ${of.pool}/${of.flavour}`],
+  ['ChargeDescription', description],
   ['ChargeFrequency', () => 'Usage-Based'],
   ['ChargePeriodEnd', (_of, { toMs }) => time(toMs)],
   ['ChargePeriodStart', (_of, { fromMs }) => time(fromMs)],
-  ['ConsumedQuantity', (of, charge) => quantity(unitHours(of, charge))],
+  ['ConsumedQuantity', quantity],
   ['ConsumedUnit', unit],
   ['ContractedCost', (_of, { cents }) => money(cents)],
   ['EffectiveCost', (_of, { cents }) => money(cents)],
   ['InvoiceIssuerName', ({ tenant }) => tenant],
   ['ListCost', listCost],
-  ['ListUnitPrice', (of) => money(of.centsPerUnitHour)],
+  ['ListUnitPrice', (of) => money(isMoney(of) ? ONE : of.centsPerUnitHour)],
   ['PricingCategory', ({ spot }) => (spot ? 'Dynamic' : 'Standard')],
-  ['PricingQuantity', (of, charge) => quantity(unitHours(of, charge))],
+  ['PricingQuantity', quantity],
   ['PricingUnit', unit],
   ['ProviderName', () => 'Merit'],
   ['PublisherName', ({ provider }) => provider],
   ['ResourceId', ({ bookingId }) => bookingId],
   ['ResourceName', ({ jobName }) => jobName],
-  ['ResourceType', () => 'Job'],
+  ['ResourceType', (of) => (isMoney(of) ? 'Money' : 'Job')],
   ['ServiceCategory', () => 'AI and Machine Learning'],
   ['ServiceName', ({ pool }) => pool],
   ['ServiceSubcategory', () => 'Machine Learning'],
   ['SkuId', sku],
-  ['SkuMeter', ({ resource }) => `${resource.toUpperCase()} time`],
+  ['SkuMeter', (of) => (isMoney(of) ? 'Money' : `${of.resource.toUpperCase()} time`)],
   ['SkuPriceDetails', () => null],
   ['SkuPriceId', (of) => `${sku(of)}@${of.centsPerUnitHour}${of.currency}`],
   ['SubAccountId', ({ division }) => division],
@@ -78,8 +80,18 @@ function field(cell: Cell): string {
   return /[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell;
 }
 
-function unit({ resource }: Settlement): string {
-  return `${resource.toUpperCase()}-Hours`;
+/** Allocated without a job: what is priced is the money itself, each unit of its currency at one. */
+function isMoney({ resource }: Settlement): boolean {
+  return resource === 'money';
+}
+
+function description(of: Settlement): string {
+  if (isMoney(of)) return `${of.jobName}, money`;
+  return `${of.jobName}, attempt ${of.attempt}, on ${of.pool}/${of.flavour}`;
+}
+
+function unit(of: Settlement): string {
+  return isMoney(of) ? of.currency : `${of.resource.toUpperCase()}-Hours`;
 }
 
 function sku({ pool, flavour }: Settlement): string {
@@ -99,11 +111,12 @@ function unitHours({ unitsMilli }: Settlement, { fromMs, toMs }: Charge): bigint
   return halfEven(unitsMilli * BigInt(toMs - fromMs) * 10n ** BigInt(QUANTITY_SCALE), MS_MILLI_PER_HOUR);
 }
 
-function quantity(hours: bigint): string {
-  return decimalText(hours, QUANTITY_SCALE);
+function quantity(of: Settlement, charge: Charge): string {
+  return isMoney(of) ? money(charge.cents) : decimalText(unitHours(of, charge), QUANTITY_SCALE);
 }
 
 /** The product of the price and the quantity as they are printed, to the last digit. */
 function listCost(of: Settlement, charge: Charge): string {
+  if (isMoney(of)) return money(charge.cents);
   return decimalText(unitHours(of, charge) * of.centsPerUnitHour, QUANTITY_SCALE + MONEY_SCALE, MONEY_SCALE);
 }

@@ -49,7 +49,7 @@ export async function closeMoney(
   const { state, spec } = booking;
   const { actor, nowMs } = by;
   if (spec.money === undefined)
-    return refused('not_money', 'it is a job’s allocation: what it costs is reckoned, not told');
+    return refused('not_money', 'it is a job’s allocation: what it costs is reckoned, not told; merit cancel ends it');
   const cents = minorUnits('spent', spent, spec.money.currency);
   if (typeof cents !== 'bigint') throw new RefusedInput([cents]);
   if (cents > BigInt(spec.money.cents))
@@ -59,10 +59,16 @@ export async function closeMoney(
   if (state.state !== 'applied' && state.state !== 'draining') {
     const settled = await settledCents(tx, booking);
     if (settled === undefined)
-      return refused('not_applied', `it is ${state.state}: only money that somebody has is spent`);
+      return refused(
+        'not_applied',
+        `it is ${state.state}: only money that somebody has is spent; say it once it is applied, or cancel it`,
+      );
     if (settled === cents) return { kind: 'already', booking };
     const { amount } = moneyOf(settled, spec.money.currency);
-    return refused('spent_otherwise', `it is ${state.state}, with ${amount} ${spec.money.currency} settled as spent`);
+    return refused(
+      'spent_otherwise',
+      `it is ${state.state}, with ${amount} ${spec.money.currency} settled as spent, which stays; what else was spent needs another allocation`,
+    );
   }
   const event = {
     type: 'release',

@@ -101,6 +101,18 @@ test('the FOCUS rows of money alone are what the ledger and Finance have of it',
   const at = header!.split(',').indexOf('BilledCost');
   const money = rows.filter((row) => row.includes('money'));
   expect(money.map((row) => Number(row.split(',')[at])).sort()).toEqual([12.5, 7.25].sort());
+  // What is priced is the money itself: a unit of its currency at one.
+  const column = (row: string, name: string) =>
+    row.split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/)[header!.split(',').indexOf(name)];
+  for (const row of money) {
+    const cost = column(row, 'BilledCost');
+    for (const name of ['ListCost', 'PricingQuantity', 'ConsumedQuantity']) expect(column(row, name)).toBe(cost);
+    expect(['ListUnitPrice', 'PricingUnit', 'ResourceType'].map((name) => column(row, name))).toEqual([
+      '1.00',
+      'USD',
+      'Money',
+    ]);
+  }
   const { divisions } = (await http.call('GET', `/v1/finops/months/${month}`)).json() as {
     divisions: readonly { settled: string; ledger: { settled: string; equal: boolean } }[];
   };
