@@ -32,10 +32,12 @@ export type RoleAnswer = Readonly<Static<typeof RoleAnswer>>;
 export const HumanAction = Type.Object(
   {
     format: Type.Literal('merit-human-action/1'),
-    /** Of the audit event. */
-    id: Id,
-    /** Of the event's RFC 8785 bytes, by which it is found in an exported chain. */
-    sha256: Sha256,
+    /**
+     * SHA-256 of the audit event's RFC 8785 bytes, by which it is found in an exported chain. Not the event's own id: that says its place in its story, which
+     * another event takes in a trail that was put back to an earlier time, and what was done twice is recorded twice.
+     */
+    id: Sha256,
+    event: Id,
     tenant: Slug,
     person: Person,
     /** The event's type: `booking.created`, `booking.signing_approved`, `pool.applied`, … */

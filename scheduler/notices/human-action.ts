@@ -12,8 +12,8 @@ export function humanActionOf(event: AuditEvent): HumanAction | undefined {
   if (!PEOPLE.some((prefix) => actor.startsWith(prefix))) return undefined;
   return {
     format: 'merit-human-action/1',
-    id,
-    sha256: contentHash(event as unknown as Json),
+    id: contentHash(event as unknown as Json),
+    event: id,
     tenant,
     person: actor,
     action: type,

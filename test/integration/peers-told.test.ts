@@ -171,7 +171,7 @@ test('what a peer refuses, or does not take for a day, is passed over and counte
   ]);
 });
 
-test('what people did is recorded with Kernel, each once by its event’s id, however long it was away, and what the engine did is not', async () => {
+test('what people did is recorded with Kernel, each once by its event’s hash, however long it was away, and what the engine did is not', async () => {
   const { db } = world.database;
   const governor = await startKernelSimulator();
   // It takes nothing for more than a day.
@@ -226,7 +226,7 @@ test('what people did is recorded with Kernel, each once by its event’s id, ho
         [`booking/${id}`],
       ),
     );
-    expect(governor.recorded.map(({ sha256 }) => sha256)).toEqual(rows.map(({ bytes }) => sha256Hex(bytes)));
+    expect(governor.recorded.map(({ id }) => id)).toEqual(rows.map(({ bytes }) => sha256Hex(bytes)));
   } finally {
     await loop.stop();
     await governor.close();

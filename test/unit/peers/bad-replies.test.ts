@@ -82,8 +82,8 @@ const explanation: Explanation = {
 };
 const action: HumanAction = {
   format: 'merit-human-action/1',
-  id: 'e1',
-  sha256: hash,
+  id: hash,
+  event: 'e1',
   tenant: 'acme',
   person: 'oidc:ann',
   action: 'booking.created',
@@ -164,7 +164,7 @@ const calls: Readonly<Record<string, readonly Call[]>> = {
       good: { tenant: 'acme', person: 'oidc:ann', roles: ['admin'] },
       run: (url) => kernel({ http: http(url), rolesTimeoutMs: 10_000 }).rolesOf('acme', 'oidc:ann', signal()),
     },
-    { route: 'record', good: { id: 'e1' }, run: (url) => kernel({ http: http(url) }).record(action, signal()) },
+    { route: 'record', good: { id: hash }, run: (url) => kernel({ http: http(url) }).record(action, signal()) },
   ],
 };
 const start: Readonly<Record<string, () => Promise<PeerServer>>> = {

@@ -23,13 +23,21 @@ test.each(['merit', 'merit/ledger', 'spiffe://example.org/kernel', 'test', 'oidc
 });
 
 test.each(['oidc:ann', 'token:local'])(
-  'what %s did is recorded by the event’s id and the hash of its bytes',
+  'what %s did is recorded by the hash of the event’s bytes: another event in its place is another record',
   (actor) => {
     const of = { ...event, actor };
     const action = humanActionOf(of);
     expect(check(HumanAction, action)).toEqual([]);
-    expect(action).toMatchObject({ id: event.id, person: actor, action: 'pool.applied', subject: 'pool/gpus', n: 3 });
-    expect(action?.sha256).toBe(sha256Hex(canonicalBytes(of as unknown as Json)));
+    expect(action).toMatchObject({
+      event: event.id,
+      person: actor,
+      action: 'pool.applied',
+      subject: 'pool/gpus',
+      n: 3,
+    });
+    expect(action?.id).toBe(sha256Hex(canonicalBytes(of as unknown as Json)));
+    // As after a restore: the same place in the same story.
+    expect(humanActionOf({ ...of, at: '2026-11-03T00:00:00.000Z' })?.id).not.toBe(action?.id);
   },
 );
 
