@@ -66,6 +66,7 @@ export interface KernelExports {
   bucketCountsAt(): number;
   dropCells(): void;
   cellBytes(): number;
+  cellsHeld(): number;
   modelAt(model: number): number;
   modelLength(model: number): number;
   numberText(value: number, to: number): number;

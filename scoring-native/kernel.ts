@@ -314,6 +314,11 @@ export class ReportKernel {
     this.#wasm.dropCells();
   }
 
+  /** Models, each in each minute or window, of which there are sums. */
+  get cells(): number {
+    return this.#wasm.cellsHeld();
+  }
+
   /** Bytes that the sums take. */
   get paneBytes(): number {
     return this.#wasm.cellBytes() >>> 0;

@@ -101,6 +101,10 @@ export function dropCells(): void {
   useChunk(firstChunk);
 }
 
+export function cellsHeld(): u32 {
+  return cellCount;
+}
+
 export function cellBytes(): usize {
   return bytes;
 }

@@ -2,7 +2,7 @@ import { createInterner, internedRecord } from '../simd-json-wasm/assembly/inter
 import { setLimits, setSeed } from '../simd-json-wasm/assembly/limits';
 import { addRows } from './aggregate';
 import { allocate } from './blocks';
-import { cellBytes, dropCells, startCells } from './cells';
+import { cellBytes, cellsHeld, dropCells, startCells } from './cells';
 import { forgetReports, offerRows, remember, reportCount, rollback, startDedup } from './dedup';
 import { SECRET_BYTES, secretAt } from './fingerprint';
 import { arrived, fileBegins, fileEnds, inputAt, readBlock, room, startLines } from './lines';
@@ -21,7 +21,7 @@ import { addMetric, addSuite, findSuite, setTenant, startSuites } from './suites
 import { startTakePanes, takeRows } from './take-panes';
 import { contentAt, contentBytes, startTexts, takeTexts } from './texts';
 
-export { addMetric, addWindow, arrived, boundsAt, cellBytes, contentAt, contentBytes, dropCells, fileBegins, fileEnds, forgetReports, inputAt };
+export { addMetric, addWindow, arrived, boundsAt, cellBytes, cellsHeld, contentAt, contentBytes, dropCells, fileBegins, fileEnds, forgetReports, inputAt };
 export { acceptedAt, acceptedDigests, numberText, paneColumn, readBlock, remember, reportCount, rollback, room, secretAt, setSeed, setTenant };
 
 /** Where the host puts names: one a slot of SCRATCH_SLOT bytes. */

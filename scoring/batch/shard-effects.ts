@@ -1,14 +1,15 @@
+import { assert } from '../../core/assert.ts';
 import type { Suite } from '../../core/suite.ts';
 import { DEDUP_HORIZON_MS, DedupIndex } from '../ingest/dedup-index.ts';
 import { isFault, type LineReport } from '../ingest/line-report.ts';
-import { type LogLine, readLines } from '../ingest/read-lines.ts';
+import type { LogLine } from '../ingest/read-lines.ts';
 import { Routing } from '../ingest/routing.ts';
 import { routesOf } from '../ingest/shards.ts';
-import { PaneTable } from '../rules/pane-table.ts';
 import { isTooLate, MAX_SKEW_MS } from '../rules/watermark.ts';
 import { type HourShare, isInHourShare } from './hour-share.ts';
 import { type MessageBatch, type ShardCounts, type ShardRules, type Stretch, WHOLE } from './messages.ts';
 import { type PackedPanes, packPanes } from './pane-deltas.ts';
+import { ShardLines } from './shard-lines.ts';
 
 const DAY_MS = 86_400_000;
 /** Of a SHA-256 these name the content, the next as many confirm it: DedupIndex's key and content. */
@@ -32,17 +33,18 @@ export class ShardEffects {
   readonly #fromMs: number;
   readonly #known = new KnownContents();
   #watermarkMs: number | null = null;
-  #panes: PaneTable;
+  readonly #lines: ShardLines;
   #counts = { counted: 0, late: 0, refused: 0, outdated: 0 };
 
   constructor(rules: EffectsRules) {
     this.#rules = rules;
     this.#fromMs = countedFromMs(rules);
-    this.#panes = new PaneTable(rules.suite.hash);
+    this.#lines = new ShardLines(rules.tenant, rules.suite);
   }
 
+  /** Panes that a drain would give, at most. */
   get panes(): number {
-    return this.#panes.size;
+    return this.#lines.panes;
   }
 
   /** `replay`: only what is known and the watermark move. */
@@ -60,7 +62,7 @@ export class ShardEffects {
       if (batch.appendedAtMs[i]! + MAX_SKEW_MS < this.#fromMs) return;
       const aside = asides.get(i);
       if (aside?.has(WHOLE) === true) return;
-      for (const line of this.#linesOf(value, stretch.partition)) {
+      for (const line of this.#lines.of(value, stretch.partition)) {
         if (i === last && stretch.untilLine > 0 && line.line > stretch.untilLine) break;
         if (i === 0 && line.line <= stretch.afterLine) continue;
         if (aside?.has(line.line) === true || !line.reading.ok || line.reading.report.suite !== suite) continue;
@@ -112,24 +114,18 @@ export class ShardEffects {
     if (isFault(counted)) this.#counts.refused++;
     else {
       this.#counts.counted++;
-      if (counted.contribution !== undefined) this.#panes.add(counted.contribution);
+      assert(counted.contribution === undefined, 'what its own version takes the kernel took');
+      counted.counts();
     }
   }
 
   /** What was taken since the last drain. */
   drain(): { readonly panes: PackedPanes; readonly counts: ShardCounts } {
-    const { keptFrom, suite } = this.#rules;
-    const kept = this.#panes.rows().filter((pane) => pane.paneStartMs >= keptFrom[pane.resolution]);
+    const { keptFrom } = this.#rules;
+    const kept = this.#lines.drain().filter((pane) => pane.paneStartMs >= keptFrom[pane.resolution]);
     const drained = { panes: packPanes(kept), counts: this.#counts };
-    this.#panes = new PaneTable(suite.hash);
     this.#counts = { counted: 0, late: 0, refused: 0, outdated: 0 };
     return drained;
-  }
-
-  /** As the consumer numbers them. Headers only say why a line is set aside, which the quarantine knows. */
-  #linesOf(value: Uint8Array, partition: number): readonly LogLine[] {
-    const { tenant } = this.#rules;
-    return readLines({ ...NO_MESSAGE, tenant, partition, value }, 0, '');
   }
 }
 
@@ -181,5 +177,3 @@ function asidesByMessage({ asideMessage, asideLine }: MessageBatch): ReadonlyMap
   });
   return lines;
 }
-
-const NO_MESSAGE = { topic: '', offset: 0n, key: '', headers: {}, appendedAtMs: 0 };
