@@ -5,6 +5,7 @@ import type { Reader } from './config-file.ts';
 import { SASL_MECHANISMS } from './kafka/client.ts';
 import { credentialRefusals, type KafkaSaslConfig, type KafkaTlsFiles } from './kafka/credentials.ts';
 import { isLoopbackHost } from './loopback.ts';
+import { SecretSourceFile, secretSource } from './secret-source.ts';
 
 export const KAFKA_CLIENTS = ['platformatic', 'kafkajs'] as const;
 export type KafkaClientName = (typeof KAFKA_CLIENTS)[number];
@@ -56,7 +57,13 @@ export const EventLogFile = Type.Object(
         ),
         sasl: Optional(
           Type.Object(
-            { mechanism: Text, username: Optional(Text), passwordFile: Optional(Text), tokenFile: Optional(Text) },
+            {
+              mechanism: Text,
+              username: Optional(Text),
+              passwordFile: Optional(Text),
+              tokenFile: Optional(Text),
+              secret: Optional(SecretSourceFile),
+            },
             closed,
           ),
         ),
@@ -182,7 +189,7 @@ function tlsOf(file: KafkaFile, { fileDir, reader }: EventLogSources): KafkaTlsF
 
 function saslOf(file: KafkaFile, { fileDir, reader }: EventLogSources): KafkaSaslConfig | undefined {
   if (file.sasl === undefined) return undefined;
-  const { username, passwordFile, tokenFile } = file.sasl;
+  const { username, passwordFile, tokenFile, secret } = file.sasl;
   const field = 'eventLog.kafka.sasl';
   const mechanism = SASL_MECHANISMS.find((known) => known === file.sasl?.mechanism);
   if (mechanism === undefined)
@@ -192,12 +199,15 @@ function saslOf(file: KafkaFile, { fileDir, reader }: EventLogSources): KafkaSas
   const [wanted, secretFile, other] = token
     ? (['tokenFile', tokenFile, passwordFile] as const)
     : (['passwordFile', passwordFile, tokenFile] as const);
-  if (secretFile === undefined || other !== undefined)
+  const inFile = (path: string) => resolve(fileDir, path);
+  const one = { mechanism: mechanism ?? 'PLAIN', username: username ?? '' };
+  if ((secretFile === undefined) === (secret === undefined) || other !== undefined)
     reader.refuse(
       'secret_file',
       field,
-      `needs ${wanted}, and no other`,
-      'put the secret into a file of mode 600 and name it',
+      `needs one of ${wanted} and secret, and no other`,
+      'put the secret into a file of mode 600, or into AWS Secrets Manager, and name it',
     );
-  return { mechanism: mechanism ?? 'PLAIN', username: username ?? '', secretFile: resolve(fileDir, secretFile ?? '') };
+  if (secret !== undefined) return { ...one, secret: secretSource(`${field}.secret`, secret, inFile, reader) };
+  return { ...one, secret: { kind: 'file', path: inFile(secretFile ?? ''), member: undefined } };
 }

@@ -2,7 +2,8 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { OperatingError } from '../../core/operating-error.ts';
 import { type Refusal, RefusedInput, refuse } from '../../core/refusal.ts';
-import { readPrivateFile, readSecretFile } from '../secret-file.ts';
+import { readPrivateFile } from '../secret-file.ts';
+import { AWS_EVERY_MS, readSecretSource, type SecretSource } from '../secret-source.ts';
 import type { KafkaConnection, SaslMechanism } from './client.ts';
 
 export interface KafkaTlsFiles {
@@ -16,8 +17,8 @@ export interface KafkaTlsFiles {
 export interface KafkaSaslConfig {
   readonly mechanism: SaslMechanism;
   readonly username: string;
-  /** Of the password, or of the token with OAUTHBEARER. */
-  readonly secretFile: string;
+  /** Where the password is, or with OAUTHBEARER the token. */
+  readonly secret: SecretSource;
 }
 
 interface Files {
@@ -25,11 +26,11 @@ interface Files {
   readonly sasl: KafkaSaslConfig | undefined;
 }
 
-/** Files are looked at this often: a renewed certificate, password or token is used by the next connection. */
+/** Files are looked at this often, and Secrets Manager as all secrets there: a renewed certificate, password or token is used by the next connection. */
 const LOOK_EVERY_MS = 30_000;
 
 export interface KafkaCredentials extends Pick<KafkaConnection, 'tls' | 'sasl'> {
-  /** Reads what changed; a file that cannot serve leaves what was read before. */
+  /** Reads what changed; what cannot serve leaves what was read before. */
   refresh(): Promise<void>;
   close(): void;
 }
@@ -47,13 +48,15 @@ export async function openKafkaCredentials(
   files: Files,
   onFault: (error: unknown) => void = () => {},
 ): Promise<KafkaCredentials> {
-  const paths = [files.tls?.caFile, files.tls?.certFile, files.tls?.keyFile, files.sasl?.secretFile];
+  const { tls: tlsFiles, sasl } = files;
+  const secretPath = sasl?.secret.kind === 'file' ? sasl.secret.path : undefined;
+  const paths = [tlsFiles?.caFile, tlsFiles?.certFile, tlsFiles?.keyFile, secretPath];
   const watched = paths.filter((path) => path !== undefined);
   let seen = await changeTimes(watched);
   let { tls, secret } = await load(files);
   // Clients keep this object and read it with each connection: it is changed in place.
   const live: { ca?: Buffer; cert?: Buffer; key?: Buffer } | undefined = tls === undefined ? undefined : { ...tls };
-  const refresh = async () => {
+  const refreshFiles = async () => {
     try {
       const now = await changeTimes(watched);
       if (now === seen) return;
@@ -64,14 +67,23 @@ export async function openKafkaCredentials(
       onFault(error);
     }
   };
-  const timer = setInterval(refresh, LOOK_EVERY_MS);
-  timer.unref();
-  const { sasl } = files;
+  const refreshAws = async () => {
+    try {
+      if (sasl?.secret.kind === 'aws') secret = await secretOf(sasl);
+    } catch (error) {
+      onFault(error);
+    }
+  };
+  const timers = [setInterval(refreshFiles, LOOK_EVERY_MS)];
+  if (sasl?.secret.kind === 'aws') timers.push(setInterval(refreshAws, AWS_EVERY_MS));
+  for (const timer of timers) timer.unref();
   return {
     tls: live,
     sasl: sasl === undefined ? undefined : { mechanism: sasl.mechanism, username: sasl.username, secret: () => secret },
-    refresh,
-    close: () => clearInterval(timer),
+    refresh: async () => {
+      await Promise.all([refreshFiles(), refreshAws()]);
+    },
+    close: () => timers.forEach(clearInterval),
   };
 }
 
@@ -83,7 +95,7 @@ export async function credentialRefusals(files: Files): Promise<readonly Refusal
     const reason: unknown = one.reason;
     if (reason instanceof RefusedInput) return reason.refusals;
     if (!(reason instanceof OperatingError)) throw reason;
-    return [refuse('secret_file', 'eventLog.kafka', reason.message, 'name a file that can be read')];
+    return [refuse('secret_file', 'eventLog.kafka', reason.message, reason.mend ?? 'name a file that can be read')];
   });
 }
 
@@ -93,9 +105,12 @@ async function changeTimes(paths: readonly string[]): Promise<string> {
 }
 
 async function load(files: Files): Promise<Material> {
-  const secret =
-    files.sasl === undefined ? '' : (await readSecretFile(files.sasl.secretFile, 'eventLog.kafka.sasl')).reveal();
+  const secret = files.sasl === undefined ? '' : await secretOf(files.sasl);
   return { tls: files.tls === undefined ? undefined : await loadTls(files.tls), secret };
+}
+
+async function secretOf({ secret }: KafkaSaslConfig): Promise<string> {
+  return (await readSecretSource(secret, 'eventLog.kafka.sasl')).reveal();
 }
 
 async function loadTls({ caFile, certFile, keyFile }: KafkaTlsFiles): Promise<NonNullable<KafkaConnection['tls']>> {

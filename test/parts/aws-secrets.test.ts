@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readAwsSecret } from '../../platform/aws-secrets.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { loadConfig } from '../../platform/config.ts';
+import { openKafkaCredentials } from '../../platform/kafka/credentials.ts';
 import { rotatingSecret } from '../../platform/rotating-secret.ts';
 import { partMissing, sharedPart } from './harness/use.ts';
 import { moto } from './moto.ts';
@@ -49,6 +50,32 @@ describe.skipIf(missing !== undefined)(`AWS Secrets Manager${missing === undefin
     await systemClock.sleep(600);
     expect(await secret.renew(kept)).toBe(false);
     expect(secret.now()).toBe(kept);
+  });
+
+  test('gives Kafka its password, and the next connection the one that it was turned to', async () => {
+    const arn = await make('kafka', JSON.stringify({ password: 'one' }));
+    const secret = `{awsSecret: "${arn}", field: password, region: us-east-1, endpoint: "${endpoint}"}`;
+    const kafka = `{brokers: ["127.0.0.1:9"], sasl: {mechanism: PLAIN, username: merit, secret: ${secret}}}`;
+    await writeFile(join(dir, 'merit.yaml'), `eventLog: {kafka: ${kafka}}\n`);
+    const { eventLog } = await loadConfig({ env: {}, cwd: dir });
+    if (eventLog.kind !== 'kafka') throw new Error('the log is not on Kafka');
+    const faults: unknown[] = [];
+    const credentials = await openKafkaCredentials(eventLog, (error) => faults.push(error));
+    expect(credentials.sasl?.secret()).toBe('one');
+    await aws.send(new PutSecretValueCommand({ SecretId: arn, SecretString: '{"password":"two"}' }));
+    await credentials.refresh();
+    expect(credentials.sasl?.secret()).toBe('two');
+    // P52
+    await aws.send(new PutSecretValueCommand({ SecretId: arn, SecretString: '{"user":"merit"}' }));
+    await credentials.refresh();
+    expect(credentials.sasl?.secret()).toBe('two');
+    expect(faults).toMatchObject([{ refusals: [{ code: 'secret_file', field: 'eventLog.kafka.sasl' }] }]);
+    credentials.close();
+    // What cannot be read keeps the server from starting, and says what to do.
+    await writeFile(join(dir, 'merit.yaml'), `eventLog: {kafka: ${kafka.replace(arn, 'nobody')}}\n`);
+    await expect(loadConfig({ env: {}, cwd: dir })).rejects.toMatchObject({
+      refusals: [{ code: 'secret_file', mend: expect.stringContaining('name a secret that is there') }],
+    });
   });
 
   test('that has no such secret is told with what to do', async () => {

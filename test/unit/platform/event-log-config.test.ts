@@ -72,7 +72,11 @@ eventLog:
     partitions: 12,
     replicas: 3,
     tls: merit,
-    sasl: { mechanism: 'SCRAM-SHA-512', username: 'merit', secretFile: join(cwd, 'secret') },
+    sasl: {
+      mechanism: 'SCRAM-SHA-512',
+      username: 'merit',
+      secret: { kind: 'file', path: join(cwd, 'secret'), member: undefined },
+    },
   });
 });
 
@@ -94,10 +98,23 @@ describe('what is refused', () => {
       'sasl: {mechanism: OAUTHBEARER, passwordFile: b}',
       'eventLog.kafka.sasl secret_file',
     ],
+    'a secret that is named twice': [
+      'sasl: {mechanism: PLAIN, username: a, passwordFile: b, secret: {file: b}}',
+      'eventLog.kafka.sasl secret_file',
+    ],
+    'no secret': ['sasl: {mechanism: PLAIN, username: a}', 'eventLog.kafka.sasl secret_file'],
+    'a service of secrets over plain http': [
+      'sasl: {mechanism: PLAIN, username: a, secret: {awsSecret: x, endpoint: "http://secrets.example"}}',
+      'eventLog.kafka.sasl.secret.endpoint endpoint_plain',
+    ],
     'no user': ['sasl: {mechanism: PLAIN, passwordFile: b}', 'eventLog.kafka.sasl.username required'],
     'G38 a password in the file': [
       'sasl: {mechanism: PLAIN, username: a, password: hunter2}',
       'eventLog.kafka.sasl.password unknown_field',
+    ],
+    'G38 a secret in the file': [
+      'sasl: {mechanism: PLAIN, username: a, secret: hunter2}',
+      'eventLog.kafka.sasl.secret enum',
     ],
   };
   test.each(Object.entries(refused))('%s', async (_, [inside, expected]) => {
@@ -129,7 +146,10 @@ describe('what is refused', () => {
 });
 
 describe('credentials', () => {
-  const sasl = () => ({ mechanism: 'PLAIN', username: 'merit', secretFile: join(cwd, 'secret') }) as const;
+  const sasl = () => {
+    const secret = { kind: 'file', path: join(cwd, 'secret'), member: undefined } as const;
+    return { mechanism: 'PLAIN', username: 'merit', secret } as const;
+  };
   const write = async (text: string, atS: number) => {
     await writeFile(join(cwd, 'secret'), text, { mode: 0o600 });
     await utimes(join(cwd, 'secret'), atS, atS);
@@ -155,6 +175,23 @@ describe('credentials', () => {
     await credentials.refresh();
     expect(credentials.sasl?.secret()).toBe('two');
     expect(faults).toMatchObject([{ refusals: [{ code: 'secret_file' }] }]);
+    credentials.close();
+  });
+
+  test('a secret may be a member of a JSON; one that lacks it changes nothing', async () => {
+    await write(JSON.stringify({ username: 'merit', password: 'one' }), 1);
+    const secret = { kind: 'file', path: join(cwd, 'secret'), member: 'password' } as const;
+    const faults: unknown[] = [];
+    const files = { tls: undefined, sasl: { ...sasl(), secret } };
+    const credentials = await openKafkaCredentials(files, (error) => faults.push(error));
+    expect(credentials.sasl?.secret()).toBe('one');
+    await write(JSON.stringify({ username: 'merit' }), 2);
+    await credentials.refresh();
+    expect(credentials.sasl?.secret()).toBe('one');
+    expect(faults).toHaveLength(1);
+    await write(JSON.stringify({ password: 'two' }), 3);
+    await credentials.refresh();
+    expect(credentials.sasl?.secret()).toBe('two');
     credentials.close();
   });
 
