@@ -1,3 +1,4 @@
+import { canonicalText, type Json } from '../../core/canonical.ts';
 import { RefusedInput, refuse } from '../../core/refusal.ts';
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 import { appendAudit } from '../../ledger/audit/append.ts';
@@ -30,18 +31,21 @@ export interface Merged {
   readonly counts: ShardCounts;
 }
 
+interface SharesAsked {
+  readonly claim: string;
+  readonly partition: number;
+  readonly shares: readonly ShareOfJob[];
+}
+
 /**
  * Adds what the jobs of one partition counted, and ends its shard: all of it or nothing, once, since the shard's row is held by the claim and stands
- * where they began. undefined: the claim does not hold it (it ran out, the rollout ended, or it is merged already). Throws RefusedInput.
+ * where they began. Asked again with the same jobs, it tells what was merged. undefined: the claim does not hold it, since it ran out or the rollout
+ * ended. Throws RefusedInput.
  */
 export async function mergeShares(
   tx: Tx,
   by: Requester,
-  {
-    claim,
-    partition,
-    shares,
-  }: { readonly claim: string; readonly partition: number; readonly shares: readonly ShareOfJob[] },
+  { claim, partition, shares }: SharesAsked,
 ): Promise<Merged | undefined> {
   const first = shares[0];
   if (first === undefined) throw refused('jobs', 'are missing', 'name the job of each share');
@@ -49,7 +53,7 @@ export async function mergeShares(
   const version = await loadVersion(tx, held.rolloutId);
   if (version === undefined || version.tenant !== by.tenant) return undefined;
   const shard = await heldShard(tx, held);
-  if (shard === undefined) return undefined;
+  if (shard === undefined) return mergedBefore(tx, by.tenant, held, shares);
   if (shard.changed !== null)
     throw refused('jobs', `are of no use any more: ${shard.changed}`, 'let it become complete by time');
   for (const share of shares) requireOf(share, shard, first.head.share.of);
@@ -57,39 +61,67 @@ export async function mergeShares(
   const counts = sumOf(shares.map(({ head }) => head.counts));
   await moveShard(tx, shard, { from: shard.nextOffset, to: endOf(shard), counts }, LEASE_MS);
   let panes = 0;
-  for (const share of shares) {
-    const rows = share.panes.n.length;
-    for (let at = 0; at < rows; at += PANES_AT_ONCE)
-      await addKeptPanes(
-        tx,
-        shard,
-        version.scoredTickMs,
-        unpackPanes(share.panes, shard.suite.hash, at, at + PANES_AT_ONCE),
-      );
-    panes += rows;
-  }
+  for (const share of shares) panes += await addShare(tx, shard, version.scoredTickMs, share);
   await endShard(tx, shard, 'done');
-  // Not the suite's own, which the consumer's decisions wait for.
-  const subject = `recompute/${shard.rolloutId}`;
+  const merged: Merged = { suite: version.suite.name, partition, panes, counts };
+  await tell(tx, by, shard, merged, shares);
+  return merged;
+}
+
+async function addShare(tx: Tx, shard: Shard, scoredTickMs: number, { panes }: ShareOfJob): Promise<number> {
+  const rows = panes.n.length;
+  for (let at = 0; at < rows; at += PANES_AT_ONCE)
+    await addKeptPanes(tx, shard, scoredTickMs, unpackPanes(panes, shard.suite.hash, at, at + PANES_AT_ONCE));
+  return rows;
+}
+
+const MERGED = 'suite.recompute.merged';
+
+/** Not of the suite, whose own events the consumer's decisions wait for. */
+function subjectOf({ rolloutId }: Pick<Claim, 'rolloutId'>): string {
+  return `recompute/${rolloutId}`;
+}
+
+async function tell(tx: Tx, by: Requester, shard: Shard, merged: Merged, shares: readonly ShareOfJob[]): Promise<void> {
+  const subject = subjectOf(shard);
   await lockSubject(tx, by.tenant, subject);
   await appendAudit(tx, {
     tenant: by.tenant,
     subject,
-    type: 'suite.recompute.merged',
+    type: MERGED,
     at: formatRfc3339(by.nowMs),
     actor: by.actor,
     trace: by.traceId,
     data: {
-      suite: version.suite.name,
-      suiteHash: version.suite.hash,
+      ...merged,
+      counts: { ...merged.counts },
+      suiteHash: shard.suite.hash,
       rollout: shard.rolloutId,
-      partition,
-      panes,
-      ...counts,
-      jobs: shares.map(({ job, sha256 }) => ({ job, sha256 })),
+      jobs: jobsOf(shares),
     },
   });
-  return { suite: version.suite.name, partition, panes, counts };
+}
+
+function jobsOf(shares: readonly ShareOfJob[]): { readonly job: string; readonly sha256: string }[] {
+  return shares.map(({ job, sha256 }) => ({ job, sha256 })).sort((a, b) => (a.job < b.job ? -1 : 1));
+}
+
+/** What the trail says of a merge of these jobs. */
+async function mergedBefore(
+  tx: Tx,
+  tenant: string,
+  { rolloutId, partition }: Claim,
+  shares: readonly ShareOfJob[],
+): Promise<Merged | undefined> {
+  const rows = await tx.query<{ data: Merged & { readonly jobs: Json } }>(
+    `select convert_from(bytes, 'UTF8')::jsonb -> 'data' as data from audit_events where tenant = $1 and subject = $2 and type = $3`,
+    [tenant, subjectOf({ rolloutId }), MERGED],
+  );
+  const jobs = canonicalText(jobsOf(shares));
+  const same = rows.find(({ data }) => data.partition === partition && canonicalText(data.jobs) === jobs);
+  if (same === undefined) return undefined;
+  const { suite, panes, counts } = same.data;
+  return { suite, partition, panes, counts };
 }
 
 function endOf({ untilOffset, untilLine }: Shard): bigint {

@@ -10,10 +10,11 @@ import { startFinanceSimulator } from '../../peers/finance/simulator.ts';
 import { startSentinelSimulator } from '../../peers/sentinelnet/simulator.ts';
 import { runCli } from '../support/cli.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
+import { rayForTests, rayMissing } from '../support/ray.ts';
 import { startServerProcess } from '../support/server-process.ts';
 import { Sink } from '../support/sink.ts';
 import { NEXT, OLD } from './scoring-batch-support.ts';
-import { EPOCH_MS, lineOf, random, TRACE } from './scoring-online-support.ts';
+import { EPOCH_MS, lineOf, parseSuite, random, TRACE } from './scoring-online-support.ts';
 import { registerBoard } from './scoring-rollout-support.ts';
 
 const LIMIT_MS = 60_000;
@@ -54,7 +55,6 @@ beforeAll(async () => {
   });
   closers.push(() => server.stop());
   await writeFile(join(home, 'pool.json'), JSON.stringify(POOL));
-  await writeFile(join(home, 'next.json'), JSON.stringify(NEXT.document));
   await writeFile(join(home, 'budget.json'), JSON.stringify(BUDGET));
   await merit('apply', '-f', 'pool.json', '-f', 'budget.json');
   await registerBoard(database.db, { tenant: TENANT, actor: 'tester', traceId: TRACE, nowMs: Date.now() }, OLD, [
@@ -94,10 +94,14 @@ async function until<T>(what: string, get: () => Promise<T>, is: (value: T) => b
 }
 
 const next = random(5);
-async function send(name: string, fromHour: number, toHour: number): Promise<void> {
+const A_HOUR = 4;
+let sentHours = 0;
+
+/** So many hours of reports behind those before. */
+async function send(hours: number): Promise<void> {
   const reports: string[] = [];
-  for (let hour = fromHour; hour < toHour; hour++)
-    for (let i = 0; i < 4; i++)
+  for (let hour = sentHours; hour < sentHours + hours; hour++)
+    for (let i = 0; i < A_HOUR; i++)
       reports.push(
         lineOf({
           schemaVersion: 1,
@@ -109,22 +113,50 @@ async function send(name: string, fromHour: number, toHour: number): Promise<voi
           metrics: { accuracy: next(), latency_ms: 100 + Math.floor(next() * 600) },
         }),
       );
-  await writeFile(join(home, name), reports.join(''));
-  await merit('reports', 'send', '--reports', join(home, name));
+  const file = join(home, `reports-${sentHours}.ndjson`);
+  await writeFile(file, reports.join(''));
+  await merit('reports', 'send', '--reports', file);
+  sentHours += hours;
 }
 
-test('jobs of a pool count a new version’s history out of the archive, and its scores are those of the reports themselves', async () => {
-  await send('before.ndjson', 0, 150);
-  await until(
-    'the reports',
-    () => leaderboardAt(),
-    (at) => at !== undefined && at >= EPOCH_MS + 140 * HOUR_MS,
+/** Pools that are there, by how the archive comes to their jobs, and a version of the suite for each. */
+const kinds = [
+  { on: 'local', how: 'they read the archive where it lies', kappa: 5 },
+  { on: 'ray', how: 'the archive was sent with them', kappa: 6 },
+];
+const missing = rayMissing();
+
+test('a history that is not begun, or of no rollout, is not handed over', async () => {
+  const nobody = await runCli(home, ['recompute', 'board', '--on', 'local', '--archive', root]);
+  expect(nobody).toMatchObject({ code: 3, err: expect.stringContaining('has no folder "archive"') });
+  await mkdir(join(root, 'none', 'archive'), { recursive: true });
+  const none = await runCli(home, ['recompute', 'board', '--on', 'local', '--archive', join(root, 'none')]);
+  expect(none).toMatchObject({ code: 9, err: expect.stringContaining('rollout that runs') });
+});
+
+for (const kind of kinds) {
+  const reason = kind.on === 'ray' && missing !== undefined ? ` (${missing})` : '';
+  test.skipIf(reason !== '')(
+    `jobs of a ${kind.on} pool count a new version’s history out of the archive, and its scores are those of the reports themselves${reason}`,
+    () => countsOn(kind),
+    240_000,
   );
-  await merit('suites', 'apply', '-f', 'next.json', '--shadow');
-  await until('the version', rollout, ({ kept }) => kept === true);
-  await send('after.ndjson', 150, 180);
+}
+
+async function countsOn({ on, how, kappa }: (typeof kinds)[number]): Promise<void> {
+  if (on === 'ray') await applyRayPool();
+  const from = sentHours;
+  await send(from === 0 ? 150 : 10);
+  await until('the reports', leaderboardAt, (at) => at !== undefined && at >= EPOCH_MS + (sentHours - 12) * HOUR_MS);
+  const version = parseSuite({ ...(NEXT.document as object), shrinkage: { kappa, prior: 0.4 } });
+  const file = join(home, `next-${on}.json`);
+  await writeFile(file, JSON.stringify(version.document));
+  await merit('suites', 'apply', '-f', file, '--shadow');
+  await until('the version', rollout, ({ kept, to }) => kept === true && to === version.hash);
+  const before = sentHours;
+  await send(30);
   const place = join(root, 'objects');
-  const asked = ['recompute', 'board', '--on', 'local', '--archive', place, '--shards', '2', '-o', 'json'];
+  const asked = ['recompute', 'board', '--on', on, '--archive', place, '--shards', '2', '-o', 'json'];
   const ended = await until(
     'the archive',
     () => runCli(home, asked),
@@ -132,13 +164,14 @@ test('jobs of a pool count a new version’s history out of the archive, and its
   );
   expect(ended.code, ended.err).toBe(0);
   expect(ended.err).toMatch(/^booked 2 shards as array \S{26}$/m);
+  expect(ended.err).toContain(how);
   expect(JSON.parse(ended.out)).toMatchObject([{ suite: 'board', partition: 0, counts: { late: 0, outdated: 0 } }]);
   const done = await until('the history', rollout, ({ complete }) => complete === true);
   const { recompute } = done as { recompute: Record<string, number> };
   expect(recompute).toMatchObject({ state: 'done', failure: null });
-  expect(recompute.counted! + recompute.refused!).toBe(600);
+  expect(recompute.counted! + recompute.refused!).toBe(before * A_HOUR);
   const { at } = await until('a tick of both', diff, ({ models }) => models.length > 0);
-  const offline = await offlineScore(place, at);
+  const offline = await offlineScore(file, place, at);
   expect(offline.windows['7d'].n).toBeGreaterThan(500);
   // Ticks that were published with less are published again.
   await until('the score', diff, (seen) => seen.at === at && seen.models[0]?.next.composite === offline.composite);
@@ -147,7 +180,16 @@ test('jobs of a pool count a new version’s history out of the archive, and its
     code: 3,
     err: expect.stringContaining('no history that is not filled in'),
   });
-}, 180_000);
+  await merit('suites', 'rollout', 'board', '--rollback');
+}
+
+async function applyRayPool(): Promise<void> {
+  const ray = await rayForTests();
+  closers.push(() => ray.stop());
+  const config = { address: ray.address, tokenFile: ray.tokenFile, flavours: [{ name: 'small' }] };
+  await writeFile(join(home, 'ray.json'), JSON.stringify({ ...POOL, name: 'rays', provider: { kind: 'ray', config } }));
+  await merit('apply', '-f', 'ray.json');
+}
 
 interface Scored {
   readonly composite: number;
@@ -155,10 +197,9 @@ interface Scored {
 }
 
 /** Of the reports themselves, by the new version, without the server. */
-async function offlineScore(archive: string, at: string): Promise<Scored> {
+async function offlineScore(suite: string, archive: string, at: string): Promise<Scored> {
   const stdout = new Sink();
   const io = { cwd: home, note: () => {} };
-  const suite = join(home, 'next.json');
   const { signal } = new AbortController();
   await withArchivedReports({ io, options: { archive }, args: [], signal } as never, (reports) =>
     run({ suite, reports, at, output: 'json' }, { stdin: Readable.from([]), stdout, stderr: new Sink() }),

@@ -67,7 +67,7 @@ export function recomputeRoutes(context: RouteContext): void {
       schema: {
         summary: 'Add what the jobs of one partition counted to the new version’s windows: all of it, once',
         description:
-          '409 where the claim does not hold it: it ran out, the rollout ended, or it is merged already. Needs no Idempotency-Key.',
+          'Asked again with the same jobs, it answers what was merged. 409 where the claim does not hold it: it ran out, or the rollout ended. Needs no Idempotency-Key.',
         tags,
         params: NameParams,
         body: MergeBody,
@@ -80,7 +80,7 @@ export function recomputeRoutes(context: RouteContext): void {
         request.body as Type.Static<typeof MergeBody>,
       );
       if (merged !== undefined) return merged;
-      const detail = 'the claim does not hold this partition: it ran out, the rollout ended, or it is merged already';
+      const detail = 'the claim does not hold this partition: it ran out, or the rollout ended';
       throw new HttpProblem(409, 'not_held', detail);
     },
   );
