@@ -97,11 +97,14 @@ describe('what is bad', () => {
     expect(line).toMatchObject({ rawSize: value.length, raw: value.subarray(0, 1024) });
     expect(line?.rawSha256).toBe(createHash('sha256').update(value).digest('hex'));
     expect(line?.reading).toMatchObject({ ok: false, aside: { code: 'too_large' } });
-    expect(openRecord(record(Buffer.alloc(MAX_MESSAGE_BYTES, 'x'))).value).toHaveLength(MAX_MESSAGE_BYTES);
+    expect(openRecord(record(Buffer.alloc(MAX_MESSAGE_BYTES, 'x')), OWN).value).toHaveLength(MAX_MESSAGE_BYTES);
   });
 
   test('a header says neither tenant nor that a message is refused', () => {
-    const { headers } = openRecord(record(report('r'), { tenant: 'umbrella', refused: 'envelope:0:no', other: 'x' }));
+    const { headers } = openRecord(
+      record(report('r'), { tenant: 'umbrella', refused: 'envelope:0:no', other: 'x' }),
+      OWN,
+    );
     expect(headers).toEqual({});
   });
 });
@@ -154,7 +157,7 @@ describe('what is good', () => {
 
   test('the report of an event is the bytes that were sent: nothing is written anew', () => {
     const odd = report('a', ',"x":1.50,"\\u0061":[ ]');
-    expect(String(openRecord(record(event({}, odd), STRUCTURED)).value)).toBe(odd);
+    expect(String(openRecord(record(event({}, odd), STRUCTURED), OWN).value)).toBe(odd);
   });
 });
 
