@@ -15,7 +15,7 @@ export interface PoolTrust {
 /**
  * What a pool may have of the server's own machine: its providers run with the server's rights, and send what a named file holds to an address that the pool
  * names. So no pool names a file of the installation's state, its token above all; and the pools of other tenants than the installation's own run nothing on
- * this machine, and name files in folders only that its operator lists. Fields begin with `provider`.
+ * this machine, name files in folders only that its operator lists, and no secret that is read with the server's own AWS identity. Fields begin with `provider`.
  */
 export function trustRefusals(
   { kind, config }: PoolFile['provider'],
@@ -40,7 +40,19 @@ export function trustRefusals(
     const mend = 'put it into a folder of its own; the operator lists those of other tenants in MERIT_PROVIDER_FILES';
     refusals.push(refuse('forbidden', field, problem, mend));
   }
+  if (!isOwn)
+    for (const field of secretsIn(config, 'provider.config')) {
+      const problem = 'is a secret that is read with the server’s own identity';
+      refusals.push(refuse('forbidden', field, problem, 'name a file in a folder that the operator lists'));
+    }
   return refusals;
+}
+
+/** Every member of a config that names a secret of AWS Secrets Manager. */
+function* secretsIn(value: unknown, field: string): Generator<string> {
+  if (typeof value !== 'object' || value === null) return;
+  if (Object.hasOwn(value, 'awsSecret')) yield field;
+  for (const [name, member] of Object.entries(value)) yield* secretsIn(member, `${field}.${name}`);
 }
 
 /** Every text of a config that is a full path, with its field. */

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { type RayJob, RayJobClient, type RayJobClientOptions, RayJobError } from 'ray-job-submission-client';
+import { type RayJob, RayJobClient, type RayJobClientOptions } from 'ray-job-submission-client';
 import type { Clock } from '../../platform/clock.ts';
 import {
   type AttemptSpec,
@@ -37,6 +37,7 @@ import { isLive, observationOf } from './observation.ts';
 import { assertOurs, handleOf, PROVIDER_KIND } from './ownership.ts';
 import { type ReleaseSettings, releaseAttempt, StoppedPending, stopOnce } from './release.ts';
 import { type SubmitSettings, submitAttempt } from './submit.ts';
+import { tokenReader } from './token-reader.ts';
 import { RayUsage } from './usage.ts';
 
 const CAPABILITIES = { migrate: false, spot: false, topology: false, reserve: false, logs: true, resize: false };
@@ -62,7 +63,7 @@ class RayProvider implements Provider {
   constructor(config: RayConfig, tls: Pick<RayJobClientOptions, 'ca' | 'cert' | 'key'>, clock: Clock) {
     this.#client = new RayJobClient({
       address: config.address,
-      token: config.tokenFile === undefined ? undefined : tokenReader(config.tokenFile),
+      token: tokenReader(config, clock),
       ...tls,
       timeoutMs: config.timeoutMs,
       submitTimeoutMs: config.submitTimeoutMs,
@@ -188,16 +189,6 @@ function stoppedBeforeItBegan(key: string, session: string, job: RayJob): Observ
     message: 'stopped before it began; Ray lists it as PENDING until it would have started',
     startedAtMs: undefined,
     endedAtMs: undefined,
-  };
-}
-
-function tokenReader(tokenFile: string): () => Promise<string> {
-  return async () => {
-    try {
-      return await readFile(tokenFile, 'utf8');
-    } catch (cause) {
-      throw new RayJobError('auth', `the token file ${tokenFile} cannot be read`, { cause });
-    }
   };
 }
 

@@ -1,7 +1,9 @@
 import { isAbsolute } from 'node:path';
 import { slugRefusal } from '../../core/ids.ts';
 import { type Refusal, RefusedInput, refuse } from '../../core/refusal.ts';
+import { ruleEndpoint } from '../../platform/config-rules.ts';
 import { labelRefusals } from './job-options.ts';
+import type { TokenSecret } from './token-reader.ts';
 
 export interface RayFlavour {
   readonly name: string;
@@ -21,6 +23,8 @@ export interface RayConfig {
   readonly address: string;
   /** Absolute path of a file that holds the cluster's token; read again when Ray refuses it. */
   readonly tokenFile?: string;
+  /** In its place: where in AWS Secrets Manager the token is, read with the server's own identity. */
+  readonly tokenSecret?: TokenSecret;
   /** Absolute path of the PEM of a private authority. */
   readonly caFile?: string;
   /** Absolute paths of the PEM of a client certificate and its key, where a proxy before Ray asks for one. */
@@ -58,6 +62,19 @@ export const rayConfigSchema = {
   properties: {
     address: { type: 'string', description: 'http://host:8265 or https://…' },
     tokenFile: { type: 'string', description: 'absolute path of the token file' },
+    tokenSecret: {
+      type: 'object',
+      description: 'the token in AWS Secrets Manager, in place of tokenFile',
+      required: ['awsSecret'],
+      additionalProperties: false,
+      properties: {
+        awsSecret: { type: 'string', description: 'ARN, or name' },
+        field: { type: 'string', description: 'the secret is JSON, and the token that member' },
+        region: { type: 'string' },
+        endpoint: { type: 'string', description: 'another than AWS has' },
+        profile: { type: 'string', description: 'of the shared credentials file' },
+      },
+    },
     caFile: { type: 'string', description: 'absolute path of a PEM file' },
     certFile: { type: 'string', description: 'absolute path of a PEM file' },
     keyFile: { type: 'string', description: 'absolute path of a PEM file' },
@@ -124,12 +141,30 @@ function tokenRefusals(config: RayConfig): Refusal[] {
     const missing = config.certFile === undefined ? 'certFile' : 'keyFile';
     refusals.push(refuse('required', missing, 'is missing', 'name the certificate and its key, or neither'));
   }
-  if (config.tokenFile === undefined && config.allowUnauthenticated !== true) {
+  const { tokenFile, tokenSecret } = config;
+  if (tokenFile !== undefined && tokenSecret !== undefined)
+    refusals.push(refuse('conflict', 'tokenSecret', 'stands beside tokenFile', 'keep one of the two'));
+  if (tokenSecret !== undefined) refusals.push(...secretRefusals(tokenSecret));
+  if (tokenFile === undefined && tokenSecret === undefined && config.allowUnauthenticated !== true) {
     const mend =
-      'name the token file, or set allowUnauthenticated: true for a cluster that anybody who reaches it may use';
+      'name the token file, or tokenSecret, or set allowUnauthenticated: true for a cluster that anybody who reaches it may use';
     refusals.push(refuse('required', 'tokenFile', 'is missing', mend));
   }
   return refusals;
+}
+
+function secretRefusals(secret: unknown): readonly Refusal[] {
+  const texts = typeof secret === 'object' && secret !== null && !Array.isArray(secret) ? secret : {};
+  const wrong = Object.entries({ awsSecret: undefined, ...texts }).filter(
+    ([, text]) => typeof text !== 'string' || text === '',
+  );
+  const refusals = wrong.map(([name]) =>
+    refuse('type', `tokenSecret.${name}`, 'must be a text', 'write the ARN or the name of a secret, never the token'),
+  );
+  const { endpoint } = texts as { readonly endpoint?: unknown };
+  if (typeof endpoint !== 'string') return refusals;
+  const ruled = ruleEndpoint('tokenSecret.endpoint', endpoint);
+  return ruled.ok ? refusals : [...refusals, ruled.refusal];
 }
 
 function integerRefusal(field: string, value: unknown, least: number, most: number): Refusal[] {

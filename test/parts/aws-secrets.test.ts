@@ -8,6 +8,7 @@ import { systemClock } from '../../platform/clock.ts';
 import { loadConfig } from '../../platform/config.ts';
 import { openKafkaCredentials } from '../../platform/kafka/credentials.ts';
 import { rotatingSecret } from '../../platform/rotating-secret.ts';
+import { AGAIN_AFTER_MS, tokenReader } from '../../providers/ray/token-reader.ts';
 import { partMissing, sharedPart } from './harness/use.ts';
 import { moto } from './moto.ts';
 
@@ -76,6 +77,23 @@ describe.skipIf(missing !== undefined)(`AWS Secrets Manager${missing === undefin
     await expect(loadConfig({ env: {}, cwd: dir })).rejects.toMatchObject({
       refusals: [{ code: 'secret_file', mend: expect.stringContaining('name a secret that is there') }],
     });
+  });
+
+  test('gives a Ray its token, and another one once Ray refuses it, but no sooner than 5 s later', async () => {
+    const arn = await make('ray', JSON.stringify({ token: 'one' }));
+    let nowMs = Date.now();
+    const clock = { now: () => nowMs };
+    const named = { field: 'token', region: 'us-east-1', endpoint };
+    const read = tokenReader({ tokenSecret: { awsSecret: arn, ...named } }, clock)!;
+    expect(await read()).toBe('one');
+    await aws.send(new PutSecretValueCommand({ SecretId: arn, SecretString: '{"token":"two"}' }));
+    expect(await read()).toBe('one');
+    nowMs += AGAIN_AFTER_MS;
+    expect(await read()).toBe('two');
+    const failing = (over: object) => tokenReader({ tokenSecret: { awsSecret: arn, ...named, ...over } }, clock)!();
+    await expect(failing({ awsSecret: 'nobody' })).rejects.toMatchObject({ name: 'RayJobError', code: 'auth' });
+    await expect(failing({ field: 'password' })).rejects.toMatchObject({ code: 'auth' });
+    await expect(failing({ endpoint: 'http://127.0.0.1:1' })).rejects.toMatchObject({ code: 'unreachable' });
   });
 
   test('that has no such secret is told with what to do', async () => {

@@ -40,6 +40,18 @@ describe('a pool of the installation’s tenant', () => {
 });
 
 describe('a pool of another tenant', () => {
+  test('names no secret that the server would read with its own identity; the installation’s own may', () => {
+    const provider = {
+      kind: 'ray',
+      config: { address: 'https://elsewhere.example', tokenSecret: { awsSecret: 'merit/app' } },
+    };
+    expect(fields(provider, 'acme')).toEqual(['provider.config.tokenSecret']);
+    expect(fields({ kind: 'x', config: { deep: [{ login: { awsSecret: 'x' } }] } }, 'acme')).toEqual([
+      'provider.config.deep.0.login',
+    ]);
+    expect(fields(provider, 'default')).toEqual([]);
+  });
+
   test('runs nothing on this machine', () => {
     expect(fields({ kind: 'local' }, 'acme')).toEqual(['provider.kind']);
     expect(fields({ kind: 'ray' }, 'acme')).toEqual(['provider.kind']);
