@@ -137,13 +137,13 @@ async function recreate(
       : `${archiveLife(stored.identity)}.g${generation}`;
   await saveLayout(tx, topic, { generation, identity: seen.identity, partitions: seen.partitions, life });
   await addPartitions(tx, topic, seen.partitions);
+  const unarchived = await unarchivedOf(tx, topic, old, stored.life ?? archiveLife(stored.identity));
+  if (unarchived !== null) await addAlert(tx, topic, { kind: 'unarchived', detail: unarchived });
   await addAlert(tx, topic, {
     kind: 'recreated',
     detail: `the topic was made anew (${why}); it is read from its start, what was read of the old one is kept as ${old}`,
     identity: stored.identity === seen.identity ? null : stored.identity,
   });
-  const unarchived = await unarchivedOf(tx, topic, old, stored.life ?? archiveLife(stored.identity));
-  if (unarchived !== null) await addAlert(tx, topic, { kind: 'unarchived', detail: unarchived });
   return { kind: 'recreated', generation, why, unarchived };
 }
 

@@ -27,7 +27,8 @@ const SCALE = process.env.MERIT_INGEST;
 const REPORTS = SCALE === 'whole' ? 1_000_000 : Number(SCALE ?? 100) * 1_000;
 const PARTITIONS = 6;
 const CONSUMERS = 3;
-const CHUNK = Math.max(500, REPORTS / 100);
+const MIN_CHUNK = 500;
+const CHUNK = Math.max(MIN_CHUNK, REPORTS / 100);
 /** So that there is something to break while they come. */
 const CHUNK_EVERY_MS = 500;
 const KILL_EVERY_MS = 4_000;
@@ -83,13 +84,13 @@ function lineAt(i: number, count: number, next: () => number): string {
 }
 
 /** A tenth of the reports twice, a thousandth of the lines spoilt. */
-function* chunksOf(count: number, seed: number): Generator<Chunk> {
+function* chunksOf(count: number, seed: number, size: number): Generator<Chunk> {
   const next = random(seed);
   let recent: string[] = [];
-  for (let from = 0; from < count; from += CHUNK) {
+  for (let from = 0; from < count; from += size) {
     const lines: string[] = [];
     let [accepted, duplicates, poison] = [0, 0, 0];
-    for (let i = from; i < Math.min(count, from + CHUNK); i++) {
+    for (let i = from; i < Math.min(count, from + size); i++) {
       const line = lineAt(i, count, next);
       lines.push(line);
       accepted++;
@@ -300,7 +301,7 @@ describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined 
         sleeper?.kill('SIGCONT');
       })();
       const next = random(99);
-      for (const chunk of chunksOf(REPORTS, 5)) {
+      for (const chunk of chunksOf(REPORTS, 5, CHUNK)) {
         const source = { tenant, producer: undefined, traceparent: TRACEPARENT };
         // One chunk in ten comes from somebody who knows nothing of shards.
         const partition = next() < 0.1 ? Math.floor(next() * PARTITIONS) : undefined;
@@ -356,7 +357,7 @@ describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined 
       const running = ['one', 'two'].map(async (name) =>
         runConsumer(contextOf(base, await openLog(tenant), name, metrics), stop.signal),
       );
-      const chunks = [...chunksOf(5_000, 17)];
+      const chunks = [...chunksOf(5_000, 17, MIN_CHUNK)];
       let accepted = 0;
       for (const [i, chunk] of chunks.entries()) {
         if (i === 3) await admin.raisePartitions(REPORTS_TOPIC, 5);
@@ -391,7 +392,7 @@ describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined 
       const log2 = { ...context.log, error: (_fields: object, message: string) => void errors.push(message) };
       const stop = new AbortController();
       const running = runConsumer({ ...context, log: log2 }, stop.signal);
-      const chunks = [...chunksOf(4_000, 23)];
+      const chunks = [...chunksOf(4_000, 23, MIN_CHUNK)];
       const source = { tenant, producer: undefined, traceparent: TRACEPARENT };
       const send = async (some: readonly Chunk[]) =>
         appendReports(
