@@ -52,6 +52,8 @@ interface Open {
   readonly ownAddress: string | undefined;
   readonly provider: Promise<Provider>;
   health: (PoolHealth & { readonly atMs: number }) | undefined;
+  /** Flavours whose capacity was told. */
+  readonly told: Set<string>;
   offers: { readonly atMs: number; readonly asked: Promise<readonly Offer[]> } | undefined;
 }
 
@@ -77,7 +79,7 @@ export class PoolProviders implements ProviderSource {
         .capacity(AbortSignal.timeout(HEALTH_TIMEOUT_MS))
         .then((there) => ({ away: undefined, there }), unhealthy);
       entry.health = { atMs: clock.now(), ...health };
-      this.#tellThere(tenant, entry.file, health);
+      this.#tellThere(tenant, entry, health);
       return health;
     } catch (error) {
       return unhealthy(error);
@@ -130,6 +132,7 @@ export class PoolProviders implements ProviderSource {
       ownAddress,
       provider: this.#openProvider(tenant, stored.file),
       health: undefined,
+      told: new Set(known?.told),
       offers: undefined,
     };
     this.#open.set(key, entry);
@@ -141,10 +144,14 @@ export class PoolProviders implements ProviderSource {
     return entry;
   }
 
-  #tellThere(tenant: string, { name: pool, flavours }: PoolFile, health: PoolHealth): void {
+  /** What is told no more is told as nothing, once: a metric keeps what it was told. */
+  #tellThere(tenant: string, { file, told }: Open, health: PoolHealth): void {
+    const { name: pool, flavours } = file;
     for (const { name, resource } of flavours) {
-      const there = thereOf(health, name, resource);
-      if (there === undefined) continue;
+      const said = thereOf(health, name, resource);
+      if (said === undefined && !told.delete(name)) continue;
+      if (said !== undefined) told.add(name);
+      const there = said ?? { totalMilli: 0n, freeMilli: 0n };
       const [total, free] = [Number(there.totalMilli) / 1000, Number(there.freeMilli) / 1000];
       this.#options.watch.there({ tenant, flavour: flavourId(pool, name), total, free });
     }

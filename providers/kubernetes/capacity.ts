@@ -3,6 +3,7 @@ import type { KubernetesObject } from '../../platform/kubernetes/list.ts';
 import { type FlavourCapacity, isProviderError } from '../provider.ts';
 import type { Cluster } from './cluster.ts';
 import type { Flavour } from './flavour.ts';
+import { KEY_LABEL } from './ownership.ts';
 import { type Amounts, type Condition, conditionOf, isLivePod, type Pod } from './pod.ts';
 import { milliOf } from './quantity.ts';
 
@@ -29,7 +30,7 @@ export interface Inventory {
 }
 
 /**
- * Per flavour what its ready, schedulable nodes have, less what any pod on them asked for, Merit's or not; and of both no more than the namespace's quotas leave.
+ * Per flavour what its ready, schedulable nodes have and what Merit runs on its others, less what any pod asked for, Merit's or not; of both no more than the namespace's quotas leave.
  * Two flavours that share nodes or a quota each tell what would be left for them alone.
  */
 export function capacityOf(
@@ -45,14 +46,20 @@ export function capacityOf(
     asked.set(node, there);
   }
   return flavours.map(({ name, nodeSelector = {}, gpuResource }) => {
-    const mine = nodes.filter((node) => isUsable(node) && matches(node, nodeSelector));
+    const mine = nodes.filter((node) => matches(node, nodeSelector));
     const of = (resource: string | undefined): readonly [total: bigint, free: bigint] => {
       if (resource === undefined) return [0n, 0n];
       let total = 0n;
       let free = 0n;
-      for (const { metadata, status } of mine) {
-        const has = milliOf(status?.allocatable?.[resource]);
-        const used = (asked.get(metadata.name) ?? []).reduce((all, pod) => all + askedBy(pod, resource), 0n);
+      for (const node of mine) {
+        const pods = asked.get(node.metadata.name) ?? [];
+        if (!isUsable(node)) {
+          // Merit's own are booked, and have their room for as long as they run.
+          total += sumOf(pods.filter(isOurs), resource);
+          continue;
+        }
+        const has = milliOf(node.status?.allocatable?.[resource]);
+        const used = sumOf(pods, resource);
         total += has;
         free += has > used ? has - used : 0n;
       }
@@ -62,6 +69,14 @@ export function capacityOf(
     const [totalCpuMilli, freeCpuMilli] = of('cpu');
     return { flavour: name, totalGpuMilli, freeGpuMilli, totalCpuMilli, freeCpuMilli };
   });
+}
+
+function isOurs({ metadata: { labels = {} } }: Pod): boolean {
+  return KEY_LABEL in labels;
+}
+
+function sumOf(pods: readonly Pod[], resource: string): bigint {
+  return pods.reduce((all, pod) => all + askedBy(pod, resource), 0n);
 }
 
 function isUsable(node: Node): boolean {

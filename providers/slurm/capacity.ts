@@ -9,6 +9,7 @@ export interface SlurmNode {
   readonly isUsable: boolean;
   readonly cpus: number;
   readonly freeCpus: number;
+  readonly usedCpus: number;
   /** By type, as in `gpu:a100`; what has no type stands under its name. */
   readonly gres: ReadonlyMap<string, number>;
   readonly gresUsed: ReadonlyMap<string, number>;
@@ -34,6 +35,7 @@ function nodeOf(value: unknown): SlurmNode {
     isUsable: !words.some((word) => UNUSABLE.test(word)),
     cpus,
     freeCpus: Math.max(0, Math.min(cpus, count(node.idle_cpus))),
+    usedCpus: Math.min(cpus, count(node.alloc_cpus)),
     gres: gresIn(String(node.gres ?? '')),
     gresUsed: gresIn(String(node.gres_used ?? '')),
   };
@@ -54,27 +56,29 @@ export function gresIn(text: string): ReadonlyMap<string, number> {
 }
 
 /**
- * What the flavour's nodes have that take jobs, and what of it nobody holds: nodes that are down, drained or silent are not there. Of a constraint only
+ * What the flavour's nodes have that take jobs, and what of it nobody holds: of nodes that are down, drained or silent there is what still runs on them. Of a constraint only
  * single features joined by & are looked at; nodes that it names in another way are counted, all of them.
  */
 export function capacityOf(flavours: readonly Flavour[], nodes: readonly SlurmNode[]): readonly FlavourCapacity[] {
   return flavours.map(({ name, gres, partition, constraint }) => {
     const own = nodes.filter(
       (node) =>
-        node.isUsable &&
         node.partitions.includes(partition) &&
         hasFeatures(node, constraint) &&
         (gres === undefined || node.gres.has(gres)),
     );
     const sum = (of: (node: SlurmNode) => number) => BigInt(own.reduce((all, node) => all + of(node), 0)) * 1000n;
-    const total = (node: SlurmNode) => (gres === undefined ? 0 : (node.gres.get(gres) ?? 0));
+    const total = (node: SlurmNode) => {
+      if (gres === undefined) return 0;
+      return node.isUsable ? (node.gres.get(gres) ?? 0) : usedOf(node, gres);
+    };
     const free = (node: SlurmNode) => (gres === undefined ? 0 : Math.max(0, total(node) - usedOf(node, gres)));
     return {
       flavour: name,
       totalGpuMilli: sum(total),
       freeGpuMilli: sum(free),
-      totalCpuMilli: sum((node) => node.cpus),
-      freeCpuMilli: sum((node) => node.freeCpus),
+      totalCpuMilli: sum((node) => (node.isUsable ? node.cpus : node.usedCpus)),
+      freeCpuMilli: sum((node) => (node.isUsable ? node.freeCpus : 0)),
     };
   });
 }

@@ -44,11 +44,22 @@ test('free is what ready nodes of the flavour have, less what any pod on them as
     pod('one', { cpu: '1500m', 'nvidia.com/gpu': '3' }),
     pod('two', { cpu: '2' }, 'Succeeded'),
     pod('other', { cpu: '8' }),
+    pod('cordoned', { cpu: '4', 'nvidia.com/gpu': '2' }),
     // What its node has less of than is asked of it frees nothing elsewhere.
     pod('two', { 'nvidia.com/gpu': '9' }),
   ];
   expect(capacityOf([FLAVOUR], { nodes, pods, quotas: [] })).toEqual([
     { flavour: 'a', totalGpuMilli: 8_000n, freeGpuMilli: 1_000n, totalCpuMilli: 16_000n, freeCpuMilli: 14_500n },
+  ]);
+});
+
+test('what Merit runs on a node that takes nothing new is there as long as it runs, and none of it free', () => {
+  const nodes = [node('one'), node('cordoned', { spec: { unschedulable: true } })];
+  const ours = pod('cordoned', { cpu: '3', 'nvidia.com/gpu': '2' });
+  const labels = { 'merit/key': 'm-b1-1' };
+  const pods = [{ ...ours, metadata: { ...ours.metadata, labels } }, pod('cordoned', { cpu: '1' })];
+  expect(capacityOf([FLAVOUR], { nodes, pods, quotas: [] })).toEqual([
+    { flavour: 'a', totalGpuMilli: 6_000n, freeGpuMilli: 4_000n, totalCpuMilli: 11_000n, freeCpuMilli: 8_000n },
   ]);
 });
 

@@ -36,8 +36,11 @@ test.each([
   ['idle', ['MAINTENANCE']],
   ['idle', ['POWERED_DOWN']],
   ['unknown', []],
-])('a node that is %s %s is not there', (state, flags) => {
-  expect(told({}, {}, { state, state_flags: flags })).toEqual([4000n, 3000n, 64_000n, 48_000n]);
+])('of a node that is %s %s what runs on it is there, and nothing else', (state, flags) => {
+  const node = { state, state_flags: flags, gres_used: 'gpu:a100:0(IDX:N/A)' };
+  expect(told({}, {}, node)).toEqual([4000n, 3000n, 64_000n, 48_000n]);
+  const busy = { state, state_flags: flags, alloc_cpus: 16, idle_cpus: 40 };
+  expect(told({}, {}, busy)).toEqual([5000n, 3000n, 80_000n, 48_000n]);
 });
 
 test('GRES are read as Slurm writes them', () => {
