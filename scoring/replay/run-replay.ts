@@ -1,3 +1,4 @@
+import { OperatingError } from '../../core/operating-error.ts';
 import type { Database, Tx } from '../../platform/postgres.ts';
 import { withSpan } from '../../platform/trace.ts';
 import { archivedLog } from '../archive/archived-log.ts';
@@ -51,6 +52,7 @@ export async function runReplay(
   options: RunOptions = {},
 ): Promise<ReplayResult | undefined> {
   const plan = replay.plan ?? (await prepare(ctx, replay, claim));
+  await requireSameLife(ctx, plan);
   const run = await ReplayRun.open(ctx, replay, plan, claim, signal, options);
   try {
     if (!(await run.read())) return undefined;
@@ -60,6 +62,7 @@ export async function runReplay(
   const leaseMs = options.leaseMs ?? LEASE_MS;
   const hold = () => tell(ctx.db, claim, { messagesDone: plan.messages, reports: 0 }, leaseMs);
   await hold();
+  await requireSameLife(ctx, plan);
   const startedMs = performance.now();
   const compare = (held: AbortSignal) => compareReplay(ctx, replay, plan, held);
   const of = { replay: replay.replayId, messages: plan.messages };
@@ -68,6 +71,15 @@ export async function runReplay(
   );
   ctx.metrics.compared((performance.now() - startedMs) / 1000);
   return result;
+}
+
+/** Of a topic that was made anew meanwhile the places, and what was set aside, go by another name. */
+async function requireSameLife({ db, eventLog }: ReplayContext, { generation }: ReplayPlan): Promise<void> {
+  if ((await generationOf(db, eventLog, REPORTS_TOPIC)) === generation) return;
+  throw new OperatingError('not-found', 'never', 'replaying the report log', {
+    cause: 'the topic was made anew since the replay began',
+    mend: 'end it with "merit replay cancel", then start another',
+  });
 }
 
 async function prepare(ctx: ReplayContext, replay: Replay, claim: Claim): Promise<ReplayPlan> {

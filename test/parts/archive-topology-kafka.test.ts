@@ -21,7 +21,8 @@ import { reportMessage } from '../../scoring/ingest/pack-reports.ts';
 import { LogAway } from '../../scoring/ingest/partition-feed.ts';
 import { loadPositions } from '../../scoring/ingest/positions.sql.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
-import { archiveAll, replay, replayContext, rewriteSegment } from '../integration/replay-support.ts';
+import { workOffOne } from '../../scoring/replay/replay-worker.ts';
+import { archiveAll, askFor, replay, replayContext, replayed, rewriteSegment } from '../integration/replay-support.ts';
 import {
   currentEpoch,
   EPOCH_MS,
@@ -198,6 +199,10 @@ describe.skipIf(missing !== undefined)(
       await send(6, EPOCH_MS + 4 * HOUR_MS, 10 * 60_000);
       await drain();
       const read = await t.db.asEngine((tx) => loadPositions(tx, REPORTS_TOPIC));
+      const begun = await askFor(t, TENANT, { source: 'log' });
+      const stop = new AbortController();
+      await workOffOne(replayContext(t, h, store), stop.signal, { onStep: () => stop.abort() });
+      expect(await replayed(t, begun)).toMatchObject({ state: 'queued', plan: { generation: earlier } });
 
       await admin.deleteTopic(topic);
       await pause(2_000);
@@ -211,6 +216,12 @@ describe.skipIf(missing !== undefined)(
       const epoch = await currentEpoch(t.db);
       const archiver = new Archiver({ ...h.context(), epoch, store, policy, metrics });
       expect(await archiver.archive(signal)).toBe(false);
+
+      await workOffOne(replayContext(t, h, store), signal);
+      expect(await replayed(t, begun)).toMatchObject({
+        state: 'failed',
+        failure: { code: 'gone', problem: expect.stringMatching(/made anew since the replay began/) },
+      });
 
       await drain();
       const unarchived = kept.map(
