@@ -6,7 +6,7 @@ import { MAX_IN_FLIGHT, RETRY_AFTER_SECONDS } from './limits.ts';
 import { publicPath } from './openapi.ts';
 import { HttpProblem } from './problem.ts';
 import { tellRate } from './rate-limits.ts';
-import type { Caller, Denial, Identity, Services, Unidentified } from './services.ts';
+import type { Caller, Denial, Identity, Presented, Services, Unidentified } from './services.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -65,9 +65,7 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
       method: request.method,
       traceId: request.id,
     });
-    const { socket } = request.raw;
-    const tls = socket instanceof TLSSocket ? socket : undefined;
-    const identity = await services.identify({ authorization: request.headers.authorization, tls });
+    const identity = await services.identify(presentedBy(request));
     if ('refused' in identity) {
       const principal = identity.refused === 'stranger' ? identity.principal : undefined;
       services.denied(denial(identity.refused, { tenant: undefined, principal }));
@@ -81,6 +79,23 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
       headers: challenge('insufficient_scope', `it takes the function ${needs}`),
     });
   });
+}
+
+function presentedBy(request: FastifyRequest): Presented {
+  const { socket } = request.raw;
+  return { authorization: request.headers.authorization, tls: socket instanceof TLSSocket ? socket : undefined };
+}
+
+/**
+ * Whether who asked may have this answer still, for one that goes on long after its request was let in. Where nobody knows, they may not: a request of theirs would
+ * not be let in now either.
+ */
+export async function mayStill(services: Services, request: FastifyRequest): Promise<boolean> {
+  const before = callerOf(services, request).identity;
+  const identity = await services.identify(presentedBy(request));
+  if ('refused' in identity || identity.tenant !== before.tenant || identity.principal !== before.principal)
+    return false;
+  return identity.functions.includes(request.routeOptions.config?.needs ?? 'read');
 }
 
 /** RFC 6750, 3: what the sender can do about it; nothing of who else is known. */

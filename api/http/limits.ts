@@ -53,7 +53,9 @@ export const EVENTS_POLL_MS = 500;
 export const HEARTBEAT_MS = 15_000;
 /** A reader that has not taken what was sent within this is cut off; what waits for it is one read at most. */
 export const SLOW_READER_MS = 10_000;
-/** A stream ends after this, and its reader comes again: an identity that was taken away has no stream for ever. */
+/** How often it is asked anew whether the reader of a stream may read it. Shorter than what is known of people is kept (30 s), so that it adds little to that. */
+export const STREAM_RIGHTS_MS = 5_000;
+/** A stream ends after this, and its reader comes again. */
 export const MAX_STREAM_MS = 3_600_000;
 /** What a reader is asked to wait before it comes again. */
 export const STREAM_RETRY_MS = 2_000;

@@ -15,8 +15,8 @@ export interface LogStart {
 
 /** Follows logs as server-sent events. A stream holds one piece of a log; the next is read when its reader has taken that. */
 export function logStreams(context: RouteContext) {
-  const { app, services } = context;
-  const streams = new OpenStreams(app, limits.MAX_LOG_STREAMS);
+  const { services } = context;
+  const streams = new OpenStreams(context, limits.MAX_LOG_STREAMS);
   return (
     request: FastifyRequest,
     reply: FastifyReply,
@@ -26,11 +26,12 @@ export function logStreams(context: RouteContext) {
   ): Promise<void> => {
     const log = new FollowedLog(context, request, id, start, only);
     return streams.open(
+      request,
       reply,
       () => log.look(AbortSignal.timeout(limits.SLOW_READER_MS)),
       (stream, _first, until) =>
         log.run(stream, until).catch((error: unknown) => {
-          if (stream.gone.aborted) return;
+          if (until.aborted) return;
           services.log.warn(
             { trace: request.id, error: String(error) },
             'a log’s stream ended; its reader comes again',

@@ -64,6 +64,10 @@ export interface PartStatus {
   readonly mend?: string;
 }
 
+/** By its reader, because the reader was too slow or may read it no more, at the server's stop or age, or by a fault. */
+export const STREAM_ENDS = ['left', 'slow', 'denied', 'over', 'fault'] as const;
+export type StreamEnd = (typeof STREAM_ENDS)[number];
+
 /** The metrics of the HTTP surface; bound to the registry of platform/telemetry. */
 export interface HttpMetrics {
   /** `route` is the template, never a path with ids in it. */
@@ -72,8 +76,8 @@ export interface HttpMetrics {
   rejected(code: string): void;
   /** Event streams open now. */
   streams(open: number): void;
-  /** An event stream ended: by its reader, because the reader was too slow, at the server's stop or age, or by a fault. */
-  streamEnded(reason: 'left' | 'slow' | 'over' | 'fault'): void;
+  /** An event stream ended. */
+  streamEnded(reason: StreamEnd): void;
   /** The whole registry in Prometheus' text format. */
   expose(): Promise<{ readonly contentType: string; readonly body: string }>;
 }

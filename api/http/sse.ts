@@ -25,6 +25,8 @@ export class SseStream {
   readonly #gone = new AbortController();
   /** It did not take what was sent within its time. */
   slow = false;
+  /** Its reader may not read it any more. */
+  denied = false;
 
   constructor(answer: ServerResponse, headers: Readonly<Record<string, string>>, slowReaderMs: number) {
     this.#answer = answer;

@@ -35,7 +35,7 @@ import type { ReplayMetrics } from '../../scoring/replay/context.ts';
 import { replayMetrics } from '../../scoring/replay/metrics.ts';
 import { failoverWatch } from '../http/rate-limits.ts';
 import type { SigningMetrics } from '../http/rooms/proposals.ts';
-import type { HttpMetrics } from '../http/services.ts';
+import { type HttpMetrics, STREAM_ENDS } from '../http/services.ts';
 import { signingMetrics } from '../http/signing-metrics.ts';
 import { publisherMetrics } from './downstream.ts';
 import { type ReportWatch, reportMetrics } from './finance-report.ts';
@@ -153,7 +153,7 @@ function httpMetrics(metrics: Metrics, rejected: HttpMetrics['rejected']): HttpM
   });
   const streams = metrics.gauge('merit_event_streams', 'Event streams open now', {});
   const ended = metrics.counter('merit_event_streams_ended_total', 'Event streams by why they ended', {
-    reason: ['left', 'slow', 'over', 'fault'],
+    reason: STREAM_ENDS,
   });
   return {
     streams: (open) => streams({}, open),

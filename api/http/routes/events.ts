@@ -8,7 +8,7 @@ import * as limits from '../limits.ts';
 import { OpenStreams } from '../open-streams.ts';
 import { HttpProblem } from '../problem.ts';
 import { Literal, text } from '../schemas.ts';
-import type { EventFilter, EventPage } from '../services.ts';
+import type { EventFilter, EventPage, StreamEnd } from '../services.ts';
 import { eventBlock, idBlock, type SseStream } from '../sse.ts';
 
 /** What happens, as it happens: published ticks, decisions, reviews, and every other audit event of the tenant. */
@@ -19,7 +19,7 @@ export function eventRoutes(context: RouteContext): void {
     services.clock,
     limits.EVENTS_POLL_MS,
   );
-  const streams = new OpenStreams(app, limits.MAX_EVENT_STREAMS, (open) => services.metrics.streams(open));
+  const streams = new OpenStreams(context, limits.MAX_EVENT_STREAMS, (open) => services.metrics.streams(open));
   const EventQuery = Type.Object(
     {
       suite: Literal,
@@ -53,6 +53,7 @@ export function eventRoutes(context: RouteContext): void {
     (request, reply) => {
       const filter = filterOf(request);
       return streams.open(
+        request,
         reply,
         () => firstPage(context, request, filter),
         (stream, first, until) => follow(context, request, reply, stream, wakes, until, filter, first),
@@ -81,7 +82,7 @@ async function firstPage(context: RouteContext, request: FastifyRequest, filter:
   );
 }
 
-/** Sends page after page until the reader goes, the server stops, or the stream is old enough. */
+/** Sends page after page until the reader goes or may read no more, the server stops, or the stream is old enough. */
 async function follow(
   context: RouteContext,
   request: FastifyRequest,
@@ -97,7 +98,7 @@ async function follow(
   const endMs = services.clock.now() + limits.MAX_STREAM_MS;
   const watch = wakes.open(tenant);
   let page = first;
-  let ended: 'left' | 'slow' | 'over' | 'fault' = 'over';
+  let ended: StreamEnd = 'over';
   try {
     if (!(await stream.send(`retry: ${limits.STREAM_RETRY_MS}\n${pageBlocks(page)}`))) return;
     while (!until.aborted && services.clock.now() < endMs) {
@@ -118,7 +119,8 @@ async function follow(
     services.log.warn({ trace: request.id, error: String(error) }, 'an event stream ended; its reader comes again');
   } finally {
     watch.close();
-    if (stream.slow) ended = 'slow';
+    if (stream.denied) ended = 'denied';
+    else if (stream.slow) ended = 'slow';
     else if (stream.gone.aborted && ended === 'over' && !reply.raw.writableFinished) ended = 'left';
     services.metrics.streamEnded(ended);
   }
