@@ -1,6 +1,6 @@
 import { type Static, Type } from '../../core/schema.ts';
 import { Money } from '../money.ts';
-import { Id, Name, Slug } from '../wire.ts';
+import { Id, Name, Sha256, Slug } from '../wire.ts';
 
 /**
  * Agent Manager's wire, version 1:
@@ -26,8 +26,9 @@ export const NOTICE_STATES = [
 export const Notice = Type.Object(
   {
     format: Type.Literal('merit-notice/1'),
-    /** Of the audit event that tells it. */
-    id: Id,
+    /** SHA-256 of the RFC 8785 bytes of the audit event that tells it: the event's own id is another event's too where a trail was put back to an earlier time. */
+    id: Sha256,
+    event: Id,
     tenant: Slug,
     division: Slug,
     allocation: Name,

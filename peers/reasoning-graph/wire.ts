@@ -11,8 +11,9 @@ export const EXPLANATIONS_PATH = '/v1/explanations';
 export const Explanation = Type.Object(
   {
     format: Type.Literal('merit-explanation/1'),
-    /** Of the audit event. */
-    id: Id,
+    /** SHA-256 of the audit event's RFC 8785 bytes: its own id is another event's too where a trail was put back to an earlier time. */
+    id: Sha256,
+    event: Id,
     tenant: Slug,
     about: Type.Object(
       {
@@ -30,7 +31,7 @@ export const Explanation = Type.Object(
     /** RFC 3339. */
     at: Type.String({ maxLength: 40 }),
     actor: Type.String({ maxLength: 256 }),
-    /** Ids of the audit events that led to it. */
+    /** The audit events that led to it, by their own ids as `event` names this one. */
     causes: Type.Array(Id, { maxItems: 64 }),
     /** SHA-256 of what it rests on: decisions, answers of peers, signatures. `merit receipt` and `merit audit export` hold them. */
     evidence: Type.Array(Sha256, { maxItems: 64 }),

@@ -1,7 +1,7 @@
 import type { AuditEvent } from '../../core/audit-event.ts';
-import { contentHash, type Json } from '../../core/canonical.ts';
+import type { Json } from '../../core/canonical.ts';
 import type { HumanAction } from '../../peers/kernel/wire.ts';
-import { reasonText } from './notice-of.ts';
+import { reasonText, recordId } from './notice-of.ts';
 
 /** How actors that are people are named: by their identity provider, and whoever holds the installation's token. Services are SPIFFE ids. */
 const PEOPLE = ['oidc:', 'token:'];
@@ -12,7 +12,7 @@ export function humanActionOf(event: AuditEvent): HumanAction | undefined {
   if (!PEOPLE.some((prefix) => actor.startsWith(prefix))) return undefined;
   return {
     format: 'merit-human-action/1',
-    id: contentHash(event as unknown as Json),
+    id: recordId(event),
     event: id,
     tenant,
     person: actor,

@@ -1,6 +1,6 @@
 import type { AuditEvent } from '../../core/audit-event.ts';
 import { TRANSITIONS } from '../../core/booking.ts';
-import type { Json } from '../../core/canonical.ts';
+import { contentHash, type Json } from '../../core/canonical.ts';
 import type { JobSpec } from '../../core/job.ts';
 import { NOTICE_STATES, type Notice } from '../../peers/agent-manager/wire.ts';
 import { moneyOf } from '../../peers/money.ts';
@@ -13,6 +13,14 @@ const SUITE = 'suite/';
 
 const TOLD: ReadonlySet<string> = new Set(NOTICE_STATES);
 
+/**
+ * By what a peer knows that it was told of an event before. Its own id says its place in its story, which another event takes in a trail that was put back to an
+ * earlier time: the peer would refuse that as another thing under a known id, and never hear of it.
+ */
+export function recordId(event: AuditEvent): string {
+  return contentHash(event as unknown as Json);
+}
+
 /** The booking that an event tells Agent Manager of; undefined: none. */
 export function noticedBooking({ subject, type }: AuditEvent): string | undefined {
   const isTold = subject.startsWith(BOOKING) && type.startsWith('booking.') && TOLD.has(type.slice('booking.'.length));
@@ -24,7 +32,8 @@ export function noticeOf(event: AuditEvent, allocation: string, division: string
   const { money, model } = spec;
   return {
     format: 'merit-notice/1',
-    id: event.id,
+    id: recordId(event),
+    event: event.id,
     tenant: event.tenant,
     division,
     allocation,
@@ -47,7 +56,8 @@ export function explanationOf(event: AuditEvent): Explanation | undefined {
   const id = subject.slice(isBooking ? BOOKING.length : SUITE.length);
   return {
     format: 'merit-explanation/1',
-    id: event.id,
+    id: recordId(event),
+    event: event.id,
     tenant: event.tenant,
     about: { kind: isBooking ? 'allocation' : 'promotion', id, n: event.n },
     what: type,

@@ -55,7 +55,8 @@ const policyRequest = {
 } as const;
 const notice: Notice = {
   format: 'merit-notice/1',
-  id: 'e1',
+  id: hash,
+  event: 'e1',
   tenant: 'acme',
   division: 'vision',
   allocation: 'a',
@@ -69,7 +70,8 @@ const notice: Notice = {
 };
 const explanation: Explanation = {
   format: 'merit-explanation/1',
-  id: 'e1',
+  id: hash,
+  event: 'e1',
   tenant: 'acme',
   about: { kind: 'allocation', id: 'a', n: 1 },
   what: 'booking.applied',
@@ -149,12 +151,12 @@ const calls: Readonly<Record<string, readonly Call[]>> = {
     },
   ],
   'Agent Manager': [
-    { route: 'notice', good: { id: 'e1' }, run: (url) => agentManager({ http: http(url) }).tell(notice, signal()) },
+    { route: 'notice', good: { id: hash }, run: (url) => agentManager({ http: http(url) }).tell(notice, signal()) },
   ],
   'Reasoning Graph': [
     {
       route: 'explain',
-      good: { id: 'e1' },
+      good: { id: hash },
       run: (url) => reasoningGraph({ http: http(url) }).explain(explanation, signal()),
     },
   ],
