@@ -11,6 +11,7 @@ import type { ShardCounts } from './messages.ts';
 import { unpackPanes } from './pane-deltas.ts';
 import type { PaneFile } from './pane-file.ts';
 import { addKeptPanes, type Claim, endShard, heldShard, loadVersion, moveShard, type Shard } from './recomputes.sql.ts';
+import { modelsOf, shareProblem } from './share-bounds.ts';
 
 /** Panes of one statement. */
 const PANES_AT_ONCE = 20_000;
@@ -58,6 +59,11 @@ export async function mergeShares(
     throw refused('jobs', `are of no use any more: ${shard.changed}`, 'let it become complete by time');
   for (const share of shares) requireOf(share, shard, first.head.share.of);
   requireAll(shares);
+  for (const share of shares) {
+    const problem = await shareProblem(share, { ...shard, completeTickMs: version.completeTickMs });
+    if (problem !== undefined) throw untrue(share.job, problem);
+  }
+  await requireModels(tx, by.tenant, shares);
   const counts = sumOf(shares.map(({ head }) => head.counts));
   await moveShard(tx, shard, { from: shard.nextOffset, to: endOf(shard), counts }, LEASE_MS);
   let panes = 0;
@@ -143,6 +149,22 @@ function requireOf({ job, head, panes }: ShareOfJob, shard: Shard, of: number): 
     panes.series.every((name) => metrics.has(name.slice(name.indexOf(' ') + 1)));
   if (!is)
     throw refused('jobs', `name ${job}, which counted something else`, 'name the jobs of this claim and partition');
+}
+
+/** No report of an unknown model is ever accepted. */
+async function requireModels(tx: Tx, tenant: string, shares: readonly ShareOfJob[]): Promise<void> {
+  for (const share of shares) {
+    const [unknown] = await tx.query<{ model: string }>(
+      `select model from unnest($2::text[]) as named (model)
+       where not exists (select 1 from model_versions v where v.tenant = $1 and v.version = named.model) limit 1`,
+      [tenant, modelsOf(share)],
+    );
+    if (unknown !== undefined) throw untrue(share.job, `has panes of ${unknown.model}, which is not registered`);
+  }
+}
+
+function untrue(job: string, problem: string): RefusedInput {
+  return refused('jobs', `name ${job}, whose file ${problem}`, 'book the jobs again: merit recompute');
 }
 
 function requireAll(shares: readonly ShareOfJob[]): void {

@@ -25,7 +25,8 @@ export interface PackedPanes {
   readonly bucketCount: Uint32Array;
 }
 
-const SUM_LIMBS = 6;
+/** Limbs of a row's sums. */
+export const SUM_LIMBS = 6;
 const LIMB_BITS = 64n;
 
 /** Panes of one version; resolution, start and sums as they are. */
@@ -108,6 +109,6 @@ function setWide(limbs: BigUint64Array, at: number, value: bigint): void {
   limbs[at + 1] = BigInt.asUintN(64, high);
 }
 
-function wideAt(limbs: BigUint64Array, at: number): bigint {
+export function wideAt(limbs: BigUint64Array, at: number): bigint {
   return (BigInt.asIntN(64, limbs[at + 1]!) << LIMB_BITS) + limbs[at]!;
 }

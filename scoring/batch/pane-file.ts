@@ -5,6 +5,7 @@ import { check, type Static, Type } from '../../core/schema.ts';
 import { RESOLUTION_MS, RESOLUTIONS } from '../rules/pane.ts';
 import { isInHourShare, MAX_SHARES } from './hour-share.ts';
 import type { PackedPanes } from './pane-deltas.ts';
+import { sumsProblem } from './sums-bounds.ts';
 
 /**
  * What a job leaves that counted a share of a partition's history: a first line of JSON in its RFC 8785 form, and behind it the columns of PackedPanes
@@ -57,8 +58,8 @@ export interface PaneFile {
 }
 
 const MAX_HEAD_BYTES = 16 * 1024 * 1024;
-/** |q| of docs/scoring.md, Exact arithmetic. */
-const MAX_Q = 2 ** 40;
+/** Rows that are looked at before others go on. */
+const ROWS_AT_ONCE = 20_000;
 
 type Named = Omit<PaneFileHead, 'format' | 'series' | 'panes' | 'buckets'>;
 
@@ -83,13 +84,23 @@ function columnsOf(panes: PackedPanes): readonly ArrayBufferView[] {
 
 /** Throws RefusedInput where it is none, or holds what no job of ours leaves. */
 export function readPaneFile(name: string, bytes: Buffer): PaneFile {
+  const reading = readingPaneFile(name, bytes);
+  for (;;) {
+    const { done, value } = reading.next();
+    if (done === true) return value;
+  }
+}
+
+/** The same in steps, between which others may go on. */
+export function* readingPaneFile(name: string, bytes: Buffer): Generator<void, PaneFile, void> {
   const end = bytes.subarray(0, MAX_HEAD_BYTES).indexOf(0x0a);
   const reading = end === -1 ? undefined : parseJson(bytes.subarray(0, end));
   if (reading?.ok !== true || check(Head, reading.value).length > 0)
     throw refused(name, 'has no head of a file of panes');
   const head = reading.value as unknown as PaneFileHead;
-  const { share, panes: rows, buckets } = head;
+  const { share, panes: rows, buckets, series } = head;
   if (share.index >= share.of) throw refused(name, 'is of a share that is none');
+  if (new Set(series).size < series.length) throw refused(name, 'names a series twice');
   let at = end + 1;
   if (bytes.length - at !== rows * ROW_BYTES + buckets * BUCKET_BYTES) throw refused(name, 'is cut, or too long');
   // Copied: a column begins at any byte of the file.
@@ -99,7 +110,7 @@ export function readPaneFile(name: string, bytes: Buffer): PaneFile {
     return new Uint8Array(bytes.subarray(from, at)).buffer;
   };
   const panes: PackedPanes = {
-    series: head.series,
+    series,
     startMs: new Float64Array(column(rows * 8)),
     n: new Float64Array(column(rows * 8)),
     sums: new BigUint64Array(column(rows * 48)),
@@ -111,6 +122,7 @@ export function readPaneFile(name: string, bytes: Buffer): PaneFile {
     resolution: new Uint8Array(column(rows)),
   };
   for (let row = 0; row < rows; row++) {
+    if (row % ROWS_AT_ONCE === ROWS_AT_ONCE - 1) yield;
     const problem = rowProblem(panes, row, head);
     if (problem !== undefined) throw refused(name, `${problem} (pane ${row})`);
   }
@@ -122,22 +134,14 @@ const ROW_BYTES = 8 + 8 + 48 + 16 + 4 + 4 + 1;
 const BUCKET_BYTES = 4 + 4;
 
 function rowProblem(panes: PackedPanes, row: number, { share, series }: PaneFileHead): string | undefined {
-  const [startMs, n] = [panes.startMs[row]!, panes.n[row]!];
+  const startMs = panes.startMs[row]!;
   const resolution = RESOLUTIONS[panes.resolution[row]!];
   if (panes.seriesOf[row]! >= series.length) return 'names a series that is not there';
   if (resolution === undefined) return 'has a size that is none';
   if (!Number.isSafeInteger(startMs) || startMs % RESOLUTION_MS[resolution] !== 0) return 'begins where no pane begins';
   if (!isInHourShare(share, startMs)) return 'has an hour of another share';
   if (row > 0 && !isBehind(panes, row)) return 'is out of order, or twice';
-  if (!Number.isSafeInteger(n) || n < 1) return 'counts no report';
-  for (const q of panes.extremes.subarray(row * 2, row * 2 + 2))
-    if (!Number.isSafeInteger(q) || Math.abs(q) > MAX_Q) return 'has an extreme beyond what is counted';
-  const [from, to] = [row === 0 ? 0 : panes.bucketsEnd[row - 1]!, panes.bucketsEnd[row]!];
-  if (to < from || to > panes.bucket.length) return 'has buckets that are not there';
-  for (let b = from; b < to; b++)
-    if (panes.bucketCount[b] === 0 || (b > from && panes.bucket[b]! <= panes.bucket[b - 1]!))
-      return 'has buckets out of order, or empty';
-  return undefined;
+  return sumsProblem(panes, row, series[panes.seriesOf[row]!]!.endsWith(' '));
 }
 
 function isBehind({ seriesOf, resolution, startMs }: PackedPanes, row: number): boolean {

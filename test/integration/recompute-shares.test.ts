@@ -129,7 +129,7 @@ describe.each([1, 2])('the history of a version, counted out of an archive of %i
 });
 
 describe('a partition’s shares', () => {
-  const tenants = ['once', 'partly', 'late', 'ended', 'half', 'foreign'];
+  const tenants = ['once', 'partly', 'late', 'ended', 'half', 'foreign', 'untrue'];
   beforeAll(() => open(1, tenants), 180_000);
   afterAll(close);
 
@@ -182,6 +182,27 @@ describe('a partition’s shares', () => {
     await expect(merge('half', again!, others)).rejects.toThrow('job-0, which counted something else');
     expect(await progress('half')).toMatchObject({ state: 'running', counted: 0 });
     expect(await merge('foreign', again!, await counted(again!))).toBeUndefined();
+  });
+
+  test('are refused, and nothing is added, where they have panes that the history cannot give', async () => {
+    const [shard] = await handed('untrue', 'jobs/untrue');
+    const shares = await counted(shard!);
+    const before = await panesUnder(base.db, 'untrue', NEXT);
+    const changed = (change: (share: ShareOfJob) => object) =>
+      merge('untrue', shard!, [{ ...shares[0]!, ...change(shares[0]!) }, ...shares.slice(1)]);
+    const { panes, head } = shares[0]!;
+    const later = panes.startMs.map((at) => at + 3_600_000 * SHARES * 24 * 365);
+    await expect(changed(() => ({ panes: { ...panes, startMs: later } }))).rejects.toThrow(
+      /job-0, whose file has a pane of \S+, after what the version began at/,
+    );
+    const stranger = panes.series.map((name) => name.replace(MODELS[0]!, 'stranger'));
+    await expect(changed(() => ({ panes: { ...panes, series: stranger } }))).rejects.toThrow(
+      'job-0, whose file has panes of stranger, which is not registered',
+    );
+    const counts = { ...head.counts, counted: 0 };
+    await expect(changed(() => ({ head: { ...head, counts } }))).rejects.toThrow('and says it counted 0');
+    expect(await panesUnder(base.db, 'untrue', NEXT)).toEqual(before);
+    expect(await merge('untrue', shard!, shares)).toBeDefined();
   });
 
   test('of a rollout that ended are not merged', async () => {
@@ -242,9 +263,14 @@ describe('a file of panes that no job of ours leaves is refused:', () => {
     ['a member that is none', () => headed({ more: 1 }), 'has no head'],
     ['a share beyond all', () => headed({ share: { index: 2, of: 2 } }), 'is of a share that is none'],
     ['hours of another share', () => headed({ share: { index: 0, of: 2 } }), 'has an hour of another share'],
-    ['a series too few', () => headed({ series: head().series.slice(1) }), 'names a series that is not there'],
+    ['a series too few', () => headed({ series: head().series.slice(0, -1) }), 'names a series that is not there'],
     ['a start between panes', () => at(0, 1), 'begins where no pane begins'],
     ['half a report', () => at(head().panes * 8, 0.5), 'counts no report'],
+    [
+      'a bucket count of none',
+      () => Buffer.concat([headed({}).subarray(0, -head().panes - 4), Buffer.alloc(4), bytes.subarray(-head().panes)]),
+      'buckets out of order, or empty',
+    ],
     ['an extreme that is no number', () => at(head().panes * 64, Number.NaN), 'has an extreme beyond'],
   ])('%s', (_, file, problem) => {
     expect(() => readPaneFile('shard.panes', file())).toThrow(problem);
