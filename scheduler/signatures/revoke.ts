@@ -49,7 +49,7 @@ export async function proposeRevoke(
   const never = unreachable(standing, proposal, [], by.nowMs);
   if (never !== undefined) return impossible(never);
   if (live !== undefined) await endProposal(tx, live.id, live.expiresAtMs <= by.nowMs ? 'expired' : 'void', by.nowMs);
-  return propose(tx, by, proposal, booking, { reason });
+  return propose(tx, by, proposal, booking, { reason, ...(live === undefined ? {} : { supersedes: live.id }) });
 }
 
 function refusedFor(state: StateName): Proposed {

@@ -459,6 +459,41 @@ test('a revoke that too few could sign is refused, and says what ends the alloca
   await world.until(id, ended);
 });
 
+test('a revoke that nobody can bring about any more makes room for the next, which names it', async () => {
+  const nowMs = Date.now();
+  const id = await world.book({ lease: '1h' });
+  await world.until(id, ({ state }) => state.state === 'applied');
+  const validTo = new Date(nowMs + 3_600_000).toISOString();
+  const people = [
+    { name: 'ann', principals: ['oidc:ann'], keys: [{ publicKey: ann.publicKey }] },
+    { name: 'ben', principals: ['oidc:ben'], keys: [{ publicKey: ben.publicKey, validTo }] },
+  ];
+  await declare({ ...POLICY, people, allocations: [], revoke: { signatures: 1 } });
+  const propose = (atMs: number, actor = 'token:test') =>
+    asTenant((tx) => proposeRevoke(tx, { ...by(atMs), actor }, id, 'it mines coins'));
+  // By Ann, so that only Ben could sign it.
+  const first = await propose(nowMs, 'oidc:ann');
+  if (first.kind === 'refused') throw new Error(first.text);
+  const later = nowMs + 2 * 3_600_000;
+  const second = await propose(later);
+  if (second.kind === 'refused') throw new Error(second.text);
+  expect([first.kind, second.kind, await stateOf(first.proposal.id)]).toEqual(['proposed', 'proposed', 'void']);
+  const told = await asTenant((tx) =>
+    tx.query<{ data: object }>(
+      "select convert_from(bytes, 'UTF8')::jsonb -> 'data' as data from audit_events where subject = $1 and type = 'booking.revoking_proposed' order by subject_seq",
+      [`booking/${id}`],
+    ),
+  );
+  expect(told.map(({ data }) => data)).toMatchObject([
+    { proposal: first.proposal.id },
+    { proposal: second.proposal.id, supersedes: first.proposal.id },
+  ]);
+  expect(told[0]?.data).not.toHaveProperty('supersedes');
+  await declare(POLICY);
+  world.provider.end(attemptKey(id, 1), 'succeeded');
+  await world.until(id, ended);
+});
+
 describe('the signing policy', () => {
   const next: SigningPolicy = signingPolicy({ ann, ben, dot });
 
