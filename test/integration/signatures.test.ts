@@ -473,11 +473,11 @@ test('a revoke that nobody can bring about any more makes room for the next, whi
     asTenant((tx) => proposeRevoke(tx, { ...by(atMs), actor }, id, 'it mines coins'));
   // By Ann, so that only Ben could sign it.
   const first = await propose(nowMs, 'oidc:ann');
-  if (first.kind === 'refused') throw new Error(first.text);
+  if (first?.kind !== 'proposed') throw new Error('it is not proposed');
   const later = nowMs + 2 * 3_600_000;
   const second = await propose(later);
-  if (second.kind === 'refused') throw new Error(second.text);
-  expect([first.kind, second.kind, await stateOf(first.proposal.id)]).toEqual(['proposed', 'proposed', 'void']);
+  if (second?.kind !== 'proposed') throw new Error('it is not proposed');
+  expect(await stateOf(first.proposal.id)).toBe('void');
   const told = await asTenant((tx) =>
     tx.query<{ data: object }>(
       "select convert_from(bytes, 'UTF8')::jsonb -> 'data' as data from audit_events where subject = $1 and type = 'booking.revoking_proposed' order by subject_seq",
