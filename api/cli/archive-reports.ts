@@ -11,6 +11,7 @@ import {
 } from '../../scoring/archive/archived-reports.ts';
 import type { SegmentRow } from '../../scoring/archive/segments.sql.ts';
 import { AlteredSegment, faultText } from '../../scoring/archive/stored-segment.ts';
+import { holdsLines } from '../../scoring/ingest/read-lines.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { CliError, EXIT } from './exit.ts';
 import type { Invocation } from './invocation.ts';
@@ -79,9 +80,10 @@ async function writeReports(
     await writeFile(files.at(-1)!, Buffer.concat(held));
     [held, bytes] = [[], 0];
   };
-  for await (const { tenant: of, value } of messages) {
+  for await (const message of messages) {
     signal.throwIfAborted();
-    if (of !== tenant || value === null) continue;
+    const { value } = message;
+    if (message.tenant !== tenant || value === null || !holdsLines(message)) continue;
     held.push(value);
     if (value.at(-1) !== NEWLINE[0]) held.push(NEWLINE);
     bytes += value.length + 1;

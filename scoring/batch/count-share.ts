@@ -4,6 +4,7 @@ import type { ObjectStore } from '../../platform/object-store.ts';
 import type { ArchivedPartition } from '../archive/archived-reports.ts';
 import type { SegmentRow } from '../archive/segments.sql.ts';
 import { loadSegment } from '../archive/stored-segment.ts';
+import { holdsLines } from '../ingest/read-lines.ts';
 import { MAX_SKEW_MS } from '../rules/watermark.ts';
 import { endOffsetOf, type HandedLeg, type HandedShard } from './handed-shard.ts';
 import type { HourShare } from './hour-share.ts';
@@ -105,7 +106,7 @@ function take(
   asides: ReadonlyMap<bigint, readonly AsidePlace[]>,
   replay: boolean,
 ): void {
-  const own = messages.filter((message) => message.tenant === tenant && message.value !== null);
+  const own = messages.filter((message) => message.tenant === tenant && holdsLines(message));
   const [first, last] = [own[0], own.at(-1)];
   if (first === undefined || last === undefined) return;
   const { partition, partitions, servedSince, from, to } = leg;

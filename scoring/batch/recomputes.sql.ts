@@ -301,7 +301,7 @@ export async function missShard(tx: Tx, claim: Claim, failure: string, maxTries:
   );
 }
 
-/** Lines that were set aside in messages [from, to]. */
+/** Lines of the tenant that were set aside in messages [from, to], also by the server's own while the log was not said to hold the tenant's. */
 export async function loadAsides(
   tx: Tx,
   { topic, partition, tenant }: Pick<Shard, 'topic' | 'partition' | 'tenant'>,
@@ -310,7 +310,7 @@ export async function loadAsides(
 ): Promise<readonly AsidePlace[]> {
   return tx.query(
     `select log_offset as offset, line, raw_size::float8 as size from quarantine
-     where topic = $1 and partition = $2 and log_offset between $3 and $4 and tenant = $5 order by log_offset, line`,
+     where topic = $1 and partition = $2 and log_offset between $3 and $4 and (tenant = $5 or reason = 'tenant') order by log_offset, line`,
     [topic, partition, from, to, tenant],
   );
 }

@@ -1,5 +1,5 @@
 import type { LogMessage } from '../../platform/event-log.ts';
-import type { Position } from '../ingest/read-lines.ts';
+import { holdsLines, type Position } from '../ingest/read-lines.ts';
 import { MAX_SKEW_MS } from '../rules/watermark.ts';
 import type { RecomputeContext } from './context.ts';
 import { packMessages, type Taken } from './messages.ts';
@@ -151,7 +151,7 @@ class ShardRun {
   async #send(messages: readonly LogMessage[], replay: boolean, leg: Leg): Promise<void> {
     const { tenant, topic } = this.#shard;
     const { partition, partitions, from, to, servedSince } = leg;
-    const own = messages.filter((message) => message.tenant === tenant && message.value !== null);
+    const own = messages.filter((message) => message.tenant === tenant && holdsLines(message));
     this.#bytes += messages.reduce((total, { value }) => total + (value?.length ?? 0), 0);
     const [first, last] = [own[0], own.at(-1)];
     if (first === undefined || last === undefined) return;

@@ -82,7 +82,7 @@ export function readLines(message: LogMessage, fromLine: number, freshTraceId: s
   const refused = refusedAside(message.headers[REFUSED_HEADER]);
   if (refused !== undefined)
     return [{ ...whole, raw: value, rawSize: value.length, reading: { ok: false, aside: refused } }];
-  const tooLarge = /^([0-9]{1,15}):([0-9a-f]{64})$/.exec(message.headers[TOO_LARGE_HEADER] ?? '');
+  const tooLarge = tooLargeMark(message.headers[TOO_LARGE_HEADER]);
   if (tooLarge !== null) {
     const size = Number(tooLarge[1]);
     const reading = asideReading('too_large', `has ${size} bytes, more than ${MAX_LINE_BYTES}`);
@@ -132,6 +132,16 @@ function asideReading(code: AsideCode, problem: string): LogLine['reading'] {
 function refusedAside(header: string | undefined): Aside | undefined {
   const [, code, position, problem = ''] = /^([a-z_]+):([0-9]{1,9}):(.*)$/s.exec(header ?? '') ?? [];
   return code === undefined ? undefined : { code: code as AsideCode, field: '', position: Number(position), problem };
+}
+
+function tooLargeMark(header: string | undefined): RegExpExecArray | null {
+  return /^([0-9]{1,15}):([0-9a-f]{64})$/.exec(header ?? '');
+}
+
+/** Is it lines at all? What could not be opened, or was cut, was set aside whole, whatever bytes it has: nothing of it was ever accepted. */
+export function holdsLines({ headers, value }: Pick<LogMessage, 'headers' | 'value'>): boolean {
+  if (value === null || refusedAside(headers[REFUSED_HEADER]) !== undefined) return false;
+  return tooLargeMark(headers[TOO_LARGE_HEADER]) === null;
 }
 
 /** The 1-based number in the upload of the message's first line. */

@@ -8,13 +8,14 @@ import type { Aside, LogLine } from './read-lines.ts';
 import { PRODUCER_HEADER, REDRIVE_HEADER, TOO_LARGE_KEPT_BYTES, TRACE_HEADER } from './report-log.ts';
 
 /**
- * What the registry, or the version of the server, said when a line was read, and nothing in the log tells: such lines were set aside then, and a
+ * What the registry, the version of the server, or its configuration said when a line was read, and nothing in the log tells: such lines were set aside then, and a
  * replay leaves them out. What the log does tell (malformed, skewed, repeated, in conflict) is found again.
  */
 export const SET_ASIDE_THEN = [
   'unknown_suite',
   'unknown_model',
   'unknown_version',
+  'tenant',
   'retired',
   'handler_failed',
 ] as const;

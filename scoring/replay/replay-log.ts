@@ -140,10 +140,12 @@ export class ReplayLog implements EventLog {
     const { db, topic, tenant, whole } = this.#options;
     // A conflict is found again, but for a replay that begins behind the report that stays.
     const reasons = whole ? SET_ASIDE_THEN : [...SET_ASIDE_THEN, 'conflict'];
+    // A tenant that the log was said to hold later had its messages kept by the server's own.
     const rows = await db.asEngine((tx) =>
       tx.query<{ log_offset: bigint; line: number; size: number }>(
         `select log_offset, line, raw_size::float8 as size from quarantine
-         where topic = $1 and partition = $2 and log_offset between $3 and $4 and tenant = $5 and reason = any($6::text[])`,
+         where topic = $1 and partition = $2 and log_offset between $3 and $4
+           and (tenant = $5 or reason = 'tenant') and reason = any($6::text[])`,
         [topic, partition, from, to, tenant, reasons],
       ),
     );
