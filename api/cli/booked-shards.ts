@@ -84,6 +84,7 @@ export async function bookShards(
     readonly pools: readonly PoolKind[];
     readonly code: string;
     readonly run: string;
+    readonly envs?: Readonly<Record<string, string>>;
   },
 ): Promise<readonly string[]> {
   const job = await withDivision(client, io, {
@@ -96,6 +97,7 @@ export async function bookShards(
     array: { count: array.count },
     max_restarts: 1,
     envs: {
+      ...array.envs,
       SHARD_NODE: process.execPath,
       SHARD_LAUNCHER: fileURLToPath(new URL('../../bin/merit.mjs', import.meta.url)),
     },

@@ -7,7 +7,7 @@ import { segmentKeys } from '../../scoring/archive/segment-manifest.ts';
 import type { SegmentRow } from '../../scoring/archive/segments.sql.ts';
 import { readObject } from '../../scoring/archive/stored-segment.ts';
 import { ArchiveFalls, segmentsFor } from '../../scoring/batch/count-share.ts';
-import { type HandedShard, parseHandedShards } from '../../scoring/batch/handed-shard.ts';
+import { CLAIM_ENV, type HandedShard, parseHandedShards } from '../../scoring/batch/handed-shard.ts';
 import { PANES_FILE } from '../../scoring/batch/pane-file.ts';
 import { openPlace, toldAsAltered } from './archive-reports.ts';
 import {
@@ -28,6 +28,8 @@ import { s3PlaceOf } from './s3-place.ts';
 
 /** A merge is one transaction of a partition's whole history. */
 const MERGE_TIMEOUT_MS = 10 * 60_000;
+/** A server merges one at a time. */
+const PATIENTLY = { timeoutMs: MERGE_TIMEOUT_MS, waits: Number.POSITIVE_INFINITY };
 const SHARDS = 'shards.json';
 /** Where the segments lie that are sent. */
 const SENT = 'place';
@@ -62,7 +64,7 @@ export async function recomputeOn(invocation: Invocation, asked: RecomputeAsked)
   const store = await openPlace(io.cwd, place);
   const path = rolloutPath(asked.suite);
   const claimed = await client.json<Row>('POST', `${path}:claim`, { body: { hold: asked.hold } });
-  const { claim } = claimed;
+  const claim = String(claimed.claim);
   try {
     const shards = parseHandedShards(claimed.shards);
     const segments = await neededOf(store, shards);
@@ -77,7 +79,14 @@ export async function recomputeOn(invocation: Invocation, asked: RecomputeAsked)
       await writeFile(join(code, SHARDS), JSON.stringify(shards));
       await writeFile(join(code, 'place.txt'), `${how === 'sent' ? SENT : place}\n`);
       if (how === 'sent') await copySegments(store, segments, join(code, SENT));
-      tasks = await bookShards(client, invocation, asked, { name, count, pools, code, run: RUN });
+      tasks = await bookShards(client, invocation, asked, {
+        name,
+        count,
+        pools,
+        code,
+        run: RUN,
+        envs: { [CLAIM_ENV]: claim },
+      });
     } finally {
       await rm(code, { recursive: true, force: true });
     }
@@ -87,15 +96,19 @@ export async function recomputeOn(invocation: Invocation, asked: RecomputeAsked)
     for (const [i, { partition }] of shards.entries()) {
       const jobs = tasks.slice(i * asked.shards, (i + 1) * asked.shards);
       const body = { claim, partition, jobs };
-      merged.push(await client.json<Row>('POST', `${path}:merge`, { body, timeoutMs: MERGE_TIMEOUT_MS }));
+      merged.push(await client.json<Row>('POST', `${path}:merge`, { body, ...PATIENTLY }));
     }
     return merged;
   } catch (error) {
     // With a signal of its own: the one that asked may be over.
-    const last = await connect({ io, signal: AbortSignal.timeout(30_000) });
-    await last.json('POST', `${path}:release`, { body: { claim } }).catch(() => {});
+    await release({ io, signal: AbortSignal.timeout(30_000) }, path, claim).catch(() => {});
     throw toldAsShort(toldAsAltered(error));
   }
+}
+
+async function release(invocation: Pick<Invocation, 'io' | 'signal'>, path: string, claim: string): Promise<void> {
+  const client = await connect(invocation);
+  await client.json('POST', `${path}:release`, { body: { claim } });
 }
 
 interface Needed extends SegmentId {

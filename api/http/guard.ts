@@ -12,6 +12,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The function a caller must hold; absent: `read`. */
     needs?: ApiFunction;
+    /** More that a caller must hold beside it. */
+    alsoNeeds?: readonly ApiFunction[];
     /** Answered without an identity: health, metrics, the published schema. */
     open?: boolean;
     /** The body is a stream that is never held whole. */
@@ -73,10 +75,12 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
     }
     request.identity = identity;
     tellRate(reply, await services.limitRate(identity));
-    if (identity.functions.includes(needs)) return;
-    services.denied(denial('function', { tenant: identity.tenant, principal: identity.principal }));
-    throw new HttpProblem(403, 'forbidden', `this identity may not ${needs}`, {
-      headers: challenge('insufficient_scope', `it takes the function ${needs}`),
+    const lacks = [needs, ...(config?.alsoNeeds ?? [])].find((one) => !identity.functions.includes(one));
+    if (lacks === undefined) return;
+    const { tenant, principal } = identity;
+    services.denied({ ...denial('function', { tenant, principal }), needs: lacks });
+    throw new HttpProblem(403, 'forbidden', `this identity may not ${lacks}`, {
+      headers: challenge('insufficient_scope', `it takes the function ${lacks}`),
     });
   });
 }
@@ -95,7 +99,8 @@ export async function mayStill(services: Services, request: FastifyRequest): Pro
   const identity = await services.identify(presentedBy(request));
   if ('refused' in identity || identity.tenant !== before.tenant || identity.principal !== before.principal)
     return false;
-  return identity.functions.includes(request.routeOptions.config?.needs ?? 'read');
+  const { needs = 'read', alsoNeeds = [] } = request.routeOptions.config ?? {};
+  return [needs, ...alsoNeeds].every((one) => identity.functions.includes(one));
 }
 
 /** RFC 6750, 3: what the sender can do about it; nothing of who else is known. */

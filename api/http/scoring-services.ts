@@ -135,8 +135,8 @@ export interface RolloutsService {
   /** These take transactions of their own. What is left of the version's history, for jobs to count, for so long (`6h`). */
   claimHistory(caller: Caller, suite: string, hold: string | undefined): Promise<View | undefined>;
   /** Adds what the jobs of one partition left. undefined: the claim does not hold it. */
-  mergeHistory(caller: Caller, shares: SharesOfJobs): Promise<View | undefined>;
-  releaseHistory(caller: Caller, claim: string): Promise<View>;
+  mergeHistory(caller: Caller, suite: string, shares: SharesOfJobs): Promise<View | undefined>;
+  releaseHistory(caller: Caller, suite: string, claim: string): Promise<View>;
 }
 
 export interface SharesOfJobs {

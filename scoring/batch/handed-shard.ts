@@ -1,6 +1,9 @@
 import { RefusedInput } from '../../core/refusal.ts';
 import { check, type Static, Type } from '../../core/schema.ts';
 
+/** Names the claim in the environment of the jobs that are booked for it: theirs alone are merged. */
+export const CLAIM_ENV = 'RECOMPUTE_CLAIM';
+
 /** What a job that fills a partition's history is given: all that a worker would ask the database, which a job has no login of. */
 
 const Digits = Type.String({ pattern: '^(0|[1-9][0-9]{0,18})$' });

@@ -99,11 +99,12 @@ function refused(code: string, problem: string, mend: string): RefusedInput {
   return new RefusedInput([refuse(code, 'rollout', problem, mend)]);
 }
 
-/** Gives back what the claim still holds: workers, or other jobs, go on with it. Returns how many partitions. */
-export async function giveBackRollout(tx: Tx, tenant: string, claim: string): Promise<number> {
+/** Gives back what the claim still holds of the suite: workers, or other jobs, go on with it. Returns how many partitions. */
+export async function giveBackRollout(tx: Tx, tenant: string, suite: string, claim: string): Promise<number> {
   return tx.execute(
     `update recomputes set state = 'waiting', worker = null, lease_until = null, changed_at = clock_timestamp()
-     where tenant = $1 and worker = $2 and state = 'running'`,
-    [tenant, claim],
+     where tenant = $1 and worker = $2 and state = 'running'
+       and exists (select 1 from suite_rollouts w where w.rollout_id = recomputes.rollout_id and w.suite = $3)`,
+    [tenant, claim, suite],
   );
 }

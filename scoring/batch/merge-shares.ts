@@ -33,6 +33,7 @@ export interface Merged {
 }
 
 interface SharesAsked {
+  readonly suite: string;
   readonly claim: string;
   readonly partition: number;
   readonly shares: readonly ShareOfJob[];
@@ -46,13 +47,15 @@ interface SharesAsked {
 export async function mergeShares(
   tx: Tx,
   by: Requester,
-  { claim, partition, shares }: SharesAsked,
+  { suite, claim, partition, shares }: SharesAsked,
 ): Promise<Merged | undefined> {
   const first = shares[0];
   if (first === undefined) throw refused('jobs', 'are missing', 'name the job of each share');
   const held: Claim = { rolloutId: first.head.rollout, topic: REPORTS_TOPIC, partition, worker: claim };
   const version = await loadVersion(tx, held.rolloutId);
   if (version === undefined || version.tenant !== by.tenant) return undefined;
+  if (version.suite.name !== suite)
+    throw refused('claim', `is of suite ${version.suite.name}`, 'name the suite that it was claimed of');
   const shard = await heldShard(tx, held);
   if (shard === undefined) return mergedBefore(tx, by.tenant, held, shares);
   if (shard.changed !== null)

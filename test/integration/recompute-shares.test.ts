@@ -85,7 +85,7 @@ async function counted(shard: HandedShard, of = SHARES): Promise<ShareOfJob[]> {
 }
 
 const merge = (tenant: string, { claim, partition }: HandedShard, shares: readonly ShareOfJob[]) =>
-  base.db.asEngine((tx) => mergeShares(tx, by[tenant]!, { claim, partition, shares }));
+  base.db.asEngine((tx) => mergeShares(tx, by[tenant]!, { suite: 'board', claim, partition, shares }));
 
 const progress = async (tenant: string) =>
   (await base.db.asTenant(tenant, (tx) => getRollout(tx, tenant, 'board')))!.recompute;
@@ -199,6 +199,8 @@ describe('a partition’s shares', () => {
     await expect(changed(() => ({ panes: { ...panes, series: stranger } }))).rejects.toThrow(
       'job-0, whose file has panes of stranger, which is not registered',
     );
+    const other = { suite: 'other', claim: shard!.claim, partition: 0, shares };
+    await expect(base.db.asEngine((tx) => mergeShares(tx, by.untrue!, other))).rejects.toThrow('is of suite board');
     const counts = { ...head.counts, counted: 0 };
     await expect(changed(() => ({ head: { ...head, counts } }))).rejects.toThrow('and says it counted 0');
     expect(await panesUnder(base.db, 'untrue', NEXT)).toEqual(before);
@@ -226,8 +228,9 @@ describe('a partition’s shares', () => {
 
   test('that were given back, or held for too long, are the workers’ again', async () => {
     const [shard] = await handed('late', 'jobs/late');
-    expect(await base.db.asEngine((tx) => giveBackRollout(tx, 'half', 'jobs/late'))).toBe(0);
-    expect(await base.db.asEngine((tx) => giveBackRollout(tx, 'late', 'jobs/late'))).toBe(1);
+    expect(await base.db.asEngine((tx) => giveBackRollout(tx, 'half', 'board', 'jobs/late'))).toBe(0);
+    expect(await base.db.asEngine((tx) => giveBackRollout(tx, 'late', 'other', 'jobs/late'))).toBe(0);
+    expect(await base.db.asEngine((tx) => giveBackRollout(tx, 'late', 'board', 'jobs/late'))).toBe(1);
     const shares = await counted(shard!);
     await recompute(recomputeContext(ctx()));
     expect(await progress('late')).toMatchObject({ state: 'done' });

@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify';
 import { Type } from '../../../core/schema.ts';
 import { MAX_SHARES } from '../../../scoring/batch/hour-share.ts';
 import { found } from '../answer.ts';
@@ -35,15 +36,23 @@ const MergeBody = Type.Object(
 );
 const ReleaseBody = Type.Object({ claim: Claim }, { title: 'RecomputeRelease', additionalProperties: false });
 
+/** Who adds to a history says what models scored, as who reports does, and of every producer. */
+const HISTORY = { needs: 'operate', alsoNeeds: ['report'] } as const;
+
 /** The history of a suite's new version, counted by jobs in place of workers. None needs an Idempotency-Key: each may be asked again. */
 export function recomputeRoutes(context: RouteContext): void {
   const { app, services } = context;
   const path = '/v1/suites/:name/rollout';
   const nameOf = (params: unknown) => (params as { name: string }).name;
+  const historian = (request: FastifyRequest) => {
+    const caller = callerOf(services, request);
+    if (caller.identity.producers === 'any') return caller;
+    throw new HttpProblem(403, 'forbidden', 'a history is of every producer, and this identity may not report as all');
+  };
   app.post(
     `${path}::claim`,
     {
-      config: { needs: 'operate' },
+      config: HISTORY,
       schema: {
         summary: 'Take what is left of the new version’s history from the workers, for jobs to count',
         description:
@@ -56,18 +65,18 @@ export function recomputeRoutes(context: RouteContext): void {
     },
     async (request) => {
       const { hold } = request.body as Type.Static<typeof ClaimBody>;
-      const caller = callerOf(services, request);
+      const caller = historian(request);
       return found(await services.rollouts.claimHistory(caller, nameOf(request.params), hold), 'rollout that runs');
     },
   );
   app.post(
     `${path}::merge`,
     {
-      config: { needs: 'operate' },
+      config: HISTORY,
       schema: {
         summary: 'Add what the jobs of one partition counted to the new version’s windows: all of it, once',
         description:
-          'Asked again with the same jobs, it answers what was merged. 409 where the claim does not hold it: it ran out, or the rollout ended. Needs no Idempotency-Key.',
+          'Asked again with the same jobs, it answers what was merged. 409 where the claim does not hold it: it ran out, or the rollout ended. 503 with Retry-After while this server merges another one. Needs no Idempotency-Key.',
         tags,
         params: NameParams,
         body: MergeBody,
@@ -76,7 +85,8 @@ export function recomputeRoutes(context: RouteContext): void {
     },
     async (request) => {
       const merged = await services.rollouts.mergeHistory(
-        callerOf(services, request),
+        historian(request),
+        nameOf(request.params),
         request.body as Type.Static<typeof MergeBody>,
       );
       if (merged !== undefined) return merged;
@@ -87,7 +97,7 @@ export function recomputeRoutes(context: RouteContext): void {
   app.post(
     `${path}::release`,
     {
-      config: { needs: 'operate' },
+      config: HISTORY,
       schema: {
         summary: 'Give the workers back what a claim still holds; safe to repeat',
         tags,
@@ -96,9 +106,10 @@ export function recomputeRoutes(context: RouteContext): void {
         response: replies({ 200: AnyView }),
       },
     },
-    (request) =>
+    async (request) =>
       services.rollouts.releaseHistory(
-        callerOf(services, request),
+        historian(request),
+        nameOf(request.params),
         (request.body as Type.Static<typeof ReleaseBody>).claim,
       ),
   );

@@ -34,7 +34,7 @@ const serviceOf = (role: string, tenant: string) => `${tenant}-${role}`;
 interface Route {
   readonly method: string;
   readonly url: string;
-  readonly needs: ApiFunction;
+  readonly needs: readonly ApiFunction[];
 }
 
 let app: FastifyInstance;
@@ -99,7 +99,8 @@ beforeAll(async () => {
   app.addHook('onRoute', ({ method, url, config }) => {
     if (config?.open === true) return;
     for (const one of [method].flat())
-      if (one !== 'HEAD') routes.push({ method: one, url, needs: config?.needs ?? 'read' });
+      if (one !== 'HEAD')
+        routes.push({ method: one, url, needs: [config?.needs ?? 'read', ...(config?.alsoNeeds ?? [])] });
   });
   const door = await openServiceDoor({ app, tls, listen: { host: '127.0.0.1', port: 0 } });
   closers.unshift(() => door.close(0));
@@ -147,7 +148,8 @@ describe.each(WAYS)('whoever is known by %s', (way) => {
     expect(routes.length).toBeGreaterThan(60);
     const wrong: unknown[] = [];
     for (const [i, route] of routes.entries()) {
-      const isGranted = (ACCESS_ROLES[role] as readonly ApiFunction[]).includes(route.needs);
+      const granted: readonly ApiFunction[] = ACCESS_ROLES[role];
+      const isGranted = route.needs.every((one) => granted.includes(one));
       if (isGranted && route.url === ENDLESS) continue;
       // Who is granted is asked for in turn, whoever is refused in both: that costs little.
       const tenants: readonly Tenant[] = isGranted ? [TENANTS[i % 2]!] : TENANTS;
@@ -180,7 +182,7 @@ describe.each(WAYS)('whoever is known by %s', (way) => {
 });
 
 test('what is denied is told with who, where and what for, and not with ids', async () => {
-  const route = { method: 'POST', url: '/v1/jobs/:id::cancel', needs: 'submit' as const };
+  const route = { method: 'POST', url: '/v1/jobs/:id::cancel', needs: ['submit' as const] };
   await ask('mtls', 'rival-viewer', route);
   expect(fake.denied.at(-1)).toMatchObject({
     why: 'function',
