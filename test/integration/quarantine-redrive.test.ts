@@ -5,11 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MAX_LINE_BYTES } from '../../core/ndjson.ts';
+import { OperatingError } from '../../core/operating-error.ts';
 import { parseSuite } from '../../core/suite.ts';
 import type { NewMessage } from '../../platform/event-log.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { expireQuarantine } from '../../scoring/ingest/expire-quarantine.ts';
 import { resendParked } from '../../scoring/ingest/parked.sql.ts';
+import { REDRIVE_HEADER } from '../../scoring/ingest/report-log.ts';
 import { runCli } from '../support/cli.ts';
 import { asAdmin } from '../support/db.ts';
 import { type HttpWorld, httpWorld } from '../support/http-world.ts';
@@ -263,6 +265,60 @@ test('a line is sent by one consumer at a time: another leaves it alone, and tak
   expect(appended).toHaveLength(1);
   await h.drain();
   expect(await lineAt(id)).toMatchObject({ state: 'again' });
+});
+
+/** A log that refuses these lines, each at its first try. */
+function resending(fails: ReadonlyMap<string, OperatingError>) {
+  const db = world.database.db;
+  const appended: string[] = [];
+  const failing = new Map(fails);
+  const eventLog = {
+    ...h.log,
+    append: (message: NewMessage) => {
+      const id = message.headers[REDRIVE_HEADER]!;
+      const fault = failing.get(id);
+      failing.delete(id);
+      if (fault !== undefined) throw fault;
+      appended.push(id);
+      return h.log.append(message);
+    },
+  };
+  const ctx = h.context({ db, eventLog });
+  const by = { claim: ctx.epoch, write: <T>(work: (tx: Tx) => Promise<T>) => db.asLeader(ctx.epoch, work) };
+  return { appended, send: () => resendParked(ctx, by) };
+}
+
+const three = async () => {
+  const ids: string[] = [];
+  for (let i = 0; i < 3; i++) ids.push(await setAside(JSON.stringify(report({ metrics: { accuracy: 9 } }))));
+  await redrive({ ids });
+  return ids as [string, string, string];
+};
+
+test('a line that the log takes from nobody holds up none behind it: it is given back, and can be redriven once that is mended', async () => {
+  const [first, second, third] = await three();
+  const other = new OperatingError('conflict', 'never', 'appending', { cause: 'this log is another tenant’s' });
+  const { appended, send } = resending(new Map([[second, other]]));
+  expect(await send()).toBe(true);
+  expect(await send()).toBe(false);
+  expect(appended).toEqual([first, third]);
+  expect(await lineAt(second)).toMatchObject({ state: 'open', redrivenAt: null, redrivenBy: null });
+  expect(await lineAt(third)).toMatchObject({ state: 'redriving' });
+  expect((await redrive({ ids: [second] })).json()).toMatchObject({ redriven: 1, already: 0 });
+  expect(await send()).toBe(true);
+  expect(appended).toEqual([first, third, second]);
+  await h.drain();
+});
+
+test('a log that goes away between two lines is sent the second one later, and the first one not again', async () => {
+  const [first, second, third] = await three();
+  const away = new OperatingError('unreachable', 'safe', 'appending');
+  const { appended, send } = resending(new Map([[second, away]]));
+  await expect(send()).rejects.toThrow('unreachable');
+  expect(appended).toEqual([first]);
+  expect(await send()).toBe(true);
+  expect(appended).toEqual([first, second, third]);
+  await h.drain();
 });
 
 test('lines older than the retention go, a bounded number at a time, but for those on their way and what replays must know', async () => {
