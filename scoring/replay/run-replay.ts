@@ -18,7 +18,7 @@ import { COPY_TIMEOUT_MS, prepareShadow, type ReplayPlan } from './plan.sql.ts';
 import { ReplayLog } from './replay-log.ts';
 import { type Replay, saveCut, savePlan, tellProgress } from './replays.sql.ts';
 import type { ReplayResult } from './result.ts';
-import { type Claim, requireClaim, StaleReplay, shadowDatabase } from './shadow-database.ts';
+import { type Claim, requireClaim, requireSameTables, StaleReplay, shadowDatabase } from './shadow-database.ts';
 import { type Cut, inOrder, loadTimeline, NOTHING } from './timeline.sql.ts';
 import { whileHeld } from './while-held.ts';
 
@@ -51,6 +51,7 @@ export async function runReplay(
   signal: AbortSignal,
   options: RunOptions = {},
 ): Promise<ReplayResult | undefined> {
+  if (replay.plan !== null) await requireSameTables(ctx.db, claim);
   const plan = replay.plan ?? (await prepare(ctx, replay, claim));
   await requireSameLife(ctx, plan);
   const run = await ReplayRun.open(ctx, replay, plan, claim, signal, options);

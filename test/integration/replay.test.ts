@@ -187,6 +187,40 @@ describe('a replay of all that was archived', () => {
     },
   );
 
+  test('is ended, with what to do, once an upgrade has changed the tables that it has twins of; with those that it knows it goes on', async () => {
+    const asked = await askFor(t, TENANT);
+    const stop = new AbortController();
+    await workOffOne(ctx, stop.signal, { onStep: () => stop.abort() });
+    const schema = `replay_${asked.replayId.toLowerCase()}`;
+    // As a schema from before the column has it; and the table would be written live.
+    for (const [upgrade, undo, name] of [
+      [
+        `alter table ${schema}.ingest_topics rename column life to was`,
+        `alter table ${schema}.ingest_topics rename column was to life`,
+        'ingest_topics',
+      ],
+      ['create table newer_than_replay (a integer)', 'drop table newer_than_replay', 'newer_than_replay'],
+    ] as const) {
+      await asAdmin(t.urls.admin, upgrade);
+      await askFor(t, TENANT);
+      await workOffOne(ctx, new AbortController().signal);
+      expect(await replayed(t, asked)).toMatchObject({
+        state: 'failed',
+        failure: {
+          code: 'gone',
+          problem: expect.stringContaining(
+            `the server was upgraded since the replay began, and its tables are others now (${name})`,
+          ),
+          mend: 'end it with "merit replay cancel", then start another',
+        },
+      });
+      await asAdmin(t.urls.admin, undo);
+    }
+    await askFor(t, TENANT);
+    await workOffOne(ctx, new AbortController().signal);
+    expect(await replayed(t, asked)).toMatchObject({ state: 'done', failure: null, result: { equal: true } });
+  });
+
   whenDue('middle')('is ended in the middle when somebody asks', async () => {
     const asked = await askFor(t, TENANT);
     let steps = 0;
