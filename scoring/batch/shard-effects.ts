@@ -19,6 +19,8 @@ export interface EffectsRules extends ShardRules {
   readonly suite: Suite;
   /** Only this share is counted; absent: all. */
   readonly share?: HourShare;
+  /** Of sums in the kernel's memory; what has no room there is added up outside it. Absent: the kernel's own. */
+  readonly maxPaneBytes?: number;
 }
 
 /**
@@ -39,7 +41,7 @@ export class ShardEffects {
   constructor(rules: EffectsRules) {
     this.#rules = rules;
     this.#fromMs = countedFromMs(rules);
-    this.#lines = new ShardLines(rules.tenant, rules.suite);
+    this.#lines = new ShardLines(rules.tenant, rules.suite, rules);
   }
 
   /** Panes that a drain would give, at most. */

@@ -4,8 +4,9 @@ import type { ReportKernel } from '../../scoring-native/kernel.ts';
 import { ROW_STATUS, type RowBlock } from '../../scoring-native/row-block.ts';
 import { nativeLine } from '../ingest/native-line.ts';
 import type { LogLine } from '../ingest/read-lines.ts';
-import { createReportKernel, panesOf } from '../report-kernel.ts';
+import { createReportKernel, panesOf, type ReportKernelOptions } from '../report-kernel.ts';
 import { type Pane, RESOLUTIONS } from '../rules/pane.ts';
+import { PaneTable } from '../rules/pane-table.ts';
 
 const BLOCK_ROWS = 4_096;
 const CHUNK_BYTES = 2 * 1024 * 1024;
@@ -17,13 +18,16 @@ export class ShardLines {
   readonly #tenant: string;
   readonly #suite: Suite;
   readonly #kernel: ReportKernel;
+  /** What the kernel had no more room for; undefined: nothing. */
+  #full: PaneTable | undefined;
 
-  constructor(tenant: string, suite: Suite) {
+  /** `limits`: of the sums in the kernel, more than one line's. */
+  constructor(tenant: string, suite: Suite, limits: Pick<ReportKernelOptions, 'maxPaneBytes'> = {}) {
     this.#tenant = tenant;
     this.#suite = suite;
     const suites = new Map([[suite.name, suite]]);
-    const options = { digests: true, blockRows: BLOCK_ROWS, chunkBytes: CHUNK_BYTES, maxReports: MAX_REPORTS };
-    this.#kernel = createReportKernel([], options, () => suites);
+    const blocks = { digests: true, blockRows: BLOCK_ROWS, chunkBytes: CHUNK_BYTES };
+    this.#kernel = createReportKernel([], { ...blocks, ...limits, maxReports: MAX_REPORTS }, () => suites);
     this.#kernel.setTenant(tenant);
     this.#kernel.addSuite(suite);
   }
@@ -58,18 +62,38 @@ export class ShardLines {
         yield nativeLine(place, block, row, isRead ? this.#suite : undefined);
       }
     } finally {
-      assert(this.#kernel.aggregate(0, block.rows) === block.rows, 'the sums of a stretch have room');
+      this.#sum(block.rows);
     }
+  }
+
+  /** Sums that are many, or whose values lie far apart, pass what the kernel has room for at any row. */
+  #sum(rows: number): void {
+    for (let from = 0; ; ) {
+      const to = this.#kernel.aggregate(from, rows);
+      if (to === rows) return;
+      assert(to > from || this.#kernel.cells > 0, 'the sums of one line have room');
+      this.#full ??= new PaneTable(this.#suite.hash);
+      for (const pane of this.#taken()) this.#full.merge(pane);
+      from = to;
+    }
+  }
+
+  #taken(): readonly Pane[] {
+    return panesOf(this.#kernel.takePanes(), [this.#suite]);
   }
 
   /** Panes that a drain would give, at most: the kernel adds minutes up to longer panes only then. */
   get panes(): number {
-    return this.#kernel.cells * RESOLUTIONS.length * (this.#suite.metrics.length + 1);
+    return (this.#full?.size ?? 0) + this.#kernel.cells * RESOLUTIONS.length * (this.#suite.metrics.length + 1);
   }
 
   /** What counted since the last drain. */
   drain(): readonly Pane[] {
-    return panesOf(this.#kernel.takePanes(), [this.#suite]);
+    const full = this.#full;
+    if (full === undefined) return this.#taken();
+    this.#full = undefined;
+    for (const pane of this.#taken()) full.merge(pane);
+    return full.rows();
   }
 }
 

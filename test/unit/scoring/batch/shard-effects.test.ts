@@ -69,6 +69,21 @@ describe('a shard’s panes', () => {
     expect(drained(effects)).toEqual({ panes: [], counts: { counted: 0, late: 0, refused: 0, outdated: 0 } });
   });
 
+  test('are the same where the kernel has room for a few of them only', () => {
+    const lines = Array.from({ length: 300 }, (_, i) =>
+      line(`r${i}`, T + (i % 50) * 60_000, (i % 2 === 0 ? -1 : 1) * 10 ** -(i % 9), { model: `m${i % 3}` }),
+    );
+    const [roomy, narrow] = [shard(), shard({ maxPaneBytes: 64 * 1024 })];
+    for (const effects of [roomy, narrow])
+      for (const [at, part] of [lines.slice(0, 200), lines.slice(200)].entries())
+        effects.take(packMessages([message(BigInt(at), part)], [], own()), false);
+    expect(narrow.panes).toBeGreaterThan(0);
+    expect(drained(narrow)).toEqual(drained(roomy));
+    expect(narrow.panes).toBe(0);
+    narrow.take(packMessages([message(2n, [line('last', T, 0.5)])], [], own()), false);
+    expect(drained(narrow).panes).toEqual(panesOf([line('last', T, 0.5)]));
+  });
+
   test('hold what was accepted: no line that was set aside, no repeat, nothing of another suite, nothing past the last line', () => {
     const good = [line('a', T, 0.1), line('b', T + 60_000, 0.2), line('a', T, 0.7)];
     const effects = shard();
