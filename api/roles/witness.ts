@@ -1,6 +1,7 @@
 import { RefusedInput, refuse } from '../../core/refusal.ts';
-import { requireWitnessed, restartWitness } from '../../ledger/audit/witness.ts';
+import { requireWitnessed } from '../../ledger/audit/witness.ts';
 import { runWitness, type WitnessWatch } from '../../ledger/audit/witness-loop.ts';
+import { restartWitness } from '../../ledger/audit/witness-restart.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Database } from '../../platform/postgres.ts';
 import { newTrace } from '../../platform/trace.ts';

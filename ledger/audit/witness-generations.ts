@@ -21,7 +21,7 @@ export class WitnessGenerations {
   problem(): string | undefined {
     for (let generation = 2; generation <= this.#newest; generation++) {
       const left = this.#abandoned.get(generation);
-      if (left === undefined) return silent(generation);
+      if (left === undefined) return silentText(generation);
       const seen = this.#seen.get(generation - 1) ?? 0;
       if (left.generation !== generation - 1 || left.treeSize < seen)
         return `generation ${generation} leaves behind ${left.treeSize} events, and the one before it had seen ${seen}`;
@@ -30,7 +30,7 @@ export class WitnessGenerations {
   }
 }
 
-export function silent(generation: number): string {
+export function silentText(generation: number): string {
   return `generation ${generation} begins without a record that says why`;
 }
 

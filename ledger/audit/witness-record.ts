@@ -52,7 +52,7 @@ export type WitnessRecord = CheckpointRecord | RestartRecord;
 /** The audit event that tells of a restart. */
 export const RESTARTED = 'witness.restarted';
 const FORMAT = 'merit-witness/1';
-const LAST_GENERATION = 999_999;
+export const LAST_GENERATION = 999_999;
 /** More than 2^48 leaves, the largest tree. */
 const LAST_SIZE = 9_999_999_999_999_999n;
 

@@ -1,16 +1,14 @@
 import { sameHash, verifyConsistency } from '../../core/merkle.ts';
 import { OperatingError } from '../../core/operating-error.ts';
-import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Database, Tx } from '../../platform/postgres.ts';
 import { withSpan } from '../../platform/trace.ts';
-import type { WitnessStore } from '../../platform/witness-store.ts';
-import { appendAudit } from './append.ts';
+import type { WitnessEntry, WitnessStore } from '../../platform/witness-store.ts';
 import { verifyNote } from './checkpoint.ts';
 import { trailRoots } from './key-history.sql.ts';
 import { readLine } from './lines.ts';
 import { readConsistency, rootAt, treeSizeOf } from './nodes.ts';
 import { latestNote } from './sequencer.ts';
-import { holdRestarts, silent, tellsOf, untoldOf } from './witness-generations.ts';
+import { holdRestarts, silentText, tellsOf, untoldOf } from './witness-generations.ts';
 import {
   type CheckpointRecord,
   RESTARTED,
@@ -27,22 +25,23 @@ import {
  * gone on with. Whoever owns the database can rewrite it all, keys and tree included; not what the witness holds.
  */
 
-const WITNESS_SUBJECT = 'installation/witness';
 const FIRST_GENERATION = 1;
+/** As many generations without a record are mended by a restart; a place where more were made up is given up. */
+export const MAX_SILENT = 16;
 
 /** The newest record; undefined: there is none yet. Throws OperatingError `witness` where it cannot be read as one. */
 export async function newestWitness(store: WitnessStore): Promise<WitnessRecord | undefined> {
-  for await (const { name, bytes } of store.entries()) {
-    const record = readWitness(bytes);
-    if (record === undefined || witnessName(record) !== name) {
-      throw new OperatingError('witness', 'never', `reading the witness ${store.place}`, {
-        cause: `${name} is no record of Merit`,
-        mend: 'name a place that only Merit writes to',
-      });
-    }
-    return record;
-  }
+  for await (const entry of store.entries()) return recordIn(store, entry);
   return undefined;
+}
+
+function recordIn({ place }: WitnessStore, { name, bytes }: WitnessEntry): WitnessRecord {
+  const record = readWitness(bytes);
+  if (record !== undefined && witnessName(record) === name) return record;
+  throw new OperatingError('witness', 'never', `reading the witness ${place}`, {
+    cause: `${name} is no record of Merit`,
+    mend: 'name a place that only Merit writes to (docs/audit.md)',
+  });
 }
 
 export type TrailCheck =
@@ -53,6 +52,8 @@ export type TrailCheck =
       readonly size: number;
       readonly generation: number;
       readonly problem: string;
+      /** Generations that began without a record, oldest first; absent: none did. */
+      readonly silent?: readonly number[];
     };
 
 /** Whether this trail is the one that was witnessed, or goes on from it. `known` is its newest record, where the caller has just read it. */
@@ -63,9 +64,15 @@ export async function checkTrail(
 ): Promise<TrailCheck> {
   const newest = known ?? (await newestWitness(store));
   if (newest === undefined) return db.asEngine((tx) => compare(tx, undefined));
-  const restarts = await restartsOf(store, newest.generation);
+  const { restarts, silent } = await restartsOf(store, newest.generation);
+  const [first] = silent;
+  // What the last generation had seen that began as it must.
+  const before = first === undefined ? undefined : (await newestOfEach(store, first - 1)).get(first - 1);
   return db.asEngine(async (tx) => {
-    if (typeof restarts === 'string') return notWhole(await treeSizeOf(tx), newest, restarts);
+    if (first !== undefined) {
+      const problem = `${silentText(first)}; ${againstBefore(first - 1, await compare(tx, before))}`;
+      return { ...notWhole(await treeSizeOf(tx), newest, problem), silent };
+    }
     const told = await toldRestarts(tx, restarts);
     const [untold] = holdRestarts(restarts, told).untold.toReversed();
     if (untold === undefined) return compare(tx, newest);
@@ -73,16 +80,41 @@ export async function checkTrail(
   });
 }
 
-/** The records by which generations after the first began, oldest first; a text says what is wrong where one is missing. */
-async function restartsOf(store: WitnessStore, newest: number): Promise<readonly RestartRecord[] | string> {
+function againstBefore(generation: number, check: TrailCheck): string {
+  if (check.kind !== 'holds') return `of generation ${generation}, the last one before it, ${check.problem}`;
+  return `the trail of ${check.size} events holds all ${check.witnessed} that generation ${generation}, the last one before it, has seen`;
+}
+
+interface Restarts {
+  /** Oldest first. */
+  readonly restarts: readonly RestartRecord[];
+  /** Generations after the first that have no such record, oldest first; not all of them where they are more than MAX_SILENT. */
+  readonly silent: readonly number[];
+}
+
+/** The records by which generations after the first began. */
+export async function restartsOf(store: WitnessStore, newest: number): Promise<Restarts> {
   const restarts: RestartRecord[] = [];
-  for (let generation = 2; generation <= newest; generation++) {
+  const silent: number[] = [];
+  for (let generation = 2; generation <= newest && silent.length <= MAX_SILENT; generation++) {
     const bytes = await store.read(restartName(generation));
     const record = bytes === undefined ? undefined : readWitness(bytes);
-    if (record?.kind !== 'restart') return silent(generation);
-    restarts.push(record);
+    // One of another generation, copied under this name, begins none here.
+    if (record?.kind === 'restart' && record.generation === generation) restarts.push(record);
+    else silent.push(generation);
   }
-  return restarts;
+  return { restarts, silent };
+}
+
+/** The newest record of each generation from this one on. */
+export async function newestOfEach(store: WitnessStore, from: number): Promise<ReadonlyMap<number, WitnessRecord>> {
+  const newest = new Map<number, WitnessRecord>();
+  for await (const entry of store.entries()) {
+    const record = recordIn(store, entry);
+    if (record.generation < from) break;
+    if (!newest.has(record.generation)) newest.set(record.generation, record);
+  }
+  return newest;
 }
 
 function notWhole(size: number, newest: WitnessRecord, problem: string): TrailCheck {
@@ -95,12 +127,12 @@ function notWhole(size: number, newest: WitnessRecord, problem: string): TrailCh
   };
 }
 
-function sizeIn(record: WitnessRecord): number {
+export function sizeIn(record: WitnessRecord): number {
   return record.kind === 'restart' ? record.restart.treeSize : record.checkpoint.treeSize;
 }
 
 /** The generations of which events tell, those without a place yet among them. */
-async function toldRestarts(tx: Tx, restarts: readonly RestartRecord[]): Promise<ReadonlySet<number>> {
+export async function toldRestarts(tx: Tx, restarts: readonly RestartRecord[]): Promise<ReadonlySet<number>> {
   if (restarts.length === 0) return new Set();
   const rows = await tx.query<{ bytes: Buffer }>(
     'select bytes from audit_events where event_id = any($1::text[]) and type = $2',
@@ -135,56 +167,18 @@ export async function requireWitnessed(db: Pick<Database, 'asEngine'>, store: Wi
   if (check.kind === 'holds') return;
   throw new OperatingError('witness', 'never', `comparing the audit trail with its witness ${store.place}`, {
     cause: check.problem,
-    mend:
-      'point the server at the database that has all of it. Was it put back to an earlier time on purpose: ' +
-      'merit start --restart-witness "why"; what was lost stays told (docs/audit.md)',
+    mend: check.silent === undefined ? PUT_BACK : SILENT,
   });
 }
 
-export interface RestartedBy {
-  readonly tenant: string;
-  readonly actor: string;
-  readonly traceId: string;
-  readonly nowMs: number;
-  readonly reason: string;
-}
+const PUT_BACK =
+  'point the server at the database that has all of it. Was it put back to an earlier time on purpose: ' +
+  'merit start --restart-witness "why"; what was lost stays told (docs/audit.md)';
+const SILENT =
+  'somebody else wrote there, or took a record away: keep what is there (merit audit witness --from PLACE --out FILE), see that only Merit writes there, and look whether ' +
+  'anything of the trail is lost. Then merit start --restart-witness "why"; what was found stays told (docs/audit.md)';
 
-/**
- * Begins a new generation where the trail is not what the witness has seen: after a database was put back to an earlier time. The event comes first, so that
- * no witness knows of a restart which the trail does not tell. False where the trail holds: there is nothing to restart.
- */
-export async function restartWitness(
-  db: Pick<Database, 'asEngine'>,
-  store: WitnessStore,
-  { tenant, actor, traceId, nowMs, reason }: RestartedBy,
-): Promise<boolean> {
-  const check = await checkTrail(db, store);
-  if (check.kind === 'holds') return false;
-  const generation = check.generation + 1;
-  const abandoned = { generation: check.generation, treeSize: check.witnessed };
-  const at = formatRfc3339(nowMs);
-  const before = await restartsOf(store, check.generation);
-  // What began without a word is told as that for ever: no restart explains it.
-  const known = typeof before === 'string' ? [] : before;
-  const told = await db.asEngine((tx) => toldRestarts(tx, known));
-  const untold = known.map((one) => one.generation).filter((one) => !told.has(one));
-  const { id: eventId } = await db.asEngine((tx) =>
-    appendAudit(tx, {
-      tenant,
-      subject: WITNESS_SUBJECT,
-      type: RESTARTED,
-      at,
-      actor,
-      trace: traceId,
-      data: { generation, abandoned, treeSize: check.size, reason, ...(untold.length === 0 ? {} : { untold }) },
-    }),
-  );
-  const restart = { abandoned, treeSize: check.size, actor, at, reason, eventId, untold };
-  await store.put(...entryOf({ kind: 'restart', generation, restart }));
-  return true;
-}
-
-function entryOf(record: WitnessRecord): readonly [name: string, bytes: Uint8Array] {
+export function entryOf(record: WitnessRecord): readonly [name: string, bytes: Uint8Array] {
   return [witnessName(record), witnessBytes(record)];
 }
 

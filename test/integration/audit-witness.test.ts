@@ -11,7 +11,7 @@ import { trailRoots } from '../../ledger/audit/key-history.sql.ts';
 import { type Roots, rootsText } from '../../ledger/audit/roots.ts';
 import { latestNote } from '../../ledger/audit/sequencer.ts';
 import { verifyFile } from '../../ledger/audit/verify.ts';
-import { checkTrail, newestWitness, pushWitness, restartWitness, witnessLag } from '../../ledger/audit/witness.ts';
+import { checkTrail, MAX_SILENT, newestWitness, pushWitness, witnessLag } from '../../ledger/audit/witness.ts';
 import { runWitness } from '../../ledger/audit/witness-loop.ts';
 import {
   type RestartRecord,
@@ -20,6 +20,7 @@ import {
   witnessBytes,
   witnessName,
 } from '../../ledger/audit/witness-record.ts';
+import { restartWitness } from '../../ledger/audit/witness-restart.ts';
 import { openFileWitness } from '../../platform/witness-files.ts';
 import type { WitnessStore } from '../../platform/witness-store.ts';
 import { TENANT, testSigner } from '../support/audit-story.ts';
@@ -393,6 +394,108 @@ describe('a database that was put back to an earlier time', () => {
     expect(await failing(openTrailWitness({ ...none, watch: { lag: () => {}, failed: () => {} } }))).toBeInstanceOf(
       RefusedInput,
     );
+  });
+});
+
+describe('a generation that was put there without a record by which it begins', () => {
+  const check = async (of: Trail) => {
+    const roots = await rootsOf(of);
+    return verifyFile(Buffer.from(await bundleOf(of)), roots, { witnessed: await witnessed(roots) });
+  };
+  const restartOf = async (generation: number) => {
+    const record = readWitness((await store.read(restartName(generation)))!);
+    return record?.kind === 'restart' ? record.restart : undefined;
+  };
+  /** The newest checkpoint of a trail, as if a generation had begun with it. */
+  async function putUnder(generation: number, of: Trail): Promise<void> {
+    const { note, ...checkpoint } = (await of.db.asEngine(latestNote))!;
+    const record = { kind: 'checkpoint', generation, note, checkpoint, previous: 0, proof: [] } as const;
+    await store.put(witnessName(record), witnessBytes(record));
+  }
+  const eventsOf = ({ db }: Trail) =>
+    db.asEngine((tx) => tx.query("select 1 from audit_events where type = 'witness.restarted'"));
+
+  test('keeps a server from starting, which says whether anything is lost and how it goes on; a restart leaves it behind', async () => {
+    const [own, forged] = [await trail(), await trail('another word')];
+    await own.seal(9);
+    await pushWitness(own.db, store);
+    await forged.seal(5);
+    await putUnder(2, forged);
+    expect(toldAs(await failing(start(own)))).toMatchObject({
+      exitCode: 12,
+      problem: expect.stringMatching(/generation 2 begins without a record.*of 9 events holds all 9 that generation 1/),
+      mend: expect.stringMatching(/somebody else wrote there.*--restart-witness/),
+    });
+    await start(own, 'a guest of the bucket wrote there');
+    expect(await restartOf(2)).toMatchObject({ abandoned: { generation: 1, treeSize: 9 }, treeSize: 9 });
+    expect(await restartOf(3)).toMatchObject({ abandoned: { generation: 2, treeSize: 5 }, treeSize: 9 });
+    await own.seal(1);
+    expect(await pushWitness(own.db, store)).toMatchObject({ pushed: true, record: { generation: 3 } });
+    await start(own);
+    expect(await check(own)).toMatchObject({ code: 0, findings: [] });
+    expect(await bundleOf(own)).toContain('"found":"of its witness generation 2 begins without a record');
+    // Nobody believes what stood in it.
+    expect(toldAs(await failing(start(forged)))).toMatchObject({ exitCode: 12 });
+    expect((await check(forged)).code).toBe(12);
+  });
+
+  test('hides no trail that was cut: what is lost is told before, and stands in the restart for good', async () => {
+    const [lost, cut] = [await trail(), await trail()];
+    for (const count of [3, 6]) {
+      await lost.seal(count);
+      await pushWitness(lost.db, store);
+    }
+    await cut.seal(3);
+    await putUnder(2, cut);
+    expect(toldAs(await failing(start(cut)))).toMatchObject({
+      exitCode: 12,
+      problem: expect.stringMatching(/of generation 1, .* it holds 3 events, and the witness has seen 9/),
+    });
+    await start(cut, 'the disk broke');
+    expect(await restartOf(2)).toMatchObject({ abandoned: { generation: 1, treeSize: 9 }, treeSize: 3 });
+    await cut.seal(1);
+    await pushWitness(cut.db, store);
+    expect(await check(cut)).toMatchObject({ code: 0 });
+    expect(await bundleOf(cut)).toContain('it holds 3 events, and the witness has seen 9');
+    expect(toldAs(await failing(start(lost)))).toMatchObject({ exitCode: 12 });
+  });
+
+  test('is one of several: each gets a record; where too many were made up, another place is asked for and nothing is written', async () => {
+    const [own, forged] = [await trail(), await trail('another word')];
+    await own.seal(9);
+    await pushWitness(own.db, store);
+    await forged.seal(2);
+    await putUnder(4, forged);
+    await start(own, 'a guest wrote there');
+    expect(await eventsOf(own)).toHaveLength(4);
+    await own.seal(1);
+    await pushWitness(own.db, store);
+    await start(own);
+    expect(await check(own)).toMatchObject({ code: 0 });
+    for (const generation of [5 + MAX_SILENT + 1, 999_999]) {
+      await putUnder(generation, forged);
+      expect(await failing(start(own, 'again'))).toMatchObject({
+        code: 'witness',
+        mend: expect.stringContaining('name another place'),
+      });
+      expect(await eventsOf(own)).toHaveLength(4);
+    }
+  });
+
+  test('begins by no copy of another generation’s record', async () => {
+    const [lost, own] = [await trail(), await trail()];
+    await lost.seal(9);
+    await pushWitness(lost.db, store);
+    await own.seal(3);
+    await start(own, 'the disk broke');
+    await own.seal(1);
+    await pushWitness(own.db, store);
+    await store.put(restartName(3), (await store.read(restartName(2)))!);
+    await putUnder(3, own);
+    expect(toldAs(await failing(start(own)))).toMatchObject({
+      problem: expect.stringContaining(`${restartName(3)} is no record of Merit`),
+      mend: expect.stringContaining('name a place that only Merit writes to'),
+    });
   });
 });
 
