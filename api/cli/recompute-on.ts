@@ -1,13 +1,8 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import type { ObjectStore } from '../../platform/object-store.ts';
-import { type ArchivedPartition, archivedPartitions } from '../../scoring/archive/archived-reports.ts';
-import { segmentKeys } from '../../scoring/archive/segment-manifest.ts';
-import type { SegmentRow } from '../../scoring/archive/segments.sql.ts';
-import { readObject } from '../../scoring/archive/stored-segment.ts';
-import { ArchiveFalls, segmentsFor } from '../../scoring/batch/count-share.ts';
-import { CLAIM_ENV, type HandedShard, parseHandedShards } from '../../scoring/batch/handed-shard.ts';
+import { join, resolve } from 'node:path';
+import { ArchiveFalls } from '../../scoring/batch/count-share.ts';
+import { CLAIM_ENV, parseHandedShards } from '../../scoring/batch/handed-shard.ts';
 import { PANES_FILE } from '../../scoring/batch/pane-file.ts';
 import { openPlace, toldAsAltered } from './archive-reports.ts';
 import {
@@ -25,6 +20,7 @@ import type { Invocation } from './invocation.ts';
 import type { Row } from './render.ts';
 import { rolloutPath } from './rollout.ts';
 import { s3PlaceOf } from './s3-place.ts';
+import { copySegments, neededOf } from './sent-segments.ts';
 
 /** A merge is one transaction of a partition's whole history. */
 const MERGE_TIMEOUT_MS = 10 * 60_000;
@@ -78,7 +74,7 @@ export async function recomputeOn(invocation: Invocation, asked: RecomputeAsked)
     try {
       await writeFile(join(code, SHARDS), JSON.stringify(shards));
       await writeFile(join(code, 'place.txt'), `${how === 'sent' ? SENT : place}\n`);
-      if (how === 'sent') await copySegments(store, segments, join(code, SENT));
+      if (how === 'sent') await copySegments(store, segments, shards[0]!.tenant, join(code, SENT));
       tasks = await bookShards(client, invocation, asked, {
         name,
         count,
@@ -109,41 +105,6 @@ export async function recomputeOn(invocation: Invocation, asked: RecomputeAsked)
 async function release(invocation: Pick<Invocation, 'io' | 'signal'>, path: string, claim: string): Promise<void> {
   const client = await connect(invocation);
   await client.json('POST', `${path}:release`, { body: { claim } });
-}
-
-interface Needed extends SegmentId {
-  readonly size: number;
-}
-type SegmentId = Parameters<typeof segmentKeys>[0];
-
-/** What the shards read, and before that the chains that it is held to. Throws ArchiveFalls, AlteredSegment. */
-async function neededOf(store: ObjectStore, shards: readonly HandedShard[]): Promise<readonly Needed[]> {
-  const archive = await archivedPartitions(store, shards[0]!.topic);
-  const needed = new Set<SegmentRow>();
-  for (const shard of shards) for (const row of segmentsFor(shard, archive)) needed.add(row);
-  const isOf = ({ generation, partition }: ArchivedPartition) =>
-    shards.some((shard) => shard.generation === generation && shard.legs.some((leg) => leg.partition === partition));
-  return archive
-    .filter(isOf)
-    .flatMap(({ segments }) => segments)
-    .map((row) => ({ ...row, size: needed.has(row) ? sizeOf(row) : 0 }));
-}
-
-function sizeOf({ manifest }: SegmentRow): number {
-  return (JSON.parse(manifest.toString()) as { readonly size: number }).size;
-}
-
-/** Of those that are not read (size 0) the manifest alone, which the chain goes through. */
-async function copySegments(store: ObjectStore, segments: readonly Needed[], place: string): Promise<void> {
-  for (const segment of segments) {
-    const keys = segmentKeys(segment);
-    for (const key of segment.size === 0 ? [keys.manifest] : [keys.manifest, keys.segment]) {
-      const bytes = await readObject(store, key);
-      if (bytes === undefined) continue;
-      await mkdir(dirname(join(place, key)), { recursive: true });
-      await writeFile(join(place, key), bytes);
-    }
-  }
 }
 
 /** An archive that has not all, as a command tells it; everything else as it is. */

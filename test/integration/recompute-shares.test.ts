@@ -1,7 +1,9 @@
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { copySegments, neededOf } from '../../api/cli/sent-segments.ts';
 import { sha256Hex } from '../../core/canonical.ts';
 import { openFileObjectStore } from '../../platform/object-store/files.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
@@ -224,6 +226,26 @@ describe('a partition’s shares', () => {
       /archived up to offset \d+, and \d+ is what the version began at/,
     );
     await expect(count(segments.slice(1))).rejects.toThrow(/archived from offset \d+ on only/);
+  });
+
+  test('are not counted out of segments that were sent where other tenants’ messages are in them', async () => {
+    const [shard] = await handed('foreign', 'jobs/sent');
+    const place = join(root, 'sent');
+    const needed = await neededOf(store, [shard!]);
+    await expect(copySegments(store, needed, 'foreign', place)).rejects.toMatchObject({
+      exitCode: 3,
+      code: 'tenants',
+      mend: expect.stringContaining('--files shared'),
+    });
+    expect(existsSync(place)).toBe(false);
+    // Manifests alone name nobody.
+    await copySegments(
+      store,
+      needed.map((segment) => ({ ...segment, size: 0 })),
+      'foreign',
+      place,
+    );
+    expect(existsSync(place)).toBe(true);
   });
 
   test('that were given back, or held for too long, are the workers’ again', async () => {
