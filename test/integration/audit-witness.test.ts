@@ -415,6 +415,15 @@ describe('a generation that was put there without a record by which it begins', 
   const eventsOf = ({ db }: Trail) =>
     db.asEngine((tx) => tx.query("select 1 from audit_events where type = 'witness.restarted'"));
 
+  /** As the documents have it: the chain against what was there before the second generation. */
+  async function checkBefore(of: Trail): Promise<number> {
+    const roots = await rootsOf(of);
+    const reader = witnessedReader(roots);
+    for await (const { bytes } of store.entries())
+      if (!Buffer.from(bytes).toString().startsWith('{"format":"merit-witness/1","generation":2,')) reader.push(bytes);
+    return verifyFile(Buffer.from(await bundleOf(of)), roots, { witnessed: reader.end() }).code;
+  }
+
   test('keeps a server from starting, which says whether anything is lost and how it goes on; a restart leaves it behind', async () => {
     const [own, forged] = [await trail(), await trail('another word')];
     await own.seal(9);
@@ -426,6 +435,7 @@ describe('a generation that was put there without a record by which it begins', 
       problem: expect.stringMatching(/generation 2 begins without a record.*of 9 events holds all 9 that generation 1/),
       mend: expect.stringMatching(/somebody else wrote there.*--restart-witness/),
     });
+    expect(await checkBefore(own)).toBe(0);
     await start(own, 'a guest of the bucket wrote there');
     expect(await restartOf(2)).toMatchObject({ abandoned: { generation: 1, treeSize: 9 }, treeSize: 9 });
     expect(await restartOf(3)).toMatchObject({ abandoned: { generation: 2, treeSize: 5 }, treeSize: 9 });
@@ -451,6 +461,7 @@ describe('a generation that was put there without a record by which it begins', 
       exitCode: 12,
       problem: expect.stringMatching(/of generation 1, .* it holds 3 events, and the witness has seen 9/),
     });
+    expect(await checkBefore(cut)).toBe(12);
     await start(cut, 'the disk broke');
     expect(await restartOf(2)).toMatchObject({ abandoned: { generation: 1, treeSize: 9 }, treeSize: 3 });
     await cut.seal(1);
