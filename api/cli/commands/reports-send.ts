@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { parseJson } from '../../../core/json.ts';
@@ -24,7 +25,8 @@ interface Taken {
 /** Hands files over piece by piece, each until it is durable, for as long as the server asks to wait. */
 export default async function reportsSend(invocation: Invocation): Promise<number> {
   const { options, io, signal } = invocation;
-  const paths = options.reports as readonly string[];
+  const named = options.reports as readonly string[];
+  const paths = named.map((path) => (path === '-' ? path : resolve(io.cwd, path)));
   const refusals: Refusal[] = [];
   await checkReports(paths, refusals);
   if (refusals.length > 0) throw new RefusedInput(refusals);
@@ -33,7 +35,7 @@ export default async function reportsSend(invocation: Invocation): Promise<numbe
   try {
     let files = 0;
     for (const file of openReports(paths, io.stdin, signal)) {
-      for await (const piece of pieces(file, paths[files++]!)) {
+      for await (const piece of pieces(file, named[files++]!)) {
         const taken = await sendPiece(client, piece, (ms) =>
           io.note(`the server is busy and asks to wait ${Math.ceil(ms / 1000)} s; ${sent.lines} lines were taken`),
         );
