@@ -7,7 +7,6 @@ import type { SagaContext } from '../../scheduler/apply/context.ts';
 import { arrayTasks } from '../../scheduler/apply/create-booking.ts';
 import { Allocator } from '../../scheduler/apply/engine.ts';
 import { runReconciler } from '../../scheduler/reconcile/sweep.ts';
-import { healthy } from '../support/healthy.ts';
 import { type Faults, Life, WELL } from './life.ts';
 import { MemoryBooks, type Witness } from './memory-books.ts';
 import { memoryDesk } from './memory-desk.ts';
@@ -173,7 +172,10 @@ export class World {
       finance: this.finance.client(life, faults),
       providers: {
         of: async (_tenant, pool) => this.providers.get(pool)!.client(life),
-        health: (_tenant, pool) => healthy(this.providers.get(pool)!.away ? 'connect ECONNREFUSED' : undefined),
+        health: async (_tenant, pool) => ({
+          away: this.providers.get(pool)!.away ? 'connect ECONNREFUSED' : undefined,
+          there: [],
+        }),
       },
       store: new MemoryObjects(),
       publishReports: () => Promise.resolve(),
