@@ -284,7 +284,7 @@ describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined 
           if (round === 2 || round === 4) {
             await broker.kill();
             await pause(1_500);
-            await broker.start();
+            await persistently(() => broker.start())();
           } else {
             const victim = [...children].find((child) => child !== sleeper);
             victim?.kill('SIGKILL');
