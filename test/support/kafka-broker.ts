@@ -27,7 +27,7 @@ export async function openKafkaBroker(): Promise<KafkaBroker> {
     const prepared = (await harness.own(part)).facts as PreparedKafka;
     let { pid, ...facts } = await prepared.start();
     const end = async (signal: 'SIGTERM' | 'SIGKILL') => {
-      process.kill(pid, signal);
+      if (isThere(pid)) process.kill(pid, signal);
       while (isThere(pid)) await sleep(GONE_EVERY_MS);
     };
     return {
