@@ -35,6 +35,9 @@ export async function openLog(
   return { client, log: openKafkaEventLog(watch === undefined ? options : { ...options, watch }) };
 }
 
+const LED_EVERY_MS = 100;
+const LED_TRIES = 300;
+
 /** Makes the topic as a server does, or raises it. */
 export async function makeTopic(broker: string, name: string, partitions: number): Promise<void> {
   const client = await clientOf('platformatic', broker);
@@ -42,6 +45,17 @@ export async function makeTopic(broker: string, name: string, partitions: number
     const topic = await client.topic(name);
     if (topic === undefined) await ensureKafkaTopic(client, { name, partitions, replicas: 1 });
     else if (topic.partitions.length < partitions) await client.raisePartitions(name, partitions);
+    // A broker tells of partitions a moment before it leads them.
+    const all = Array.from({ length: partitions }, (_, i) => i);
+    for (let tries = 1; ; tries++) {
+      const failure = await client.ends(name, all).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      if (failure === undefined) break;
+      if (tries === LED_TRIES) throw failure;
+      await sleep(LED_EVERY_MS);
+    }
   } finally {
     await client.close();
   }
