@@ -52,8 +52,8 @@ interface Open {
   readonly ownAddress: string | undefined;
   readonly provider: Promise<Provider>;
   health: (PoolHealth & { readonly atMs: number }) | undefined;
-  /** Flavours whose capacity was told. */
-  readonly told: Set<string>;
+  /** Flavours whose capacity was told, of what it was before its file changed too. */
+  told: ReadonlySet<string>;
   offers: { readonly atMs: number; readonly asked: Promise<readonly Offer[]> } | undefined;
 }
 
@@ -75,8 +75,8 @@ export class PoolProviders implements ProviderSource {
     try {
       const entry = await this.#entry(tenant, pool);
       if (entry.health !== undefined && clock.now() - entry.health.atMs < HEALTH_MS) return entry.health;
-      const health = await (await entry.provider)
-        .capacity(AbortSignal.timeout(HEALTH_TIMEOUT_MS))
+      const health = await entry.provider
+        .then((provider) => provider.capacity(AbortSignal.timeout(HEALTH_TIMEOUT_MS)))
         .then((there) => ({ away: undefined, there }), unhealthy);
       entry.health = { atMs: clock.now(), ...health };
       this.#tellThere(tenant, entry, health);
@@ -132,7 +132,7 @@ export class PoolProviders implements ProviderSource {
       ownAddress,
       provider: this.#openProvider(tenant, stored.file),
       health: undefined,
-      told: new Set(known?.told),
+      told: known?.told ?? new Set(),
       offers: undefined,
     };
     this.#open.set(key, entry);
@@ -144,17 +144,21 @@ export class PoolProviders implements ProviderSource {
     return entry;
   }
 
-  /** What is told no more is told as nothing, once: a metric keeps what it was told. */
-  #tellThere(tenant: string, { file, told }: Open, health: PoolHealth): void {
-    const { name: pool, flavours } = file;
-    for (const { name, resource } of flavours) {
-      const said = thereOf(health, name, resource);
-      if (said === undefined && !told.delete(name)) continue;
-      if (said !== undefined) told.add(name);
-      const there = said ?? { totalMilli: 0n, freeMilli: 0n };
-      const [total, free] = [Number(there.totalMilli) / 1000, Number(there.freeMilli) / 1000];
+  /** What is told no more, its flavour or its provider's answer being gone, is told as nothing, once: a metric keeps what it was told. */
+  #tellThere(tenant: string, entry: Open, health: PoolHealth): void {
+    const { name: pool, flavours } = entry.file;
+    const said = new Map(
+      flavours.flatMap(({ name, resource }) => {
+        const there = thereOf(health, name, resource);
+        return there === undefined ? [] : [[name, there] as const];
+      }),
+    );
+    for (const name of new Set([...entry.told, ...said.keys()])) {
+      const { totalMilli = 0n, freeMilli = 0n } = said.get(name) ?? {};
+      const [total, free] = [Number(totalMilli) / 1000, Number(freeMilli) / 1000];
       this.#options.watch.there({ tenant, flavour: flavourId(pool, name), total, free });
     }
+    entry.told = new Set(said.keys());
   }
 
   #ownAddress(file: PoolFile): string | undefined {
