@@ -1,80 +1,38 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { rejectionOf, statementHash } from '../../core/approval.ts';
-import { isEnded, type StateName } from '../../core/booking.ts';
+import { describe, expect, test } from 'vitest';
+import type { StateName } from '../../core/booking.ts';
 import { attemptKey, type BookingId, ulid } from '../../core/ids.ts';
 import { jobSpec } from '../../core/job.ts';
-import type { SigningPolicy } from '../../core/signing-policy.ts';
 import { ALLOW_ALL, type PolicyRules } from '../../peers/sentinelnet/rules.ts';
-import type { Tx } from '../../platform/postgres.ts';
-import { applyDocuments } from '../../pools/apply-documents.ts';
-import { parseDocument } from '../../pools/documents.ts';
 import { ProviderError } from '../../providers/provider.ts';
 import { type Booking, loadBooking } from '../../scheduler/apply/booking-store.ts';
 import { cancelBooking } from '../../scheduler/apply/cancel.ts';
 import { arrayTasks, createBookings } from '../../scheduler/apply/create-booking.ts';
 import { commitMoves } from '../../scheduler/apply/moves.ts';
-import { proposeChange } from '../../scheduler/signatures/change-policy.ts';
 import type { Proposal } from '../../scheduler/signatures/proposal.ts';
-import {
-  approvalsOf,
-  expireProposals,
-  liveProposal,
-  loadProposal,
-  standingPolicy,
-} from '../../scheduler/signatures/proposals.sql.ts';
+import { approvalsOf, standingPolicy } from '../../scheduler/signatures/proposals.sql.ts';
 import { proposeRevoke } from '../../scheduler/signatures/revoke.ts';
-import { type SignOutcome, signProposal } from '../../scheduler/signatures/sign.ts';
-import { ledgerLeaks } from '../support/ledger-leaks.ts';
-import { POOL, type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
-import { signingPolicy, type TestKey, testKey } from '../support/signers.ts';
+import { signProposal } from '../../scheduler/signatures/sign.ts';
+import { POOL, TENANT } from '../support/saga-world.ts';
+import {
+  allocator,
+  ann,
+  asTenant,
+  ben,
+  by,
+  cid,
+  declare,
+  dot,
+  ended,
+  POLICY,
+  proposed,
+  sign,
+  startAllocator,
+  stateOf,
+  world,
+} from '../support/signature-scene.ts';
+import { signingPolicy, testKey } from '../support/signers.ts';
 
-let world: SagaWorld;
-let allocator: { stop(): Promise<void> };
-const [ann, ben, cid, dot] = [testKey(), testKey(), testKey(), testKey()];
-const POLICY = signingPolicy(
-  { ann, ben, cid },
-  { allocations: [{ above: { amount: '1.00', currency: 'USD' }, signatures: 2 }] },
-);
-
-const by = (nowMs = Date.now()) => ({
-  tenant: TENANT,
-  actor: 'token:test',
-  traceId: '0af7651916cd43dd8448eb211c80319c',
-  nowMs,
-  environment: 'merit-test',
-});
-const asTenant = <T>(work: (tx: Tx) => Promise<T>) => world.database.db.asTenant(TENANT, work);
-const ended = ({ state }: Booking) => isEnded(state.state);
-
-/** Puts a policy there whatever stood before, as an owner of the database could. */
-async function declare(policy: SigningPolicy): Promise<void> {
-  // In one transaction: an engine that looks in between would let through what is large.
-  await asTenant(async (tx) => {
-    await tx.execute("delete from quota_documents where kind = 'SigningPolicy'");
-    await applyDocuments(tx, by(), [{ document: parseDocument(policy) }]);
-  });
-}
-
-async function proposed(bookingId: string, action: Proposal['action'] = 'allocation.apply'): Promise<Proposal> {
-  const found = await asTenant((tx) => liveProposal(tx, { tenant: TENANT, bookingId, action }));
-  if (found === undefined) throw new Error('nothing is proposed');
-  return found;
-}
-
-function sign(
-  proposal: Proposal,
-  key: TestKey,
-  over: { verdict?: 'approve' | 'reject'; nowMs?: number; statement?: Proposal['statement'] } = {},
-): Promise<SignOutcome | undefined> {
-  const { verdict = 'approve' } = over;
-  const shown = over.statement ?? proposal.statement;
-  const statement = verdict === 'approve' ? shown : rejectionOf(shown);
-  const given = { statementHash: statementHash(statement), keyId: key.keyId, signature: key.sign(statement) };
-  return asTenant((tx) => signProposal(tx, by(over.nowMs), proposal.id, verdict, given));
-}
-
-const stateOf = async (id: string) => (await asTenant((tx) => loadProposal(tx, id)))?.state;
 const awaiting = ({ state }: Booking) => state.state === 'awaiting_signatures';
 
 /** A job that costs 2.00, which is large, up to where people have to sign it. */
@@ -96,23 +54,6 @@ async function array(count: number, until: StateName = 'awaiting_signatures'): P
   for (const { bookingId } of tasks) await world.until(bookingId, ({ state }) => state.state === until);
   return tasks.map(({ bookingId }) => bookingId);
 }
-
-beforeAll(async () => {
-  world = await sagaWorld();
-});
-afterAll(() => world.close());
-beforeEach(async () => {
-  await declare(POLICY);
-  allocator = await world.startAllocator();
-});
-afterEach(async () => {
-  world.sentinel.setRules(ALLOW_ALL);
-  world.sentinel.control.clear();
-  world.finance.control.clear();
-  world.provider.beforeSubmit = undefined;
-  await allocator.stop();
-  expect(await ledgerLeaks(world.database.db)).toEqual([]);
-});
 
 describe('a large allocation', () => {
   test('in the pieces of an array is as large: each task waits, and is signed by itself', async () => {
@@ -212,7 +153,7 @@ describe('a large allocation', () => {
     for (const key of [ann, ben]) await sign(proposal, key);
     expect(await stateOf(proposal.id)).toBe('met');
     world.sentinel.setRules({ ...ALLOW_ALL, deny: [{ name: 'freeze', division: 'vision', text: 'frozen' }] });
-    allocator = await world.startAllocator();
+    await startAllocator();
     expect((await world.until(id, ended)).state).toMatchObject({
       state: 'rejected',
       reason: { code: 'policy_denied' },
@@ -275,7 +216,7 @@ describe('a large allocation', () => {
   test('goes on when somebody who had signed asks again and a policy that changed asks for no more', async () => {
     await declare({ ...POLICY, allocations: [{ ...POLICY.allocations![0]!, signatures: 3 }] });
     await allocator.stop();
-    allocator = await world.startAllocator();
+    await startAllocator();
     const { id, proposal } = await large();
     await sign(proposal, ann);
     expect(await sign(proposal, ben)).toMatchObject({ kind: 'signed', proposal: { state: 'open' } });
@@ -295,12 +236,12 @@ describe('a large allocation', () => {
   test('expires where not enough people sign in time, and takes no signature then', async () => {
     await declare({ ...POLICY, expireAfter: '1m' });
     await allocator.stop();
-    allocator = await world.startAllocator();
+    await startAllocator();
     const { id, proposal } = await large();
     await sign(proposal, ann);
     expect(await sign(proposal, ben, { nowMs: Date.now() + 60_000 })).toMatchObject({ code: 'proposal_expired' });
     await allocator.stop();
-    allocator = await world.startAllocator({ clock: { ...world.context.clock, now: () => Date.now() + 61_000 } });
+    await startAllocator({ clock: { ...world.context.clock, now: () => Date.now() + 61_000 } });
     expect((await world.until(id, ended)).state).toMatchObject({
       state: 'expired',
       reason: { code: 'signatures_expired' },
@@ -420,235 +361,5 @@ describe('races', () => {
     expect((await world.eventTypes(id)).filter((type) => type === 'booking.waiting')).toHaveLength(1);
     world.provider.end(attemptKey(id, 1), 'succeeded');
     await world.until(id, ended);
-  });
-});
-
-describe('a revoke', () => {
-  test('is of what holds something, and of whoever asked for neither it nor the job', async () => {
-    const id = await world.book({ lease: '1h' });
-    await world.until(id, ({ state }) => state.state === 'applied');
-    await declare({
-      ...POLICY,
-      people: POLICY.people.map((one) => (one.name === 'ann' ? { ...one, principals: ['ada'] } : one)),
-    });
-    await asTenant((tx) => proposeRevoke(tx, by(), id, 'it mines coins'));
-    const revoking = await proposed(id, 'allocation.revoke');
-    expect(await sign(revoking, ann)).toMatchObject({ code: 'requester' });
-    expect(await sign(revoking, ann, { verdict: 'reject' })).toMatchObject({ code: 'requester' });
-    world.provider.end(attemptKey(id, 1), 'succeeded');
-    await world.until(id, ended);
-    expect(await sign(revoking, ben)).toMatchObject({ code: 'booking_changed' });
-    expect(await asTenant((tx) => proposeRevoke(tx, by(), id, 'too late'))).toMatchObject({ code: 'ended' });
-    expect(await world.database.db.asEngine((tx) => expireProposals(tx, Date.now()))).toBe(1);
-    expect(await stateOf(revoking.id)).toBe('void');
-  });
-});
-
-test('a revoke that too few could sign is refused, and says what ends the allocation without', async () => {
-  const id = await world.book({ lease: '1h' });
-  await world.until(id, ({ state }) => state.state === 'applied');
-  const people = [{ name: 'ann', principals: ['ada'], keys: [{ publicKey: ann.publicKey }] }];
-  await declare({ ...POLICY, people: [...people, POLICY.people[1]!], allocations: [], revoke: { signatures: 2 } });
-  expect(await asTenant((tx) => proposeRevoke(tx, by(), id, 'it mines coins'))).toMatchObject({
-    code: 'quorum_impossible',
-    text: expect.stringMatching(/only 1 .*\(ben\): cancel it/),
-  });
-  await declare(POLICY);
-  expect(await asTenant((tx) => proposeRevoke(tx, by(), id, 'it mines coins'))).toMatchObject({ kind: 'proposed' });
-  world.provider.end(attemptKey(id, 1), 'succeeded');
-  await world.until(id, ended);
-});
-
-test('a revoke that nobody can bring about any more makes room for the next, which names it', async () => {
-  const nowMs = Date.now();
-  const id = await world.book({ lease: '1h' });
-  await world.until(id, ({ state }) => state.state === 'applied');
-  const validTo = new Date(nowMs + 3_600_000).toISOString();
-  const people = [
-    { name: 'ann', principals: ['oidc:ann'], keys: [{ publicKey: ann.publicKey }] },
-    { name: 'ben', principals: ['oidc:ben'], keys: [{ publicKey: ben.publicKey, validTo }] },
-  ];
-  await declare({ ...POLICY, people, allocations: [], revoke: { signatures: 1 } });
-  const propose = (atMs: number, actor = 'token:test') =>
-    asTenant((tx) => proposeRevoke(tx, { ...by(atMs), actor }, id, 'it mines coins'));
-  // By Ann, so that only Ben could sign it.
-  const first = await propose(nowMs, 'oidc:ann');
-  if (first?.kind !== 'proposed') throw new Error('it is not proposed');
-  const later = nowMs + 2 * 3_600_000;
-  const second = await propose(later);
-  if (second?.kind !== 'proposed') throw new Error('it is not proposed');
-  expect(await stateOf(first.proposal.id)).toBe('void');
-  const told = await asTenant((tx) =>
-    tx.query<{ data: object }>(
-      "select convert_from(bytes, 'UTF8')::jsonb -> 'data' as data from audit_events where subject = $1 and type = 'booking.revoking_proposed' order by subject_seq",
-      [`booking/${id}`],
-    ),
-  );
-  expect(told.map(({ data }) => data)).toMatchObject([
-    { proposal: first.proposal.id },
-    { proposal: second.proposal.id, supersedes: first.proposal.id },
-  ]);
-  expect(told[0]?.data).not.toHaveProperty('supersedes');
-  await declare(POLICY);
-  world.provider.end(attemptKey(id, 1), 'succeeded');
-  await world.until(id, ended);
-});
-
-describe('the signing policy', () => {
-  const next: SigningPolicy = signingPolicy({ ann, ben, dot });
-
-  test('that stands is changed by nobody alone', async () => {
-    for (const document of [next, { ...POLICY, changes: { signatures: 3 } }])
-      await expect(
-        asTenant((tx) => applyDocuments(tx, by(), [{ document: parseDocument(document) }])),
-      ).rejects.toMatchObject({ refusals: [{ code: 'needs_signatures' }] });
-    await asTenant((tx) => applyDocuments(tx, by(), [{ document: parseDocument(POLICY) }]));
-  });
-
-  test('is changed when enough of those in it have signed the next one, which then decides who may', async () => {
-    const asked = await asTenant((tx) => proposeChange(tx, by(), next, 'cid left'));
-    expect(asked).toMatchObject({ kind: 'proposed' });
-    if (asked.kind === 'refused') return;
-    expect(await asTenant((tx) => proposeChange(tx, by(), next, 'again'))).toMatchObject({ kind: 'exists' });
-    expect(await asTenant((tx) => proposeChange(tx, by(), null, 'none'))).toMatchObject({ code: 'proposal_open' });
-    const { proposal } = asked;
-    expect(await sign(proposal, dot)).toMatchObject({ code: 'unknown_key' });
-    await sign(proposal, ann);
-    expect(await sign(proposal, cid)).toMatchObject({ proposal: { state: 'done' } });
-    expect(await asTenant((tx) => proposeChange(tx, by(), next, 'again'))).toMatchObject({ code: 'unchanged' });
-    const off = await asTenant((tx) => proposeChange(tx, by(), null, 'no more of it'));
-    if (off.kind === 'refused') throw new Error(off.text);
-    expect(await sign(off.proposal, cid)).toMatchObject({ code: 'unknown_key' });
-    await sign(off.proposal, ann);
-    await sign(off.proposal, dot);
-    expect(await asTenant((tx) => proposeChange(tx, by(), next, 'x'))).toMatchObject({ code: 'no_signing_policy' });
-    const types = await asTenant((tx) =>
-      tx.query<{ type: string }>(
-        "select type from audit_events where subject = 'signing-policy/default' order by subject_seq desc limit 8",
-      ),
-    );
-    expect(types.map(({ type }) => type).reverse()).toEqual([
-      'signing_policy.change_proposed',
-      'signing_policy.change_approved',
-      'signing_policy.change_approved',
-      'signing_policy.changed',
-      'signing_policy.change_proposed',
-      'signing_policy.change_approved',
-      'signing_policy.change_approved',
-      'signing_policy.removed',
-    ]);
-  });
-
-  describe('of which one is proposed that can never be signed by enough people', () => {
-    const asking = (nowMs = Date.now(), actor = 'token:test') => ({ ...by(nowMs), actor });
-    const propose = (as: ReturnType<typeof asking>, document: SigningPolicy | null = next) =>
-      asTenant((tx) => proposeChange(tx, as, document, null));
-    /** Ann’s and Ben’s of three, two of whom have to sign. */
-    const withKeys = (over: Readonly<Record<string, object>>): SigningPolicy => ({
-      ...signingPolicy({ ann, ben, cid }),
-      people: [ann, ben, cid].map(({ publicKey }, i) => {
-        const name = ['ann', 'ben', 'cid'][i]!;
-        return { name, principals: [`oidc:${name}`], keys: [{ publicKey, ...over[name] }] };
-      }),
-    });
-
-    test('it is refused, and says who could sign and that somebody else has to propose it', async () => {
-      const two = { ...withKeys({}), people: withKeys({}).people.slice(0, 2) };
-      await declare(two);
-      const refused = await propose(asking(Date.now(), 'oidc:ann'));
-      expect(refused).toMatchObject({ kind: 'refused', code: 'quorum_impossible' });
-      expect(refused).toMatchObject({
-        text: expect.stringMatching(
-          /takes the signatures of 2 people, and besides whoever asked only 1 .*\(ben\): have it proposed by somebody who need not sign it/,
-        ),
-      });
-      expect(
-        await asTenant((tx) => liveProposal(tx, { tenant: TENANT, bookingId: null, action: 'signing-policy.change' })),
-      ).toBeUndefined();
-      // By somebody who is not of them it is proposed, and signed by both.
-      const asked = await propose(asking());
-      if (asked.kind === 'refused') throw new Error(asked.text);
-      await sign(asked.proposal, ann);
-      expect(await sign(asked.proposal, ben)).toMatchObject({ proposal: { state: 'done' } });
-    });
-
-    test('a role that only whoever asks has is as impossible as a number', async () => {
-      const base = withKeys({});
-      const people = base.people.map((one) => (one.name === 'ann' ? { ...one, roles: ['finance'] } : one));
-      await declare({ ...base, people, changes: { signatures: 2, roles: { finance: 1 } } });
-      expect(await propose(asking(Date.now(), 'oidc:ann'))).toMatchObject({
-        code: 'quorum_impossible',
-        text: expect.stringContaining('1 of the role finance'),
-      });
-      const asked = await propose(asking(Date.now(), 'oidc:ben'));
-      expect(asked.kind).toBe('proposed');
-    });
-
-    test('keys that have ended, or begin too late, count for nobody; where too few are left it says that no change can be signed', async () => {
-      const nowMs = Date.now();
-      const at = (hours: number) => new Date(nowMs + hours * 3_600_000).toISOString();
-      const later = asking(nowMs + 2 * 3_600_000);
-      await declare(withKeys({ ann: { validTo: at(1) }, cid: { validFrom: at(30 * 24) } }));
-      expect(await propose(later)).toMatchObject({
-        code: 'quorum_impossible',
-        text: expect.stringMatching(/only 1 .*\(ben\): the keys of too many have ended/),
-      });
-      // A key that begins before the proposal expires counts.
-      await declare(withKeys({ ann: { validTo: at(1) }, cid: { validFrom: at(3) } }));
-      expect(await propose(later)).toMatchObject({ kind: 'proposed' });
-    });
-
-    test('one that has become impossible since makes room for the next at once, which names it; one that can still be signed does not', async () => {
-      const nowMs = Date.now();
-      await declare(withKeys({ ben: { validTo: new Date(nowMs + 3_600_000).toISOString() } }));
-      const first = await propose(asking(nowMs, 'oidc:ann'));
-      if (first.kind === 'refused') throw new Error(first.text);
-      expect(await propose(asking(nowMs), null)).toMatchObject({ code: 'proposal_open' });
-      // Ben’s key has ended and he did not sign: of Ben and Cid, who could, one is left.
-      const later = nowMs + 2 * 3_600_000;
-      expect(await propose(asking(later, 'oidc:ann'))).toMatchObject({ code: 'quorum_impossible' });
-      expect(await stateOf(first.proposal.id)).toBe('open');
-      const second = await propose(asking(later), null);
-      expect(second).toMatchObject({ kind: 'proposed' });
-      expect(await stateOf(first.proposal.id)).toBe('void');
-      expect(await sign(first.proposal, cid, { nowMs: later })).toMatchObject({ code: 'proposal_void' });
-      const [told] = await asTenant((tx) =>
-        tx.query<{ data: { supersedes?: string } }>(
-          "select convert_from(bytes, 'UTF8')::jsonb -> 'data' as data from audit_events where type = 'signing_policy.change_proposed' order by subject_seq desc limit 1",
-        ),
-      );
-      expect(told?.data.supersedes).toBe(first.proposal.id);
-    });
-
-    test('what somebody signed before their key ended still counts, so that it stands in the way', async () => {
-      const nowMs = Date.now();
-      await declare(withKeys({ ben: { validTo: new Date(nowMs + 3_600_000).toISOString() } }));
-      const first = await propose(asking(nowMs, 'oidc:ann'));
-      if (first.kind === 'refused') throw new Error(first.text);
-      await sign(first.proposal, ben, { nowMs: nowMs + 1_000 });
-      const later = nowMs + 2 * 3_600_000;
-      expect(await propose(asking(later), null)).toMatchObject({ code: 'proposal_open' });
-      expect(await sign(first.proposal, cid, { nowMs: later })).toMatchObject({ proposal: { state: 'done' } });
-    });
-
-    test('one about a policy that does not stand any more makes room', async () => {
-      await declare(withKeys({}));
-      const first = await propose(asking());
-      if (first.kind === 'refused') throw new Error(first.text);
-      await declare({ ...withKeys({}), expireAfter: '2h' });
-      await asTenant((tx) =>
-        tx.execute("update quota_documents set version = version + 7 where kind = 'SigningPolicy'"),
-      );
-      expect(await propose(asking())).toMatchObject({ kind: 'proposed' });
-      expect(await stateOf(first.proposal.id)).toBe('void');
-    });
-  });
-
-  test('that is proposed is refused where it could not stand', async () => {
-    await expect(
-      asTenant((tx) => proposeChange(tx, by(), { ...next, changes: { signatures: 1 } }, null)),
-    ).rejects.toMatchObject({
-      refusals: [{ code: 'threshold', field: 'changes.signatures' }],
-    });
   });
 });
