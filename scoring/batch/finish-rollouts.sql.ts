@@ -4,7 +4,7 @@ import { addRescore } from '../ingest/publish-ticks.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
 import { tickOfWindowsFrom } from '../rules/rollout.ts';
 import { MAX_LATENESS_MS } from '../rules/watermark.ts';
-import { erasOf, loadVersion, onTimeFromMsOf, type Version } from './recomputes.sql.ts';
+import { historyOf, loadVersion, onTimeFromMsOf, type Version } from './recomputes.sql.ts';
 
 /** What is finished in one look. */
 const MAX_FINISHED = 20;
@@ -52,7 +52,8 @@ export async function finishRollout(tx: Tx, rolloutId: string): Promise<Finished
   if (version === undefined) return { rolloutId, tenant, suite, completeTickMs: undefined, ticksAgain: 0 };
   const again = await ticksToPublishAgain(tx, version);
   if (again !== undefined) await addRescore(tx, tenant, version.suite, again);
-  const onTimeFromMs = onTimeFromMsOf(version, await erasOf(tx, { rolloutId, topic: REPORTS_TOPIC }));
+  const { eras } = await historyOf(tx, { rolloutId, topic: REPORTS_TOPIC });
+  const onTimeFromMs = onTimeFromMsOf(version, eras);
   const completeTickMs = completeFrom(version, again?.fromMs, onTimeFromMs);
   await tx.execute('update rollout_states set complete_tick_ms = $2 where rollout_id = $1', [
     rolloutId,

@@ -3,7 +3,14 @@ import type { Suite } from '../../core/suite.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { addPanes } from '../ingest/effects.sql.ts';
 import { suiteOf } from '../ingest/suite-state.sql.ts';
-import { type Beginning, CLOCKS_APART_MS, type Era, erasUpTo, loadHistory } from '../ingest/topic-history.sql.ts';
+import {
+  type Beginning,
+  CLOCKS_APART_MS,
+  type Era,
+  erasUpTo,
+  loadHistory,
+  type TopicHistory,
+} from '../ingest/topic-history.sql.ts';
 import type { Pane } from '../rules/pane.ts';
 import { keptFromMs } from '../rules/retention.ts';
 import { onTimeFrom } from '../rules/rollout.ts';
@@ -89,8 +96,7 @@ async function shardOf(tx: Tx, row: ClaimedRow, worker: string): Promise<Shard |
   const key = keyOf(row);
   const version = await loadVersion(tx, key.rolloutId);
   if (version === undefined) return undefined;
-  const { begins } = await loadHistory(tx, key.topic);
-  const eras = await erasOf(tx, key);
+  const { begins, eras } = await historyOf(tx, key);
   const onTimeFromMs = onTimeFromMsOf(version, eras);
   const keptFrom = keptFromOf((resolution) => keptFromMs(resolution, version.scoredTickMs));
   return {
@@ -109,13 +115,14 @@ async function shardOf(tx: Tx, row: ClaimedRow, worker: string): Promise<Shard |
 }
 
 /** What the topic was while that was read which a rollout's shards have to read. */
-export async function erasOf(tx: Tx, { rolloutId, topic }: Omit<ShardKey, 'partition'>): Promise<readonly Era[]> {
+export async function historyOf(tx: Tx, { rolloutId, topic }: Omit<ShardKey, 'partition'>): Promise<TopicHistory> {
   const rows = await tx.query<{ partition: number; until_offset: bigint; until_line: number }>(
     'select partition, until_offset, until_line from recomputes where rollout_id = $1 and topic = $2',
     [rolloutId, topic],
   );
   const until = new Map(rows.map((row) => [row.partition, { offset: row.until_offset, line: row.until_line }]));
-  return erasUpTo((await loadHistory(tx, topic)).eras, until);
+  const { begins, eras } = await loadHistory(tx, topic);
+  return { begins, eras: erasUpTo(eras, until) };
 }
 
 /** As in ShardRules. */
