@@ -75,7 +75,7 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
     }
     request.identity = identity;
     tellRate(reply, await services.limitRate(identity));
-    const lacks = [needs, ...(config?.alsoNeeds ?? [])].find((one) => !identity.functions.includes(one));
+    const lacks = lackOf(identity, request);
     if (lacks === undefined) return;
     const { tenant, principal } = identity;
     services.denied({ ...denial('function', { tenant, principal }), needs: lacks });
@@ -99,8 +99,13 @@ export async function mayStill(services: Services, request: FastifyRequest): Pro
   const identity = await services.identify(presentedBy(request));
   if ('refused' in identity || identity.tenant !== before.tenant || identity.principal !== before.principal)
     return false;
-  const { needs = 'read', alsoNeeds = [] } = request.routeOptions.config ?? {};
-  return [needs, ...alsoNeeds].every((one) => identity.functions.includes(one));
+  return lackOf(identity, request) === undefined;
+}
+
+/** The first function that the route takes and the identity has not; undefined: it has all. */
+function lackOf({ functions }: Identity, { routeOptions }: FastifyRequest): ApiFunction | undefined {
+  const { needs = 'read', alsoNeeds = [] } = routeOptions.config ?? {};
+  return [needs, ...alsoNeeds].find((one) => !functions.includes(one));
 }
 
 /** RFC 6750, 3: what the sender can do about it; nothing of who else is known. */
