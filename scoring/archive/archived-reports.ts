@@ -84,7 +84,7 @@ export async function* messagesInOrder(
 }
 
 /** Of one partition, in the order of its offsets. Throws AlteredSegment. */
-export async function* messagesOf(store: ObjectStore, segments: readonly SegmentRow[]): AsyncGenerator<LogMessage> {
+async function* messagesOf(store: ObjectStore, segments: readonly SegmentRow[]): AsyncGenerator<LogMessage> {
   for (const row of segments) yield* (await loadSegment(store, row)).messages;
 }
 

@@ -5,6 +5,7 @@ import type { ArchivedPartition } from '../archive/archived-reports.ts';
 import type { SegmentRow } from '../archive/segments.sql.ts';
 import { loadSegment } from '../archive/stored-segment.ts';
 import { holdsLines } from '../ingest/read-lines.ts';
+import { RESOLUTIONS } from '../rules/pane.ts';
 import { MAX_SKEW_MS } from '../rules/watermark.ts';
 import { endOffsetOf, type HandedLeg, type HandedShard } from './handed-shard.ts';
 import type { HourShare } from './hour-share.ts';
@@ -89,7 +90,7 @@ export async function countShare(
     (a, b) =>
       compare(a.model, b.model) ||
       compare(a.metric, b.metric) ||
-      RANK[a.resolution] - RANK[b.resolution] ||
+      RESOLUTIONS.indexOf(a.resolution) - RESOLUTIONS.indexOf(b.resolution) ||
       a.paneStartMs - b.paneStartMs,
   );
   const named = { claim: handed.claim, rollout: handed.rollout, suiteHash, partition, share };
@@ -115,9 +116,6 @@ function take(
   const here = own.flatMap(({ offset }) => asides.get(offset) ?? []);
   effects.take(packMessages(own, here, { partition, partitions, afterLine, untilLine, servedSince }), replay);
 }
-
-/** As RESOLUTIONS has them. */
-const RANK = { '1m': 0, '15m': 1, '1h': 2 };
 
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;

@@ -1,7 +1,8 @@
 import type { LogMessage } from '../../platform/event-log.ts';
-import { holdsLines, type Position } from '../ingest/read-lines.ts';
+import { holdsLines } from '../ingest/read-lines.ts';
 import { MAX_SKEW_MS } from '../rules/watermark.ts';
 import type { RecomputeContext } from './context.ts';
+import { endOffsetOf } from './handed-shard.ts';
 import { packMessages, type Taken } from './messages.ts';
 import { unpackPanes } from './pane-deltas.ts';
 import { commitStretch, loadAsides, renewLease, type Shard } from './recomputes.sql.ts';
@@ -42,7 +43,7 @@ export async function runShard(
   signal: AbortSignal,
   options: ShardOptions = {},
 ): Promise<'done' | 'aborted'> {
-  if (shard.nextOffset >= endOf({ offset: shard.untilOffset, line: shard.untilLine })) return 'done';
+  if (shard.nextOffset >= endOffsetOf({ offset: shard.untilOffset, line: shard.untilLine })) return 'done';
   if (shard.changed !== null) throw new ShardFault(shard.changed);
   const { tenant, suite, partition, keptFrom, onTimeFromMs } = shard;
   const thread = await openShardThread({
@@ -57,11 +58,6 @@ export async function runShard(
   } finally {
     await thread.end();
   }
-}
-
-/** Behind the last message of which something is before the place. */
-function endOf({ offset, line }: Position): bigint {
-  return line > 0 ? offset + 1n : offset;
 }
 
 class ShardRun {
@@ -108,7 +104,7 @@ class ShardRun {
   /** A leg to its end; false where it was aborted. */
   async #take(leg: Leg, isLast: boolean, signal: AbortSignal): Promise<boolean> {
     const isOwn = leg.servedSince === null;
-    const legEnd = endOf(leg.to);
+    const legEnd = endOffsetOf(leg.to);
     for (let at = leg.from.offset; at < legEnd; ) {
       if (signal.aborted) return false;
       const replay = !isOwn || at < this.#shard.nextOffset;

@@ -12,7 +12,7 @@ const HOURS = RESOLUTIONS.indexOf('1h');
 /** Rows between two breaths of the process. */
 const ROWS_AT_ONCE = 20_000;
 
-export interface HistoryBounds extends Pick<ShardRules, 'keptFrom' | 'onTimeFromMs'> {
+interface HistoryBounds extends Pick<ShardRules, 'keptFrom' | 'onTimeFromMs'> {
   /** The version's first complete tick: its longest window begins behind all that was read before the version. */
   readonly completeTickMs: number | null;
 }

@@ -6,6 +6,7 @@ import { RefusedInput, refuse } from '../../../core/refusal.ts';
 import { archivedPartitions } from '../../../scoring/archive/archived-reports.ts';
 import { countShare } from '../../../scoring/batch/count-share.ts';
 import { type HandedShard, parseHandedShards } from '../../../scoring/batch/handed-shard.ts';
+import type { HourShare } from '../../../scoring/batch/hour-share.ts';
 import { openPlace, toldAsAltered } from '../archive-reports.ts';
 import { CliError, EXIT, usage } from '../exit.ts';
 import type { Invocation } from '../invocation.ts';
@@ -92,7 +93,7 @@ async function readJson(path: string): Promise<unknown> {
 function placeOf(
   text: string,
   shards: readonly HandedShard[],
-): { readonly shard: HandedShard; readonly share: { readonly index: number; readonly of: number } } {
+): { readonly shard: HandedShard; readonly share: HourShare } {
   const [, index = -1, count = 0] = (/^(0|[1-9][0-9]{0,5})\/([1-9][0-9]{0,5})$/.exec(text) ?? []).map(Number);
   const of = count / shards.length;
   const shard = shards[Math.floor(index / of)];
