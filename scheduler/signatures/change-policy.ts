@@ -10,8 +10,7 @@ import { type Actor, lockDocuments } from '../../pools/document-store.ts';
 import { SIGNING_POLICY_NAME } from '../../pools/documents.ts';
 import { type NewProposal, newProposal, type Proposal } from './proposal.ts';
 import { endProposal, liveProposal, type StandingPolicy, standingPolicy } from './proposals.sql.ts';
-import { type Asker, impossible, noPolicy, type Proposed, propose, standsInTheWay } from './propose.ts';
-import { unreachable } from './reachable.ts';
+import { type Asker, noPolicy, type Proposed, propose, standsInTheWay } from './propose.ts';
 
 /**
  * Proposes another signing policy in place of the one that stands, or none: those who may sign now have to sign it. Where the same is proposed already, that one again.
@@ -28,23 +27,14 @@ export async function proposeChange(tx: Tx, by: Asker, document: unknown, reason
     return { kind: 'refused', code: 'unchanged', text: 'that is the SigningPolicy that stands' };
   const proposal = changeProposal(by, wanted, reason, standing);
   const live = await liveProposal(tx, proposal);
-  // One of another version than stands can be carried out by nobody, whoever signs it.
-  const isOfNow = live?.statement.subject.version === String(standing.version);
-  if (live !== undefined && isOfNow && (await standsInTheWay(tx, live, standing, by.nowMs))) {
+  if (live !== undefined && (await standsInTheWay(tx, live, { proposal, standing }, by.nowMs))) {
     if (live.statement.contentHash === proposal.statement.contentHash) return { kind: 'exists', proposal: live };
     const text = `another change is proposed: ${live.id}; have it signed or rejected first`;
     return { kind: 'refused', code: 'proposal_open', text };
   }
-  const never = unreachable(standing, proposal, [], by.nowMs);
-  if (never !== undefined) return impossible(never);
-  if (live !== undefined) await supersede(tx, live, by.nowMs);
   const { content } = proposal;
-  const data = {
-    ...(reason === null ? {} : { reason }),
-    ...(live === undefined ? {} : { supersedes: live.id }),
-    content,
-  };
-  return propose(tx, by, proposal, undefined, data);
+  const data = { ...(reason === null ? {} : { reason }), content };
+  return propose(tx, by, { proposal, standing, live, data });
 }
 
 function changeProposal(
@@ -71,11 +61,6 @@ function changeProposal(
     createdAtMs: by.nowMs,
     expiresAtMs: by.nowMs + expiryMsOf(policy),
   });
-}
-
-/** What expired, or nobody can bring about any more, makes room. */
-async function supersede(tx: Tx, { id, expiresAtMs }: Proposal, nowMs: number): Promise<void> {
-  await endProposal(tx, id, expiresAtMs <= nowMs ? 'expired' : 'void', nowMs);
 }
 
 /** The proposed policy stands, told with what signed it and with the policy by which that counted. */

@@ -5,7 +5,7 @@ import type { Actor } from '../../pools/document-store.ts';
 import type { Booking } from '../apply/booking-store.ts';
 import type { NewProposal, Proposal } from './proposal.ts';
 import { tellProposal } from './proposal-events.ts';
-import { approvalsOf, insertProposals, type StandingPolicy } from './proposals.sql.ts';
+import { approvalsOf, endProposal, insertProposals, type StandingPolicy } from './proposals.sql.ts';
 import { unreachable } from './reachable.ts';
 
 /** Who asks, and in which installation. */
@@ -22,32 +22,44 @@ export function noPolicy(): Proposed {
   return { kind: 'refused', code: 'no_signing_policy', text };
 }
 
-export function impossible(text: string): Proposed {
-  return { kind: 'refused', code: 'quorum_impossible', text };
-}
-
-/** What stands in a new proposal's way, and whether it may: it lives, people could still bring it about, and it is about what there is. */
+/** What is proposed already, where it lives, is about what there is, and people could still bring it about: nothing takes its place. */
 export async function standsInTheWay(
   tx: Tx,
   live: Proposal,
-  standing: StandingPolicy,
+  { proposal, standing }: Pick<Proposing, 'proposal' | 'standing'>,
   nowMs: number,
 ): Promise<boolean> {
   if (live.expiresAtMs <= nowMs) return false;
+  // One of another version can be carried out by nobody, whoever signs it.
+  if (live.statement.subject.version !== proposal.statement.subject.version) return false;
   const signed = (await approvalsOf(tx, [live.id])).get(live.id) ?? [];
   return unreachable(standing, live, signed, nowMs) === undefined;
 }
 
-/** Stores what somebody proposes, and tells it in the story of what it is about, whose lock the caller holds. */
+export interface Proposing {
+  readonly proposal: NewProposal;
+  readonly standing: StandingPolicy;
+  /** What is proposed already and does not stand in its way. */
+  readonly live: Proposal | undefined;
+  readonly booking?: Booking;
+  readonly data: Readonly<Record<string, Json>>;
+}
+
+/**
+ * Stores what somebody proposes, in place of what does not stand in its way, and tells it in the story of what it is about, whose lock the caller holds. Refused where
+ * too few people could sign it.
+ */
 export async function propose(
   tx: Tx,
   by: Asker,
-  proposal: NewProposal,
-  booking: Booking | undefined,
-  data: Readonly<Record<string, Json>>,
+  { proposal, standing, live, booking, data }: Proposing,
 ): Promise<Proposed> {
+  const never = unreachable(standing, proposal, [], by.nowMs);
+  if (never !== undefined) return { kind: 'refused', code: 'quorum_impossible', text: never };
+  if (live !== undefined) await endProposal(tx, live.id, live.expiresAtMs <= by.nowMs ? 'expired' : 'void', by.nowMs);
   await insertProposals(tx, [proposal]);
-  await tellProposal(tx, by, proposal, booking, 'proposed', { ...data, requester: by.actor });
+  const told = { ...data, ...(live === undefined ? {} : { supersedes: live.id }), requester: by.actor };
+  await tellProposal(tx, by, proposal, booking, 'proposed', told);
   const stands = { state: 'open', statementHash: statementHash(proposal.statement), endedAtMs: null } as const;
   return { kind: 'proposed', proposal: { ...proposal, ...stands } };
 }

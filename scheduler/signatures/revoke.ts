@@ -11,8 +11,7 @@ import { commitMoves } from '../apply/moves.ts';
 import { notifyBooking } from '../apply/wake.ts';
 import { type NewProposal, newProposal, type Proposal } from './proposal.ts';
 import { endProposal, liveProposal, type StandingPolicy, standingPolicy } from './proposals.sql.ts';
-import { type Asker, impossible, noPolicy, type Proposed, propose, standsInTheWay } from './propose.ts';
-import { unreachable } from './reachable.ts';
+import { type Asker, noPolicy, type Proposed, propose, standsInTheWay } from './propose.ts';
 
 /** It holds something that can be taken from it. */
 export function isRevocable(state: StateName): boolean {
@@ -43,13 +42,9 @@ export async function proposeRevoke(
   if (standing === undefined) return noPolicy();
   const proposal = revokeProposal(booking, by, reason, standing);
   const live = await liveProposal(tx, proposal);
-  if (live !== undefined && live.statement.subject.version === String(booking.state.attempt)) {
-    if (await standsInTheWay(tx, live, standing, by.nowMs)) return { kind: 'exists', proposal: live };
-  }
-  const never = unreachable(standing, proposal, [], by.nowMs);
-  if (never !== undefined) return impossible(never);
-  if (live !== undefined) await endProposal(tx, live.id, live.expiresAtMs <= by.nowMs ? 'expired' : 'void', by.nowMs);
-  return propose(tx, by, proposal, booking, { reason, ...(live === undefined ? {} : { supersedes: live.id }) });
+  if (live !== undefined && (await standsInTheWay(tx, live, { proposal, standing }, by.nowMs)))
+    return { kind: 'exists', proposal: live };
+  return propose(tx, by, { proposal, standing, live, booking, data: { reason } });
 }
 
 function refusedFor(state: StateName): Proposed {
