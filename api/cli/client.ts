@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseJson } from '../../core/json.ts';
+import { ownOf } from '../../core/own.ts';
 import { type Refusal, refusalText } from '../../core/refusal.ts';
 import { type Connection, findConnection } from './connection.ts';
 import { CliError, EXIT } from './exit.ts';
@@ -170,7 +171,7 @@ export function clientOf(connection: Connection, signal: AbortSignal): Client {
   async function json<T>(method: string, path: string, options?: RequestOptions): Promise<T> {
     const reply = await request(method, path, options);
     const reading = reply.bytes.length === 0 ? undefined : parseJson(reply.bytes);
-    if (reply.status >= 400) throw problemError(reply.status, reading?.ok === true ? reading.value : undefined);
+    if (reply.status >= 400) throw problemError(reply.status, reading?.ok === true ? reading.value : undefined, path);
     if (reading === undefined || !reading.ok)
       throw new CliError(EXIT.internal, 'bad_reply', `the server answered ${reply.status} without JSON`, {
         mend: 'check that MERIT_URL names a Merit server',
@@ -229,8 +230,23 @@ interface ProblemShape {
   readonly trace_id?: unknown;
 }
 
-/** A problem document as the error that the CLI tells. */
-export function problemError(status: number, value: unknown): CliError {
+/** Nouns of the API, and of the commands that list them. */
+export const LISTED: Readonly<Record<string, string>> = {
+  allocations: 'allocations',
+  budgets: 'budgets',
+  divisions: 'divisions',
+  groups: 'groups',
+  jobs: 'jobs',
+  models: 'models',
+  pools: 'pools',
+  'priority-classes': 'priorities',
+  promotions: 'promotions',
+  proposals: 'proposals',
+  suites: 'suites',
+};
+
+/** A problem document as the error that the CLI tells. `path`: of the call, which says where those that there are stand. */
+export function problemError(status: number, value: unknown, path = ''): CliError {
   const problem = (typeof value === 'object' && value !== null ? value : {}) as ProblemShape;
   const code = typeof problem.code === 'string' ? problem.code : `http_${status}`;
   const reasons = Array.isArray(problem.reasons) ? (problem.reasons as Refusal[]) : [];
@@ -241,7 +257,12 @@ export function problemError(status: number, value: unknown): CliError {
         ? problem.detail
         : `the server answered ${status}`;
   const traceId = typeof problem.trace_id === 'string' ? problem.trace_id : undefined;
-  return new CliError(exitOfStatus(status, code), code, text, traceId === undefined ? {} : { traceId });
+  const isUnknown = status === 404 && text.startsWith('there is no such ');
+  const listed = isUnknown ? ownOf(LISTED, path.split(/[/?]/)[2] ?? '') : undefined;
+  return new CliError(exitOfStatus(status, code), code, text, {
+    ...(traceId === undefined ? {} : { traceId }),
+    ...(listed === undefined ? {} : { mend: `see "merit ${listed} ls"` }),
+  });
 }
 
 const DENIED_CODES = new Set(['policy_denied', 'quota_exceeded', 'budget_exceeded', 'max_cost']);
