@@ -3,7 +3,16 @@ import { formatRfc3339 } from '../../core/rfc3339.ts';
 import type { Database } from '../../platform/postgres.ts';
 import type { WitnessStore } from '../../platform/witness-store.ts';
 import { appendAudit } from './append.ts';
-import { checkTrail, entryOf, MAX_SILENT, newestOfEach, restartsOf, sizeIn, toldRestarts } from './witness.ts';
+import {
+  checkTrail,
+  entryOf,
+  MAX_SILENT,
+  newestOfEach,
+  restartOf,
+  restartsOf,
+  sizeIn,
+  toldRestarts,
+} from './witness.ts';
 import { LAST_GENERATION, RESTARTED } from './witness-record.ts';
 
 const WITNESS_SUBJECT = 'installation/witness';
@@ -64,7 +73,7 @@ export async function restartWitness(
     const restart = { abandoned, treeSize: check.size, actor, at, reason, eventId, untold };
     await store.put(...entryOf({ kind: 'restart', generation, restart }));
     // A name keeps its first content: what somebody put there stands in the way for good.
-    if ((await restartsOf(store, generation)).silent.includes(generation)) throw madeUp(store, generation);
+    if ((await restartOf(store, generation)) === undefined) throw madeUp(store, generation);
   }
   return true;
 }

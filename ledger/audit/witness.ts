@@ -97,13 +97,19 @@ export async function restartsOf(store: WitnessStore, newest: number): Promise<R
   const restarts: RestartRecord[] = [];
   const silent: number[] = [];
   for (let generation = 2; generation <= newest && silent.length <= MAX_SILENT; generation++) {
-    const bytes = await store.read(restartName(generation));
-    const record = bytes === undefined ? undefined : readWitness(bytes);
-    // One of another generation, copied under this name, begins none here.
-    if (record?.kind === 'restart' && record.generation === generation) restarts.push(record);
+    const record = await restartOf(store, generation);
+    if (record !== undefined) restarts.push(record);
     else silent.push(generation);
   }
   return { restarts, silent };
+}
+
+/** The record by which a generation began; undefined: there is none. */
+export async function restartOf(store: WitnessStore, generation: number): Promise<RestartRecord | undefined> {
+  const bytes = await store.read(restartName(generation));
+  const record = bytes === undefined ? undefined : readWitness(bytes);
+  // One of another generation, copied under this name, begins none here.
+  return record?.kind === 'restart' && record.generation === generation ? record : undefined;
 }
 
 /** The newest record of each generation from this one on. */
