@@ -1,18 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { RayJobError } from 'ray-job-submission-client';
 import { OperatingError } from '../../core/operating-error.ts';
+import type { Static } from '../../core/schema.ts';
 import type { Clock } from '../../platform/clock.ts';
-import { readSecretSource, type SecretSource } from '../../platform/secret-source.ts';
+import { type AwsSecretSource, readSecretSource, type SecretSource } from '../../platform/secret-source.ts';
 import type { RayConfig } from './config.ts';
 
-/** The token in AWS Secrets Manager, as pools name it; with `field` it is that member of a JSON. */
-export interface TokenSecret {
-  readonly awsSecret: string;
-  readonly field?: string;
-  readonly region?: string;
-  readonly endpoint?: string;
-  readonly profile?: string;
-}
+/** The token in AWS Secrets Manager, as pools name it. */
+export type TokenSecret = Readonly<Static<typeof AwsSecretSource>>;
 
 /** While Ray refuses what it holds, Secrets Manager is asked no more often than this: each call there is paid for. */
 export const AGAIN_AFTER_MS = 5_000;
