@@ -1,18 +1,9 @@
-import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { canonicalText } from '../../core/canonical.ts';
 import type { ArchiveFile } from '../../scoring/backtest/readings/read-shard.ts';
 import { archiveFiles } from './backtest-readings.ts';
-import {
-  bookShards,
-  endOfShards,
-  howSent,
-  type JobsAsked,
-  OWN_MERIT,
-  poolsOf,
-  requireSendable,
-} from './booked-shards.ts';
+import { bookShards, endOfShards, howAsked, type JobsAsked, OWN_MERIT, poolsOf } from './booked-shards.ts';
 import { type Client, connect } from './client.ts';
 import type { BacktestInputs } from './commands/backtest.ts';
 import { download, type RemoteFile } from './download.ts';
@@ -30,10 +21,7 @@ export const RUN = [
 ].join('\n');
 
 export interface ShardsAsked extends JobsAsked {
-  readonly shards: number;
   readonly reports: readonly string[];
-  /** `sent`: with the jobs' code; `shared`: they lie at the same paths where the jobs run. undefined: as `howSent` finds. */
-  readonly files: 'sent' | 'shared' | undefined;
 }
 
 export interface ShardsRead {
@@ -56,24 +44,20 @@ export async function readShardsOn(
   const client = await connect(invocation);
   const files = await archiveFiles(asked.reports.map((path) => (path === '-' ? path : resolve(io.cwd, path))));
   const pools = await poolsOf(client, asked.on);
-  const how = asked.files ?? howSent(pools, bytesOf(files));
-  if (how === 'sent') requireSendable(bytesOf(files), 'the reports are');
-  const jobName = `backtest-${suite.name}`.slice(0, 64);
-  const code = await mkdtemp(join(tmpdir(), 'merit-backtest-'));
-  let tasks: readonly string[];
-  try {
+  const bytes = files.reduce((all, file) => all + file.bytes, 0);
+  const how = howAsked(asked, pools, bytes, 'the reports are');
+  const name = `backtest-${suite.name}`.slice(0, 64);
+  const fill = async (code: string) => {
     await writeFile(join(code, 'suite.json'), canonicalText(suite.document));
     if (against !== null) await writeFile(join(code, 'against.json'), canonicalText(against.document));
     const names = how === 'sent' ? await copiedInto(code, files) : files.map(({ name }) => name);
     await writeFile(join(code, 'reports.txt'), names.map((name) => `${name}\n`).join(''));
-    tasks = await bookShards(client, invocation, asked, { name: jobName, count: asked.shards, pools, code, run: RUN });
-  } finally {
-    await rm(code, { recursive: true, force: true });
-  }
+  };
+  const tasks = await bookShards(client, invocation, asked, { name, count: asked.shards, pools, fill, run: RUN });
   io.note(
     how === 'sent' ? 'the reports were sent with them' : 'they read the reports where they lie, by the same paths',
   );
-  await endOfShards(client, invocation, jobName, tasks);
+  await endOfShards(client, invocation, name, tasks);
   const paths: string[] = [];
   for (const [shard, id] of tasks.entries()) {
     const into = join(folder, String(shard));
@@ -81,10 +65,6 @@ export async function readShardsOn(
     paths.push(join(into, READINGS));
   }
   return { readings: paths, names: files.map(({ name }) => name) };
-}
-
-function bytesOf(files: readonly ArchiveFile[]): number {
-  return files.reduce((all, { bytes }) => all + bytes, 0);
 }
 
 /** By numbers: what they are called here may be no name there. */

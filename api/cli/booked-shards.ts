@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { MAX_CODE_BYTES } from '../../artifacts/code.ts';
@@ -27,15 +30,32 @@ export const OWN_MERIT = [
   'command -v merit >/dev/null 2>&1 || [ -x "$SHARD_NODE" -a -f "$SHARD_LAUNCHER" ] || stop "this node has no merit: install it on the nodes of the pool"',
 ];
 
+type How = 'sent' | 'shared';
+
 export interface JobsAsked {
   /** Names of pools, or a kind of provider: all of its pools. */
   readonly on: readonly string[];
+  readonly shards: number;
   readonly lease: string;
   readonly cpus: number;
   readonly division: string | undefined;
+  /** `sent`: with the jobs' code; `shared`: it lies at the same paths where the jobs run. undefined: as `howSent` finds. */
+  readonly files: How | undefined;
 }
 
-export interface PoolKind {
+/** From the flags that `jobFlags` defines. */
+export function jobsAsked(options: Invocation['options']): JobsAsked {
+  return {
+    on: options.on as readonly string[],
+    shards: options.shards as number,
+    lease: String(options.lease),
+    cpus: options.cpus as number,
+    division: options.division as string | undefined,
+    files: options.files as How | undefined,
+  };
+}
+
+interface PoolKind {
   readonly name: string;
   readonly provider: string;
 }
@@ -60,20 +80,21 @@ export async function poolsOf(client: Client, on: readonly string[]): Promise<re
  * Jobs of `local` read data where it lies. Whether another pool's nodes see it nobody tells, so it is sent where it is no more than may be;
  * what is larger has to be there by the same paths, which each job looks at first.
  */
-export function howSent(pools: readonly PoolKind[], bytes: number): 'sent' | 'shared' {
+export function howSent(pools: readonly PoolKind[], bytes: number): How {
   return pools.every(({ provider }) => provider === 'local') || bytes > MAX_SENT_BYTES ? 'shared' : 'sent';
 }
 
-/** `what`: such as "the reports are". Throws CliError. */
-export function requireSendable(bytes: number, what: string): void {
-  if (bytes <= MAX_SENT_BYTES) return;
+/** As was asked, else as `howSent` finds. `what`: such as "the reports are". Throws CliError where it is more than may be sent. */
+export function howAsked({ files }: JobsAsked, pools: readonly PoolKind[], bytes: number, what: string): How {
+  const how = files ?? howSent(pools, bytes);
+  if (how === 'shared' || bytes <= MAX_SENT_BYTES) return how;
   const problem = `${what} ${(bytes / 1024 ** 2).toFixed(1)} MiB, and at most ${MAX_SENT_BYTES / 1024 ** 2} MiB are sent with jobs`;
   throw new CliError(EXIT.badValue, 'too_large', problem, {
     mend: 'put them where the nodes of the pool see them by the same paths, and ask with --files shared',
   });
 }
 
-/** Books an array whose code is the folder's files, and gives the ids of its tasks in order. */
+/** Books an array whose code is what `fill` writes into a folder, and gives the ids of its tasks in order. */
 export async function bookShards(
   client: Client,
   { io }: Invocation,
@@ -82,31 +103,37 @@ export async function bookShards(
     readonly name: string;
     readonly count: number;
     readonly pools: readonly PoolKind[];
-    readonly code: string;
+    readonly fill: (folder: string) => Promise<void>;
     readonly run: string;
     readonly envs?: Readonly<Record<string, string>>;
   },
 ): Promise<readonly string[]> {
-  const job = await withDivision(client, io, {
-    name: array.name,
-    ...(asked.division === undefined ? {} : { division: asked.division }),
-    workdir: await storeWorkdir(client, io, array.code),
-    resources: { cpus: asked.cpus },
-    pools: array.pools.map(({ name }) => name),
-    lease: asked.lease,
-    array: { count: array.count },
-    max_restarts: 1,
-    envs: {
-      ...array.envs,
-      SHARD_NODE: process.execPath,
-      SHARD_LAUNCHER: fileURLToPath(new URL('../../bin/merit.mjs', import.meta.url)),
-    },
-    run: array.run,
-  });
-  const booked = await client.json<Row>('POST', '/v1/jobs', { body: job });
-  const tasks = booked.tasks as readonly string[];
-  io.note(`booked ${tasks.length} shards as array ${tasks[0]}`);
-  return tasks;
+  const code = await mkdtemp(join(tmpdir(), 'merit-shards-'));
+  try {
+    await array.fill(code);
+    const job = await withDivision(client, io, {
+      name: array.name,
+      ...(asked.division === undefined ? {} : { division: asked.division }),
+      workdir: await storeWorkdir(client, io, code),
+      resources: { cpus: asked.cpus },
+      pools: array.pools.map(({ name }) => name),
+      lease: asked.lease,
+      array: { count: array.count },
+      max_restarts: 1,
+      envs: {
+        ...array.envs,
+        SHARD_NODE: process.execPath,
+        SHARD_LAUNCHER: fileURLToPath(new URL('../../bin/merit.mjs', import.meta.url)),
+      },
+      run: array.run,
+    });
+    const booked = await client.json<Row>('POST', '/v1/jobs', { body: job });
+    const tasks = booked.tasks as readonly string[];
+    io.note(`booked ${tasks.length} shards as array ${tasks[0]}`);
+    return tasks;
+  } finally {
+    await rm(code, { recursive: true, force: true });
+  }
 }
 
 /** Resolves when all have ended well; else throws CliError, with the others cancelled. An interrupt cancels what has not ended. */

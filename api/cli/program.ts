@@ -99,6 +99,20 @@ function serverCommands(program: Command, define: Define): void {
   );
 }
 
+/** How what a command cuts into shards is booked (booked-shards.ts). `what`: what the jobs read. */
+function jobFlags(what: string, command: Command): Command {
+  return command
+    .addOption(
+      new Option('--files <how>', `how the jobs get the ${what} (default: by the pools, see docs/scoring.md)`).choices([
+        'sent',
+        'shared',
+      ]),
+    )
+    .option('--cpus <n>', 'of each job', values.integer(1, 1024), 1)
+    .option('--lease <duration>', 'of each job', values.duration, '1h')
+    .option('--division <division>', 'who pays', values.slug);
+}
+
 function scoringCommands(program: Command, define: Define): void {
   define(
     program
@@ -112,57 +126,45 @@ function scoringCommands(program: Command, define: Define): void {
     () => import('./commands/score-run.ts'),
   );
   define(
-    program
-      .command('backtest')
-      .description('what a suite would have decided about an archive of reports')
-      .requiredOption('--suite <file>', 'the suite', values.path)
-      .option('--reports <file>', 'NDJSON of reports in the order they came, - for stdin; several', values.paths)
-      .option('--reports-list <file>', 'a file that names them, one path a line', values.path)
-      .addOption(new Option('--archive <place>', ARCHIVE_OPTION).conflicts(['reports', 'reportsList']))
-      .option('--tenant <tenant>', 'whose reports of the archive, where it has several')
-      .option('--suite-b, --against <file>', 'another suite: show where it would have decided otherwise', values.path)
-      .option('--promotion <members>', 'the same with other rules: promoteAbove=0.85,cooldown=12h', values.list)
-      .option('--incumbent <model>', 'who has the seat at the start (default: nobody)', values.name)
-      .option('--from <time>', 'pass over reports observed before it')
-      .option('--to <time>', 'decide no tick behind it')
-      .option('--shard <i/n>', 'only read this shard of the reports, from 0/n on, into a file')
-      .option('--into <file>', 'the file', values.path)
-      .option('--readings <file>', 'judge the files of all shards in place of reports; several', values.paths)
-      .option('--on <pools>', 'have the shards read as jobs: pools, or a kind of provider such as ray', values.slugs)
-      .addOption(
-        new Option(
-          '--files <how>',
-          'how the jobs get the reports (default: by the pools, see docs/scoring.md)',
-        ).choices(['sent', 'shared']),
-      )
-      .option('--shards <n>', 'how many jobs', values.integer(1, 1000), 4)
-      .option('--cpus <n>', 'of each job', values.integer(1, 1024), 1)
-      .option('--lease <duration>', 'of each job', values.duration, '1h')
-      .option('--division <division>', 'who pays', values.slug)
-      .addHelpText('after', BACKTEST_ASSUMES),
+    jobFlags(
+      'reports',
+      program
+        .command('backtest')
+        .description('what a suite would have decided about an archive of reports')
+        .requiredOption('--suite <file>', 'the suite', values.path)
+        .option('--reports <file>', 'NDJSON of reports in the order they came, - for stdin; several', values.paths)
+        .option('--reports-list <file>', 'a file that names them, one path a line', values.path)
+        .addOption(new Option('--archive <place>', ARCHIVE_OPTION).conflicts(['reports', 'reportsList']))
+        .option('--tenant <tenant>', 'whose reports of the archive, where it has several')
+        .option('--suite-b, --against <file>', 'another suite: show where it would have decided otherwise', values.path)
+        .option('--promotion <members>', 'the same with other rules: promoteAbove=0.85,cooldown=12h', values.list)
+        .option('--incumbent <model>', 'who has the seat at the start (default: nobody)', values.name)
+        .option('--from <time>', 'pass over reports observed before it')
+        .option('--to <time>', 'decide no tick behind it')
+        .option('--shard <i/n>', 'only read this shard of the reports, from 0/n on, into a file')
+        .option('--into <file>', 'the file', values.path)
+        .option('--readings <file>', 'judge the files of all shards in place of reports; several', values.paths)
+        .option('--on <pools>', 'have the shards read as jobs: pools, or a kind of provider such as ray', values.slugs)
+        .option('--shards <n>', 'how many jobs', values.integer(1, 1000), 4)
+        .addHelpText('after', BACKTEST_ASSUMES),
+    ),
     () => import('./commands/backtest-run.ts'),
   );
   define(
-    program
-      .command('recompute')
-      .description('have jobs count the past for a suite’s new version')
-      .argument('[suite]', 'the suite, whose rollout runs')
-      .option('--on <pools>', 'pools, or a kind of provider such as ray', values.slugs)
-      .requiredOption('--archive <place>', 'where the server keeps its objects, a folder or s3://bucket/prefix')
-      .option('--shards <n>', 'how many jobs for each partition of the log', values.integer(1, 360), 4)
-      .option('--hold <duration>', 'keep recompute workers away from it for so long', values.duration, '6h')
-      .option('--cpus <n>', 'of each job', values.integer(1, 1024), 1)
-      .option('--lease <duration>', 'of each job', values.duration, '1h')
-      .option('--division <division>', 'who pays', values.slug)
-      .addOption(
-        new Option(
-          '--files <how>',
-          'how the jobs get the archive (default: by the pools, see docs/scoring.md)',
-        ).choices(['sent', 'shared']),
-      )
-      .option('--handed <file>', 'as a job: what was handed over', values.path)
-      .option('--shard <i/n>', 'as a job: which share, from 0/n on')
-      .option('--into <file>', 'as a job: the file for its panes', values.path),
+    jobFlags(
+      'archive',
+      program
+        .command('recompute')
+        .description('have jobs count the past for a suite’s new version')
+        .argument('[suite]', 'the suite, whose rollout runs')
+        .option('--on <pools>', 'pools, or a kind of provider such as ray', values.slugs)
+        .requiredOption('--archive <place>', 'where the server keeps its objects, a folder or s3://bucket/prefix')
+        .option('--shards <n>', 'how many jobs for each partition of the log', values.integer(1, 360), 4)
+        .option('--hold <duration>', 'keep recompute workers away from it for so long', values.duration, '6h')
+        .option('--handed <file>', 'as a job: what was handed over', values.path)
+        .option('--shard <i/n>', 'as a job: which share, from 0/n on')
+        .option('--into <file>', 'as a job: the file for its panes', values.path),
+    ),
     () => import('./commands/recompute.ts'),
   );
   define(

@@ -1,19 +1,10 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { ArchiveFalls } from '../../scoring/batch/count-share.ts';
 import { CLAIM_ENV, parseHandedShards } from '../../scoring/batch/handed-shard.ts';
 import { PANES_FILE } from '../../scoring/batch/pane-file.ts';
 import { openPlace, toldAsAltered } from './archive-reports.ts';
-import {
-  bookShards,
-  endOfShards,
-  howSent,
-  type JobsAsked,
-  OWN_MERIT,
-  poolsOf,
-  requireSendable,
-} from './booked-shards.ts';
+import { bookShards, endOfShards, howAsked, type JobsAsked, OWN_MERIT, poolsOf } from './booked-shards.ts';
 import { connect } from './client.ts';
 import { CliError, EXIT } from './exit.ts';
 import type { Invocation } from './invocation.ts';
@@ -38,14 +29,12 @@ export const RUN = [
   `own recompute --handed ${SHARDS} --archive "$place" --shard "$MERIT_ARRAY_INDEX/$MERIT_ARRAY_COUNT" --into "$MERIT_OUTPUTS/${PANES_FILE}"`,
 ].join('\n');
 
+/** `shards`: jobs a partition. */
 export interface RecomputeAsked extends JobsAsked {
   readonly suite: string;
   /** A folder, or s3://bucket/prefix. */
   readonly archive: string;
-  /** Jobs a partition. */
-  readonly shards: number;
   readonly hold: string;
-  readonly files: 'sent' | 'shared' | undefined;
 }
 
 /**
@@ -65,27 +54,16 @@ export async function recomputeOn(invocation: Invocation, asked: RecomputeAsked)
     const shards = parseHandedShards(claimed.shards);
     const segments = await neededOf(store, shards);
     const bytes = segments.reduce((total, { size }) => total + size, 0);
-    const how = asked.files ?? howSent(pools, bytes);
-    if (how === 'sent') requireSendable(bytes, 'the segments of the archive are');
-    const code = await mkdtemp(join(tmpdir(), 'merit-recompute-'));
+    const how = howAsked(asked, pools, bytes, 'the segments of the archive are');
     const name = `recompute-${asked.suite}`.slice(0, 64);
     const count = shards.length * asked.shards;
-    let tasks: readonly string[];
-    try {
+    const fill = async (code: string) => {
       await writeFile(join(code, SHARDS), JSON.stringify(shards));
       await writeFile(join(code, 'place.txt'), `${how === 'sent' ? SENT : place}\n`);
       if (how === 'sent') await copySegments(store, segments, shards[0]!.tenant, join(code, SENT));
-      tasks = await bookShards(client, invocation, asked, {
-        name,
-        count,
-        pools,
-        code,
-        run: RUN,
-        envs: { [CLAIM_ENV]: claim },
-      });
-    } finally {
-      await rm(code, { recursive: true, force: true });
-    }
+    };
+    const envs = { [CLAIM_ENV]: claim };
+    const tasks = await bookShards(client, invocation, asked, { name, count, pools, fill, run: RUN, envs });
     io.note(how === 'sent' ? 'the archive was sent with them' : 'they read the archive where it lies');
     await endOfShards(client, invocation, name, tasks);
     const merged: Row[] = [];

@@ -31,16 +31,9 @@ async function backtestOf(invocation: Invocation, archived: readonly string[]): 
   if (options.on === undefined) return run(given, io);
   const folder = await mkdtemp(join(tmpdir(), 'merit-readings-'));
   try {
+    const { jobsAsked } = await import('../booked-shards.ts');
     const { readShardsOn } = await import('../backtest-on.ts');
-    const asked = {
-      on: options.on as readonly string[],
-      shards: options.shards as number,
-      lease: String(options.lease),
-      cpus: options.cpus as number,
-      division: options.division as string | undefined,
-      reports: given.reports,
-      files: options.files as 'sent' | 'shared' | undefined,
-    };
+    const asked = { ...jobsAsked(options), reports: given.reports };
     return await run({ ...given, elsewhere: (inputs) => readShardsOn(invocation, inputs, asked, folder) }, io);
   } finally {
     await rm(folder, { recursive: true, force: true });

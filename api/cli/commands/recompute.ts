@@ -8,6 +8,7 @@ import { countShare } from '../../../scoring/batch/count-share.ts';
 import { type HandedShard, parseHandedShards } from '../../../scoring/batch/handed-shard.ts';
 import type { HourShare } from '../../../scoring/batch/hour-share.ts';
 import { openPlace, toldAsAltered } from '../archive-reports.ts';
+import { jobsAsked } from '../booked-shards.ts';
 import { CliError, EXIT, usage } from '../exit.ts';
 import type { Invocation } from '../invocation.ts';
 import { recomputeOn, toldAsShort } from '../recompute-on.ts';
@@ -40,13 +41,8 @@ export default async function recompute(invocation: Invocation): Promise<number>
   const merged = await recomputeOn(invocation, {
     suite,
     archive: String(options.archive),
-    on: options.on as readonly string[],
-    shards: options.shards as number,
     hold: String(options.hold),
-    lease: String(options.lease),
-    cpus: options.cpus as number,
-    division: options.division as string | undefined,
-    files: options.files as 'sent' | 'shared' | undefined,
+    ...jobsAsked(options),
   });
   await showList(io, options.output as Format, MERGED, merged);
   return EXIT.ok;
