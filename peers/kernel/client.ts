@@ -8,7 +8,7 @@ import { askPeer, type PeerHttp } from '../peer-call.ts';
 import { HUMAN_ACTIONS_PATH, type HumanAction, ROLE_QUESTIONS_PATH, RoleAnswer, UNKNOWN_PERSON } from './wire.ts';
 
 /** A request waits for it: shorter than what peers that nobody waits for get. */
-export const ROLES_TIMEOUT_MS = 2_000;
+const ROLES_TIMEOUT_MS = 2_000;
 
 export interface Kernel {
   /** The roles that a person has in a tenant; none where Kernel knows nobody of that name. Throws OperatingError: nobody knows, which grants nothing. */

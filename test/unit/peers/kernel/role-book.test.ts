@@ -16,15 +16,20 @@ let simulator: KernelSimulator;
 let book: RoleBook;
 let nowMs: number;
 let told: string[];
+let faults: string[];
 
 beforeEach(async () => {
   simulator = await startKernelSimulator();
   simulator.setRoles('acme', ANN, ['operator']);
   nowMs = Date.parse('2026-11-02T00:00:00Z');
   told = [];
+  faults = [];
   const watch: RoleWatch = {
     answered: (outcome) => void told.push(outcome),
-    failed: () => void told.push('failed'),
+    failed: ({ code }) => {
+      told.push('failed');
+      faults.push(code);
+    },
     recovered: () => void told.push('recovered'),
   };
   const client = kernel({ http: openHttpClient({ origin: simulator.url }).send });
@@ -81,6 +86,13 @@ test('a lost answer grants nothing, though there was one before; it is asked aga
   expect(await ask()).toEqual(operator);
   expect(told).toEqual(['roles', 'lost', 'failed', 'lost', 'roles', 'recovered']);
   expect(book.state()).toBe('says what people may do');
+});
+
+test('a Kernel that is silent is waited for no longer than its limit, and what is logged names that', async () => {
+  const gate = simulator.control.hold('roles', 'before-answer');
+  expect(await ask()).toEqual({ kind: 'away', why: expect.stringContaining('does not answer') });
+  expect(faults).toEqual(['timeout']);
+  gate.open();
 });
 
 test('an answer that is none grants nothing, and says so in other words than silence', async () => {
