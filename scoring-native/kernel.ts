@@ -226,6 +226,12 @@ export class ReportKernel {
     this.#wasm.fileBegins();
   }
 
+  /** One file that is there whole. */
+  *readFile(bytes: Uint8Array): Generator<RowBlock, void, void> {
+    yield* this.read(bytes);
+    yield* this.endFile();
+  }
+
   *#blocks(): Generator<RowBlock, void, void> {
     let rows = this.#readBlock();
     while (rows > 0) {

@@ -38,7 +38,7 @@ export class ShardLines {
    */
   *of(value: Uint8Array, partition: number): Generator<LogLine, void, void> {
     const message = { ...NO_MESSAGE, tenant: this.#tenant, partition, value };
-    const blocks = blocksOf(this.#kernel, value);
+    const blocks = this.#kernel.readFile(value);
     let next = blocks.next();
     try {
       for (; !next.done; next = blocks.next()) yield* this.#block(next.value, message);
@@ -95,11 +95,6 @@ export class ShardLines {
     for (const pane of this.#taken()) full.merge(pane);
     return full.rows();
   }
-}
-
-function* blocksOf(kernel: ReportKernel, value: Uint8Array): Generator<RowBlock, void, void> {
-  yield* kernel.read(value);
-  yield* kernel.endFile();
 }
 
 const NO_MESSAGE = { topic: '', offset: 0n, key: '', headers: {}, appendedAtMs: 0 };

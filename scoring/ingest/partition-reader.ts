@@ -220,7 +220,7 @@ export class PartitionReader {
     this.#kernel.setTenant(tenant);
     const bytes = packed.bytes.subarray(packed.begins[from]!, packed.ends[to - 1]! + 1);
     assert(bytes.length <= READER_CHUNK_BYTES, 'a piece is one chunk');
-    this.#blocks = blocksOf(this.#kernel, bytes);
+    this.#blocks = this.#kernel.readFile(bytes);
     this.#source = { packed, from, to, tenant, suites: this.#suites };
   }
 
@@ -247,11 +247,6 @@ export class PartitionReader {
     }
     return deltas;
   }
-}
-
-function* blocksOf(kernel: ReportKernel, bytes: Uint8Array): Generator<RowBlock> {
-  yield* kernel.read(bytes);
-  yield* kernel.endFile();
 }
 
 const FOR_REFERENCE = [TOO_LARGE_HEADER, REFUSED_HEADER] as const;
