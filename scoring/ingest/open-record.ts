@@ -32,6 +32,7 @@ interface Refused {
   readonly position: number;
   readonly problem: string;
 }
+type Headers = Readonly<Record<string, string | undefined>>;
 type Data = { readonly bytes: Uint8Array; readonly traceparent?: string | undefined } | Refused;
 
 /**
@@ -40,16 +41,15 @@ type Data = { readonly bytes: Uint8Array; readonly traceparent?: string | undefi
  * (JSON format, Kafka protocol binding), W3C Trace Context.
  */
 export function openRecord(record: KafkaRecord, tenants: ReadonlySet<string>): OpenedRecord {
-  const tenant = tenantOf(record);
-  if (tenant === undefined) return openFrom(record);
-  if (tenants.has(tenant)) return { ...openFrom(record), tenant };
+  // Of a record that carries too much to be read no header is believed.
+  const problem = headersProblem(record);
+  const headers = problem === undefined ? headersOf(record) : {};
+  const opened = () => openFrom(record, problem, headers);
+  const tenant = headers[TENANT_HEADER];
+  if (tenant === undefined) return opened();
+  if (tenants.has(tenant)) return { ...opened(), tenant };
   // What is too large says no more than that, to the log's own tenant.
-  return (record.value?.length ?? 0) > MAX_MESSAGE_BYTES ? openFrom(record) : withoutTenant(record);
-}
-
-/** Of a record that carries too much to be read no header is believed. */
-function tenantOf(record: KafkaRecord): string | undefined {
-  return headersProblem(record) === undefined ? headersOf(record)[TENANT_HEADER] : undefined;
+  return (record.value?.length ?? 0) > MAX_MESSAGE_BYTES ? opened() : withoutTenant(record);
 }
 
 /** Kept by the log's own tenant, since it is nobody's. */
@@ -62,7 +62,7 @@ function withoutTenant({ key, value }: KafkaRecord): OpenedRecord {
   };
 }
 
-function openFrom(record: KafkaRecord): OpenedRecord {
+function openFrom(record: KafkaRecord, problem: string | undefined, headers: Headers): OpenedRecord {
   const { value } = record;
   const key = record.key === null ? '' : Buffer.from(record.key).toString('utf8');
   const refused = (why: Refused, trace: Readonly<Record<string, string>>): OpenedRecord => ({
@@ -70,9 +70,7 @@ function openFrom(record: KafkaRecord): OpenedRecord {
     value,
     headers: { ...trace, [REFUSED_HEADER]: `${why.code}:${why.position}:${why.problem}` },
   });
-  const problem = headersProblem(record);
   if (problem !== undefined) return refused({ code: 'headers', position: 0, problem }, {});
-  const headers = headersOf(record);
   const sent = traceOf(headers[TRACE_HEADER] ?? headers[`ce_${TRACE_HEADER}`]);
   if (value === null) return { key, value, headers: sent };
   if (value.length > MAX_MESSAGE_BYTES) {
@@ -96,7 +94,7 @@ function headersProblem({ headers }: KafkaRecord): string | undefined {
 }
 
 /** The last of a name counts, as Kafka's own clients have it. */
-function headersOf({ headers }: KafkaRecord): Readonly<Record<string, string | undefined>> {
+function headersOf({ headers }: KafkaRecord): Headers {
   const found = Object.create(null) as Record<string, string>;
   for (const [name, value] of headers) if (value !== null) found[name.toLowerCase()] = Buffer.from(value).toString();
   return found;
@@ -125,7 +123,7 @@ function onOneLine(bytes: Uint8Array): Uint8Array {
   return bytes.includes(0x0a) ? bytes.map((byte) => (byte === 0x0a ? 0x20 : byte)) : bytes;
 }
 
-function binaryFault(headers: Readonly<Record<string, string | undefined>>): Refused | undefined {
+function binaryFault(headers: Headers): Refused | undefined {
   if (headers.ce_specversion === undefined) return undefined;
   if (headers.ce_specversion !== SPEC_VERSION) return envelope(0, `is no CloudEvent of version ${SPEC_VERSION}`);
   const missing = ATTRIBUTES.find((name) => (headers[`ce_${name}`] ?? '') === '');
