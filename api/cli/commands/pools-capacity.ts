@@ -17,11 +17,11 @@ export default async function poolsCapacity(invocation: Invocation): Promise<num
   if (told.away !== null) io.note(`the provider of pool ${name} is away: ${told.away}`);
   const short = told.flavours.filter(({ there, declared }) => there !== null && Number(there) < Number(declared));
   for (const { name: flavour, there, declared, planned } of short) {
-    const text = `${String(flavour)}: ${String(there)} of ${String(declared)} are there`;
-    const follows = planned === there ? 'no more is planned with' : 'what else is granted waits at the provider';
-    io.note(
-      `${text}; ${follows}${planned === there ? '' : ' (liveCapacity: true in the pool’s file has it wait here)'}`,
-    );
+    const follows =
+      planned === there
+        ? 'no more is planned with'
+        : 'what else is granted waits at the provider (liveCapacity: true in the pool’s file has it wait here)';
+    io.note(`${String(flavour)}: ${String(there)} of ${String(declared)} are there; ${follows}`);
   }
   return EXIT.ok;
 }
