@@ -1,3 +1,4 @@
+import { setImmediate as breathe } from 'node:timers/promises';
 import { canonicalText } from '../../core/canonical.ts';
 import { parseJson } from '../../core/json.ts';
 import { RefusedInput, refuse } from '../../core/refusal.ts';
@@ -59,7 +60,7 @@ export interface PaneFile {
 
 const MAX_HEAD_BYTES = 16 * 1024 * 1024;
 /** Rows that are looked at before others go on. */
-const ROWS_AT_ONCE = 20_000;
+export const ROWS_AT_ONCE = 20_000;
 
 type Named = Omit<PaneFileHead, 'format' | 'series' | 'panes' | 'buckets'>;
 
@@ -82,17 +83,8 @@ function columnsOf(panes: PackedPanes): readonly ArrayBufferView[] {
   return [startMs, n, sums, extremes, seriesOf, bucketsEnd, bucket, bucketCount, resolution];
 }
 
-/** Throws RefusedInput where it is none, or holds what no job of ours leaves. */
-export function readPaneFile(name: string, bytes: Buffer): PaneFile {
-  const reading = readingPaneFile(name, bytes);
-  for (;;) {
-    const { done, value } = reading.next();
-    if (done === true) return value;
-  }
-}
-
-/** The same in steps, between which others may go on. */
-export function* readingPaneFile(name: string, bytes: Buffer): Generator<void, PaneFile, void> {
+/** Lets others go on meanwhile: who merges may lead the engine, too. Throws RefusedInput where it is none, or holds what no job of ours leaves. */
+export async function readPaneFile(name: string, bytes: Buffer): Promise<PaneFile> {
   const end = bytes.subarray(0, MAX_HEAD_BYTES).indexOf(0x0a);
   const reading = end === -1 ? undefined : parseJson(bytes.subarray(0, end));
   if (reading?.ok !== true || check(Head, reading.value).length > 0)
@@ -122,7 +114,7 @@ export function* readingPaneFile(name: string, bytes: Buffer): Generator<void, P
     resolution: new Uint8Array(column(rows)),
   };
   for (let row = 0; row < rows; row++) {
-    if (row % ROWS_AT_ONCE === ROWS_AT_ONCE - 1) yield;
+    if (row % ROWS_AT_ONCE === ROWS_AT_ONCE - 1) await breathe();
     const problem = rowProblem(panes, row, head);
     if (problem !== undefined) throw refused(name, `${problem} (pane ${row})`);
   }

@@ -3,14 +3,12 @@ import { ANY_METRIC, RESOLUTION_MS, RESOLUTIONS } from '../rules/pane.ts';
 import { MAX_SKEW_MS, MAX_WINDOW_MS } from '../rules/watermark.ts';
 import type { ShardRules } from './messages.ts';
 import { SUM_LIMBS, wideAt } from './pane-deltas.ts';
-import type { PaneFile } from './pane-file.ts';
+import { type PaneFile, ROWS_AT_ONCE } from './pane-file.ts';
 
 /** What a share of a history can have counted, beyond what any pane can be (sums-bounds.ts). */
 
 const HOUR_MS = RESOLUTION_MS['1h'];
 const HOURS = RESOLUTIONS.indexOf('1h');
-/** Rows between two breaths of the process. */
-const ROWS_AT_ONCE = 20_000;
 
 interface HistoryBounds extends Pick<ShardRules, 'keptFrom' | 'onTimeFromMs'> {
   /** The version's first complete tick: its longest window begins behind all that was read before the version. */

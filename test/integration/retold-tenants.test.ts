@@ -104,7 +104,7 @@ describe('what a live server accepted for a tenant is all that is counted for it
     const shards = await base.db.asEngine((tx) => handOver(tx, { ...asked, generation }));
     const [shard] = parseHandedShards(JSON.parse(JSON.stringify(shards)));
     const bytes = await countShare(store, shard!, { index: 0, of: 1 }, archive);
-    const share = { ...readPaneFile('shard.panes', bytes), job: 'job-0', sha256: sha256Hex(bytes) };
+    const share = { ...(await readPaneFile('shard.panes', bytes)), job: 'job-0', sha256: sha256Hex(bytes) };
     const { claim, partition } = shard!;
     const merging = { suite: 'board', claim, partition, shares: [share] };
     await base.db.asEngine((tx) => mergeShares(tx, by.jobs!, merging));

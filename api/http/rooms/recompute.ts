@@ -1,5 +1,4 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { setImmediate as breathe } from 'node:timers/promises';
 import { durationMs } from '../../../core/duration.ts';
 import { ulid } from '../../../core/ids.ts';
 import { OperatingError } from '../../../core/operating-error.ts';
@@ -8,7 +7,7 @@ import { bookingsById } from '../../../scheduler/apply/booking-store.ts';
 import { generationOf } from '../../../scoring/archive/generation.ts';
 import { giveBackRollout, handOver } from '../../../scoring/batch/handover.sql.ts';
 import { mergeShares, type ShareOfJob } from '../../../scoring/batch/merge-shares.ts';
-import { PANES_FILE, type PaneFile, readingPaneFile } from '../../../scoring/batch/pane-file.ts';
+import { PANES_FILE, readPaneFile } from '../../../scoring/batch/pane-file.ts';
 import { REPORTS_TOPIC } from '../../../scoring/ingest/report-log.ts';
 import type { RolloutsService } from '../scoring-services.ts';
 import type { Caller, View } from '../services.ts';
@@ -78,7 +77,7 @@ async function sharesOf(
     if (bytes > MAX_MERGED_BYTES)
       throw refused(`left more than ${MAX_MERGED_BYTES / 1024 ** 2} MiB together`, 'let the recompute workers do it');
     const content = await contentOf(store, file);
-    shares.push({ ...(await readPanes(`${job}/${PANES_FILE}`, content)), job, sha256: file.sha256 });
+    shares.push({ ...(await readPaneFile(`${job}/${PANES_FILE}`, content)), job, sha256: file.sha256 });
   }
   const bookings = await db.asTenant(tenant, (tx) => bookingsById(tx, jobs));
   const claimed = shares.map(
@@ -86,16 +85,6 @@ async function sharesOf(
   );
   requireClaimed(claim, principal, claimed);
   return shares;
-}
-
-/** Other requests are answered meanwhile: this process may lead the engine, too. */
-async function readPanes(name: string, content: Buffer): Promise<PaneFile> {
-  const reading = readingPaneFile(name, content);
-  for (;;) {
-    const { done, value } = reading.next();
-    if (done === true) return value;
-    await breathe();
-  }
 }
 
 async function contentOf(
