@@ -19,7 +19,16 @@ import { getRollout, rollBack } from '../../scoring/registry/rollouts.ts';
 import type { Requester } from '../../scoring/registry/suites.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 import { archiveAll } from './archive-support.ts';
-import { lines, MODELS, NEXT, OLD, recompute, recomputeContext, scoresAfter } from './scoring-batch-support.ts';
+import {
+  judgedAfterMs,
+  lines,
+  MODELS,
+  NEXT,
+  OLD,
+  recompute,
+  recomputeContext,
+  scoresAfter,
+} from './scoring-batch-support.ts';
 import { type Harness, harness, newTenant } from './scoring-online-support.ts';
 import { beside, panesUnder, registerBoard } from './scoring-rollout-support.ts';
 
@@ -95,12 +104,7 @@ const progress = async (tenant: string) =>
 async function finished(tenant: string) {
   await recompute(recomputeContext(ctx()), NO_THREADS);
   await h.drain(ctx());
-  const [state] = await base.db.asEngine((tx) =>
-    tx.query<{ start_ms: bigint }>('select judged_after_ms as start_ms from rollout_states where tenant = $1', [
-      tenant,
-    ]),
-  );
-  const startMs = Number(state!.start_ms);
+  const startMs = await judgedAfterMs(base.db, tenant);
   return {
     panes: await panesUnder(base.db, tenant, NEXT),
     scores: await scoresAfter(base.db, tenant, NEXT, startMs),

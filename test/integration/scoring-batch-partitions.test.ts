@@ -7,7 +7,16 @@ import { getRollout } from '../../scoring/registry/rollouts.ts';
 import type { Requester } from '../../scoring/registry/suites.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
 import { isWhole } from '../support/rotating.ts';
-import { lines, MODELS, NEXT, OLD, recompute, recomputeContext, scoresAfter } from './scoring-batch-support.ts';
+import {
+  judgedAfterMs,
+  lines,
+  MODELS,
+  NEXT,
+  OLD,
+  recompute,
+  recomputeContext,
+  scoresAfter,
+} from './scoring-batch-support.ts';
 import { type Harness, harness, newTenant, READER, TRACE } from './scoring-online-support.ts';
 import { beside, registerBoard } from './scoring-rollout-support.ts';
 
@@ -27,6 +36,13 @@ async function tenantWith(base: TestDatabase, tenant: string): Promise<Requester
 
 const rollout = async (base: TestDatabase, tenant: string) =>
   (await base.db.asTenant(tenant, (tx) => getRollout(tx, tenant, 'board')))!;
+
+async function expectScoresOfWhole({ db }: TestDatabase): Promise<void> {
+  const startMs = await judgedAfterMs(db, 'filled');
+  const scores = await scoresAfter(db, 'filled', NEXT, startMs);
+  expect(new Set(scores.map((row) => row.tick_ms)).size).toBeGreaterThan(3);
+  expect(scores).toEqual(await scoresAfter(db, 'whole', NEXT, startMs));
+}
 
 describe.each(isWhole ? [1, 2, 7] : [2])('a log of %i partitions', (partitions) => {
   let base: TestDatabase;
@@ -65,13 +81,7 @@ describe.each(isWhole ? [1, 2, 7] : [2])('a log of %i partitions', (partitions) 
     const { complete, completeFrom, recompute: done, shareInForce } = await rollout(base, 'filled');
     expect(done).toMatchObject({ state: 'done', failure: null, messages: done!.ofMessages });
     expect({ complete, completeFrom, shareInForce }).toEqual({ complete: true, completeFrom: null, shareInForce: 40 });
-    const [state] = await base.db.asEngine((tx) =>
-      tx.query<{ start_ms: bigint }>(`select judged_after_ms as start_ms from rollout_states where tenant = 'filled'`),
-    );
-    const startMs = Number(state!.start_ms);
-    const scores = await scoresAfter(base.db, 'filled', NEXT, startMs);
-    expect(new Set(scores.map((row) => row.tick_ms)).size).toBeGreaterThan(3);
-    expect(scores).toEqual(await scoresAfter(base.db, 'whole', NEXT, startMs));
+    await expectScoresOfWhole(base);
     expect(done!.counted).toBeGreaterThan(100);
     // The order in which they were read decides what was late only where there is one.
     expect(done!.late > 0).toBe(partitions === 1);
@@ -130,13 +140,7 @@ describe('a log whose partitions are raised while reports come', () => {
     const { complete, recompute: done } = await rollout(base, 'filled');
     expect(done).toMatchObject({ state: 'done', failure: null, messages: done!.ofMessages });
     expect(complete).toBe(true);
-    const [state] = await base.db.asEngine((tx) =>
-      tx.query<{ start_ms: bigint }>(`select judged_after_ms as start_ms from rollout_states where tenant = 'filled'`),
-    );
-    const startMs = Number(state!.start_ms);
-    const scores = await scoresAfter(base.db, 'filled', NEXT, startMs);
-    expect(new Set(scores.map((row) => row.tick_ms)).size).toBeGreaterThan(3);
-    expect(scores).toEqual(await scoresAfter(base.db, 'whole', NEXT, startMs));
+    await expectScoresOfWhole(base);
     expect(done!.counted).toBeGreaterThan(100);
   });
 

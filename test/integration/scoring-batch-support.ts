@@ -82,6 +82,14 @@ export async function recompute(
   while (await worker.look(signal)) await worker.settled();
 }
 
+/** When the new version of a tenant's suite began, from which on it is judged. */
+export async function judgedAfterMs(db: Database, tenant: string): Promise<number> {
+  const rows = await db.asEngine((tx) =>
+    tx.query<{ judged_after_ms: bigint }>('select judged_after_ms from rollout_states where tenant = $1', [tenant]),
+  );
+  return Number(rows[0]!.judged_after_ms);
+}
+
 /** Scores of a version at ticks after `afterMs`, without how often they changed. */
 export async function scoresAfter(db: Database, tenant: string, suite: Suite, afterMs: number) {
   const rows = await db.asTenant(tenant, (tx) =>

@@ -8,6 +8,7 @@ import type { Requester } from '../../scoring/registry/suites.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 import {
   dyingEngine,
+  judgedAfterMs,
   lines,
   MODELS,
   NEXT,
@@ -54,12 +55,7 @@ async function read(tenants: readonly string[], from: number, to = sent.length, 
 /** The consumer leads the seat that it leads in a server. */
 const ctx = () => h.context({ epoch: -2n });
 const rollout = async (tenant: string) => (await base.db.asTenant(tenant, (tx) => getRollout(tx, tenant, 'board')))!;
-const startOf = async (tenant: string) => {
-  const rows = await base.db.asEngine((tx) =>
-    tx.query<{ judged_after_ms: bigint }>('select judged_after_ms from rollout_states where tenant = $1', [tenant]),
-  );
-  return Number(rows[0]!.judged_after_ms);
-};
+const startOf = (tenant: string) => judgedAfterMs(base.db, tenant);
 
 /** A tenant whose new version starts in the middle. */
 async function halfRead(tenant: string): Promise<Requester> {
