@@ -6,7 +6,6 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { systemClock } from '../../platform/clock.ts';
 import type { EventLog, LogMessage } from '../../platform/event-log.ts';
 import { openKafkaEventLog } from '../../platform/kafka/event-log.ts';
-import { ensureKafkaTopic } from '../../platform/kafka/topic.ts';
 import { openFileObjectStore } from '../../platform/object-store/files.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import { archivedLog } from '../../scoring/archive/archived-log.ts';
@@ -38,7 +37,7 @@ import {
 } from '../integration/scoring-online-support.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
 import { type KafkaAdmin, kafkaAdmin } from '../support/kafka-broker.ts';
-import { clientOf as kafkaClient } from '../support/kafka-logs.ts';
+import { isReadToEnd, clientOf as kafkaClient, makeTopic } from '../support/kafka-logs.ts';
 import { partMissing, sharedPart } from './harness/use.ts';
 import { kafka } from './kafka.ts';
 
@@ -79,7 +78,7 @@ describe.skipIf(missing !== undefined)(
     beforeEach(async () => {
       const prefix = `life${serial++}.`;
       topic = `${prefix}${REPORTS_TOPIC}`;
-      await makeTopic(3);
+      await makeTopic(broker, topic, 3);
       const client = await kafkaClient('platformatic', broker);
       log = openKafkaEventLog({ client, prefix, tenant: TENANT, group: prefix, open: openRecord });
       closers.push(() => log.close());
@@ -97,12 +96,6 @@ describe.skipIf(missing !== undefined)(
       for (const close of closers.toReversed()) await close().catch(() => {});
       closers = [];
     }, 60_000);
-
-    async function makeTopic(partitions: number): Promise<void> {
-      const client = await kafkaClient('platformatic', broker);
-      await ensureKafkaTopic(client, { name: topic, partitions, replicas: 1 });
-      await client.close();
-    }
 
     /** Messages to every partition in turn, as of somebody who knows nothing of shards: repeats, rubbish, late ones. */
     async function send(messages: number, fromMs: number, stepMs: number): Promise<void> {
@@ -137,16 +130,7 @@ describe.skipIf(missing !== undefined)(
           if (!(error instanceof LogAway)) throw error;
           await pause(500);
         }
-      while (!(await isAtEnd()));
-    }
-
-    async function isAtEnd(): Promise<boolean> {
-      const at = await t.db.asEngine((tx) => loadPositions(tx, REPORTS_TOPIC));
-      for (const partition of await log.partitions(REPORTS_TOPIC)) {
-        const { nextOffset } = await log.end(REPORTS_TOPIC, partition);
-        if ((at.get(partition)?.offset ?? 0n) < nextOffset) return false;
-      }
-      return true;
+      while (!(await isReadToEnd(t.db, log)));
     }
 
     const again = () => replay(t, replayContext(t, h, store), TENANT);
@@ -206,7 +190,7 @@ describe.skipIf(missing !== undefined)(
 
       await admin.deleteTopic(topic);
       await pause(2_000);
-      await makeTopic(2);
+      await makeTopic(broker, topic, 2);
       const isAnew = async () => (await log.identity(REPORTS_TOPIC).catch(() => earlier)) !== earlier;
       await expect.poll(isAnew, { timeout: 20_000 }).toBe(true);
       await send(24, EPOCH_MS + 9 * DAY_MS, 2 * HOUR_MS);

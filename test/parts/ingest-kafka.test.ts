@@ -6,8 +6,6 @@ import { parseSuite } from '../../core/suite.ts';
 import { systemClock } from '../../platform/clock.ts';
 import type { EventLog } from '../../platform/event-log.ts';
 import { openKafkaEventLog } from '../../platform/kafka/event-log.ts';
-import { openPlatformaticClient } from '../../platform/kafka/platformatic.ts';
-import { ensureKafkaTopic } from '../../platform/kafka/topic.ts';
 import { type ConsumerContext, NO_METRICS, type ScoringMetrics } from '../../scoring/context.ts';
 import { ingestStatus } from '../../scoring/ingest/ingest-status.sql.ts';
 import { openRecord } from '../../scoring/ingest/open-record.ts';
@@ -19,6 +17,7 @@ import { suiteChecksum } from '../../scoring/read/checksum.ts';
 import { EPOCH_MS, newTenant, random, register } from '../integration/scoring-online-support.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 import { type KafkaAdmin, type KafkaBroker, kafkaAdmin, openKafkaBroker } from '../support/kafka-broker.ts';
+import { clientOf, isReadToEnd, makeTopic } from '../support/kafka-logs.ts';
 import { partMissing } from './harness/use.ts';
 import { kafka } from './kafka.ts';
 
@@ -145,22 +144,6 @@ async function shareStrayKey(from: TestDatabase, to: TestDatabase): Promise<void
   await to.db.asEngine((tx) => tx.execute(insert, [REPORTS_TOPIC, rows[0]!.secret]));
 }
 
-/** All that is in the log is read. */
-async function isAtEnd(base: TestDatabase, log: EventLog): Promise<boolean> {
-  const rows = await base.db.asEngine((tx) =>
-    tx.query<{ partition: number; next_offset: bigint }>(
-      'select partition, next_offset from consumer_offsets where topic = $1',
-      [REPORTS_TOPIC],
-    ),
-  );
-  const at = new Map(rows.map((row) => [row.partition, row.next_offset]));
-  for (const partition of await log.partitions(REPORTS_TOPIC)) {
-    const { nextOffset } = await log.end(REPORTS_TOPIC, partition);
-    if ((at.get(partition) ?? 0n) < nextOffset) return false;
-  }
-  return true;
-}
-
 describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined ? '' : ` (${missing})`}`, () => {
   const tell = (figure: string) => process.stderr.write(`${figure}\n`);
   let broker: KafkaBroker;
@@ -177,8 +160,7 @@ describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined 
     await broker?.close();
   }, 60_000);
 
-  const client = () =>
-    openPlatformaticClient({ clientId: 'ingest-test', brokers: [broker.facts.plain], tls: undefined, sasl: undefined });
+  const client = () => clientOf('platformatic', broker.facts.plain);
 
   async function openLog(tenant: string): Promise<EventLog> {
     const log = openKafkaEventLog({
@@ -200,14 +182,14 @@ describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined 
   }
 
   /** A new one, whatever another test left under its name. */
-  async function makeTopic(partitions: number): Promise<void> {
+  async function makeAnew(partitions: number): Promise<void> {
     const own = await client();
     if ((await own.topic(REPORTS_TOPIC)) !== undefined) {
       await admin.deleteTopic(REPORTS_TOPIC);
       await pause(2_000);
     }
-    await ensureKafkaTopic(own, { name: REPORTS_TOPIC, partitions, replicas: 1 });
     await own.close();
+    await makeTopic(broker.facts.plain, REPORTS_TOPIC, partitions);
   }
 
   function contextOf(base: TestDatabase, log: EventLog, holder: string, metrics: Partial<ScoringMetrics> = {}) {
@@ -234,7 +216,7 @@ describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined 
     for (let quiet = 0; quiet < 3; ) {
       if (performance.now() > until) throw new Error(`not all was read in time: ${await counted(base)} lines`);
       await pause(300);
-      quiet = (await isAtEnd(base, log).catch(() => false)) ? quiet + 1 : 0;
+      quiet = (await isReadToEnd(base.db, log).catch(() => false)) ? quiet + 1 : 0;
     }
   }
 
@@ -242,7 +224,7 @@ describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined 
     'have one effect each, whatever is frozen, killed and broken: the same as with one reader in peace',
     async () => {
       const tenant = 'acme';
-      await makeTopic(PARTITIONS);
+      await makeAnew(PARTITIONS);
       const [base, log] = [await database(tenant), await openLog(tenant)];
       const argument = JSON.stringify({
         appUrl: base.urls.app,
@@ -348,7 +330,7 @@ describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined 
   test(
     'of partitions that are raised while they come are neither skipped nor counted twice',
     async () => {
-      await makeTopic(2);
+      await makeAnew(2);
       const tenant = 'grown';
       const [base, log] = [await database(tenant), await openLog(tenant)];
       const layouts: string[] = [];
@@ -384,7 +366,7 @@ describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined 
     'of a topic that was made anew are read from its start, and everybody is told',
     async () => {
       const tenant = 'anew';
-      await makeTopic(3);
+      await makeAnew(3);
       const [base, log] = [await database(tenant), await openLog(tenant)];
       const layouts: string[] = [];
       const errors: string[] = [];
@@ -402,7 +384,7 @@ describe.skipIf(missing !== undefined)(`reports on Kafka${missing === undefined 
         );
       await send(chunks.slice(0, 4));
       await untilRead(base, log);
-      await makeTopic(3);
+      await makeAnew(3);
       await pause(6_000);
       // Some of what is known, and all that is new.
       await send(chunks.slice(2));

@@ -4,7 +4,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../platform/clock.ts';
 import type { EventLog } from '../../platform/event-log.ts';
 import { openKafkaEventLog } from '../../platform/kafka/event-log.ts';
-import { ensureKafkaTopic } from '../../platform/kafka/topic.ts';
 import { openS3ObjectStore } from '../../platform/object-store/s3.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
 import { archivedLog } from '../../scoring/archive/archived-log.ts';
@@ -35,7 +34,7 @@ import {
 import { beside } from '../integration/scoring-rollout-support.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
 import { type KafkaAdmin, kafkaAdmin } from '../support/kafka-broker.ts';
-import { clientOf as kafkaClient } from '../support/kafka-logs.ts';
+import { isReadToEnd, clientOf as kafkaClient, makeTopic } from '../support/kafka-logs.ts';
 import { clientOf, newBucket, storeConfig, useCredentials } from '../support/versitygw-store.ts';
 import { partMissing, sharedPart } from './harness/use.ts';
 import { kafka } from './kafka.ts';
@@ -81,8 +80,8 @@ describe.skipIf(missing !== undefined)(
       root = join(s3.dir, bucket, 'prod');
       admin = kafkaAdmin(plain);
       closers.push(() => admin.close());
+      await makeTopic(plain, `${PREFIX}${REPORTS_TOPIC}`, PARTITIONS);
       const client = await kafkaClient('platformatic', plain);
-      await ensureKafkaTopic(client, { name: `${PREFIX}${REPORTS_TOPIC}`, partitions: PARTITIONS, replicas: 1 });
       log = openKafkaEventLog({ client, prefix: PREFIX, tenant: TENANT, group: 'replayed', open: openRecord });
       closers.push(() => log.close());
       t = await testDatabase();
@@ -128,14 +127,8 @@ describe.skipIf(missing !== undefined)(
     async function drain(): Promise<void> {
       const consumer = new Consumer(h.context(), READER);
       const { signal } = new AbortController();
-      const isAtEnd = async () => {
-        const at = await positions();
-        for (let partition = 0; partition < PARTITIONS; partition++)
-          if ((at.get(partition)?.offset ?? 0n) < (await log.end(REPORTS_TOPIC, partition)).nextOffset) return false;
-        return true;
-      };
       do while (await consumer.step(signal));
-      while (!(await isAtEnd()));
+      while (!(await isReadToEnd(t.db, log)));
     }
 
     /** As retention does. */

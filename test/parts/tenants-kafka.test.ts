@@ -6,7 +6,6 @@ import { openKafkaEventLog } from '../../platform/kafka/event-log.ts';
 import { Consumer } from '../../scoring/ingest/consumer.ts';
 import { openRecord } from '../../scoring/ingest/open-record.ts';
 import { appendReports, reportMessage } from '../../scoring/ingest/pack-reports.ts';
-import { loadPositions } from '../../scoring/ingest/positions.sql.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { suiteChecksum } from '../../scoring/read/checksum.ts';
 import { listQuarantine } from '../../scoring/read/quarantine.ts';
@@ -24,7 +23,7 @@ import {
   TRACE,
 } from '../integration/scoring-online-support.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
-import { foreignProducer, makeTopic, clientOf as openClient } from '../support/kafka-logs.ts';
+import { foreignProducer, isReadToEnd, makeTopic, clientOf as openClient } from '../support/kafka-logs.ts';
 import { partMissing, sharedPart } from './harness/use.ts';
 import { kafka } from './kafka.ts';
 
@@ -89,16 +88,8 @@ describe.skipIf(missing !== undefined)(
 
     async function drain(): Promise<void> {
       const consumer = new Consumer(h.context(), READER);
-      const isAtEnd = async () => {
-        const at = await t.db.asEngine((tx) => loadPositions(tx, REPORTS_TOPIC));
-        for (const partition of await log.partitions(REPORTS_TOPIC)) {
-          const { nextOffset } = await log.end(REPORTS_TOPIC, partition);
-          if ((at.get(partition)?.offset ?? 0n) < nextOffset) return false;
-        }
-        return true;
-      };
       do while (await consumer.step(new AbortController().signal));
-      while (!(await isAtEnd()));
+      while (!(await isReadToEnd(t.db, log)));
     }
 
     const acceptedOf = async (tenant: string) => {

@@ -7,7 +7,10 @@ import { type KafkaWatch, openKafkaEventLog } from '../../platform/kafka/event-l
 import { openKafkaJsClient } from '../../platform/kafka/kafkajs.ts';
 import { openPlatformaticClient } from '../../platform/kafka/platformatic.ts';
 import { ensureKafkaTopic } from '../../platform/kafka/topic.ts';
+import type { Database } from '../../platform/postgres.ts';
 import { openRecord } from '../../scoring/ingest/open-record.ts';
+import { loadPositions } from '../../scoring/ingest/positions.sql.ts';
+import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 
 const OPEN: Readonly<Record<KafkaClientName, (connection: KafkaConnection) => Promise<KafkaClient>>> = {
   platformatic: openPlatformaticClient,
@@ -59,6 +62,16 @@ export async function makeTopic(broker: string, name: string, partitions: number
   } finally {
     await client.close();
   }
+}
+
+/** Whether the consumers have come to the end of every partition. */
+export async function isReadToEnd(db: Database, log: EventLog): Promise<boolean> {
+  const at = await db.asEngine((tx) => loadPositions(tx, REPORTS_TOPIC));
+  for (const partition of await log.partitions(REPORTS_TOPIC)) {
+    const { nextOffset } = await log.end(REPORTS_TOPIC, partition);
+    if ((at.get(partition)?.offset ?? 0n) < nextOffset) return false;
+  }
+  return true;
 }
 
 export type Compression = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd';
