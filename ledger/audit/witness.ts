@@ -112,13 +112,14 @@ export async function restartOf(store: WitnessStore, generation: number): Promis
   return record?.kind === 'restart' && record.generation === generation ? record : undefined;
 }
 
-/** The newest record of each generation from this one on. */
+/** The newest record of each generation from this one on; of this one no more than that record is read. */
 export async function newestOfEach(store: WitnessStore, from: number): Promise<ReadonlyMap<number, WitnessRecord>> {
   const newest = new Map<number, WitnessRecord>();
   for await (const entry of store.entries()) {
     const record = recordIn(store, entry);
     if (record.generation < from) break;
     if (!newest.has(record.generation)) newest.set(record.generation, record);
+    if (record.generation === from) break;
   }
   return newest;
 }

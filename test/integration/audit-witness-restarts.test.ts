@@ -9,6 +9,7 @@ import { verifyFile } from '../../ledger/audit/verify.ts';
 import { MAX_SILENT, newestWitness, pushWitness } from '../../ledger/audit/witness.ts';
 import { type RestartRecord, readWitness, restartName, witnessBytes } from '../../ledger/audit/witness-record.ts';
 import { restartWitness } from '../../ledger/audit/witness-restart.ts';
+import type { WitnessStore } from '../../platform/witness-store.ts';
 import { TENANT } from '../support/audit-story.ts';
 import type { Trail } from '../support/trail.ts';
 import {
@@ -74,6 +75,29 @@ describe('a database that was put back to an earlier time', () => {
     // What was lost is no longer the trail, and the database that has it still does not start.
     expect(verifyFile(Buffer.from(await bundleOf(lost)), await rootsOf(lost), beside).code).toBe(10);
     expect(toldAs(await failing(start(lost)))).toMatchObject({ exitCode: 12 });
+  });
+
+  test('goes on at once, however much its witness has seen: of what that holds the newest record alone is read', async () => {
+    const [lost, restored] = [await trail(), await trail()];
+    for (let i = 0; i < 5; i++) {
+      await lost.seal();
+      await pushWitness(lost.db, store);
+    }
+    await restored.seal(2);
+    const read: string[] = [];
+    const counted: WitnessStore = {
+      ...store,
+      entries: async function* () {
+        for await (const entry of store.entries()) {
+          read.push(entry.name);
+          yield entry;
+        }
+      },
+    };
+    const by = { tenant: TENANT, actor: 'ann', traceId: '', nowMs: restored.clock.now(), reason: 'the disk broke' };
+    expect(await restartWitness(restored.db, counted, by)).toBe(true);
+    expect(new Set(read).size).toBe(1);
+    expect(await restartOf(2)).toMatchObject({ abandoned: { generation: 1, treeSize: 15 } });
   });
 
   /** The trail of so many events that goes on after the one that the witness has seen was lost; it seals the restart. */
