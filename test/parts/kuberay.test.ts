@@ -7,7 +7,7 @@ import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../platform/clock.ts';
 import kubeRay from '../../providers/kuberay/adapter.ts';
 import type { KubeRayConfig } from '../../providers/kuberay/config.ts';
-import { CHECK_NAMES, plainBackend, runKit } from '../../providers/merit-provider/src/kit/index.ts';
+import { CHECK_NAMES, runKit } from '../../providers/merit-provider/src/kit/index.ts';
 import type { AttemptSpec, Observation, Provider, TestBackendDefinition } from '../../providers/provider.ts';
 import { type AnyDefinition, configRefusals, openProvider } from '../../providers/registry.ts';
 import { kubeRayKitBackend } from '../support/kuberay/kit-backend.ts';
@@ -35,8 +35,6 @@ const NOT_HERE = [
 ];
 /** Is told at once what nobody writes down, so that no watch can tell of it. */
 const NOT_WATCHING = ['unknown-status'];
-/** Counts the timers of this process. */
-const LETS_GO = 'close-lets-go';
 /** Of the kit, which runs four checks at once, so many at once. */
 const SHARES = 3;
 const required = CHECK_NAMES.filter((name) => !NOT_HERE.includes(name));
@@ -88,14 +86,12 @@ describe.skipIf(missing !== undefined)(`KubeRay’s operator on a real API serve
   test('the provider keeps the contract', async () => {
     const kit = (only: readonly string[], backend: TestBackendDefinition) =>
       runKit(kubeRay, { backend, checkConfig, only });
-    const watching = required.filter((name) => !NOT_WATCHING.includes(name) && name !== LETS_GO);
+    const watching = required.filter((name) => !NOT_WATCHING.includes(name));
     const shares = Array.from({ length: SHARES }, (_, share) => watching.filter((_, i) => i % SHARES === share));
     const reports = await Promise.all([
       ...shares.map((only) => kit(only, kubeRayKitBackend(facts))),
       kit(NOT_WATCHING, kubeRayKitBackend(facts, false)),
     ]);
-    const plain: KubeRayConfig = { ...CONFIG, kubeconfig: facts.api.kubeconfig, namespace: 'default' };
-    reports.push(await kit([LETS_GO], plainBackend(plain)));
     const checks = reports.flatMap((report) => report.checks);
     expect(checks.filter(({ verdict }) => verdict !== 'passed')).toEqual([]);
     expect(new Set(checks.map(({ check }) => check))).toEqual(new Set(required));
@@ -330,7 +326,6 @@ describe.skipIf(missing !== undefined)(`KubeRay’s operator on a real API serve
   });
 });
 
-const CONFIG: KubeRayConfig = { image: 'ray:test', rayVersion: '2.60.0', flavours: [{ name: 'cpu' }] };
 const SPEC: AttemptSpec = {
   key: 'm-b1-1',
   tag: 'here',

@@ -25,7 +25,7 @@ const checkConfig = (config: unknown) =>
   configRefusals(slurmProvider as unknown as AnyDefinition, config).map(({ field, problem }) => `${field} ${problem}`);
 
 /** These take a node from all that run on it, or count what there is. */
-const ALONE = ['preemption-notice', 'capacity-follows', 'close-lets-go'];
+const ALONE = ['preemption-notice', 'capacity-follows'];
 const beside = required.filter((name) => !ALONE.includes(name));
 
 describe.skipIf(missing !== undefined)(`on a real Slurm${missing === undefined ? '' : ` (${missing})`}:`, () => {

@@ -1,6 +1,7 @@
 import type { Usage } from '../contract.ts';
 import { type Check, hold, NotExercised, shown } from './check.ts';
 import { holdClean, longHostileText } from './hostile.ts';
+import { watchTimers } from './own-timers.ts';
 import type { World } from './world.ts';
 
 const NEVER = 'never-submitted';
@@ -114,23 +115,22 @@ const closeEndsNothing: Check = {
 const closeLetsGo: Check = {
   name: 'close-lets-go',
   rule: 'after close no timer of the provider keeps its process alive',
-  alone: true,
   run: async (world) => {
-    const before = timers();
-    const provider = await world.open();
-    await provider.list(world.tag, world.signal);
-    await provider.close();
-    const limitMs = performance.now() + LET_GO_LIMIT_REAL_MS;
-    // The look itself waits by a timer that is no longer there when it looks.
-    while (timers() > before && performance.now() < limitMs)
-      await new Promise((resolve) => setTimeout(resolve, LET_GO_LOOK_REAL_MS));
-    hold(timers() <= before, `${timers() - before} timers run on after close`);
+    const timers = await watchTimers(async () => {
+      const provider = await world.open();
+      await provider.list(world.tag, world.signal);
+      await provider.close();
+    });
+    try {
+      const limitMs = performance.now() + LET_GO_LIMIT_REAL_MS;
+      while (timers.count() > 0 && performance.now() < limitMs)
+        await new Promise((resolve) => setTimeout(resolve, LET_GO_LOOK_REAL_MS));
+      hold(timers.count() === 0, `${timers.count()} timers run on after close`);
+    } finally {
+      timers.stop();
+    }
   },
 };
-
-function timers(): number {
-  return process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
-}
 
 const messagesCleaned: Check = {
   name: 'messages-cleaned',
