@@ -315,8 +315,8 @@ async function complaints(tool: string, ...args: string[]): Promise<string> {
 
 test('biome finds nothing to say', async () => {
   expect(await complaints('biome', 'check', '--max-diagnostics=50', '.')).toBe('');
-}, 120_000);
+}, 600_000);
 
 test('the types hold', async () => {
   expect(await complaints('tsc', '--noEmit')).toBe('');
-}, 120_000);
+}, 600_000);

@@ -13,6 +13,6 @@ await orExplain(async () => {
   }
   const had = await runNode([`${ROOT}/test/parts/have.ts`]);
   if (had !== 0) return endAs(had);
-  process.argv.splice(2, 0, '--config', 'test/parts/vitest.config.ts');
+  process.argv.splice(2, 0, '--config=test/parts/vitest.config.ts');
   await import('../../bin/test.mjs');
 });
