@@ -32,6 +32,7 @@ import { findJob } from './find-job.ts';
 import { jobOptionsRefusals } from './job-options.ts';
 import { Lives } from './lives.ts';
 import { LogTails } from './log-tails.ts';
+import { LostNodes } from './lost-nodes.ts';
 import { knownNodes, usesLabels } from './nodes.ts';
 import { isLive, observationOf } from './observation.ts';
 import { assertOurs, handleOf, PROVIDER_KIND } from './ownership.ts';
@@ -55,6 +56,7 @@ class RayProvider implements Provider {
   readonly #door: ClosedDoor;
   readonly #flavours: readonly RayFlavour[];
   readonly #lives: Lives;
+  readonly #lostNodes: LostNodes;
   readonly #logs: LogTails;
   readonly #usage: RayUsage;
   readonly #submit: SubmitSettings;
@@ -74,7 +76,8 @@ class RayProvider implements Provider {
     const stopGraceSeconds = config.stopGraceSeconds ?? DEFAULT_STOP_GRACE_SECONDS;
     const nodeGivesUpSeconds = config.nodeGivesUpSeconds ?? DEFAULT_NODE_GIVES_UP_SECONDS;
     this.#lives = new Lives(this.#client, clock, nodeGivesUpSeconds * 1000);
-    this.#logs = new LogTails(this.#client, clock);
+    this.#lostNodes = new LostNodes(this.#client, clock, nodeGivesUpSeconds * 1000);
+    this.#logs = new LogTails(this.#client, clock, this.#lostNodes);
     this.#usage = new RayUsage(this.#client, clock);
     this.#submit = {
       client: this.#client,
@@ -83,7 +86,8 @@ class RayProvider implements Provider {
       stopGraceSeconds,
       gangStartSeconds: config.gangStartSeconds ?? DEFAULT_GANG_START_SECONDS,
     };
-    this.#release = { client: this.#client, clock, stopGraceSeconds, stopped: new StoppedPending() };
+    const stopped = new StoppedPending();
+    this.#release = { client: this.#client, clock, stopGraceSeconds, stopped, lostNodes: this.#lostNodes };
   }
 
   capacity(signal: AbortSignal): Promise<readonly FlavourCapacity[]> {
@@ -109,9 +113,8 @@ class RayProvider implements Provider {
       assertOurs(key, job);
       this.#lives.seen(key);
       const session = await this.#lives.session(signal);
-      return this.#release.stopped.has(key, job)
-        ? stoppedBeforeItBegan(key, session, job)
-        : observationOf(key, session, job);
+      if (this.#release.stopped.has(key, job)) return stoppedBeforeItBegan(key, session, job);
+      return observationOf(key, session, job, await this.#lostNodes.took(key, job, signal));
     });
   }
 
@@ -131,7 +134,8 @@ class RayProvider implements Provider {
       for (const job of jobs) {
         const key = job.submissionId;
         if (key === undefined || job.metadata.merit_tag !== tag) continue;
-        const live = isLive(job) && !this.#release.stopped.has(key, job);
+        const over = this.#release.stopped.has(key, job) || (await this.#lostNodes.holds(job, signal));
+        const live = isLive(job) && !over;
         owned.set(key, { key, handle: handleOf(key, session, job), live });
       }
       return [...owned.values()];

@@ -1,6 +1,7 @@
 import type { RayJobClient } from 'ray-job-submission-client';
 import type { Clock } from '../../platform/clock.ts';
 import { type Handle, type Observation, ProviderError } from '../provider.ts';
+import { FirstSeen } from './first-seen.ts';
 
 /** A look at what the cluster is called holds this long where only a handle is named by it. */
 const NAME_AGE_LIMIT_MS = 30_000;
@@ -24,7 +25,7 @@ export class Lives {
   readonly #clock: Clock;
   readonly #nodeGivesUpMs: number;
   #current: (Life & { readonly readAtMs: number }) | undefined;
-  readonly #missingSinceMs = new Map<string, number>();
+  readonly #missing = new FirstSeen(MISSING_LIMIT);
 
   constructor(client: RayJobClient, clock: Clock, nodeGivesUpMs: number) {
     this.#client = client;
@@ -41,7 +42,7 @@ export class Lives {
 
   /** Ray holds the key. */
   seen(key: string): void {
-    this.#missingSinceMs.delete(key);
+    this.#missing.forget(key);
   }
 
   /**
@@ -55,24 +56,17 @@ export class Lives {
     const life = await this.#read(signal);
     const nowMs = this.#clock.now();
     if (life.session !== was) {
-      this.#missingSinceMs.delete(key);
+      this.#missing.forget(key);
       const leftMs = life.metAtMs + this.#nodeGivesUpMs - nowMs;
       if (leftMs <= 0) return { state: 'absent', certain: true };
       const text = `Ray was started anew and does not know ${key}: nodes of its earlier life may run it for ${Math.ceil(leftMs / 1000)} s more`;
       throw new ProviderError('transient', text, { retryAfterMs: leftMs });
     }
-    const sinceMs = this.#missingSinceMs.get(key) ?? nowMs;
-    this.#remember(key, sinceMs);
+    const sinceMs = this.#missing.at(key, nowMs);
     if (nowMs - sinceMs >= MISSING_MS) return { state: 'absent' };
     throw new ProviderError('transient', `Ray does not know ${key} although it was not started anew`, {
       retryAfterMs: sinceMs + MISSING_MS - nowMs,
     });
-  }
-
-  #remember(key: string, sinceMs: number): void {
-    this.#missingSinceMs.set(key, sinceMs);
-    if (this.#missingSinceMs.size <= MISSING_LIMIT) return;
-    for (const oldest of this.#missingSinceMs.keys()) return void this.#missingSinceMs.delete(oldest);
   }
 
   async #read(signal: AbortSignal): Promise<Life> {

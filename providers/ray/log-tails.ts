@@ -1,6 +1,7 @@
 import { type RayJobClient, RayJobError } from 'ray-job-submission-client';
 import type { Clock } from '../../platform/clock.ts';
 import { findJob } from './find-job.ts';
+import type { LostNodes } from './lost-nodes.ts';
 import { isLive } from './observation.ts';
 
 /** What is asked of Ray. */
@@ -23,11 +24,13 @@ const QUIET_MS = 400;
 export class LogTails {
   readonly #client: LogSource;
   readonly #clock: Clock;
+  readonly #lostNodes: Pick<LostNodes, 'holds'>;
   readonly #tails = new Map<string, Tail>();
 
-  constructor(client: LogSource, clock: Clock) {
+  constructor(client: LogSource, clock: Clock, lostNodes: Pick<LostNodes, 'holds'>) {
     this.#client = client;
     this.#clock = clock;
+    this.#lostNodes = lostNodes;
   }
 
   /** At most `maxBytes` from `fromByte`; empty where there is no more now. Throws RayJobError. */
@@ -39,7 +42,8 @@ export class LogTails {
     if (bytes.length > 0) return bytes;
     if (!tail.ended) {
       const job = await findJob(this.#client, key, signal);
-      if (job !== undefined && isLive(job)) return bytes;
+      // The tail of a machine that lost its power stays open and silent.
+      if (job !== undefined && isLive(job) && !(await this.#lostNodes.holds(job, signal))) return bytes;
     }
     this.#letGo(key);
     try {

@@ -6,9 +6,17 @@ import { GANG_ENTRYPOINT } from './request.ts';
 /** How the driver of a gang begins the lines that are its own; its ranks' lines begin with their rank. */
 const GANG_MARK = '[merit] ';
 
-/** Ray's job as Merit sees it. `start_time` is when it was submitted, so Ray never says when a job began to run. */
-export function observationOf(key: string, session: string, job: RayJob): Observation {
+/**
+ * Ray's job as Merit sees it; `withItsNode`: it went down with it, whatever Ray says. `start_time` is when it was submitted, so Ray never says when a
+ * job began to run.
+ */
+export function observationOf(key: string, session: string, job: RayJob, withItsNode = false): Observation {
   const handle = handleOf(key, session, job);
+  if (withItsNode) {
+    const message = cleanMessage(`the job's node has died; Ray says ${job.status}: ${messageOf(job)}`);
+    const { exitCode, endedAtMs } = job;
+    return { state: 'ended', handle, outcome: 'preempted', exitCode, message, startedAtMs: undefined, endedAtMs };
+  }
   switch (job.status) {
     case 'PENDING':
       return { state: 'pending', handle, message: cleanMessage(job.message) };
@@ -61,9 +69,24 @@ function outcomeOf(job: RayJob): 'succeeded' | 'failed' | 'stopped' | 'preempted
       );
     return notItsFault ? 'preempted' : 'failed';
   }
-  // Ray has one word for a supervisor that died; only its text says whether the node went away under it.
-  const nodeWentAway =
-    job.errorType === 'JOB_SUPERVISOR_ACTOR_DIED' &&
-    /\bnode (?:has died|was (?:terminated|preempted))/i.test(job.message);
-  return nodeWentAway ? 'preempted' : 'failed';
+  return nodeWentAway(job) ? 'preempted' : 'failed';
+}
+
+/** Ray has one word for a supervisor that died; only its text says whether the node went away under it. */
+function nodeWentAway({ errorType, message }: RayJob): boolean {
+  return errorType === 'JOB_SUPERVISOR_ACTOR_DIED' && /\bnode (?:has died|was (?:terminated|preempted))/i.test(message);
+}
+
+/** What Ray says where all it knows is that a job's supervisor is not there any more: its node may have died. */
+const SUPERVISOR_GONE: readonly string[] = [
+  'JOB_SUPERVISOR_ACTOR_DIED',
+  'JOB_SUPERVISOR_ACTOR_START_FAILURE',
+  'JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE',
+];
+
+/** False for a failed job whose supervisor was lost, and Ray does not say to what. */
+export function saysWhyItDied(job: RayJob): boolean {
+  if (job.errorType === undefined || !SUPERVISOR_GONE.includes(job.errorType)) return true;
+  const exit = /\bWorker exit type: (\w+)/.exec(job.message)?.[1];
+  return nodeWentAway(job) || (exit !== undefined && exit !== 'SYSTEM_ERROR');
 }

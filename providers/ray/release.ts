@@ -2,6 +2,7 @@ import { type RayJob, type RayJobClient, RayJobError } from 'ray-job-submission-
 import type { Clock } from '../../platform/clock.ts';
 import { ProviderError } from '../provider.ts';
 import { findJob } from './find-job.ts';
+import type { LostNodes } from './lost-nodes.ts';
 import { isLive } from './observation.ts';
 import { assertOurs } from './ownership.ts';
 
@@ -53,6 +54,7 @@ export interface ReleaseSettings {
   readonly clock: Clock;
   readonly stopGraceSeconds: number;
   readonly stopped: StoppedPending;
+  readonly lostNodes: LostNodes;
 }
 
 /** Sends one stop. False: there is nothing to stop. Throws RayJobError or ProviderError. */
@@ -68,7 +70,7 @@ export async function stopOnce(settings: ReleaseSettings, key: string, signal: A
 
 /** Stops the job and returns once nothing of it runs; throws ProviderError `transient`, effect unknown, if that takes too long. */
 export async function releaseAttempt(settings: ReleaseSettings, key: string, signal: AbortSignal): Promise<void> {
-  const { client, clock } = settings;
+  const { client, clock, lostNodes } = settings;
   const deadlineMs = clock.now() + settings.stopGraceSeconds * 1000 + STOP_MARGIN_MS;
   let stoppedAtMs: number | undefined;
   let pendingSinceMs: number | undefined;
@@ -76,7 +78,7 @@ export async function releaseAttempt(settings: ReleaseSettings, key: string, sig
     const job = await findJob(client, key, signal);
     if (job === undefined) return;
     assertOurs(key, job);
-    if (!isLive(job)) return;
+    if (!isLive(job) || (await lostNodes.holds(job, signal))) return;
     const nowMs = clock.now();
     if (stoppedAtMs === undefined || nowMs - stoppedAtMs >= STOP_AGAIN_MS) {
       stoppedAtMs = (await stopAccepted(client, key, signal)) ? nowMs : undefined;

@@ -14,7 +14,7 @@ import { healthy } from '../support/healthy.ts';
 import { ledgerLeaks } from '../support/ledger-leaks.ts';
 import { rayInstallMissing } from '../support/python.ts';
 import { type Cut, type CuttingProxy, startCuttingProxy } from '../support/ray-cutting-proxy.ts';
-import { NODE_GIVES_UP_S, type RayCluster, startRayCluster } from '../support/ray-nodes.ts';
+import { NODE_GIVES_UP_S, type RayCluster, type RayMachine, startRayCluster } from '../support/ray-nodes.ts';
 import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
 
 const missing = rayInstallMissing();
@@ -26,6 +26,8 @@ const LOST_REPLIES = 0.1;
 const CUTS: readonly Cut[] = ['reply', 'request', 'half'];
 /** Only for what hangs: a cluster starts four times, and Ray sees a dead node after 14 s. */
 const LIMIT_MS = 900_000 + JOBS * 20_000;
+/** Of one wait, and only for what hangs too. */
+const WAIT_LIMIT_MS = 120_000 + JOBS * 10_000;
 const signal = new AbortController().signal;
 
 /** One line of what the jobs did, in the order of time. */
@@ -87,25 +89,32 @@ describe.skipIf(missing !== undefined)(
           return all.length;
         };
 
+        const until = (what: string, done: () => Promise<boolean>) =>
+          waitUntil(what, done, async () => [await attemptsOf(world), await cluster.client.list().catch(String)]);
+
         const held = ids.slice(0, HELD_FIRST);
         await until(
+          'a sixth has ended, and one that is held runs on the node that dies',
           async () => (await ended()) >= JOBS / 6 && (await runsOn(cluster, { nodeId: first.nodeId, ids: held })),
         );
         await first.kill();
         // Another one joins in the 14 s until Ray sees that it is dead.
         const second = await cluster.addNode();
-        await until(async () => !(await cluster.client.nodes()).some((node) => node.nodeId === first.nodeId));
+        await until('Ray sees that the node is dead', async () => isGone(cluster, first));
         await writeFile(join(folder, 'on'), '');
         // Ray tells of its jobs some seconds after it tells of the node: with the head gone sooner, nobody would hear of them.
-        await until(async () => (await attemptsOf(world)).some(isLostWithNode));
-        await until(async () => (await ended()) >= JOBS / 2 && (await runsOn(cluster)));
+        await until('an attempt is lost with the node', async () => {
+          await ended();
+          return (await attemptsOf(world)).some(isLostWithNode);
+        });
+        await until('half has ended, and one runs', async () => (await ended()) >= JOBS / 2 && (await runsOn(cluster)));
         await cluster.killHead();
         const headDiedMs = Date.now();
         await cluster.startHead();
         await writeFile(join(folder, 'go'), '');
-        await until(async () => !(await cluster.client.nodes()).some((node) => node.nodeId === second.nodeId));
+        await until('the node of the lost head gives up', async () => isGone(cluster, second));
         await cluster.addNode();
-        await until(async () => (await ended()) === JOBS);
+        await until('all have ended', async () => (await ended()) === JOBS);
         const tookS = (performance.now() - startedMs) / 1000;
 
         // Every outcome is known, and good.
@@ -117,7 +126,7 @@ describe.skipIf(missing !== undefined)(
         expectOneAtATime(did);
         // No orphans: nothing with our tag lives, and Ray has all that it had.
         expect((await provider.list('merit-test', signal)).filter((owned) => owned.live)).toEqual([]);
-        await until(async () => {
+        await until('all CPUs are free', async () => {
           const [all] = await provider.capacity(signal).catch(() => []);
           return all?.freeCpuMilli === BigInt(2 * CPUS_OF_NODE * 1000);
         });
@@ -163,7 +172,9 @@ async function book(world: SagaWorld, folder: string): Promise<readonly string[]
   return ids;
 }
 
-async function until(done: () => Promise<boolean>): Promise<void> {
+/** What hangs says what it waited for, and how things stood. */
+async function waitUntil(what: string, done: () => Promise<boolean>, standing: () => Promise<unknown>): Promise<void> {
+  const deadlineMs = performance.now() + WAIT_LIMIT_MS;
   for (;;) {
     try {
       if (await done()) return;
@@ -171,8 +182,14 @@ async function until(done: () => Promise<boolean>): Promise<void> {
       // The head is away for a while; anything else is what this test is there to find.
       if (!(error instanceof RayJobError)) throw error;
     }
+    if (performance.now() > deadlineMs)
+      throw new Error(`waited ${WAIT_LIMIT_MS / 1000} s until ${what}: ${JSON.stringify(await standing(), null, 1)}`);
     await systemClock.sleep(300);
   }
+}
+
+async function isGone(cluster: RayCluster, { nodeId }: RayMachine): Promise<boolean> {
+  return !(await cluster.client.nodes()).some((node) => node.nodeId === nodeId);
 }
 
 /** A tenth of all; of submits exactly every tenth, since by chance one run in seven would lose no reply of theirs. */

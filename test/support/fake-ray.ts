@@ -10,6 +10,7 @@ export interface FakeJob {
   metadata: Record<string, string>;
   readonly entrypoint: string;
   driver_exit_code: number | null;
+  driver_node_id: string | null;
 }
 
 export interface Exchange {
@@ -35,6 +36,8 @@ export interface FakeRay {
   nodes: Record<string, string>;
   /** Node id to its labels. */
   labels: Record<string, Record<string, string>>;
+  /** Ids of nodes that Ray lists as dead. */
+  deadNodes: string[];
   session: string;
   acceptedTokens: string[] | undefined;
   /** What a stop does to a job; default: it is STOPPED at once. */
@@ -85,6 +88,7 @@ export async function startFakeRay(): Promise<FakeRay> {
     submissions: [],
     nodes: { n1: '0.0/8.0 CPU\n0.0/4.0 GPU\n0B/16.00GiB memory' },
     labels: {},
+    deadNodes: [],
     session: 'session_1',
     acceptedTokens: ['token-1'],
     onStop: (job) => {
@@ -131,7 +135,8 @@ function answerOf(fake: FakeRay, request: IncomingMessage, body: Buffer): Answer
 }
 
 function stateOf(fake: FakeRay): Record<string, unknown> {
-  const nodes = Object.keys(fake.nodes).map((id) => ({ node_id: id, state: 'ALIVE', labels: fake.labels[id] ?? {} }));
+  const alive = Object.keys(fake.nodes).map((id) => ({ node_id: id, state: 'ALIVE', labels: fake.labels[id] ?? {} }));
+  const nodes = [...alive, ...fake.deadNodes.map((id) => ({ node_id: id, state: 'DEAD', labels: {} }))];
   return { total: nodes.length, num_after_truncation: nodes.length, result: nodes };
 }
 
@@ -163,6 +168,7 @@ export function fakeJob(fields: Partial<FakeJob> = {}): FakeJob {
     metadata: {},
     entrypoint: 'true',
     driver_exit_code: null,
+    driver_node_id: null,
     ...fields,
   };
 }

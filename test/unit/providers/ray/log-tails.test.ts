@@ -9,6 +9,8 @@ const signal = new AbortController().signal;
 class FakeLog implements LogSource {
   text = '';
   live = true;
+  /** Ray calls it running, and its node has died. */
+  onLostNode = false;
   /** What a tail or a reading throws. */
   tailFault: RayJobError | undefined;
   readFault: RayJobError | undefined;
@@ -52,7 +54,7 @@ let tails: LogTails;
 afterEach(() => tails.close());
 
 function opened(log: FakeLog): LogTails {
-  tails = new LogTails(log, systemClock);
+  tails = new LogTails(log, systemClock, { holds: async () => log.onLostNode });
   return tails;
 }
 
@@ -105,6 +107,16 @@ test('what was read stays when the node dies: what comes after it is an error an
   opened(log);
   const got = await rest(0);
   log.live = false;
+  log.readFault = new RayJobError('server', 'Ray answered 500');
+  await expect(tails.read('m-b1-1', got.length, 10, signal)).rejects.toThrow('Ray answered 500');
+});
+
+test('a silent tail is no end of a log whose node has died, although Ray says that the job runs', async () => {
+  const log = new FakeLog();
+  log.text = 'before it died\n';
+  opened(log);
+  const got = await rest(0);
+  log.onLostNode = true;
   log.readFault = new RayJobError('server', 'Ray answered 500');
   await expect(tails.read('m-b1-1', got.length, 10, signal)).rejects.toThrow('Ray answered 500');
 });
