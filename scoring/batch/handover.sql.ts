@@ -1,8 +1,9 @@
 import { RefusedInput, refuse } from '../../core/refusal.ts';
 import type { Tx } from '../../platform/postgres.ts';
+import { loadAsides } from '../ingest/asides.sql.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
 import type { HandedLeg, HandedShard } from './handed-shard.ts';
-import { claimRollout, loadAsides, makeShards, type Shard } from './recomputes.sql.ts';
+import { claimRollout, makeShards, type Shard } from './recomputes.sql.ts';
 import { legsOf } from './shard-legs.ts';
 
 /** How a rollout's history is handed to jobs, and given back. The claims are those of workers, by another name. */

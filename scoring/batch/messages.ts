@@ -1,18 +1,10 @@
 import type { LogMessage } from '../../platform/event-log.ts';
+import type { AsidePlace } from '../ingest/asides.sql.ts';
 import { isWholeMessage } from '../ingest/set-aside.ts';
 import { RESOLUTIONS, type Resolution } from '../rules/pane.ts';
 import type { PackedPanes } from './pane-deltas.ts';
 
 /** What goes between a shard's loop and its thread. */
-
-/** A place in the log's quarantine: nothing of such a line was accepted. */
-export interface AsidePlace {
-  readonly offset: bigint;
-  /** 1-based, in the message. */
-  readonly line: number;
-  /** Bytes of the line, or of the message (isWholeMessage). */
-  readonly size: number;
-}
 
 /** In place of a line. */
 export const WHOLE = 0;

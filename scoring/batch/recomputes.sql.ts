@@ -15,7 +15,7 @@ import type { Pane } from '../rules/pane.ts';
 import { keptFromMs } from '../rules/retention.ts';
 import { onTimeFrom } from '../rules/rollout.ts';
 import { MAX_SKEW_MS } from '../rules/watermark.ts';
-import { type AsidePlace, keptFromOf, type ShardCounts, type ShardRules } from './messages.ts';
+import { keptFromOf, type ShardCounts, type ShardRules } from './messages.ts';
 import { countedFromMs } from './shard-effects.ts';
 
 /** The rows of `recomputes`: each is claimed for a while, and is the fence of whatever is done in its name. */
@@ -305,20 +305,6 @@ export async function missShard(tx: Tx, claim: Claim, failure: string, maxTries:
     `update recomputes set state = case when tries + 1 >= $6 then 'failed' else 'waiting' end, tries = tries + 1, failure = $5,
        worker = null, lease_until = null, changed_at = clock_timestamp() where ${OF_CLAIM}`,
     [...claimValues(claim), failure, maxTries],
-  );
-}
-
-/** Lines of the tenant that were set aside in messages [from, to], also by the server's own while the log was not said to hold the tenant's. */
-export async function loadAsides(
-  tx: Tx,
-  { topic, partition, tenant }: Pick<Shard, 'topic' | 'partition' | 'tenant'>,
-  from: bigint,
-  to: bigint,
-): Promise<readonly AsidePlace[]> {
-  return tx.query(
-    `select log_offset as offset, line, raw_size::float8 as size from quarantine
-     where topic = $1 and partition = $2 and log_offset between $3 and $4 and (tenant = $5 or reason = 'tenant') order by log_offset, line`,
-    [topic, partition, from, to, tenant],
   );
 }
 

@@ -1,11 +1,12 @@
 import type { LogMessage } from '../../platform/event-log.ts';
+import { loadAsides } from '../ingest/asides.sql.ts';
 import { holdsLines } from '../ingest/read-lines.ts';
 import { MAX_SKEW_MS } from '../rules/watermark.ts';
 import type { RecomputeContext } from './context.ts';
 import { endOffsetOf } from './handed-shard.ts';
 import { packMessages, type Taken } from './messages.ts';
 import { unpackPanes } from './pane-deltas.ts';
-import { commitStretch, loadAsides, renewLease, type Shard } from './recomputes.sql.ts';
+import { commitStretch, renewLease, type Shard } from './recomputes.sql.ts';
 import { countedFromMs } from './shard-effects.ts';
 import { type Leg, legsOf } from './shard-legs.ts';
 import { MAX_BATCHES_IN_FLIGHT, openShardThread, type ShardThread } from './shard-thread.ts';

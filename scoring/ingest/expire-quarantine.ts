@@ -1,11 +1,8 @@
 import type { Database } from '../../platform/postgres.ts';
-import { SET_ASIDE_THEN } from './set-aside.ts';
+import { KEPT_FOR_REPLAYS } from './set-aside.ts';
 
 /** Rows in one transaction. */
 export const EXPIRED_AT_ONCE = 1_000;
-
-/** Of these the rows stay, for replays: they are left out there as they were then. */
-const KEPT = [...SET_ASIDE_THEN, 'conflict'];
 
 /**
  * Removes lines that were set aside before `beforeMs`, at most `limit`, but for those on their way to a second reading; of those that a replay has to
@@ -29,7 +26,7 @@ export function expireQuarantine(
          update quarantine q set raw = '', bytes_gone = true from old where old.kept
            and (q.topic, q.partition, q.log_offset, q.line) = (old.topic, old.partition, old.log_offset, old.line) returning 1)
        select (select count(*) from gone) + (select count(*) from emptied) as n`,
-      [beforeMs, limit, KEPT],
+      [beforeMs, limit, KEPT_FOR_REPLAYS],
     );
     return Number(row?.n ?? 0);
   });

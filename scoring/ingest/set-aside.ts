@@ -20,6 +20,9 @@ export const SET_ASIDE_THEN = [
   'handler_failed',
 ] as const;
 
+/** Those, and what a replay that begins behind the report that stays does not find again: of these the rows are kept. */
+export const KEPT_FOR_REPLAYS: readonly string[] = [...SET_ASIDE_THEN, 'conflict'];
+
 /** A line as the quarantine keeps it. */
 export interface SetAside {
   readonly tenant: string;

@@ -2,7 +2,8 @@ import { isBlank } from '../../core/ndjson.ts';
 import type { Appended, EventLog, LogMessage } from '../../platform/event-log.ts';
 import type { Database } from '../../platform/postgres.ts';
 import type { ArchivedLog } from '../archive/archived-log.ts';
-import { isWholeMessage, SET_ASIDE_THEN, WHOLE_LINE } from '../ingest/set-aside.ts';
+import { loadAsides } from '../ingest/asides.sql.ts';
+import { isWholeMessage, KEPT_FOR_REPLAYS, SET_ASIDE_THEN, WHOLE_LINE } from '../ingest/set-aside.ts';
 import { placeIn, type Vector } from '../ingest/vector.ts';
 
 const SPACE = 0x20;
@@ -138,19 +139,10 @@ export class ReplayLog implements EventLog {
 
   async #asides(partition: number, from: bigint, to: bigint): Promise<ReadonlyMap<bigint, Asides>> {
     const { db, topic, tenant, whole } = this.#options;
-    // A conflict is found again, but for a replay that begins behind the report that stays.
-    const reasons = whole ? SET_ASIDE_THEN : [...SET_ASIDE_THEN, 'conflict'];
-    // A tenant that the log was said to hold later had its messages kept by the server's own.
-    const rows = await db.asEngine((tx) =>
-      tx.query<{ log_offset: bigint; line: number; size: number }>(
-        `select log_offset, line, raw_size::float8 as size from quarantine
-         where topic = $1 and partition = $2 and log_offset between $3 and $4
-           and (tenant = $5 or reason = 'tenant') and reason = any($6::text[])`,
-        [topic, partition, from, to, tenant, reasons],
-      ),
-    );
+    const reasons = whole ? SET_ASIDE_THEN : KEPT_FOR_REPLAYS;
+    const rows = await db.asEngine((tx) => loadAsides(tx, { topic, partition, tenant }, from, to, reasons));
     const asides = new Map<bigint, { readonly lines: Set<number>; firstSize: number }>();
-    for (const { log_offset: offset, line, size } of rows) {
+    for (const { offset, line, size } of rows) {
       const aside = asides.get(offset) ?? { lines: new Set(), firstSize: 0 };
       asides.set(offset, aside);
       aside.lines.add(line);

@@ -21,7 +21,7 @@ interface World {
 function world(seed: number, minutesApart = 0): World {
   const next = random(seed);
   const messages = new Map<number, LogMessage[]>();
-  const asides: { partition: number; log_offset: bigint; line: number }[] = [];
+  const asides: { partition: number; offset: bigint; line: number }[] = [];
   const expected = new Map<number, string[]>();
   const end = new Map<number, { offset: bigint; line: number }>();
   for (const partition of PARTITIONS) {
@@ -38,7 +38,7 @@ function world(seed: number, minutesApart = 0): World {
       list.push({ tenant, topic: TOPIC, partition, offset, key: '', value, headers: {}, appendedAtMs });
       texts.forEach((text, n) => {
         if (tenant !== 'acme' || isTombstone || text === '') return;
-        if (next() < 0.2) asides.push({ partition, log_offset: offset, line: n + 1 });
+        if (next() < 0.2) asides.push({ partition, offset, line: n + 1 });
         else lines.push(`${partition} ${offset} ${n + 1} ${text}`);
       });
     }
@@ -50,7 +50,7 @@ function world(seed: number, minutesApart = 0): World {
     asEngine: (work: (tx: object) => Promise<unknown>) =>
       work({
         query: async (_sql: string, [, partition, from, to]: [string, number, bigint, bigint]) =>
-          asides.filter((one) => one.partition === partition && one.log_offset >= from && one.log_offset <= to),
+          asides.filter((one) => one.partition === partition && one.offset >= from && one.offset <= to),
       }),
   } as unknown as Database;
   const source = {
@@ -170,8 +170,8 @@ describe('the log of a replay', () => {
       };
     });
     const asides = [
-      { log_offset: 0n, line: 1, size: 2 },
-      { log_offset: 1n, line: 1, size: 6 },
+      { offset: 0n, line: 1, size: 2 },
+      { offset: 1n, line: 1, size: 6 },
     ];
     const log = new ReplayLog({
       db: { asEngine: (work: (tx: object) => unknown) => work({ query: async () => asides }) } as unknown as Database,
