@@ -31,7 +31,7 @@ export function nameOf({ story, node, fault, undo }: Case): string {
 
 /** Reading changes nothing: it can be away, or be the last that a process did. */
 const READS =
-  /^(desk\.(live|liveStamps|byId|facts|endedAttempts|manifest|quorum|noteReasons|noteEtas)|logs\.(read|chunks)|runs\.read|store\.(get|head)|provider\.(observe|usage|logs)|retrain\.asEngine)#/;
+  /^(desk\.(live|liveStamps|byId|facts|endedAttempts|manifest|quorum|unreachable|noteReasons|noteEtas)|logs\.(read|chunks)|runs\.read|store\.(get|head)|provider\.(observe|usage|logs)|retrain\.asEngine)#/;
 /** What is asked again and again: its first calls stand for the others. */
 const MAX_READS = 2;
 /** A stream is taken once. */
@@ -78,14 +78,20 @@ function planOf({ node, fault, undo }: Case): Plan {
 /** Worlds at a time: most of a story is waiting. */
 const MAX_WORLDS = 4;
 
-/** Each case in a world that other cases went through before it, as a server goes through many. */
+/** Each case in a world that other cases went through before it, as a server goes through many; after one that hangs in a new one, which knows nothing of it. */
 export async function runCases(cases: readonly Case[]): Promise<readonly Outcome[]> {
   const queue = cases.entries();
   const outcomes: Outcome[] = [];
   const worker = async () => {
-    const world = await furnishedWorld();
+    let world = await furnishedWorld();
     try {
-      for (const [, of] of queue) outcomes.push({ of, told: await outcomeOf(world, of) });
+      for (const [, of] of queue) {
+        const told = await outcomeOf(world, of);
+        outcomes.push({ of, told });
+        if (told.ends.length > 0) continue;
+        await world.close();
+        world = await furnishedWorld();
+      }
       outcomes.push({ of: undefined, told: { nodes: [], met: 0, ends: [], leaks: await trailLeaks(world) } });
     } finally {
       await world.close();
@@ -99,7 +105,7 @@ async function outcomeOf(world: SagaWorld, of: Case): Promise<Told> {
   try {
     return await tell(world, of.story, planOf(of));
   } catch (error) {
-    // What hangs is found as a leak of its own, and of whatever comes after it.
+    // What hangs is found as a leak, with whatever it holds.
     return { nodes: [], met: 1, ends: [], leaks: [String(error), ...(await leaksOf(world, []))] };
   }
 }

@@ -7,6 +7,7 @@ import { runRetrains } from '../../scoring/retrain/retrain-worker.ts';
 import { Scene, type Story } from './saga-stories.ts';
 import { ORDERED, type Plan, Wire, wiredContext, wiredDatabase } from './saga-wire.ts';
 import { type SagaWorld, TENANT } from './saga-world.ts';
+import { type StoryTime, storyTime } from './story-time.ts';
 
 export interface Told {
   /** Nodes of the process that the story began with. */
@@ -18,8 +19,8 @@ export interface Told {
   readonly leaks: readonly string[];
 }
 
-/** Only for what hangs. */
-const STORY_LIMIT_MS = 60_000;
+/** Of the story's time. Only for what hangs. */
+const STORY_LIMIT_MS = 40 * 60_000;
 const LOOK_EVERY_MS = 4;
 
 export interface Process {
@@ -30,7 +31,7 @@ export interface Process {
   stop(): Promise<void>;
 }
 
-export function startProcess(world: SagaWorld, story: Pick<Story, 'retrains'>, wire: Wire, fromMs: number): Process {
+export function startProcess(world: SagaWorld, story: Pick<Story, 'retrains'>, wire: Wire, time: StoryTime): Process {
   const { context, epoch } = world.current();
   const stop = new AbortController();
   const errors: string[] = [];
@@ -38,7 +39,7 @@ export function startProcess(world: SagaWorld, story: Pick<Story, 'retrains'>, w
     const text = `${message}: ${JSON.stringify(fields)}`;
     if (!text.includes(ORDERED)) errors.push(text);
   };
-  const ctx = { ...wiredContext(wire, context, fromMs), log: { ...context.log, error } };
+  const ctx = { ...wiredContext(wire, context, time), log: { ...context.log, error } };
   const allocator = new Allocator(ctx);
   const running: Promise<unknown>[] = [allocator.run(stop.signal).catch(() => {})];
   if (story.retrains === true) {
@@ -62,19 +63,19 @@ export function startProcess(world: SagaWorld, story: Pick<Story, 'retrains'>, w
 /** Tells a story to its end, by another process from where the first one crashed; then looks for what it left. */
 export async function tell(world: SagaWorld, story: Story, plan: Plan = () => undefined): Promise<Told> {
   const scene = new Scene(world);
-  const fromMs = Date.now();
+  const time = storyTime();
   const meanwhile = async (name: string) => story.meanwhile?.(scene, name);
   const first = new Wire(plan, meanwhile);
-  let process = startProcess(world, story, first, fromMs);
+  let process = startProcess(world, story, first, time);
   const processes = [process];
   const versions = new Map<string, bigint>();
-  const deadline = performance.now() + STORY_LIMIT_MS;
+  const deadline = time.now() + STORY_LIMIT_MS;
   await story.begin(scene);
   let bookings: readonly Booking[] = [];
   for (;;) {
     if (process.wire.isDead) {
       await world.lead();
-      process = startProcess(world, story, new Wire(() => undefined, meanwhile), fromMs);
+      process = startProcess(world, story, new Wire(() => undefined, meanwhile), time);
       processes.push(process);
     }
     const over = (await story.isOver?.(scene)) ?? true;
@@ -86,7 +87,7 @@ export async function tell(world: SagaWorld, story: Story, plan: Plan = () => un
     }
     const ended = scene.cast.size === bookings.length && bookings.every(({ state }) => isEnded(state.state));
     if (over && ended && !process.wire.isDead) break;
-    if (performance.now() > deadline) {
+    if (time.now() > deadline) {
       await process.stop();
       throw new Error(`${story.name} hangs: ${JSON.stringify(bookings.map(({ state }) => state))}`);
     }

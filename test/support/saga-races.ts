@@ -10,6 +10,7 @@ import { leaksOf, startProcess } from './saga-harness.ts';
 import { ANN, Scene } from './saga-stories.ts';
 import { Wire } from './saga-wire.ts';
 import type { SagaWorld } from './saga-world.ts';
+import { storyTime } from './story-time.ts';
 
 /** What can end a booking that runs, besides its time. */
 const MOVES = ['preempt', 'revoke', 'cancel', 'end of run'] as const;
@@ -39,7 +40,7 @@ export async function race(
   order: readonly Move[],
 ): Promise<readonly string[]> {
   const scene = new Scene(world);
-  const engine = startProcess(world, {}, new Wire(), Date.now());
+  const engine = startProcess(world, {}, new Wire(), storyTime());
   await scene.book('job');
   const id = scene.cast.get('job') as string;
   const asked = { ...scene.by(), environment: 'merit-test' };

@@ -7,6 +7,7 @@ import { type Provider, ProviderError } from '../../providers/provider.ts';
 import type { BookingDesk } from '../../scheduler/apply/booking-desk.ts';
 import type { SagaContext } from '../../scheduler/apply/context.ts';
 import type { Move } from '../../scheduler/apply/moves.ts';
+import type { StoryTime } from './story-time.ts';
 
 /**
  * What can happen at a node, which is one call of a port: whatever a saga awaits of the world goes through one. `fail`: it is refused, nothing was done.
@@ -200,26 +201,23 @@ function nameOf({ event }: Move): string {
   return `commit.${event.type}`;
 }
 
-/** An hour of the clock is a minute and a half: who waits for a back-off or a notice waits for no more than a moment. */
-const FASTER = 40;
-
-/** Ends with its process. `fromMs`: when it was the system's time. */
-function fastClock(wire: Wire, clock: Clock, fromMs: number): Clock {
+/** Ends with its process. */
+function clockOf(wire: Wire, time: StoryTime): Clock {
   return {
-    now: () => fromMs + Math.round((clock.now() - fromMs) * FASTER),
+    now: time.now,
     sleep: async (ms, signal) => {
-      await clock.sleep(Math.max(1, ms / FASTER), signal);
+      await time.sleep(ms, signal);
       if (wire.isDead) await forever();
     },
   };
 }
 
 /** The saga's context with every port through the wire. */
-export function wiredContext(wire: Wire, context: SagaContext, fromMs: number): SagaContext {
-  const { desk, finance, sentinelNet, providers, store, publishReports, clock } = context;
+export function wiredContext(wire: Wire, context: SagaContext, time: StoryTime): SagaContext {
+  const { desk, finance, sentinelNet, providers, store, publishReports } = context;
   return {
     ...context,
-    clock: fastClock(wire, clock, fromMs),
+    clock: clockOf(wire, time),
     desk: wiredDesk(wire, desk),
     finance: wiredFinance(wire, finance),
     sentinelNet: wiredSentinel(wire, sentinelNet),
