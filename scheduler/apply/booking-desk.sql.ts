@@ -7,8 +7,9 @@ import { expire, MAX_EXPIRE_LIMIT } from '../../ledger/quota/execute.sql.ts';
 import type { Database, Tx } from '../../platform/postgres.ts';
 import { loadConfig } from '../../pools/load-config.ts';
 import type { OwnedAttempt } from '../reconcile/plan.ts';
-import { expireProposals } from '../signatures/proposals.sql.ts';
+import { expireProposals, standingPolicy } from '../signatures/proposals.sql.ts';
 import { quorumOf } from '../signatures/quorum.ts';
+import { unreachable } from '../signatures/reachable.ts';
 import { ACTOR } from './apply.saga.ts';
 import type { BookingDesk, EndedAttempts, PoolName } from './booking-desk.ts';
 import {
@@ -41,6 +42,8 @@ export function postgresDesk(db: Database, epoch: bigint): BookingDesk {
     endedAttempts: (bookingId) => db.asEngine((tx) => endedAttempts(tx, bookingId)),
     manifest: (bookingId, attempt) => db.asEngine((tx) => loadManifest(tx, bookingId, attempt)),
     quorum: (proposalId, nowMs) => db.asEngine((tx) => quorumOf(tx, proposalId, nowMs)),
+    unreachable: (proposal, nowMs) =>
+      db.asEngine(async (tx) => unreachable((await standingPolicy(tx, proposal.tenant))?.policy, proposal, [], nowMs)),
     pools: () => db.asEngine((tx) => tx.query<PoolName>('select tenant, pool from pools order by tenant, pool')),
     openAttempts: (at, keys) => db.asEngine((tx) => openAttempts(tx, at, keys)),
     commit: (moves) => db.asLeader(epoch, (tx) => commitMoves(tx, moves)),

@@ -4,7 +4,9 @@ import type { BookingState } from '../../core/booking.ts';
 import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { AskHealth } from '../../pools/pool-health.ts';
 import type { OwnedAttempt } from '../reconcile/plan.ts';
+import type { NewProposal } from '../signatures/proposal.ts';
 import type { Quorum } from '../signatures/quorum.ts';
+import type { Unreachable } from '../signatures/reachable.ts';
 import type { Booking, Stamp } from './booking-store.ts';
 import type { EtaSample } from './eta-record.ts';
 import type { LogBook } from './log-book.ts';
@@ -43,6 +45,8 @@ export interface BookingDesk {
   manifest(bookingId: string, attempt: number): Promise<RecordedManifest | undefined>;
   /** The signatures under a proposal, where they are enough by the signing policy as it stands. */
   quorum(proposalId: string, nowMs: number): Promise<Quorum | undefined>;
+  /** Why too few people could ever sign it, by the signing policy as it stands; undefined: enough could. */
+  unreachable(proposal: NewProposal, nowMs: number): Promise<Unreachable | undefined>;
   pools(): Promise<readonly PoolName[]>;
   /** Attempts that did not end: those among `keys`, and those that are thought to run in the pool. */
   openAttempts(at: PoolName, keys: readonly string[]): Promise<readonly OwnedAttempt[]>;

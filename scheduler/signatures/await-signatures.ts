@@ -9,6 +9,7 @@ import type { StepContext } from '../apply/context.ts';
 import { deadlineReason } from '../apply/wait-reasons.ts';
 import { type NewProposal, newProposal } from './proposal.ts';
 import type { Quorum } from './quorum.ts';
+import type { Unreachable } from './reachable.ts';
 
 /** How many people have to sign a placement: what SentinelNet asks for, and what the signing policy does. */
 export function signaturesAsked(
@@ -40,7 +41,7 @@ export async function isSigned(
   return (await ctx.desk.quorum(proposal.id, ctx.clock.now())) !== undefined;
 }
 
-/** → `awaiting_signatures`, with what has to be signed. */
+/** → `awaiting_signatures`, with what has to be signed; → `rejected`, where too few people could ever sign it. */
 export async function askForSignatures(
   ctx: StepContext,
   booking: Booking,
@@ -49,6 +50,9 @@ export async function askForSignatures(
 ): Promise<StepResult> {
   const nowMs = ctx.clock.now();
   const proposal = applyProposal(ctx, booking, request, asked, nowMs);
+  // By the policy as it stands, not as it was lately read: whoever has just declared one is not told that there is none.
+  const never = await ctx.desk.unreachable(proposal, nowMs);
+  if (never !== undefined) return refuseUnsignable(ctx, booking, never, asked.evidence, nowMs);
   const { id, expiresAtMs, statement } = proposal;
   const policy = { ...asked.policy, proposal: { id, contentHash: statement.contentHash, expiresAtMs } };
   const moved = await ctx.commit({
@@ -65,6 +69,19 @@ export async function askForSignatures(
       expiresAt: statement.expiresAt,
     },
   });
+  return { kind: 'moved', booking: moved };
+}
+
+/** Told at once: it would wait for people who are not there, and end all the same. */
+async function refuseUnsignable(
+  ctx: StepContext,
+  booking: Booking,
+  never: Unreachable,
+  evidence: object,
+  nowMs: number,
+): Promise<StepResult> {
+  const event = { type: 'reject', reason: { code: 'quorum_impossible', ...never } } as const;
+  const moved = await ctx.commit({ booking, event, actor: ACTOR, nowMs, evidence: [evidence] });
   return { kind: 'moved', booking: moved };
 }
 

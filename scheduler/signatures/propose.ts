@@ -33,7 +33,7 @@ export async function standsInTheWay(
   // One of another version can be carried out by nobody, whoever signs it.
   if (live.statement.subject.version !== proposal.statement.subject.version) return false;
   const signed = (await approvalsOf(tx, [live.id])).get(live.id) ?? [];
-  return unreachable(standing, live, signed, nowMs) === undefined;
+  return unreachable(standing.policy, live, signed, nowMs) === undefined;
 }
 
 export interface Proposing {
@@ -54,8 +54,8 @@ export async function propose(
   by: Asker,
   { proposal, standing, live, booking, data }: Proposing,
 ): Promise<Proposed> {
-  const never = unreachable(standing, proposal, [], by.nowMs);
-  if (never !== undefined) return { kind: 'refused', code: 'quorum_impossible', text: never };
+  const never = unreachable(standing.policy, proposal, [], by.nowMs);
+  if (never !== undefined) return { kind: 'refused', code: 'quorum_impossible', text: `${never.text}: ${never.mend}` };
   if (live !== undefined) await endProposal(tx, live.id, live.expiresAtMs <= by.nowMs ? 'expired' : 'void', by.nowMs);
   await insertProposals(tx, [proposal]);
   const told = { ...data, ...(live === undefined ? {} : { supersedes: live.id }), requester: by.actor };
