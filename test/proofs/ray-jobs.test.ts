@@ -25,9 +25,9 @@ const CPUS_OF_NODE = 6;
 const LOST_REPLIES = 0.1;
 const CUTS: readonly Cut[] = ['reply', 'request', 'half'];
 /** Only for what hangs: a cluster starts four times, and Ray sees a dead node after 14 s. */
-const LIMIT_MS = 900_000 + JOBS * 20_000;
+const LIMIT_MS = 400_000 + JOBS * 10_000;
 /** Of one wait, and only for what hangs too. */
-const WAIT_LIMIT_MS = 120_000 + JOBS * 10_000;
+const WAIT_LIMIT_MS = 120_000 + JOBS * 6_000;
 const signal = new AbortController().signal;
 
 /** One line of what the jobs did, in the order of time. */

@@ -23,6 +23,8 @@ export interface RayMachine {
   readonly nodeId: string;
   /** As when a machine loses power: all of it at once, jobs too. */
   kill(): Promise<void>;
+  /** Jobs only, as where a machine goes down bit by bit. */
+  killSupervisors(): Promise<void>;
 }
 
 /** A real Ray of several nodes on this machine, whose head can be killed and started anew at the same address. */
@@ -33,6 +35,8 @@ export interface RayCluster {
   addNode(): Promise<RayMachine>;
   killHead(): Promise<void>;
   startHead(): Promise<void>;
+  /** Stops the agent that watches the jobs, as where memory or CPUs ran out on the head. Resolves with what lets it go on. */
+  freezeHeadAgent(): Promise<() => Promise<void>>;
   close(): Promise<void>;
 }
 
@@ -52,7 +56,11 @@ export async function startRayCluster(cpusOfNode: number): Promise<RayCluster> {
         const before = new Set((await client.nodes()).map((node) => node.nodeId));
         const record = await spawnNode(`${HEAD_IP}:${gcsPort}`, tokenFile, cpusOfNode);
         nodes.push(record);
-        return { nodeId: await joined(client, before, record), kill: () => killAll(record) };
+        return {
+          nodeId: await joined(client, before, record),
+          kill: () => killAll(record),
+          killSupervisors: () => signalNamed(record, 'ray::JobSupervisor', 'SIGKILL'),
+        };
       }),
     killHead: async () => {
       const record = await readRecord(stateDir);
@@ -60,6 +68,12 @@ export async function startRayCluster(cpusOfNode: number): Promise<RayCluster> {
     },
     startHead: async () => {
       await startedAtLast(() => startLocalCluster(head));
+    },
+    freezeHeadAgent: async () => {
+      const record = await readRecord(stateDir);
+      if (record === undefined) throw new Error('no head runs');
+      await signalNamed(record, 'ray::DashboardAgent', 'SIGSTOP');
+      return () => signalNamed(record, 'ray::DashboardAgent', 'SIGCONT');
     },
     close: async () => {
       client.close();
@@ -129,6 +143,15 @@ async function joined(client: RayJobClient, before: ReadonlySet<string>, record:
     }
     await systemClock.sleep(300);
   }
+}
+
+/** To all processes of the cluster's part whose title that is; at least one. */
+async function signalNamed(record: ClusterRecord, title: string, signal: NodeJS.Signals): Promise<void> {
+  const pids = await clusterProcesses(record);
+  const titles = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
+  const named = pids.filter((_, i) => titles[i]?.startsWith(title));
+  if (named.length === 0) throw new Error(`no ${title} runs`);
+  for (const pid of named) signalProcess(pid, signal);
 }
 
 async function killAll(record: ClusterRecord): Promise<void> {
