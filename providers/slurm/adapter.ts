@@ -93,7 +93,7 @@ class SlurmProvider implements Provider {
     const folder = this.#folder(key);
     const jobs = (await this.#jobs.list(signal)).get(key) ?? [];
     // After Slurm was asked: what a job writes down before it ends is there by then.
-    const facts = await factsOf(folder, this.#seen.get(key));
+    const facts: Facts = { ...(await folder.traces()), seen: this.#seen.get(key) };
     const job = theOne(jobs, facts.claim);
     const owner = job?.owner ?? (await folder.owner());
     if (owner === undefined) return { state: 'absent' };
@@ -174,16 +174,6 @@ class SlurmProvider implements Provider {
     checkKey(key);
     return new RunFolder(this.#shared, key);
   }
-}
-
-async function factsOf(folder: RunFolder, seen: Seen | undefined): Promise<Facts> {
-  const [claim, exit, hasNotice, end] = await Promise.all([
-    folder.claim(),
-    folder.exit(),
-    folder.hasNotice(),
-    folder.end(),
-  ]);
-  return { claim, exit, hasNotice, end, seen };
 }
 
 async function open(config: SlurmConfig, clock: Clock, pool: readonly PoolFlavour[] | undefined): Promise<Provider> {

@@ -1,16 +1,11 @@
 import { cleanMessage, type EndOutcome, type Handle, type Observation, WORD_LIMIT } from '../provider.ts';
 import { isOverState, isRunningState, isWaitingState, type SlurmJob } from './job-record.ts';
 import { isLive } from './jobs.ts';
-import type { Claim, End, Exit } from './run-folder.ts';
+import type { Claim, End, Exit, Traces } from './run-folder.ts';
 import { NOT_CLAIMED } from './start-script.ts';
 
-/** What the shared folder tells of an attempt. */
-export interface Facts {
-  readonly claim: Claim | undefined;
-  readonly exit: Exit | undefined;
-  readonly hasNotice: boolean;
-  /** How it ended, as it was told once. */
-  readonly end: End | undefined;
+/** What is known of an attempt beside what Slurm says. */
+export interface Facts extends Traces {
   /** When this provider saw it run, first and last. */
   readonly seen: Seen | undefined;
 }

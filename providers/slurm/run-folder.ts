@@ -43,6 +43,15 @@ export interface End {
   readonly endedAtMs: number | undefined;
 }
 
+/** What its files tell of how it was run. */
+export interface Traces {
+  readonly claim: Claim | undefined;
+  readonly exit: Exit | undefined;
+  readonly hasNotice: boolean;
+  /** How it ended, as it was told once. */
+  readonly end: End | undefined;
+}
+
 /** Who is asking Slurm for it, since when. */
 export interface Post {
   readonly by: string;
@@ -112,9 +121,19 @@ export class RunFolder {
     await this.#within((folder) => folder.unlink(`post-${number}`));
   }
 
+  /** The folder is opened once, and read from the last file to the first: whoever sees an exit sees its claim. */
+  async traces(): Promise<Traces> {
+    const read = await this.#within(async (folder) => {
+      const end = this.#ownJsonIn<End>(END, await partOf(folder, END));
+      const exit = exitOf(await partOf(folder, EXIT));
+      const hasNotice = (await partOf(folder, NOTICE)) !== undefined;
+      return { claim: claimOf(await partOf(folder, CLAIM)), exit, hasNotice, end };
+    });
+    return read ?? { claim: undefined, exit: undefined, hasNotice: false, end: undefined };
+  }
+
   async claim(): Promise<Claim | undefined> {
-    const part = await this.#read(CLAIM);
-    return part === undefined ? undefined : claimIn(part);
+    return claimOf(await this.#read(CLAIM));
   }
 
   /** Nothing runs it any more; false: a job has claimed it. */
@@ -126,16 +145,8 @@ export class RunFolder {
     await this.#writeOnce(NOTICE, {});
   }
 
-  async hasNotice(): Promise<boolean> {
-    return (await this.#read(NOTICE)) !== undefined;
-  }
-
   async exit(): Promise<Exit | undefined> {
-    const part = await this.#read(EXIT);
-    const exit = part === undefined ? undefined : exitIn(part.bytes.toString('utf8'));
-    if (part === undefined || exit === undefined) return undefined;
-    // A job that ended did not end before it wrote so; its clock counts whole seconds.
-    return { ...exit, endedAtMs: Math.max(exit.endedAtMs, Math.floor(part.changedAtMs / 1000) * 1000) };
+    return exitOf(await this.#read(EXIT));
   }
 
   end(): Promise<End | undefined> {
@@ -156,7 +167,7 @@ export class RunFolder {
 
   /** The last of one of its logs, as text; '' where there is none. */
   async tail(name: string, bytes: number): Promise<string> {
-    const part = await this.#part(name, -bytes, bytes);
+    const part = await this.#within((folder) => plainPart(folder, name, -bytes, bytes));
     return part === undefined ? '' : cleanMessage(part.bytes.toString('utf8'));
   }
 
@@ -181,23 +192,16 @@ export class RunFolder {
     return SharedFolder.within(this.#shared, this.#names, work);
   }
 
-  async #part(name: string, fromByte: number, maxBytes: number): Promise<Part | undefined> {
-    try {
-      return await this.#within((folder) => folder.read(name, fromByte, maxBytes));
-    } catch (error) {
-      if (error instanceof OddFile) return undefined;
-      throw error;
-    }
+  #read(name: string): Promise<Part | undefined> {
+    return this.#within((folder) => partOf(folder, name));
   }
 
-  async #read(name: string): Promise<Part | undefined> {
-    const part = await this.#part(name, 0, FILE_LIMIT_BYTES);
-    return part === undefined || part.size > FILE_LIMIT_BYTES ? undefined : part;
+  async #ownJson<T>(name: string): Promise<T | undefined> {
+    return this.#ownJsonIn<T>(name, await this.#read(name));
   }
 
   /** Only of Merit's own writing. */
-  async #ownJson<T>(name: string): Promise<T | undefined> {
-    const part = await this.#read(name);
+  #ownJsonIn<T>(name: string, part: Part | undefined): T | undefined {
     if (!part?.isOwn) return undefined;
     try {
       return JSON.parse(part.bytes.toString('utf8')) as T;
@@ -219,6 +223,27 @@ export class RunFolder {
   }
 }
 
+/** A small file whole; undefined where it is none. */
+async function partOf(folder: SharedFolder, name: string): Promise<Part | undefined> {
+  const part = await plainPart(folder, name, 0, FILE_LIMIT_BYTES);
+  return part === undefined || part.size > FILE_LIMIT_BYTES ? undefined : part;
+}
+
+/** undefined also where it is no plain file. */
+async function plainPart(
+  folder: SharedFolder,
+  name: string,
+  fromByte: number,
+  maxBytes: number,
+): Promise<Part | undefined> {
+  try {
+    return await folder.read(name, fromByte, maxBytes);
+  } catch (error) {
+    if (error instanceof OddFile) return undefined;
+    throw error;
+  }
+}
+
 /** Named by its content: false where what is there is something else. */
 export async function putOnce(folder: SharedFolder, name: string, bytes: Buffer, mode: number): Promise<boolean> {
   const there = await folder.read(name, 0, bytes.length);
@@ -228,12 +253,19 @@ export async function putOnce(folder: SharedFolder, name: string, bytes: Buffer,
 }
 
 /** A job may claim its attempt; that nobody may any more only Merit says. undefined: it says nothing. */
-function claimIn({ bytes, isOwn }: Part): Claim | undefined {
-  const reading = parseJsonObject(bytes);
-  if (!reading.ok) return undefined;
+function claimOf(part: Part | undefined): Claim | undefined {
+  const reading = part === undefined ? undefined : parseJsonObject(part.bytes);
+  if (part === undefined || !reading?.ok) return undefined;
   const { by, job } = reading.value;
-  if (by === 'release') return isOwn ? { by } : undefined;
+  if (by === 'release') return part.isOwn ? { by } : undefined;
   return by === 'job' && typeof job === 'number' ? { by, job } : undefined;
+}
+
+function exitOf(part: Part | undefined): Exit | undefined {
+  const exit = part === undefined ? undefined : exitIn(part.bytes.toString('utf8'));
+  if (part === undefined || exit === undefined) return undefined;
+  // A job that ended did not end before it wrote so; its clock counts whole seconds.
+  return { ...exit, endedAtMs: Math.max(exit.endedAtMs, Math.floor(part.changedAtMs / 1000) * 1000) };
 }
 
 const BEFORE = ['nothing', 'told', 'lost'] as const;

@@ -22,6 +22,7 @@ import { type End, RunFolder } from '../../../../providers/slurm/run-folder.ts';
 import { stage } from '../../../../providers/slurm/staging.ts';
 
 const OWNER = { uid: 'u', tag: 't', bookingId: 'x', attempt: '1', content: 'c' };
+const NO_TRACES = { claim: undefined, exit: undefined, hasNotice: false, end: undefined };
 const END: End = { outcome: 'failed', exitCode: 1, message: '', startedAtMs: 1, endedAtMs: 2 };
 const SPEC: AttemptSpec = {
   key: 'm-x-1',
@@ -59,14 +60,25 @@ afterEach(() => rm(dir, { recursive: true, force: true }));
 const stageOf = (user: string, atMs = 0, workdir?: string) =>
   stage({ shared, user }, folder, { ...SPEC, workdir }, atMs, signal);
 
+test('a run of which nothing is written, or whose folder is gone, has left no traces; what is there is told', async () => {
+  expect(await folder.traces()).toEqual(NO_TRACES);
+  await writeFile(at('claim'), '{"by":"job","job":12}');
+  await folder.giveNotice();
+  await writeFile(at('exit'), '12\n3\ntold\n100\n101\n');
+  await folder.writeEnd(END);
+  const exit = await folder.exit();
+  expect(exit).toMatchObject({ job: 12, code: 3, before: 'told' });
+  expect(await folder.traces()).toEqual({ claim: { by: 'job', job: 12 }, exit, hasNotice: true, end: END });
+  expect(await new RunFolder(shared, 'm-x-2').traces()).toEqual(NO_TRACES);
+});
+
 describe('what a job puts into a place of Merit’s', () => {
   test('is not followed where it is a link', async () => {
     for (const name of ['log', 'slurm.log', 'exit', 'claim', 'notice', 'end'])
       await symlink('../../../secret', at(name));
     await expect(folder.readLog(0, 1000)).rejects.toMatchObject({ code: 'invalid' });
     expect(await folder.tail('slurm.log', 100)).toBe('');
-    expect([await folder.claim(), await folder.exit(), await folder.end()]).toEqual([undefined, undefined, undefined]);
-    expect(await folder.hasNotice()).toBe(false);
+    expect(await folder.traces()).toEqual(NO_TRACES);
     expect(await folder.writeEnd(END)).toEqual(END);
     expect(await folder.forbid()).toBe(false);
     expect(await readFile(join(dir, 'secret'), 'utf8')).toContain('installation');
@@ -75,7 +87,7 @@ describe('what a job puts into a place of Merit’s', () => {
   test('is not waited for where it is a pipe, nor read where it is a folder or too long', async () => {
     for (const name of ['log', 'exit', 'claim', 'notice', 'end']) execFileSync('mkfifo', [at(name)]);
     await expect(folder.readLog(0, 1000)).rejects.toMatchObject({ code: 'invalid' });
-    expect([await folder.claim(), await folder.exit(), await folder.end()]).toEqual([undefined, undefined, undefined]);
+    expect(await folder.traces()).toEqual(NO_TRACES);
     for (const name of ['exit', 'claim']) await unlink(at(name));
     await mkdir(at('exit'));
     await writeFile(at('claim'), `{"by":"job","job":12${' '.repeat(70_000)}}`);

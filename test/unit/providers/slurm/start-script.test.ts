@@ -114,12 +114,12 @@ test('a nudge gives the command its notice where there is one, once, and leaves 
 test('before Slurm’s limit a command has its notice, and nothing is left of what counted the time', async () => {
   const child = await begun({ entrypoint: PATIENT, noticeAfterSeconds: 1 });
   expect(await ended(child)).toBe(5);
-  expect(await folder.hasNotice()).toBe(true);
+  expect((await folder.traces()).hasNotice).toBe(true);
   const quick = new RunFolder(shared, 'm-x-3');
   folder = quick;
   await folder.own({ uid: 'u', tag: 't', bookingId: 'x', attempt: '3', content: 'c' });
   await ended(await begun({ noticeAfterSeconds: 600 }));
-  expect(await folder.hasNotice()).toBe(false);
+  expect((await folder.traces()).hasNotice).toBe(false);
 });
 
 test('that Slurm ended a command is written down, though the command ended well', async () => {
