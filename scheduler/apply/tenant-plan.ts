@@ -5,6 +5,7 @@ import type { PendingInput, RunningInput } from '../../pools/planner-input.ts';
 import type { PoolFacts } from '../../pools/pool-facts.ts';
 import type { Admission, Explanation, Preempted, Waiting } from '../admission/decision.ts';
 import type { PlannerPort } from '../admission/planner-port.ts';
+import { ArrayPlaces } from './array-places.ts';
 import { pendingOf, placementOf, runningOf } from './asks.ts';
 import type { Booking } from './booking-store.ts';
 import { moneyPlacement } from './money-alone.ts';
@@ -50,8 +51,7 @@ export class TenantPlan {
   readonly #dependents = new Map<string, Set<string>>();
   /** Those with a deadline or a dependency, which end without a planner. */
   readonly #ruled = new Set<string>();
-  /** Array id → tasks that are offered or placed, and those that wait for a place among them. */
-  readonly #arrays = new Map<string, { readonly under: Set<string>; readonly behind: Set<string> }>();
+  readonly #places = new ArrayPlaces();
   readonly #owed = new Map<string, Preempted>();
   /** Bookings that are not offered everywhere, since a provider refused them there, and until when. */
   readonly #narrowed = new Map<string, number>();
@@ -144,8 +144,8 @@ export class TenantPlan {
       if (this.#placed.has(id)) this.#planner.updateRunning(running);
       else this.#planner.addRunning(running);
       this.#placed.add(id);
-      this.#arrayOf(booking)?.under.add(id);
-      this.#narrow(booking);
+      this.#places.take(booking);
+      for (const other of this.#places.narrow(booking, this.#offered)) this.#withdraw(other);
     }
   }
 
@@ -311,7 +311,7 @@ export class TenantPlan {
     }
     this.#planner.addPending(this.#pendingOf(booking));
     this.#offered.add(id);
-    this.#arrayOf(booking)?.under.add(id);
+    this.#places.take(booking);
   }
 
   #pendingOf(booking: Booking): PendingInput {
@@ -354,7 +354,7 @@ export class TenantPlan {
     if (!this.#offered.delete(id)) return;
     this.#planner.removePending(id);
     const live = this.#live.get(id);
-    if (live !== undefined) this.#arrayOf(live.booking)?.under.delete(id);
+    if (live !== undefined) this.#places.giveBack(live.booking);
   }
 
   /** What keeps a waiting booking from being offered. Puts it behind its array where that is full. */
@@ -368,26 +368,12 @@ export class TenantPlan {
       const text = `waits for ${open.map(([need, needed]) => `${need} (${needed})`).join(', ')}`;
       reasons.push({ code: 'dependency', text, mend: 'wait for the jobs it depends on, or cancel it' });
     }
-    const array = this.#arrayOf(booking);
-    const { maxParallel } = booking.spec.array ?? {};
-    const isFull = array !== undefined && maxParallel !== undefined && array.under.size >= maxParallel;
-    if (isFull && !array.under.has(booking.bookingId)) {
-      array.behind.add(booking.bookingId);
-      const text = `${maxParallel} tasks of its array are under way, as many as may be`;
+    const width = this.#places.fullAt(booking);
+    if (width !== undefined) {
+      const text = `${width} tasks of its array are under way, as many as may be`;
       reasons.push({ code: 'array_full', text, mend: 'wait for one of them to end' });
     }
     return reasons;
-  }
-
-  #arrayOf(booking: Booking): { readonly under: Set<string>; readonly behind: Set<string> } | undefined {
-    const id = booking.spec.array?.id;
-    if (id === undefined) return undefined;
-    let array = this.#arrays.get(id);
-    if (array === undefined) {
-      array = { under: new Set(), behind: new Set() };
-      this.#arrays.set(id, array);
-    }
-    return array;
   }
 
   #dependentsOf(id: string): Set<string> {
@@ -419,35 +405,11 @@ export class TenantPlan {
     this.#dependents.delete(id);
     if (live === undefined) return;
     for (const need of live.needs.keys()) this.#dependents.get(need)?.delete(id);
-    this.#leaveArray(live.booking);
-  }
-
-  /** A task that holds a place has it, whichever was read first: where that makes too many, those only offered go back behind. */
-  #narrow(booking: Booking): void {
-    const array = this.#arrayOf(booking);
-    const { maxParallel } = booking.spec.array ?? {};
-    if (array === undefined || maxParallel === undefined) return;
-    for (const other of [...array.under]) {
-      if (array.under.size <= maxParallel) return;
-      if (!this.#offered.has(other)) continue;
-      this.#withdraw(other);
-      array.behind.add(other);
-    }
-  }
-
-  /** A place in its array is free: the next task behind is offered. */
-  #leaveArray(booking: Booking): void {
-    const array = this.#arrayOf(booking);
-    if (array === undefined) return;
-    array.under.delete(booking.bookingId);
-    array.behind.delete(booking.bookingId);
-    for (const next of [...array.behind]) {
-      const live = this.#live.get(next);
-      array.behind.delete(next);
-      if (live !== undefined && !this.#offered.has(next)) this.#offer(live);
-      if (this.#offered.has(next)) break;
-    }
-    if (array.under.size === 0 && array.behind.size === 0) this.#arrays.delete(booking.spec.array?.id ?? '');
+    this.#places.leave(live.booking, (next) => {
+      const task = this.#live.get(next);
+      if (task !== undefined && !this.#offered.has(next)) this.#offer(task);
+      return this.#offered.has(next);
+    });
   }
 }
 

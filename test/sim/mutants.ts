@@ -195,20 +195,20 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'an array is as wide as there is room',
-    file: `${APPLY}/tenant-plan.ts`,
-    find: 'const isFull = array !== undefined &&',
-    put: 'const isFull = array === null &&',
+    file: `${APPLY}/array-places.ts`,
+    find: 'if (array.under.size < maxParallel) return undefined;',
+    put: 'if (array.under.size < 99 * maxParallel) return undefined;',
   },
   {
     name: 'after a restart an array is wider',
     file: `${APPLY}/tenant-plan.ts`,
-    find: '      this.#narrow(booking);\n',
+    find: 'for (const other of this.#places.narrow(booking, this.#offered)) this.#withdraw(other);',
     put: '',
   },
   {
     name: 'a place that is free in an array is not given on',
-    file: `${APPLY}/tenant-plan.ts`,
-    find: 'this.#leaveArray(live.booking);',
+    file: `${APPLY}/array-places.ts`,
+    find: 'if (offer(next)) break;',
     put: '',
   },
   {
