@@ -1,6 +1,8 @@
 import { setImmediate as breathe } from 'node:timers/promises';
+import type { Suite } from '../../core/suite.ts';
 import { ANY_METRIC, RESOLUTION_MS, RESOLUTIONS } from '../rules/pane.ts';
-import { MAX_SKEW_MS, MAX_WINDOW_MS } from '../rules/watermark.ts';
+import { newestBefore } from '../rules/rollout.ts';
+import { MAX_SKEW_MS } from '../rules/watermark.ts';
 import type { ShardRules } from './messages.ts';
 import { SUM_LIMBS, wideAt } from './pane-deltas.ts';
 import { type PaneFile, ROWS_AT_ONCE } from './pane-file.ts';
@@ -11,6 +13,8 @@ const HOUR_MS = RESOLUTION_MS['1h'];
 const HOURS = RESOLUTIONS.indexOf('1h');
 
 interface HistoryBounds extends Pick<ShardRules, 'keptFrom' | 'onTimeFromMs'> {
+  /** The version. */
+  readonly suite: Suite;
   /** The version's first complete tick: its longest window begins behind all that was read before the version. */
   readonly completeTickMs: number | null;
 }
@@ -18,7 +22,8 @@ interface HistoryBounds extends Pick<ShardRules, 'keptFrom' | 'onTimeFromMs'> {
 /** Lets others go on meanwhile. undefined: none of it is beyond them. */
 export async function shareProblem(file: PaneFile, bounds: HistoryBounds): Promise<string | undefined> {
   const { panes, head } = file;
-  const untilMs = (bounds.completeTickMs ?? 0) - MAX_WINDOW_MS + MAX_SKEW_MS;
+  const newestMs = bounds.completeTickMs === null ? 0 : newestBefore(bounds.suite, bounds.completeTickMs);
+  const untilMs = newestMs + MAX_SKEW_MS;
   const names = panes.series.map(named);
   const reports = new Map<string, number>();
   let counted = 0;

@@ -47,6 +47,11 @@ export function tickOfWindowsFrom(suite: Suite, fromMs: number): number {
   return Math.ceil(Math.max(...ends) / suite.tickMs) * suite.tickMs;
 }
 
+/** Nothing that was read before the version was observed after it: completeTick the other way round, at most a step of the longest window and a tick later. */
+export function newestBefore(suite: Suite, completeTickMs: number): number {
+  return completeTickMs - Math.max(...suite.windows.map(({ name }) => windowSpec(name).lengthMs)) - 1;
+}
+
 /**
  * Reports observed at or after it were on time whenever they were read before the version was taken up, in whatever order the partitions were: the
  * watermark never goes back, and had not reached the tick behind the version's start.

@@ -1,11 +1,14 @@
 import { describe, expect, test } from 'vitest';
+import type { Suite } from '../../../../core/suite.ts';
 import { packPanes } from '../../../../scoring/batch/pane-deltas.ts';
 import { paneFile, readPaneFile } from '../../../../scoring/batch/pane-file.ts';
 import { shareProblem } from '../../../../scoring/batch/share-bounds.ts';
 import { ANY_METRIC, type Pane, paneStartMs, RESOLUTIONS, type Sums } from '../../../../scoring/rules/pane.ts';
+import { completeTick } from '../../../../scoring/rules/rollout.ts';
 import { bucketOf, MAX_BUCKET } from '../../../../scoring/rules/sketch.ts';
-import { MAX_WINDOW_MS } from '../../../../scoring/rules/watermark.ts';
+import { smallSuite } from '../../../support/scoring-reports.ts';
 
+const HOUR_MS = 3_600_000;
 const T = Date.parse('2026-03-01T00:00:00Z');
 const SUITE = 'a'.repeat(64);
 const named = {
@@ -94,7 +97,7 @@ describe('a share that cannot have been counted is refused:', () => {
   const bounds = {
     keptFrom: { '1m': T, '15m': T, '1h': T },
     onTimeFromMs: null,
-    completeTickMs: T + MAX_WINDOW_MS + 60_000,
+    ...beganBehind(smallSuite()),
   };
   const all = (atMs = T) =>
     [ANY_METRIC, 'accuracy'].flatMap((metric) =>
@@ -102,6 +105,15 @@ describe('a share that cannot have been counted is refused:', () => {
     );
   const problemOf = async (panes: readonly Pane[], change: object = {}, counted = 5) =>
     shareProblem(await read(panes, counted), { ...bounds, ...change });
+
+  test.each([[{ '1h': 1 }], [{ '24h': 1 }], [{ '1h': 0.5, '7d': 0.5 }]])(
+    'but not by the length of windows %o',
+    async (windows) => {
+      const began = beganBehind(smallSuite({ windows }));
+      expect(await problemOf(all(), began)).toBeUndefined();
+      expect(await problemOf(all(T + 2 * HOUR_MS), began)).toContain('after what the version began at');
+    },
+  );
 
   test('and one that can is not', async () => {
     expect(await problemOf(all())).toBeUndefined();
@@ -113,13 +125,9 @@ describe('a share that cannot have been counted is refused:', () => {
 
   test.each<[string, () => Promise<string | undefined>, string]>([
     ['a pane of the year 2100', () => problemOf(all(4_102_444_800_000)), 'a pane of 2100-01-01T00:00:00.000Z, after'],
-    ['a pane behind the version’s beginning', () => problemOf(all(T + 3_600_000)), 'after what the version began at'],
+    ['a pane behind the version’s beginning', () => problemOf(all(T + 2 * HOUR_MS)), 'after what the version began at'],
     ['a version that began with no report', () => problemOf(all(), { completeTickMs: null }), 'after what'],
-    [
-      'a pane before what was on time',
-      () => problemOf(all(), { onTimeFromMs: T + 3_600_000 }),
-      'before what is filled',
-    ],
+    ['a pane before what was on time', () => problemOf(all(), { onTimeFromMs: T + HOUR_MS }), 'before what is filled'],
     ['more reports than were counted', () => problemOf(all(), {}, 4), '5 reports in its panes, and says it counted 4'],
     ['values without reports', () => problemOf(all().slice(3)), 'more values of a metric than reports'],
     ['a width too few', () => problemOf(all().slice(0, -1)), 'different sums'],
@@ -127,6 +135,11 @@ describe('a share that cannot have been counted is refused:', () => {
   ])('%s', async (_, problem, text) => {
     expect(await problem()).toContain(text);
   });
+
+  /** The version was begun when its reports had been read. */
+  function beganBehind(suite: Suite) {
+    return { suite, completeTickMs: completeTick(suite, T) };
+  }
 
   function otherWidth(): readonly Pane[] {
     const [first, ...rest] = all() as [Pane, ...Pane[]];

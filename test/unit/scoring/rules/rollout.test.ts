@@ -5,6 +5,7 @@ import {
   inShare,
   isComplete,
   lastCommonTick,
+  newestBefore,
 } from '../../../../scoring/rules/rollout.ts';
 import { windowAt, windowSpec } from '../../../../scoring/rules/windows.ts';
 import { seededRandom, smallSuite } from '../../../support/scoring-reports.ts';
@@ -68,6 +69,9 @@ describe('a version that starts in the middle', () => {
       expect(tickMs % suite.tickMs).toBe(0);
       expect(whole(tickMs)).toBe(true);
       expect(whole(tickMs - suite.tickMs)).toBe(false);
+      const latest = newestBefore(suite, tickMs);
+      expect(latest).toBeGreaterThanOrEqual(newestMs);
+      expect(latest).toBeLessThan(newestMs + suite.tickMs + windowSpec('7d').stepMs);
     }
   });
 
