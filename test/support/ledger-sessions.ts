@@ -16,6 +16,16 @@ const STATEMENT_TIMEOUT_MS = 30_000;
 /** Of one transaction, when Postgres ended it in favour of another. */
 const MAX_TRIES = 5;
 
+const names = new Map<string, string>();
+
+/** The same statement, which a connection parses and plans once and not each time: that was 40 % of what a step cost Postgres. */
+export function prepared(text: string, values: readonly unknown[]): pg.QueryConfig {
+  if (values.length === 0) return { text };
+  const name = names.get(text) ?? `s${names.size}`;
+  names.set(text, name);
+  return { name, text, values: [...values] };
+}
+
 /** Whoever is called next may send its next statement. */
 export class Turns {
   readonly #waiting: (() => void)[] = [];
@@ -157,11 +167,11 @@ export class Session {
     const tx: Tx = {
       query: async <R extends object>(sql: string, values: readonly unknown[] = []) => {
         await before();
-        return (await client.query(sql, values as unknown[])).rows as readonly R[];
+        return (await client.query(prepared(sql, values))).rows as readonly R[];
       },
       execute: async (sql, values = []) => {
         await before();
-        return (await client.query(sql, values as unknown[])).rowCount ?? 0;
+        return (await client.query(prepared(sql, values))).rowCount ?? 0;
       },
     };
     await client.query('begin');
