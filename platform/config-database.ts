@@ -23,7 +23,8 @@ export type DatabaseConfig =
 /** Who says which process leads; Postgres fences the leader in each case. */
 export type NominatorConfig =
   | { readonly kind: 'postgres' }
-  | { readonly kind: 'redis'; readonly url: Secret }
+  /** On the Redis of the configuration. */
+  | { readonly kind: 'redis' }
   | {
       readonly kind: 'kubernetes';
       /** undefined: the service account of the pod. */
@@ -90,7 +91,7 @@ export function readNominator(from: Sources, redis: SecretUrl | undefined): Nomi
   if (kind === 'kubernetes') return readKubernetes(from);
   if (redis === undefined)
     from.reader.refuse('required', 'redisUrl', 'is missing: leaders are nominated by Redis', 'set REDIS_URL');
-  return { kind, url: redis?.secret ?? new Secret('refused') };
+  return { kind };
 }
 
 function readKubernetes(from: Sources): NominatorConfig {

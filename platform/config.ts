@@ -31,6 +31,7 @@ import { hostInUrl, isLoopbackHost } from './loopback.ts';
 import type { TlsFiles } from './mtls.ts';
 import { type ObjectStoreConfig, objectStoreConfig } from './object-store-config.ts';
 import type { Secret } from './secret.ts';
+import type { SecretReading } from './secret-url.ts';
 import { type SignerConfigs, signerConfig } from './signer-config.ts';
 import { spiffeRefusal } from './spiffe.ts';
 import { type WitnessConfig, witnessConfig } from './witness-config.ts';
@@ -60,6 +61,12 @@ export interface Intervals {
   readonly idempotencyRetentionMs: number;
 }
 
+export interface RedisConfig {
+  readonly url: Secret;
+  /** How it is read again, where it can change. */
+  readonly reading: SecretReading | undefined;
+}
+
 export interface ServerConfig {
   readonly stateDir: string;
   readonly listen: { readonly host: string; readonly port: number };
@@ -67,7 +74,7 @@ export interface ServerConfig {
   readonly maxConnections: number;
   readonly nominator: NominatorConfig;
   /** Where rates are limited together with other processes; undefined: each limits its own. */
-  readonly redis: Secret | undefined;
+  readonly redis: RedisConfig | undefined;
   readonly tenant: string;
   /** The first two are simulated where they are not named; the others are not there then. */
   readonly peers: Readonly<Record<PeerName, PeerEndpoint | undefined>>;
@@ -161,7 +168,7 @@ async function readValues(from: Sources): Promise<Omit<ServerConfig, 'fileHash'>
     database: await readDatabase(from),
     maxConnections: file.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
     nominator: readNominator(from, redis),
-    redis: redis?.secret,
+    redis: redis?.secret === undefined ? undefined : { url: redis.secret, reading: redis.reading },
     tenant,
     peers: {
       sentinelNet: readPeer(from, 'sentinelNet'),

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { LEASE_MS, type Nomination, type Nominator } from './nominator.ts';
+import { type RedisUrl, redisClient } from './redis.ts';
 
 /** The lease is ours: it is kept for as long again. */
 const RENEW =
@@ -14,19 +15,13 @@ const COMMAND_TIMEOUT_MS = 2_000;
  * it could not be renewed for two thirds of it, so that its holder stops before another may start.
  * Source: Redis documentation, "Distributed Locks with Redis", single instance.
  */
-export async function redisNominator(url: string, installation: string, leaseMs = LEASE_MS): Promise<Nominator> {
-  // Here and not above: nobody without Redis needs it.
-  const { Redis: Client } = await import('ioredis');
-  const redis = new Client(url, {
-    lazyConnect: true,
+export async function redisNominator(url: RedisUrl, installation: string, leaseMs = LEASE_MS): Promise<Nominator> {
+  const redis = await redisClient(url, {
     commandTimeout: COMMAND_TIMEOUT_MS,
-    maxRetriesPerRequest: 0,
-    enableOfflineQueue: false,
     retryStrategy: (times) => Math.min(times * 100, COMMAND_TIMEOUT_MS),
   });
   let away: string | undefined;
-  // A nomination that fails is tried again; without a listener the client prints each fault. The fault of a connection says more than that of a
-  // command which found none.
+  // A nomination that fails is tried again. The fault of a connection says more than that of a command which found none.
   let fault: string | undefined;
   redis.on('error', ({ message }: Error) => {
     fault = message;

@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import { binding, emissionMs, type RateLimiter, toleranceMs, verdictOf } from './rate-limit.ts';
+import { type RedisUrl, redisClient } from './redis.ts';
 
 /** A request waits so long for its limit at most. */
 export const ANSWER_TIMEOUT_MS = 50;
@@ -47,22 +48,15 @@ interface Scripted extends Redis {
  * once and by its hash from then on. Never waits: what is not answered within `answerTimeoutMs`, or has no connection, throws.
  */
 export async function redisRateLimiter(
-  url: string,
+  url: RedisUrl,
   prefix: string,
   answerTimeoutMs = ANSWER_TIMEOUT_MS,
 ): Promise<RateLimiter> {
-  // Here and not above: nobody without Redis needs it.
-  const { Redis: Client } = await import('ioredis');
-  const redis = new Client(url, {
-    lazyConnect: true,
+  const redis = (await redisClient(url, {
     connectTimeout: CONNECT_TIMEOUT_MS,
     commandTimeout: COMMAND_TIMEOUT_MS,
-    maxRetriesPerRequest: 0,
-    enableOfflineQueue: false,
     retryStrategy: (times) => Math.min(times * 100, MAX_RECONNECT_PAUSE_MS),
-  }) as Scripted;
-  // Each fault is told by the command it fails; without a listener the client prints it.
-  redis.on('error', () => {});
+  })) as Scripted;
   redis.defineCommand('meritTake', { lua: TAKE });
   await redis.connect().catch(() => {});
   return {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { assert } from '../../core/assert.ts';
 import { runSequencer } from '../../ledger/audit/sequencer.ts';
 import { openSigningKeys } from '../../ledger/audit/signing-keys.ts';
 import { finance as financeClient } from '../../peers/finance/client.ts';
@@ -20,6 +21,7 @@ import type { RateLimiter } from '../../platform/rate-limit.ts';
 import { type FailoverWatch, failingOpen } from '../../platform/rate-limit-failover.ts';
 import { memoryRateLimiter } from '../../platform/rate-limit-memory.ts';
 import { redisRateLimiter } from '../../platform/rate-limit-redis.ts';
+import type { RedisUrl } from '../../platform/redis.ts';
 import { openSigner } from '../../platform/signer-config.ts';
 import { watchedSigner } from '../../platform/signer-watch.ts';
 import type { RotatingTls } from '../../platform/tls-rotation.ts';
@@ -68,6 +70,8 @@ export interface ServerOptions {
   readonly instanceId: string;
   readonly appUrl: DatabaseUrl;
   readonly engineUrl: DatabaseUrl;
+  /** Where rates are limited together with other processes, and leaders are nominated with `redis`; undefined: there is none. */
+  readonly redisUrl: RedisUrl | undefined;
   readonly sentinelNet: PeerHttp;
   readonly finance: PeerHttp;
   readonly told: ToldPeers;
@@ -90,7 +94,6 @@ export interface ServerOptions {
     | 'providerPaths'
     | 'providerFiles'
     | 'rateLimits'
-    | 'redis'
     | 'signer'
     | 'witness'
     | 'roles'
@@ -399,20 +402,21 @@ function once(closers: readonly (() => Promise<unknown>)[]): () => Promise<void>
 }
 
 /** Processes on one database are one installation; two of them on one Redis are told apart by their databases' names. */
-function nominatorOf({ config, engineUrl }: ServerOptions): Nominator | Promise<Nominator> {
+function nominatorOf({ config, engineUrl, redisUrl }: ServerOptions): Nominator | Promise<Nominator> {
   const { nominator } = config;
   if (nominator.kind === 'postgres') return postgresNominator(engineUrl);
   if (nominator.kind === 'kubernetes') {
     const { kubeconfig, namespace, leasePrefix } = nominator;
     return kubernetesNominator({ kubeconfig }, { namespace, prefix: leasePrefix });
   }
-  return redisNominator(nominator.url.reveal(), new URL(urlNow(engineUrl)).pathname.slice(1));
+  assert(redisUrl !== undefined, 'a configuration that nominates by Redis names one');
+  return redisNominator(redisUrl, new URL(urlNow(engineUrl)).pathname.slice(1));
 }
 
 /** Together with other processes where there is a Redis, and by this one while it does not answer. */
-async function limiterOf({ config, engineUrl }: ServerOptions, watch: FailoverWatch): Promise<RateLimiter> {
+async function limiterOf({ redisUrl, engineUrl }: ServerOptions, watch: FailoverWatch): Promise<RateLimiter> {
   const own = memoryRateLimiter();
-  if (config.redis === undefined) return own;
-  const shared = await redisRateLimiter(config.redis.reveal(), new URL(urlNow(engineUrl)).pathname.slice(1));
+  if (redisUrl === undefined) return own;
+  const shared = await redisRateLimiter(redisUrl, new URL(urlNow(engineUrl)).pathname.slice(1));
   return failingOpen(shared, own, watch);
 }

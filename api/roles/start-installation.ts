@@ -9,16 +9,16 @@ import { devSpiffeId, ensureDevCertificates } from '../../platform/dev-ca.ts';
 import { startEmbeddedPostgres } from '../../platform/embedded-postgres/start.ts';
 import { openHttpClient } from '../../platform/http-client.ts';
 import { migrate } from '../../platform/migrate.ts';
-import { nextLogin } from '../../platform/next-login.ts';
 import type { DatabaseUrl } from '../../platform/pg-login.ts';
-import { type LoginField, probeRoles } from '../../platform/probe-roles.ts';
+import { type LoginField, probeLogin, probeRoles } from '../../platform/probe-roles.ts';
 import { claimServer, replaceFileSync, startKeeper } from '../../platform/processes.ts';
-import { rotatingSecret, type SecretWatch } from '../../platform/rotating-secret.ts';
+import { probeRedis, type RedisUrl } from '../../platform/redis.ts';
 import type { Secret } from '../../platform/secret.ts';
 import type { SecretReading } from '../../platform/secret-url.ts';
 import { stateLayout } from '../../platform/state-layout.ts';
 import { openRotatingTls, type RotatingTls } from '../../platform/tls-rotation.ts';
 import type { Log } from '../../scheduler/apply/context.ts';
+import { followLogin } from './follow-login.ts';
 import { requireFreePort } from './listen.ts';
 import type { ToldPeers } from './notices.ts';
 import { noRay, type OwnRay, startOwnRay } from './own-ray.ts';
@@ -76,6 +76,7 @@ export async function startInstallation(options: InstallationOptions): Promise<I
       instanceId: layout.instanceId,
       appUrl: urls.app,
       engineUrl: urls.engine,
+      redisUrl: redisUrl(options, closers),
       sentinelNet: peers.sentinelNet,
       finance: peers.finance,
       told: peers.told,
@@ -130,12 +131,8 @@ async function databaseUrls(
     const stop = new AbortController();
     closers.unshift(async () => stop.abort());
     const follow = (field: LoginField, initial: Secret, reading: SecretReading | undefined): DatabaseUrl => {
-      if (reading === undefined) return initial.reveal();
-      const { everyMs } = reading;
-      const read = nextLogin(field, initial, reading.read);
-      const url = rotatingSecret({ initial, read, everyMs, clock: options.clock });
-      void url.follow(loginWatch(field, options.log), stop.signal);
-      return url;
+      const probe = (url: string) => probeLogin(field, url);
+      return followLogin({ field, of: 'database', initial, probe }, reading, options, stop.signal);
     };
     const app = follow('databaseUrl', appUrl, readings.app);
     const engine = follow('engineDatabaseUrl', engineUrl, readings.engine);
@@ -157,11 +154,14 @@ async function databaseUrls(
   return { app: postgres.urls.app, engine: postgres.urls.engine };
 }
 
-function loginWatch(field: string, log: Log): SecretWatch {
-  return {
-    changed: () => log.info({ field }, 'another login is used for the database from now on'),
-    failed: (error) => log.warn({ field, err: error }, 'a secret cannot be read again; what was read before goes on'),
-  };
+/** Where there is a Redis: its URL, with the login as it is now. */
+function redisUrl(options: InstallationOptions, closers: (() => Promise<unknown>)[]): RedisUrl | undefined {
+  const { redis } = options.config;
+  if (redis === undefined) return undefined;
+  const stop = new AbortController();
+  closers.unshift(async () => stop.abort());
+  const login = { field: 'redisUrl', of: 'Redis', initial: redis.url, probe: probeRedis } as const;
+  return followLogin(login, redis.reading, options, stop.signal);
 }
 
 async function refuseStrongRoles(appUrl: DatabaseUrl, engineUrl: DatabaseUrl): Promise<void> {

@@ -10,7 +10,7 @@ import { listen } from '../../platform/listener.ts';
 import { nextLogin } from '../../platform/next-login.ts';
 import { type Database, openDatabase } from '../../platform/postgres.ts';
 import { openTenantReads, type TenantReads } from '../../platform/postgres-reads.ts';
-import { type LoginField, probeRoles } from '../../platform/probe-roles.ts';
+import { type LoginField, probeLogin, probeRoles } from '../../platform/probe-roles.ts';
 import { type RotatingSecret, rotatingSecret } from '../../platform/rotating-secret.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
 
@@ -68,7 +68,8 @@ beforeEach(async () => {
   if (database.kind !== 'external') throw new Error('the logins were not read');
   stop = new AbortController();
   const rotating = (field: LoginField, initial: typeof database.appUrl, reading = database.readings.app) => {
-    const read = nextLogin(field, initial, reading!.read);
+    const probe = (url: string) => probeLogin(field, url);
+    const read = nextLogin({ field, of: 'database', initial, read: reading!.read, probe });
     const secret = rotatingSecret({ initial, read, everyMs: 20, clock: systemClock });
     followed.push(secret.follow({ changed: () => {}, failed: (error) => void told.push(error) }, stop.signal));
     return secret;

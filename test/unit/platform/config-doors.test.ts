@@ -76,6 +76,6 @@ test('what cannot be meant is refused, all of it at once', async () => {
 test('a Redis limits rates whoever nominates leaders, and keeps its rules', async () => {
   const config = await load('{}', { REDIS_URL: 'redis://127.0.0.1:6379' });
   expect(config.nominator).toEqual({ kind: 'postgres' });
-  expect(config.redis?.reveal()).toBe('redis://127.0.0.1:6379');
+  expect(config.redis?.url.reveal()).toBe('redis://127.0.0.1:6379');
   expect(await fields('{}', { REDIS_URL: 'redis://cache.example:6379' })).toEqual(['REDIS_URL redis_tls']);
 });
