@@ -2,7 +2,7 @@ import { canonicalText, type Json } from '../../core/canonical.ts';
 import { RefusedInput, refuse } from '../../core/refusal.ts';
 import { formatRfc3339 } from '../../core/rfc3339.ts';
 import { appendAudit } from '../../ledger/audit/append.ts';
-import type { Tx } from '../../platform/postgres.ts';
+import type { Database, Tx } from '../../platform/postgres.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
 import { lockSubject } from '../registry/lock-subject.ts';
 import type { Requester } from '../registry/suites.ts';
@@ -44,11 +44,32 @@ interface SharesAsked {
  * where they began. Asked again with the same jobs, it tells what was merged. undefined: the claim does not hold it, since it ran out or the rollout
  * ended. Throws RefusedInput.
  */
-export async function mergeShares(
+export async function mergeShares(db: Database, by: Requester, asked: SharesAsked): Promise<Merged | undefined> {
+  const standing = await db.asEngine((tx) => standingOf(tx, by, asked));
+  if (standing === undefined || 'panes' in standing) return standing;
+  // Large shares take seconds, in which no transaction waits: what they are held against is of the rollout, and stays.
+  for (const share of asked.shares) {
+    const problem = await shareProblem(share, standing);
+    if (problem !== undefined) throw untrue(share.job, problem);
+  }
+  return db.asEngine(async (tx) => {
+    const held = await standingOf(tx, by, asked);
+    return held === undefined || 'panes' in held ? held : mergeHeld(tx, by, held, asked.shares);
+  });
+}
+
+/** A shard that the claim holds, its row locked, with what its version's shares are held against. */
+interface Standing extends Shard {
+  readonly completeTickMs: number | null;
+  readonly scoredTickMs: number;
+}
+
+/** What these shares are merged into, or what was merged of them before. */
+async function standingOf(
   tx: Tx,
   by: Requester,
   { suite, claim, partition, shares }: SharesAsked,
-): Promise<Merged | undefined> {
+): Promise<Standing | Merged | undefined> {
   const first = shares[0];
   if (first === undefined) throw refused('jobs', 'are missing', 'name the job of each share');
   const held: Claim = { rolloutId: first.head.rollout, topic: REPORTS_TOPIC, partition, worker: claim };
@@ -62,25 +83,25 @@ export async function mergeShares(
     throw refused('jobs', `are of no use any more: ${shard.changed}`, 'let it become complete by time');
   for (const share of shares) requireOf(share, shard, first.head.share.of);
   requireAll(shares);
-  for (const share of shares) {
-    const problem = await shareProblem(share, { ...shard, completeTickMs: version.completeTickMs });
-    if (problem !== undefined) throw untrue(share.job, problem);
-  }
   await requireModels(tx, by.tenant, shares);
+  return { ...shard, completeTickMs: version.completeTickMs, scoredTickMs: version.scoredTickMs };
+}
+
+async function mergeHeld(tx: Tx, by: Requester, shard: Standing, shares: readonly ShareOfJob[]): Promise<Merged> {
   const counts = sumOf(shares.map(({ head }) => head.counts));
   await moveShard(tx, shard, { from: shard.nextOffset, to: endOf(shard), counts }, LEASE_MS);
   let panes = 0;
-  for (const share of shares) panes += await addShare(tx, shard, version.scoredTickMs, share);
+  for (const share of shares) panes += await addShare(tx, shard, share);
   await endShard(tx, shard, 'done');
-  const merged: Merged = { suite: version.suite.name, partition, panes, counts };
+  const merged: Merged = { suite: shard.suite.name, partition: shard.partition, panes, counts };
   await tell(tx, by, shard, merged, shares);
   return merged;
 }
 
-async function addShare(tx: Tx, shard: Shard, scoredTickMs: number, { panes }: ShareOfJob): Promise<number> {
+async function addShare(tx: Tx, shard: Standing, { panes }: ShareOfJob): Promise<number> {
   const rows = panes.n.length;
   for (let at = 0; at < rows; at += PANES_AT_ONCE)
-    await addKeptPanes(tx, shard, scoredTickMs, unpackPanes(panes, shard.suite.hash, at, at + PANES_AT_ONCE));
+    await addKeptPanes(tx, shard, shard.scoredTickMs, unpackPanes(panes, shard.suite.hash, at, at + PANES_AT_ONCE));
   return rows;
 }
 

@@ -96,7 +96,7 @@ async function counted(shard: HandedShard, of = SHARES): Promise<ShareOfJob[]> {
 }
 
 const merge = (tenant: string, { claim, partition }: HandedShard, shares: readonly ShareOfJob[]) =>
-  base.db.asEngine((tx) => mergeShares(tx, by[tenant]!, { suite: 'board', claim, partition, shares }));
+  mergeShares(base.db, by[tenant]!, { suite: 'board', claim, partition, shares });
 
 const progress = async (tenant: string) =>
   (await base.db.asTenant(tenant, (tx) => getRollout(tx, tenant, 'board')))!.recompute;
@@ -206,7 +206,7 @@ describe('a partition’s shares', () => {
       'job-0, whose file has panes of stranger, which is not registered',
     );
     const other = { suite: 'other', claim: shard!.claim, partition: 0, shares };
-    await expect(base.db.asEngine((tx) => mergeShares(tx, by.untrue!, other))).rejects.toThrow('is of suite board');
+    await expect(mergeShares(base.db, by.untrue!, other)).rejects.toThrow('is of suite board');
     const counts = { ...head.counts, counted: 0 };
     await expect(changed(() => ({ head: { ...head, counts } }))).rejects.toThrow('and says it counted 0');
     expect(await panesUnder(base.db, 'untrue', NEXT)).toEqual(before);

@@ -107,7 +107,7 @@ describe('what a live server accepted for a tenant is all that is counted for it
     const share = { ...(await readPaneFile('shard.panes', bytes)), job: 'job-0', sha256: sha256Hex(bytes) };
     const { claim, partition } = shard!;
     const merging = { suite: 'board', claim, partition, shares: [share] };
-    await base.db.asEngine((tx) => mergeShares(tx, by.jobs!, merging));
+    await mergeShares(base.db, by.jobs!, merging);
     await recompute(recomputeContext(ctx()), { maxThreads: 0 });
     await expectAsWhole('jobs');
   });

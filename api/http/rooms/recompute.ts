@@ -46,7 +46,7 @@ export function historyOf(
       try {
         const shares = await sharesOf(ports, caller, claim, jobs);
         const asked = { suite, claim, partition, shares };
-        const merged = await db.asEngine((tx) => mergeShares(tx, requesterOf(caller), asked));
+        const merged = await mergeShares(db, requesterOf(caller), asked);
         return merged === undefined ? undefined : (merged as unknown as View);
       } finally {
         isMerging = false;
