@@ -322,6 +322,28 @@ export function isAsker({ name, principals = [] }: Signatory, askers: readonly s
   return askers.some((asker) => asker === name || principals.includes(asker));
 }
 
+/** Whom a signature counts for by this policy; undefined: for nobody, whatever it once was. */
+function countedFor(
+  policy: SigningPolicy | undefined,
+  signed: Signed,
+  askers: readonly string[],
+): Signatory | undefined {
+  const holder = policy === undefined ? 'unknown_key' : holderOf(policy, signed);
+  return typeof holder === 'string' || isAsker(holder.person, askers) ? undefined : holder.person;
+}
+
+/**
+ * Those that count by this policy. What rests on signatures names these alone: one of a key that was taken away since, of a person who left or who has asked, was
+ * true when it was made, and would be read as a lie by whoever holds it to the policy by which the others count.
+ */
+export function counting<S extends Signed>(
+  policy: SigningPolicy,
+  signatures: readonly S[],
+  askers: readonly string[],
+): readonly S[] {
+  return signatures.filter((one) => countedFor(policy, one, askers) !== undefined);
+}
+
 export interface Tally {
   /** Names of those whose signatures count, each once. */
   readonly people: readonly string[];
@@ -343,9 +365,9 @@ export function tally(
   within: SigningTime = ALL_TIME,
 ): Tally {
   const signed = new Map<string, Signatory>();
-  for (const one of policy === undefined ? [] : signatures) {
-    const holder = holderOf(policy as SigningPolicy, one);
-    if (typeof holder !== 'string' && !isAsker(holder.person, askers)) signed.set(holder.person.name, holder.person);
+  for (const one of signatures) {
+    const person = countedFor(policy, one, askers);
+    if (person !== undefined) signed.set(person.name, person);
   }
   const people = [...signed.values()];
   const others = signatoriesWithin(policy, askers, within).filter(({ name }) => !signed.has(name));

@@ -1,5 +1,5 @@
 import { approvalEvidence } from '../../core/approval.ts';
-import { tally } from '../../core/signing-policy.ts';
+import { counting, tally } from '../../core/signing-policy.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { requirementFor } from './proposal.ts';
 import { approvalsOf, loadProposal, standingPolicy } from './proposals.sql.ts';
@@ -27,7 +27,11 @@ export async function quorumOf(tx: Tx, proposalId: string, nowMs: number): Promi
   return {
     signers: standing.version,
     people: counted.people,
-    evidence: approvalEvidence(proposal.statement, proposal.content, approvals),
+    evidence: approvalEvidence(
+      proposal.statement,
+      proposal.content,
+      counting(standing.policy, approvals, proposal.askers),
+    ),
     causes: [standing.eventId],
   };
 }

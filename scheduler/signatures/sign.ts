@@ -8,7 +8,7 @@ import {
   statementHash,
 } from '../../core/approval.ts';
 import { assert } from '../../core/assert.ts';
-import { holderOf, type SigningPolicy, type Tally, tally } from '../../core/signing-policy.ts';
+import { counting, holderOf, type SigningPolicy, type Tally, tally } from '../../core/signing-policy.ts';
 import { putEvidence } from '../../ledger/audit/evidence.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { type Actor, lockDocuments } from '../../pools/document-store.ts';
@@ -181,7 +181,8 @@ async function carryOutIfMet(
 ): Promise<Proposal> {
   const counted = tally(standing.policy, requirementFor(standing.policy, proposal), approvals, proposal.askers);
   if (!counted.met) return proposal;
-  const whole = approvalEvidence(proposal.statement, proposal.content, approvals);
+  const those = counting(standing.policy, approvals, proposal.askers);
+  const whole = approvalEvidence(proposal.statement, proposal.content, those);
   switch (proposal.action) {
     case 'allocation.apply': {
       assert(booking !== undefined, 'an allocation has a booking');
