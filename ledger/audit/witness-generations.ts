@@ -1,20 +1,25 @@
 import { isObject, type JsonObject } from './lines.ts';
-import { RESTARTED, type Restart, type RestartRecord, type WitnessRecord } from './witness-record.ts';
+import { type Left, RESTARTED, type Restart, type RestartRecord, type WitnessRecord } from './witness-record.ts';
 
 /**
  * Each generation after the first begins with a record that says what it leaves behind, which is no less than the one before it had seen. One that
- * begins without a word hides what was witnessed: whoever may write there could put a record of any trail.
+ * begins without a word hides what was witnessed: whoever may write there could put a record of any trail. What one had seen that the record after it does not say
+ * came late, by a server that was about to write when the restart was; or the record hides it. A later record says that it was looked at.
  */
 export class WitnessGenerations {
   readonly #seen = new Map<number, number>();
-  readonly #abandoned = new Map<number, Restart['abandoned']>();
+  readonly #abandoned = new Map<number, Left>();
+  readonly #late = new Map<number, number>();
   #newest = 0;
 
   take(record: WitnessRecord): void {
     const { generation } = record;
     this.#newest = Math.max(this.#newest, generation);
-    if (record.kind === 'restart') this.#abandoned.set(generation, record.restart.abandoned);
-    else this.#seen.set(generation, Math.max(this.#seen.get(generation) ?? 0, record.checkpoint.treeSize));
+    if (record.kind === 'restart') {
+      this.#abandoned.set(generation, record.restart.abandoned);
+      for (const { generation: before, treeSize } of record.restart.late ?? [])
+        this.#late.set(before, Math.max(this.#late.get(before) ?? 0, treeSize));
+    } else this.#seen.set(generation, Math.max(this.#seen.get(generation) ?? 0, record.checkpoint.treeSize));
   }
 
   /** What is wrong with them, once all records were taken. */
@@ -22,11 +27,23 @@ export class WitnessGenerations {
     for (let generation = 2; generation <= this.#newest; generation++) {
       const left = this.#abandoned.get(generation);
       if (left === undefined) return silentText(generation);
-      const seen = this.#seen.get(generation - 1) ?? 0;
-      if (left.generation !== generation - 1 || left.treeSize < seen)
-        return `generation ${generation} leaves behind ${left.treeSize} events, and the one before it had seen ${seen}`;
+      if (left.generation !== generation - 1)
+        return `generation ${generation} leaves behind generation ${left.generation}, which is not the one before it`;
     }
-    return undefined;
+    const [late] = this.late();
+    if (late === undefined) return undefined;
+    const { generation, treeSize } = late;
+    const said = this.#abandoned.get(generation + 1)?.treeSize;
+    return `generation ${generation + 1} leaves behind ${said} events, and the one before it had seen ${treeSize}: a checkpoint came late, or the restart hides what was lost (docs/audit.md)`;
+  }
+
+  /** Generations that had seen more than any restart after them says, and how much, oldest first. */
+  late(): readonly Left[] {
+    return [...this.#abandoned.values()]
+      .map(({ generation, treeSize: said }) => ({ generation, said, treeSize: this.#seen.get(generation) ?? 0 }))
+      .filter(({ generation, said, treeSize }) => treeSize > Math.max(said, this.#late.get(generation) ?? 0))
+      .map(({ generation, treeSize }) => ({ generation, treeSize }))
+      .sort((one, other) => one.generation - other.generation);
   }
 }
 

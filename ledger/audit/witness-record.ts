@@ -14,7 +14,7 @@ import { hasMembers, isCount, isHex64, isObject, type JsonObject, readLine } fro
  *   {"format":"merit-witness/1","generation":2,"restart":{"abandoned":{"generation":1,"treeSize":…},"actor":…,"at":…,"eventId":…,"reason":…,"treeSize":…,"untold":[]}}
  *
  * `untold` are the generations whose own restarts no event of the trail that goes on tells of: it was put back to before those. Records of earlier
- * builds have no such member.
+ * builds have no such member. `late`, where it is there: generations that turned out to have seen more than the restart after them said, `{"generation":1,"treeSize":…}` each.
  *
  * The newest record has the first name: `g<999999 − generation>/<9999999999999999 − tree size>.json`, and `restart.json` after those of its generation.
  */
@@ -29,7 +29,7 @@ export interface CheckpointRecord {
 
 export interface Restart {
   /** What was left behind. */
-  readonly abandoned: { readonly generation: number; readonly treeSize: number };
+  readonly abandoned: Left;
   /** The size of the trail that goes on. */
   readonly treeSize: number;
   readonly actor: string;
@@ -39,6 +39,14 @@ export interface Restart {
   readonly eventId: string;
   /** Generations whose restarts were lost with their events, newest last; undefined: it does not say. */
   readonly untold: readonly number[] | undefined;
+  /** Generations that had seen more than the restart after them said, and how much, oldest first: a checkpoint came late. Absent: none. */
+  readonly late?: readonly Left[];
+}
+
+/** A generation that was left behind, and how much it had seen. */
+export interface Left {
+  readonly generation: number;
+  readonly treeSize: number;
 }
 
 export interface RestartRecord {
@@ -102,7 +110,7 @@ export function readWitness(bytes: Uint8Array): WitnessRecord | undefined {
 function readRestart(line: JsonObject, generation: number): RestartRecord | undefined {
   const { restart } = line;
   if (!hasMembers(line, 'format', 'generation', 'restart') || !isObject(restart)) return undefined;
-  const { abandoned, treeSize, actor, at, reason, eventId, untold } = restart;
+  const { abandoned, treeSize, actor, at, reason, eventId, untold, late } = restart;
   const members = [
     'abandoned',
     'actor',
@@ -111,15 +119,32 @@ function readRestart(line: JsonObject, generation: number): RestartRecord | unde
     'reason',
     'treeSize',
     ...(untold === undefined ? [] : ['untold']),
+    ...(late === undefined ? [] : ['late']),
   ];
   if (!hasMembers(restart, ...members) || !isObject(abandoned)) return undefined;
   if (untold !== undefined && !areBefore(untold, generation)) return undefined;
+  const lateOnes = late === undefined ? [] : leftBefore(late, generation);
+  if (lateOnes === undefined) return undefined;
   if (!isCount(abandoned.generation) || !isCount(abandoned.treeSize) || !isCount(treeSize)) return undefined;
   if (typeof actor !== 'string' || typeof at !== 'string' || typeof reason !== 'string' || typeof eventId !== 'string')
     return undefined;
   const left = { generation: abandoned.generation, treeSize: abandoned.treeSize };
   const told = { abandoned: left, treeSize, actor, at, reason, eventId, untold: untold as number[] | undefined };
-  return { kind: 'restart', generation, restart: told };
+  return { kind: 'restart', generation, restart: lateOnes.length === 0 ? told : { ...told, late: lateOnes } };
+}
+
+/** Generations before this one, each once, in order; undefined where it is no list of those. */
+function leftBefore(list: unknown, generation: number): readonly Left[] | undefined {
+  if (!Array.isArray(list) || list.length === 0) return undefined;
+  const left: Left[] = [];
+  for (const one of list) {
+    if (!isObject(one) || !hasMembers(one, 'generation', 'treeSize')) return undefined;
+    const { generation: before, treeSize } = one;
+    if (!isCount(before) || !isCount(treeSize) || before >= generation) return undefined;
+    if (before <= (left.at(-1)?.generation ?? 0)) return undefined;
+    left.push({ generation: before, treeSize });
+  }
+  return left;
 }
 
 /** Generations that began by a restart before this one, each once, in order. */

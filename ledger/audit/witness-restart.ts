@@ -6,6 +6,7 @@ import { appendAudit } from './append.ts';
 import {
   checkTrail,
   entryOf,
+  lateIn,
   MAX_SILENT,
   newestOfEach,
   restartOf,
@@ -27,7 +28,7 @@ export interface RestartedBy {
 
 /**
  * Begins a new generation where the trail is not what the witness has seen: after a database was put back to an earlier time. The event comes first, so that
- * no witness knows of a restart which the trail does not tell. False where the trail holds: there is nothing to restart.
+ * no witness knows of a restart which the trail does not tell. False where the trail holds, and all that was lost is told: there is nothing to restart.
  *
  * A generation that began without a record gets one first, which names what the one before it had seen: what was lost by then is told as of any restart, and the name is
  * taken. What stands in it is believed by nobody: the new generation leaves it behind. Throws OperatingError `witness` where too many were made up for that.
@@ -38,8 +39,10 @@ export async function restartWitness(
   { tenant, actor, traceId, nowMs, reason }: RestartedBy,
 ): Promise<boolean> {
   const check = await checkTrail(db, store);
-  if (check.kind === 'holds') return false;
-  const { silent = [] } = check;
+  // A trail that holds can stand beside a restart that says less than was lost, since a checkpoint came late: that is said once more.
+  const late = check.kind === 'holds' ? await lateIn(store) : [];
+  if (check.kind === 'holds' && late.length === 0) return false;
+  const silent = check.kind === 'holds' ? [] : (check.silent ?? []);
   if (silent.length > MAX_SILENT || check.generation >= LAST_GENERATION) throw madeUp(store, check.generation);
   const at = formatRfc3339(nowMs);
   const { restarts } = await restartsOf(store, check.generation);
@@ -51,7 +54,8 @@ export async function restartWitness(
     const before = newest.get(generation - 1);
     const abandoned = { generation: generation - 1, treeSize: before === undefined ? 0 : sizeIn(before) };
     const untold = lost.filter((one) => one < generation);
-    const found = silent.includes(generation) ? { found: check.problem } : {};
+    const found = check.kind !== 'holds' && silent.includes(generation) ? { found: check.problem } : {};
+    const more = late.length === 0 ? {} : { late: late.map((one) => ({ ...one })) };
     const { id: eventId } = await db.asEngine((tx) =>
       appendAudit(tx, {
         tenant,
@@ -67,10 +71,11 @@ export async function restartWitness(
           reason,
           ...(untold.length === 0 ? {} : { untold }),
           ...found,
+          ...more,
         },
       }),
     );
-    const restart = { abandoned, treeSize: check.size, actor, at, reason, eventId, untold };
+    const restart = { abandoned, treeSize: check.size, actor, at, reason, eventId, untold, ...more };
     await store.put(...entryOf({ kind: 'restart', generation, restart }));
     // A name keeps its first content: what somebody put there stands in the way for good.
     if ((await restartOf(store, generation)) === undefined) throw madeUp(store, generation);

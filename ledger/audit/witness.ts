@@ -8,9 +8,10 @@ import { trailRoots } from './key-history.sql.ts';
 import { readLine } from './lines.ts';
 import { readConsistency, rootAt, treeSizeOf } from './nodes.ts';
 import { latestNote } from './sequencer.ts';
-import { holdRestarts, silentText, tellsOf, untoldOf } from './witness-generations.ts';
+import { holdRestarts, silentText, tellsOf, untoldOf, WitnessGenerations } from './witness-generations.ts';
 import {
   type CheckpointRecord,
+  type Left,
   RESTARTED,
   type RestartRecord,
   readWitness,
@@ -45,7 +46,7 @@ function recordIn({ place }: WitnessStore, { name, bytes }: WitnessEntry): Witne
 }
 
 export type TrailCheck =
-  | { readonly kind: 'holds'; readonly witnessed: number; readonly size: number }
+  | { readonly kind: 'holds'; readonly witnessed: number; readonly size: number; readonly generation: number }
   | {
       readonly kind: 'shorter' | 'inconsistent';
       readonly witnessed: number;
@@ -112,6 +113,13 @@ export async function restartOf(store: WitnessStore, generation: number): Promis
   return record?.kind === 'restart' && record.generation === generation ? record : undefined;
 }
 
+/** Generations that had seen more than the restarts after them say: every record is read. */
+export async function lateIn(store: WitnessStore): Promise<readonly Left[]> {
+  const generations = new WitnessGenerations();
+  for await (const entry of store.entries()) generations.take(recordIn(store, entry));
+  return generations.late();
+}
+
 /** The newest record of each generation from this one on; of this one no more than that record is read. */
 export async function newestOfEach(store: WitnessStore, from: number): Promise<ReadonlyMap<number, WitnessRecord>> {
   const newest = new Map<number, WitnessRecord>();
@@ -151,20 +159,20 @@ export async function toldRestarts(tx: Tx, restarts: readonly RestartRecord[]): 
 
 async function compare(tx: Tx, newest: WitnessRecord | undefined): Promise<TrailCheck> {
   const size = await treeSizeOf(tx);
-  if (newest === undefined) return { kind: 'holds', witnessed: 0, size };
+  if (newest === undefined) return { kind: 'holds', witnessed: 0, size, generation: FIRST_GENERATION };
   const { generation } = newest;
   const witnessed = sizeIn(newest);
   if (size < witnessed) {
     const problem = `it holds ${size} events, and the witness has seen ${witnessed}`;
     return { kind: 'shorter', witnessed, size, generation, problem };
   }
-  if (newest.kind === 'restart') return { kind: 'holds', witnessed, size };
+  if (newest.kind === 'restart') return { kind: 'holds', witnessed, size, generation };
   if (!sameHash(await rootAt(tx, witnessed), newest.checkpoint.rootHash)) {
     const problem = `its first ${witnessed} events are not those that the witness has seen`;
     return { kind: 'inconsistent', witnessed, size, generation, problem };
   }
   const check = verifyNote(newest.note, await trailRoots(tx));
-  if (check.ok) return { kind: 'holds', witnessed, size };
+  if (check.ok) return { kind: 'holds', witnessed, size, generation };
   return { kind: 'inconsistent', witnessed, size, generation, problem: `the witness’ checkpoint ${check.problem}` };
 }
 
