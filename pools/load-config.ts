@@ -90,7 +90,9 @@ function machinesIn(pools: readonly PoolRow[], states: readonly MachineState[]):
   );
 }
 
+/** As of one moment: of a budget whose period begins between two statements, the last one's spending would count against the next. */
 async function readAll(tx: Tx, tenant: string): Promise<Read> {
+  await tx.query('set transaction isolation level repeatable read, read only');
   return {
     pools: await tx.query<PoolRow>(
       'select file, cordoned, draining, machines from pools where tenant = $1 order by pool collate "C"',

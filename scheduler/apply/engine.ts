@@ -120,6 +120,7 @@ export class Allocator {
     for (const preemption of decisions.preempted) plan.owe(preemption);
     const refusals = decisions.refused
       .filter(({ booking }) => !this.#inFlight.has(booking.bookingId))
+      .filter((refusal) => this.#isFinal(refusal))
       .map(async ({ booking, type, reason }) => {
         this.#admitted.delete(booking.bookingId);
         await this.#moved(
@@ -142,6 +143,13 @@ export class Allocator {
     const recorded = told.length === 0 ? [] : [ctx.desk.noteEtas(told)];
     const [noted] = await Promise.all([reasons, ...refusals, ...preemptions, ...leaving, ...recorded]);
     for (const booking of noted) this.#live.noted(booking);
+  }
+
+  /** That it can never start is said once, so it is said by what was read after it came. */
+  #isFinal({ booking, type }: TenantDecisions['refused'][number]): boolean {
+    if (type !== 'declare_infeasible' || this.#live.isJudged(booking)) return true;
+    this.#woken = true;
+    return false;
   }
 
   /** Takes up where a move led; what somebody else moved first is read again. */

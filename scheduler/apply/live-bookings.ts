@@ -13,6 +13,10 @@ const QUIET_FACTS_MS = 5_000;
 interface Tenant {
   readonly plan: TenantPlan;
   factsAtMs: number;
+  /** Bookings that came, or changed, after the facts were read. */
+  newer: Set<string>;
+  /** Of those, what could never start by these facts: it is offered again by the next. */
+  readonly doubted: Set<string>;
 }
 
 /**
@@ -42,7 +46,21 @@ export class LiveBookings {
 
   /** What our own move led to. */
   put(booking: Booking): void {
-    this.#planOf(booking.bookingId)?.put({ booking, needs: new Map() });
+    const tenant = this.#tenantWith(booking.bookingId);
+    tenant?.newer.add(booking.bookingId);
+    tenant?.plan.put({ booking, needs: new Map() });
+  }
+
+  /**
+   * True: the pools, quotas and budgets that it was judged by are no older than itself. Else they are read before anything is planned again,
+   * and it is offered once more: what it needs may have been declared just before it was booked.
+   */
+  isJudged(booking: Booking): boolean {
+    const tenant = this.#tenantWith(booking.bookingId);
+    if (tenant === undefined || !tenant.newer.has(booking.bookingId)) return true;
+    tenant.factsAtMs = Number.NEGATIVE_INFINITY;
+    tenant.doubted.add(booking.bookingId);
+    return false;
   }
 
   /** Only a flag or its reasons changed: nothing for the planner. */
@@ -64,8 +82,9 @@ export class LiveBookings {
       const changed = await this.#changed(nowMs, isBusy);
       for (const live of changed) {
         const { bookingId, tenant } = live.booking;
-        const { plan } = await this.#tenant(tenant, nowMs);
+        const { plan, newer } = await this.#tenant(tenant, nowMs);
         this.#tenantOf.set(bookingId, tenant);
+        newer.add(bookingId);
         plan.put(live);
       }
       return changed.map(({ booking }) => booking);
@@ -108,8 +127,11 @@ export class LiveBookings {
       if (tenant.plan.isEmpty) continue;
       const everyMs = tenant.plan.waiting > 0 ? this.#ctx.planEveryMs : QUIET_FACTS_MS;
       if (nowMs - tenant.factsAtMs >= everyMs) {
+        tenant.newer = new Set();
         tenant.plan.setFacts(await this.#loadFacts(name));
         tenant.factsAtMs = nowMs;
+        for (const id of tenant.doubted) this.back(id, 0);
+        tenant.doubted.clear();
       }
       plans.push(tenant.plan);
     }
@@ -138,15 +160,20 @@ export class LiveBookings {
   }
 
   #planOf(id: string): TenantPlan | undefined {
+    return this.#tenantWith(id)?.plan;
+  }
+
+  #tenantWith(id: string): Tenant | undefined {
     const tenant = this.#tenantOf.get(id);
-    return tenant === undefined ? undefined : this.#tenants.get(tenant)?.plan;
+    return tenant === undefined ? undefined : this.#tenants.get(tenant);
   }
 
   async #tenant(name: string, nowMs: number): Promise<Tenant> {
     const known = this.#tenants.get(name);
     if (known !== undefined) return known;
     const facts = await this.#loadFacts(name);
-    const tenant = { plan: new TenantPlan(facts, new Planner(facts.config), nowMs), factsAtMs: nowMs };
+    const plan = new TenantPlan(facts, new Planner(facts.config), nowMs);
+    const tenant = { plan, factsAtMs: nowMs, newer: new Set<string>(), doubted: new Set<string>() };
     assert(!this.#tenants.has(name), 'one reader follows the bookings');
     this.#tenants.set(name, tenant);
     return tenant;

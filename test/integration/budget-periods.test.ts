@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { budgetAccount, freeOf, readBalances, spendAccount } from '../../ledger/quota/account.ts';
 import { executeLinked } from '../../ledger/quota/execute.sql.ts';
-import { StaleLeader } from '../../platform/postgres.ts';
+import { type Database, StaleLeader, type Tx } from '../../platform/postgres.ts';
 import { applyDocuments } from '../../pools/apply-documents.ts';
 import { type Document, parseDocument } from '../../pools/documents.ts';
 import { loadConfig } from '../../pools/load-config.ts';
@@ -163,6 +163,29 @@ describe('a budget with a period', () => {
       timeZone: 'America/New_York',
       began: '2027-03-15T04:00:00.000Z',
     });
+  });
+
+  test('is what it was, or what it is, where its period begins while it is read', async () => {
+    await apply(budget('300.00', 'month'));
+    await spend(20_000n);
+    const before = await left();
+    nowMs = Date.UTC(2027, 3, 1);
+    // Between the statement that reads the accounts and the one that reads the periods.
+    const between = (tx: Tx): Tx => ({
+      ...tx,
+      query: async (sql, values) => {
+        if (sql.includes('from budget_periods')) await look();
+        return tx.query(sql, values);
+      },
+    });
+    const db = {
+      ...database.db,
+      asEngine: <T>(work: (tx: Tx) => Promise<T>) => database.db.asEngine((tx) => work(between(tx))),
+    };
+    const { config } = await loadConfig(db as Database, 'acme', nowMs, () => healthy());
+    const { ledger: _, ...planned } = before;
+    expect(config.divisions[0]?.budgets[0]).toEqual(planned);
+    expect(await left()).toMatchObject({ limitMinor: 30_000n, spentMinor: 0n });
   });
 
   test('begins no period by a leader whose epoch is over', async () => {
