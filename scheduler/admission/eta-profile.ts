@@ -133,17 +133,18 @@ export class Profile {
 
   #walk(slots: readonly Slot[]) {
     const world = this.#world;
-    const { coming, keeps } = this.#scene;
+    const { coming, keeps, underWay } = this.#scene;
     world.copyFrom(coming);
     keeps.releaseFrom(world.usage);
+    // What has no machine would be taken for room of those that are shut.
+    for (const { division, option } of underWay.slots) world.usage.release(division, option.demand);
+    underWay.shut?.openIn(world);
     const shut = new ShutRoom(world);
+    for (const { division, option } of underWay.slots) world.usage.charge(division, option.demand);
     const ends = this.#ends;
-    const changes = slots
-      .flatMap((slot) => [
-        { atMs: slot.slotMs, slot, charges: true },
-        { atMs: slot.untilMs, slot, charges: false },
-      ])
-      .sort((a, b) => a.atMs - b.atMs);
+    const ended = [...underWay.slots, ...slots].map((slot) => ({ atMs: slot.untilMs, slot, charges: false }));
+    const begun = slots.map((slot) => ({ atMs: slot.slotMs, slot, charges: true }));
+    const changes = [...begun, ...ended].sort((a, b) => a.atMs - b.atMs);
     let end = 0;
     let change = 0;
     return {

@@ -5,7 +5,9 @@ import type { Precedence } from '../preemption/precedence.ts';
 import type { Strategy } from '../preemption/search-fair.ts';
 import type { Accounts } from './accounts.ts';
 import type { Backfill } from './backfill.ts';
+import type { Slot } from './eta-profile.ts';
 import type { Keeps } from './keeps.ts';
+import type { ShutRoom } from './shut-room.ts';
 import type { TypicalAsk } from './typical-asks.ts';
 import type { Work, World } from './world.ts';
 
@@ -28,4 +30,12 @@ export interface Scene {
   readonly strategies: readonly Strategy[] | null;
   readonly keeps: Keeps;
   readonly backfill: Backfill;
+  readonly underWay: UnderWay;
+}
+
+/** Advance bookings whose time has come: charged in what is coming, on no machine in particular. */
+export interface UnderWay {
+  readonly slots: readonly Slot[];
+  /** Kept out of what is coming with them, so that they are not reckoned to be where nobody may start; null: there are none. */
+  readonly shut: ShutRoom | null;
 }

@@ -20,6 +20,11 @@ export class ShutRoom {
       }
   }
 
+  /** Gives back what is kept out, in the world or in a copy of it. */
+  openIn({ usage }: World): void {
+    for (const [cell, beyond] of this.#beyond) usage.withhold(cell, -Math.max(0, beyond));
+  }
+
   /** What was there has left: what it had on a machine that is shut is nobody's. */
   left(placement: Placement): void {
     if (this.#beyond.size === 0) return;

@@ -1,12 +1,13 @@
 import { Backfill, MAX_PINS, type Pin } from './backfill.ts';
-import { Profile } from './eta-profile.ts';
+import { Profile, type Slot } from './eta-profile.ts';
 import { Keeps } from './keeps.ts';
 import { type Nomination, nominateHolder } from './nominate.ts';
-import type { Scene } from './scene.ts';
+import type { Scene, UnderWay } from './scene.ts';
 import type { Member } from './shape.ts';
 import { byQueueOrder } from './shape-queue.ts';
+import { ShutRoom } from './shut-room.ts';
 import type { Holder, State } from './state.ts';
-import { demandOf, type Option } from './world.ts';
+import { demandOf } from './world.ts';
 
 /** The scene of one instant, and what its holders were given in it. */
 export interface Stage {
@@ -34,6 +35,7 @@ export function setStage(state: State, nowMs: number): Stage {
   const left = (work: { readonly input: { readonly id: string }; readonly replicas: number }) =>
     state.drains.get(work.input.id)?.kept ?? work.replicas;
   const profile = () => new Profile(scene, state.scratch, state.ends.inOrder, left, drainedAtMs);
+  const promised = promisedFrom(state, nowMs);
   const scene: Scene = {
     tree,
     nowMs,
@@ -47,7 +49,8 @@ export function setStage(state: State, nowMs: number): Stage {
     works: (division) => state.activeOf(division),
     strategies: state.config.fairSharing.enabled ? state.config.fairSharing.strategies : null,
     keeps,
-    backfill: new Backfill(() => scene, profile, promised(state, nowMs)),
+    backfill: new Backfill(() => scene, profile, pinsOf(state, promised, nowMs)),
+    underWay: begin(state, promised, nowMs),
   };
   const holders = earmark(state, scene);
   for (const front of state.queues.blockedFronts(MAX_PINS)) scene.backfill.block(front, front.shape.blocked!.option);
@@ -87,29 +90,42 @@ function adoptHolders(state: State): void {
   }
 }
 
-/** Advance bookings go before everybody: those under way are charged, later ones are pins. */
-function promised(state: State, nowMs: number): readonly Pin[] {
-  const { tree, present, coming, config } = state;
-  const pins: Pin[] = [];
-  const ends = state.ends.inOrder;
-  for (const { id, division: name, flavour, amounts, fromMs, untilMs } of config.reservations) {
+type Promised = Omit<Slot, 'usage'> & { readonly id: string };
+
+/** Advance bookings that are not over; they go before everybody. */
+function promisedFrom({ tree, config }: State, nowMs: number): readonly Promised[] {
+  return config.reservations.flatMap(({ id, division: name, flavour, amounts, fromMs, untilMs }) => {
     const division = tree.division(name);
-    if (division === undefined || untilMs <= nowMs) continue;
     const podSets = [{ count: 1, resources: amounts }];
     const demand = demandOf(tree, podSets, [flavour]);
-    if (demand === undefined) continue;
-    const option: Option = { flavours: [flavour], podSets, demand };
-    if (fromMs <= nowMs) {
-      coming.usage.charge(division, demand);
-      continue;
-    }
-    const usage = present.usage.clone();
-    for (const { atMs, work } of ends) {
-      if (atMs > fromMs) break;
-      usage.release(work.division, work.demand);
-    }
-    usage.charge(division, demand);
-    pins.push({ division, option, slotMs: fromMs, untilMs, usage, member: null, id, level: 0 });
-  }
-  return pins;
+    if (division === undefined || demand === undefined || untilMs <= nowMs) return [];
+    return [{ id, division, option: { flavours: [flavour], podSets, demand }, slotMs: fromMs, untilMs }];
+  });
+}
+
+/** Those under way are charged: in the room that can be given, not in that of machines that are shut. */
+function begin({ coming }: State, promised: readonly Promised[], nowMs: number): UnderWay {
+  const slots = promised.filter(({ slotMs }) => slotMs <= nowMs).map((one) => ({ ...one, usage: coming.usage }));
+  const shut = slots.length === 0 ? null : new ShutRoom(coming);
+  for (const { division, option } of slots) coming.usage.charge(division, option.demand);
+  return { slots, shut };
+}
+
+/** Later ones are pins: what is used as each begins, by those that begin with it or are under way then, too. */
+function pinsOf({ present, scratch, ends }: State, promised: readonly Promised[], nowMs: number): readonly Pin[] {
+  return promised
+    .filter(({ slotMs }) => slotMs > nowMs)
+    .map((one): Pin => {
+      scratch.copyFrom(present);
+      const shut = new ShutRoom(scratch);
+      for (const { atMs, work } of ends.inOrder) {
+        if (atMs > one.slotMs) break;
+        scratch.remove(work, work.replicas, 0);
+        shut.left(work.placement);
+      }
+      const usage = scratch.usage.clone();
+      for (const { division, option, slotMs, untilMs } of promised)
+        if (slotMs <= one.slotMs && untilMs > one.slotMs) usage.charge(division, option.demand);
+      return { ...one, usage, member: null, level: 0 };
+    });
 }

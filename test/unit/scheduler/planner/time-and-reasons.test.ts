@@ -76,6 +76,21 @@ describe('leases', () => {
     expect(waitsFor(scenario('90m'), 'p').eta).toBe(at(2 * HOUR));
   });
 
+  test('of all that is booked ahead for one time are kept free together', () => {
+    const exam = (id: string, from: number): Doc => ({
+      ...{ id, division: 'alpha', flavour: 'od', resources: { gpu: 4 } },
+      ...{ from: at(from), until: at(3 * HOUR) },
+    });
+    const scenario = (...reservations: readonly Doc[]): Doc => ({
+      ...alone(10),
+      reservations,
+      pending: [asks('p', 'alpha', 4, { lease: '2h' })],
+    });
+    expect(told(scenario(exam('a', HOUR))).admitted).toEqual(['p@od*1']);
+    expect(told(scenario(exam('a', HOUR), exam('b', HOUR))).waiting).toEqual(['p:backfill']);
+    expect(told(scenario(exam('a', -HOUR), exam('b', HOUR))).waiting).toEqual(['p:backfill']);
+  });
+
   test('start in the window that they ask for', () => {
     const window = [{ from: at(HOUR), until: at(3 * HOUR) }];
     const scenario: Doc = { ...alone(10), pending: [asks('p', 'alpha', 4, { lease: '1h', window })] };
@@ -176,6 +191,34 @@ describe('a machine that is shut', () => {
     });
     const etas = Object.fromEntries(waiting.map(({ id, eta }) => [id, eta]));
     expect(etas).toEqual(Object.fromEntries(Object.entries(want).map(([id, s]) => [id, s === null ? null : at(s)])));
+  });
+
+  const exam = (from: number, more: Doc = {}): Doc => ({
+    ...{ id: 'exam', division: 'alpha', flavour: 'od', resources: { gpu: 8 }, from: at(from), until: at(4 * HOUR) },
+    ...more,
+  });
+  const ahead = (second: Doc, reservations: readonly Doc[], more: Doc = {}): Doc => ({
+    ...alone(16),
+    nodes: [node('open'), node('second', second)],
+    reservations,
+    pending: [asks('p', 'alpha', 8, { lease: '2h' })],
+    ...more,
+  });
+
+  test('is not where what is booked ahead will be', () => {
+    expect(told(ahead({}, [exam(HOUR)])).admitted).toEqual(['p@od*1']);
+    expect(told(ahead(shut, [exam(HOUR)])).waiting).toEqual(['p:backfill']);
+    expect(waitsFor(ahead(shut, [exam(HOUR)]), 'p').eta).toBe(at(4 * HOUR));
+  });
+
+  test('is not where what was booked ahead is: who waits starts as that ends', () => {
+    expect(told(ahead({}, [exam(-HOUR)])).admitted).toEqual(['p@od*1']);
+    expect(told(ahead(shut, [exam(-HOUR)])).admitted).toEqual([]);
+    expect(waitsFor(ahead(shut, [exam(-HOUR)]), 'p').eta).toBe(at(4 * HOUR));
+    const leaves = { running: [on('second', 8, HOUR)] };
+    expect(waitsFor(ahead(shut, [exam(-HOUR)], leaves), 'p').eta).toBe(at(4 * HOUR));
+    const half = { running: [on('open', 4, HOUR)], pending: [asks('p', 'alpha', 4, { lease: '2h' })] };
+    expect(waitsFor(ahead(shut, [exam(-HOUR, { resources: { gpu: 4 } })], half), 'p').eta).toBe(at(HOUR));
   });
 
   test('is not taken for the room that is left beside the slot of a head', () => {
