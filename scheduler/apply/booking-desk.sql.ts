@@ -8,7 +8,7 @@ import type { Database, Tx } from '../../platform/postgres.ts';
 import { loadConfig } from '../../pools/load-config.ts';
 import type { OwnedAttempt } from '../reconcile/plan.ts';
 import { expireProposals, standingPolicy } from '../signatures/proposals.sql.ts';
-import { quorumOf } from '../signatures/quorum.ts';
+import { enoughSigned, quorumOf } from '../signatures/quorum.ts';
 import { unreachable } from '../signatures/reachable.ts';
 import { ACTOR } from './apply.saga.ts';
 import type { BookingDesk, EndedAttempts, PoolName } from './booking-desk.ts';
@@ -42,6 +42,7 @@ export function postgresDesk(db: Database, epoch: bigint): BookingDesk {
     endedAttempts: (bookingId) => db.asEngine((tx) => endedAttempts(tx, bookingId)),
     manifest: (bookingId, attempt) => db.asEngine((tx) => loadManifest(tx, bookingId, attempt)),
     quorum: (proposalId, nowMs) => db.asEngine((tx) => quorumOf(tx, proposalId, nowMs)),
+    enoughSigned: (proposalId) => db.asEngine((tx) => enoughSigned(tx, proposalId)),
     unreachable: (proposal, nowMs) =>
       db.asEngine(async (tx) => unreachable((await standingPolicy(tx, proposal.tenant))?.policy, proposal, [], nowMs)),
     pools: () => db.asEngine((tx) => tx.query<PoolName>('select tenant, pool from pools order by tenant, pool')),

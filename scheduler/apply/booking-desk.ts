@@ -45,6 +45,8 @@ export interface BookingDesk {
   manifest(bookingId: string, attempt: number): Promise<RecordedManifest | undefined>;
   /** The signatures under a proposal, where they are enough by the signing policy as it stands. */
   quorum(proposalId: string, nowMs: number): Promise<Quorum | undefined>;
+  /** Whose signatures under an open proposal are enough by the signing policy as it stands; undefined: they are not. */
+  enoughSigned(proposalId: string): Promise<readonly string[] | undefined>;
   /** Why too few people could ever sign it, by the signing policy as it stands; undefined: enough could. */
   unreachable(proposal: NewProposal, nowMs: number): Promise<Unreachable | undefined>;
   pools(): Promise<readonly PoolName[]>;

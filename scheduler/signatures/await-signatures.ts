@@ -119,7 +119,10 @@ function applyProposal(
 /** How often a booking that waits for people is looked at where nobody says anything of it. */
 const LOOK_EVERY_MS = 60_000;
 
-/** `awaiting_signatures`: ends with its time, or with its job's. People's signatures move it on from elsewhere. */
+/**
+ * `awaiting_signatures`: ends with its time, or with its job's, and goes on where the signing policy asks for no more than is there, or for nobody any more. People's
+ * signatures move it on from elsewhere.
+ */
 export async function watchSignatures(
   ctx: StepContext,
   booking: Booking,
@@ -129,9 +132,27 @@ export async function watchSignatures(
   const signBy = state.policy.proposal?.expiresAtMs ?? Number.POSITIVE_INFINITY;
   const startBy = booking.spec.deadlineMs ?? Number.POSITIVE_INFINITY;
   const untilMs = Math.min(signBy, startBy);
-  if (nowMs < untilMs) return { kind: 'idle', againInMs: Math.min(LOOK_EVERY_MS, untilMs - nowMs) };
+  if (nowMs < untilMs) {
+    const idle = { kind: 'idle', againInMs: Math.min(LOOK_EVERY_MS, untilMs - nowMs) } as const;
+    return (await goOnIfEnough(ctx, booking, state, nowMs)) ?? idle;
+  }
   const reason = startBy <= signBy ? deadlineReason(startBy) : unsignedReason(signBy);
   const moved = await ctx.commit({ booking, event: { type: 'expire', reason }, actor: ACTOR, nowMs });
+  return { kind: 'moved', booking: moved };
+}
+
+/** → `waiting`: it is planned again, and what it rests on is counted once more before it is applied. undefined: people still have to sign it. */
+async function goOnIfEnough(
+  ctx: StepContext,
+  booking: Booking,
+  { policy: { proposal } }: Extract<BookingState, { state: 'awaiting_signatures' }>,
+  nowMs: number,
+): Promise<StepResult | undefined> {
+  if (proposal === undefined) return undefined;
+  const signedBy = await ctx.desk.enoughSigned(proposal.id);
+  if (signedBy === undefined) return undefined;
+  const data = { proposal: proposal.id, signedBy };
+  const moved = await ctx.commit({ booking, event: { type: 'quorum_met' }, actor: ACTOR, nowMs, data });
   return { kind: 'moved', booking: moved };
 }
 

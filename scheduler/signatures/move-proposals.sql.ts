@@ -29,7 +29,7 @@ export async function usableProposals(tx: Tx, moves: readonly Move[]): Promise<R
   return new Set(rows.map((row) => row.proposal_id));
 }
 
-/** Ends what moves end, then stores what they propose. */
+/** What moves make of the proposals that they are about, then what they propose. */
 export async function settleProposals(tx: Tx, taken: readonly Taken[]): Promise<void> {
   const ends = taken.flatMap(({ move, next }) => {
     const end = proposalEnd(move.booking.state, move.event, next);
@@ -37,9 +37,9 @@ export async function settleProposals(tx: Tx, taken: readonly Taken[]): Promise<
   });
   if (ends.length > 0)
     await tx.execute(
-      `update proposals p set state = e.state, ended_at = e.at
+      `update proposals p set state = e.state, ended_at = case when e.state = 'met' then null else e.at end
        from unnest($1::text[], $2::text[], $3::timestamptz[]) as e (id, state, at)
-       where p.proposal_id = e.id and p.state in ('open', 'met')`,
+       where p.proposal_id = e.id and (p.state = 'open' or (p.state = 'met' and e.state <> 'met'))`,
       [
         textArray(ends.map(({ id }) => id)),
         textArray(ends.map(({ state }) => state)),

@@ -111,9 +111,10 @@ export function proposalEnd(
   before: BookingState,
   event: BookingEvent,
   next: BookingState,
-): { readonly id: string; readonly state: Exclude<ProposalState, 'open' | 'met'> } | undefined {
+): { readonly id: string; readonly state: Exclude<ProposalState, 'open'> } | undefined {
   const id = proposalOf(before);
   if (id === undefined) return undefined;
+  if (event.type === 'quorum_met') return { id, state: 'met' };
   if (event.type === 'apply') return { id, state: 'done' };
   if (id === proposalOf(next)) return undefined;
   // After an apply it was done already, and stays so.

@@ -126,13 +126,13 @@ export async function proposalRows(
 export async function endProposal(
   tx: Tx,
   id: string,
-  state: Exclude<ProposalState, 'open'>,
+  state: Exclude<ProposalState, 'open' | 'met'>,
   nowMs: number,
 ): Promise<void> {
   await tx.execute('update proposals set state = $2, ended_at = $3 where proposal_id = $1', [
     id,
     state,
-    state === 'met' ? null : new Date(nowMs),
+    new Date(nowMs),
   ]);
 }
 

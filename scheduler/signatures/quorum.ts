@@ -1,8 +1,8 @@
 import { approvalEvidence } from '../../core/approval.ts';
-import { counting, tally } from '../../core/signing-policy.ts';
+import { counting, type Tally, tally } from '../../core/signing-policy.ts';
 import type { Tx } from '../../platform/postgres.ts';
-import { requirementFor } from './proposal.ts';
-import { approvalsOf, loadProposal, standingPolicy } from './proposals.sql.ts';
+import { type Proposal, requirementFor } from './proposal.ts';
+import { type Approval, approvalsOf, loadProposal, type StandingPolicy, standingPolicy } from './proposals.sql.ts';
 
 /** What an apply rests on where people had to sign: who did, and by which policy that counts. */
 export interface Quorum {
@@ -21,8 +21,7 @@ export async function quorumOf(tx: Tx, proposalId: string, nowMs: number): Promi
   if (proposal === undefined || proposal.state !== 'met' || proposal.expiresAtMs <= nowMs) return undefined;
   const standing = await standingPolicy(tx, proposal.tenant);
   if (standing === undefined) return undefined;
-  const approvals = (await approvalsOf(tx, [proposalId])).get(proposalId) ?? [];
-  const counted = tally(standing.policy, requirementFor(standing.policy, proposal), approvals, proposal.askers);
+  const { approvals, counted } = await countAnew(tx, proposal, standing);
   if (!counted.met) return undefined;
   return {
     signers: standing.version,
@@ -34,4 +33,25 @@ export async function quorumOf(tx: Tx, proposalId: string, nowMs: number): Promi
     ),
     causes: [standing.eventId],
   };
+}
+
+/**
+ * Whose signatures are enough for a booking that waits for them, though nobody gave one: the policy that stands asks for fewer than when it was proposed, or there
+ * is none any more. undefined: people still have to sign it.
+ */
+export async function enoughSigned(tx: Tx, proposalId: string): Promise<readonly string[] | undefined> {
+  const proposal = await loadProposal(tx, proposalId);
+  if (proposal === undefined || proposal.state !== 'open') return undefined;
+  const { counted } = await countAnew(tx, proposal, await standingPolicy(tx, proposal.tenant));
+  return counted.met ? counted.people : undefined;
+}
+
+async function countAnew(
+  tx: Tx,
+  proposal: Proposal,
+  standing: StandingPolicy | undefined,
+): Promise<{ readonly approvals: readonly Approval[]; readonly counted: Tally }> {
+  const approvals = (await approvalsOf(tx, [proposal.id])).get(proposal.id) ?? [];
+  const needs = requirementFor(standing?.policy, proposal);
+  return { approvals, counted: tally(standing?.policy, needs, approvals, proposal.askers) };
 }

@@ -186,7 +186,6 @@ async function carryOutIfMet(
   switch (proposal.action) {
     case 'allocation.apply': {
       assert(booking !== undefined, 'an allocation has a booking');
-      await endProposal(tx, proposal.id, 'met', by.nowMs);
       const data = { proposal: proposal.id, signedBy: counted.people };
       const move = { booking, event: { type: 'quorum_met' }, actor: by.actor, nowMs: by.nowMs, data } as const;
       const [result] = await commitMoves(tx, [move]);

@@ -202,7 +202,6 @@ export class MemoryBooks {
     if (booking?.state.state !== 'awaiting_signatures') return;
     const found = this.proposals.get(booking.state.policy.proposal?.id ?? '');
     if (found?.state !== 'open' || found.proposal.expiresAtMs <= nowMs) return;
-    found.state = 'met';
     this.#commit(this.epoch, [{ booking, event: { type: 'quorum_met' }, actor, nowMs }]);
   }
 
@@ -294,7 +293,8 @@ export class MemoryBooks {
   #proposed({ booking, event, proposes }: Move, next: BookingState): void {
     const end = proposalEnd(booking.state, event, next);
     const ended = end === undefined ? undefined : this.proposals.get(end.id);
-    if (end !== undefined && (ended?.state === 'open' || ended?.state === 'met')) ended.state = end.state;
+    const isTaken = ended?.state === 'open' || (ended?.state === 'met' && end?.state !== 'met');
+    if (end !== undefined && ended !== undefined && isTaken) ended.state = end.state;
     if (proposes !== undefined) this.proposals.set(proposes.id, { proposal: proposes, state: 'open' });
   }
 

@@ -51,7 +51,8 @@ export function memoryDesk(
     endedAttempts: (bookingId) => read('endedAttempts', () => books.endedAttempts(bookingId)),
     manifest: (bookingId, attempt) => read('manifest', () => books.manifests.get(`m-${bookingId}-${attempt}`)),
     quorum: (proposalId, nowMs) => read(`quorum ${proposalId}`, () => books.quorum(proposalId, nowMs)),
-    // Whoever signs counts, in the simulation. No call, and so no draw: seeds stay what they are.
+    // Whoever signs counts, in the simulation, whose policy never changes. No call, and so no draw: seeds stay what they are.
+    enoughSigned: async () => undefined,
     unreachable: async () => undefined,
     pools: () => read('pools', () => books.pools),
     openAttempts: (at, keys) => read('openAttempts', () => books.openAttempts(at, keys)),
