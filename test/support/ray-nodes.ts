@@ -105,6 +105,8 @@ async function spawnNode(head: string, tokenFile: string, cpus: number): Promise
     `--metrics-export-port=${metrics}`,
     `--num-cpus=${cpus}`,
     '--object-store-memory=80000000',
+    // The head's serves the whole machine, as Ray asks for; one process less that a busy machine has to start within the 15 s of Ray's agents.
+    '--include-log-monitor=false',
   ];
   const output = await open(join(tempDir, OUTPUT), 'w');
   const child = spawn(join(pythonVenv(), 'bin', 'ray'), args, {
