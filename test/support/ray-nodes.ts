@@ -78,9 +78,9 @@ export async function startRayCluster(cpusOfNode: number): Promise<RayCluster> {
     close: async () => {
       client.close();
       await (await findLocalCluster(stateDir))?.stop();
+      // A head that died, or was killed and not started again, is among what is left.
       const left = await readRecord(stateDir);
-      if (left !== undefined) await killAll(left);
-      for (const record of nodes) {
+      for (const record of left === undefined ? nodes : [left, ...nodes]) {
         await killAll(record);
         await rm(record.tempDir, { recursive: true, force: true });
       }
