@@ -104,6 +104,13 @@ export function holdsPassword(text: string): boolean {
   return !URL.canParse(text) || new URL(text).password !== '' || new URL(text).searchParams.has('password');
 }
 
+/** Node’s own switch, by which every connection of the process takes any certificate. */
+export function tlsCheckRefusals(rejectUnauthorized: string | undefined): readonly Refusal[] {
+  if (rejectUnauthorized !== '0') return [];
+  const mend = 'unset it; the certificate of an authority of your own goes into a caFile, or NODE_EXTRA_CA_CERTS';
+  return [refuse('tls_unverified', 'NODE_TLS_REJECT_UNAUTHORIZED', 'takes any certificate for a sound one', mend)];
+}
+
 /** Settings of the Node that runs us which would open it to others. */
 export function nodeOptionRefusals(nodeOptions: string | undefined): readonly Refusal[] {
   const refusals: Refusal[] = [];

@@ -21,7 +21,7 @@ import {
   rateLimits,
 } from './config-doors.ts';
 import { Reader, readConfigFile } from './config-file.ts';
-import { nodeOptionRefusals, ruleDuration, ruleEndpoint, ruleRedisUrl } from './config-rules.ts';
+import { nodeOptionRefusals, ruleDuration, ruleEndpoint, ruleRedisUrl, tlsCheckRefusals } from './config-rules.ts';
 import { type Env, path, type Sources, VARIABLES, variable } from './config-sources.ts';
 import { type EventLogConfig, eventLogConfig } from './event-log-config.ts';
 import { FEATURES, type Feature } from './features.ts';
@@ -146,6 +146,7 @@ export async function loadConfig(options: {
       reader.refuse('empty_override', name, 'is set to nothing', 'unset it, or give it a value');
   }
   reader.add(nodeOptionRefusals(env.NODE_OPTIONS));
+  reader.add(tlsCheckRefusals(env.NODE_TLS_REJECT_UNAUTHORIZED));
   const named = options.file ?? (env.MERIT_CONFIG?.trim() === '' ? undefined : env.MERIT_CONFIG);
   const filePath = resolve(cwd, named ?? 'merit.yaml');
   const file = await readConfigFile(filePath, named !== undefined, reader);

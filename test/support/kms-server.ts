@@ -4,7 +4,12 @@ import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 
 /** What the server does with a call: answers as KMS does, answers a fault, or nothing at all. */
-export type KmsAnswer = 'well' | 'never' | { readonly status: number; readonly name: string };
+export type KmsAnswer = 'well' | 'never' | { readonly status: number; readonly name: string } | KmsReply;
+/** These bytes, with this status. */
+export interface KmsReply {
+  readonly status: number;
+  readonly body: string;
+}
 
 export interface KmsServer {
   readonly url: string;
@@ -22,6 +27,8 @@ export interface KmsServer {
 
 const ARN = 'arn:aws:kms:us-east-1:000000000000:key/5f1c2b7e-0000-4000-8000-000000000000';
 
+const faultOf = (name: string) => JSON.stringify({ __type: name, message: 'as it was told' });
+
 /** A fake of the two calls of KMS that Merit makes (AWS JSON 1.1), to answer what the real one would answer once a year. */
 export async function kmsServer(curve = 'P-256'): Promise<KmsServer> {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: curve });
@@ -35,9 +42,9 @@ export async function kmsServer(curve = 'P-256'): Promise<KmsServer> {
     if (answer === 'never') return;
     const [status, body] =
       answer === 'well'
-        ? ([200, reply(verb, input)] as const)
-        : ([answer.status, { __type: answer.name, message: 'as it was told' }] as const);
-    response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' }).end(JSON.stringify(body));
+        ? ([200, JSON.stringify(reply(verb, input))] as const)
+        : ([answer.status, 'body' in answer ? answer.body : faultOf(answer.name)] as const);
+    response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' }).end(body);
   });
   const reply = (verb: string, input: Record<string, unknown>) => {
     if (verb === 'GetPublicKey') {

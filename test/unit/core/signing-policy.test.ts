@@ -60,11 +60,19 @@ describe('a signing policy', () => {
   });
 
   test.each([
-    ['no signatures for what is large', { allocations: [{ signatures: 0 }] }, 'threshold allocations.0.signatures'],
-    ['one signature for what is large', { allocations: [{ signatures: 1 }] }, 'threshold allocations.0.signatures'],
-    ['one signature for another policy', { changes: { signatures: 1 } }, 'threshold changes.signatures'],
-    ['no signature for a revoke', { revoke: { signatures: 0 } }, 'threshold revoke.signatures'],
-    ['more signatures than people', { changes: { signatures: 4 } }, 'threshold changes.signatures'],
+    [
+      'no signatures for what is large (G22)',
+      { allocations: [{ signatures: 0 }] },
+      'threshold allocations.0.signatures',
+    ],
+    [
+      'one signature for what is large (G23)',
+      { allocations: [{ signatures: 1 }] },
+      'threshold allocations.0.signatures',
+    ],
+    ['one signature for another policy (G23)', { changes: { signatures: 1 } }, 'threshold changes.signatures'],
+    ['no signature for a revoke (G22)', { revoke: { signatures: 0 } }, 'threshold revoke.signatures'],
+    ['more signatures than people (G22)', { changes: { signatures: 4 } }, 'threshold changes.signatures'],
     ['a role that nobody has', { revoke: { signatures: 1, roles: { cfo: 1 } } }, 'threshold revoke.roles.cfo'],
     [
       'a key twice',

@@ -153,7 +153,7 @@ describe('what is not said is sensible', () => {
       await expect(loadYaml(`${bad}\n`), bad).rejects.toMatchObject({ refusals: [{ field }] });
   });
 
-  test('line ends, a byte-order mark and comments do not change the hash; values do', async () => {
+  test('line ends, a byte-order mark and comments do not change the hash; values do (G09)', async () => {
     const one = (await loadYaml('tenant: acme\nlog:\n  level: warn\n')).fileHash;
     expect((await loadYaml('\ufefftenant: acme\r\nlog:\r\n  level: warn\r\n')).fileHash).toBe(one);
     expect((await loadYaml('# ours\nlog: {level: warn}\ntenant: acme')).fileHash).toBe(one);
@@ -162,7 +162,7 @@ describe('what is not said is sensible', () => {
 });
 
 describe('the file', () => {
-  test('one that was named and is missing, a folder and an empty one are refused by path', async () => {
+  test('one that was named and is missing, a folder and an empty one are refused by path (G01, G02)', async () => {
     const missing = await refusals(loadConfig({ env: {}, cwd, file: 'none.yaml' }));
     expect(missing).toMatchObject([{ code: 'config_file', problem: expect.stringContaining(join(cwd, 'none.yaml')) }]);
     expect(await codes(load({ MERIT_CONFIG: 'none.yaml' }))).toEqual([' config_file']);
@@ -172,30 +172,39 @@ describe('the file', () => {
   });
 
   test.each([
-    ['tabs', 'listen:\n\tport: 1', 'line 2, column 1 yaml_syntax'],
-    ['a custom tag', 'tenant: !!js/function x', 'line 1, column 9 yaml_syntax'],
+    ['tabs (G04)', 'listen:\n\tport: 1', 'line 2, column 1 yaml_syntax'],
+    ['a custom tag (G06)', 'tenant: !!js/function x', 'line 1, column 9 yaml_syntax'],
     ['a key twice', 'tenant: a\ntenant: b', 'line 2, column 1 yaml_syntax'],
-    ['a number with a leading zero', 'listen: {port: 0746}', 'line 1, column 16 ambiguous_number'],
+    ['a number with a leading zero (G08)', 'listen: {port: 0746}', 'line 1, column 16 ambiguous_number'],
     ['a hexadecimal number', 'listen: {port: 0x10}', 'line 1, column 16 ambiguous_number'],
-    ['a number that is no integer', 'listen: {port: 1.5}', 'listen.port integer'],
-    ['a number as text', 'listen: {port: "7460"}', 'listen.port integer'],
+    ['a number that is no integer (G11)', 'listen: {port: 1.5}', 'listen.port integer'],
+    ['a number as text (G11)', 'listen: {port: "7460"}', 'listen.port integer'],
     ['a port beyond range', 'listen: {port: 65536}', 'listen.port range'],
     ['a list at the top', '- a', ' type'],
-    ['a boolean for a name', 'tenant: true', 'tenant type'],
+    ['a boolean for a name (G07)', 'tenant: true', 'tenant type'],
     ['an unknown field', 'lisen: {port: 1}', 'lisen unknown_field'],
     [
       'a path of a provider that depends on where the server runs',
       'providerPaths: [/srv/one, ./two]',
       'providerPaths format',
     ],
-    ['a feature flag that does not exist', 'features: [suite-rollouts, x]', 'features feature'],
+    ['a feature flag that does not exist (G51)', 'features: [suite-rollouts, x]', 'features feature'],
     [
-      'a setting that weakens TLS',
+      'a setting that weakens TLS (G31)',
       'tls: {certFile: a, keyFile: b, caFile: c, minVersion: TLSv1}',
       'tls.minVersion unknown_field',
     ],
-    ['a redaction list', 'log: {redact: []}', 'log.redact unknown_field'],
-    ['level trace', 'log: {level: trace}', 'log.level enum'],
+    [
+      'a setting by which any certificate is taken (G32)',
+      'tls: {certFile: a, keyFile: b, caFile: c, rejectUnauthorized: false}',
+      'tls.rejectUnauthorized unknown_field',
+    ],
+    // How long a lease lasts and when it is renewed is fixed, so that no two of them can contradict each other.
+    ['the length of a lease (G17)', 'kubernetes: {leaseDuration: 10s}', 'kubernetes.leaseDuration unknown_field'],
+    ['the renewal of a lease (G17)', 'kubernetes: {renewDeadline: 10s}', 'kubernetes.renewDeadline unknown_field'],
+    ['the retry of a lease (G18)', 'kubernetes: {retryPeriod: 9s}', 'kubernetes.retryPeriod unknown_field'],
+    ['a redaction list (G49)', 'log: {redact: []}', 'log.redact unknown_field'],
+    ['level trace (G49)', 'log: {level: trace}', 'log.level enum'],
     ['an unknown role', 'roles: [api, god]', 'roles role'],
     ['a tenant of odd characters', 'tenant: ../x', 'tenant charset'],
     ['another machine to listen on', 'listen: {host: 0.0.0.0}', 'listen.host listen_host'],
@@ -203,7 +212,7 @@ describe('the file', () => {
     expect(await codes(loadYaml(yaml))).toEqual([expected]);
   });
 
-  test('an alias bomb is refused and takes no memory', async () => {
+  test('an alias bomb is refused and takes no memory (G03)', async () => {
     const levels = Array.from(
       { length: 30 },
       (_, i) => `l${i + 1}: &l${i + 1} [${Array(9).fill(`*l${i}`).join(', ')}]`,
@@ -228,7 +237,7 @@ describe('the file', () => {
 
 describe('durations', () => {
   test.each(["'0'", '0s', "'-1s'", 'forever', "'30'", '1.5s', '1h30m', '1S', '999999999999s'])(
-    '%s is refused',
+    '%s is refused (G19)',
     async (text) => {
       expect(await codes(loadYaml(`intervals: {drain: ${text}}`))).toEqual([
         expect.stringMatching(/^intervals\.drain (duration|range)$/),
@@ -236,7 +245,7 @@ describe('durations', () => {
     },
   );
 
-  test('a checkpoint is never later than 5 s, and replies are kept as long as clients repeat', async () => {
+  test('a checkpoint is never later than 5 s, and replies are kept as long as clients repeat (G21, G48)', async () => {
     expect((await loadYaml('intervals: {checkpoint: 4s}')).intervals.checkpointMs).toBe(4000);
     expect(await codes(loadYaml('intervals: {checkpoint: 5001ms, idempotencyRetention: 59m}'))).toEqual([
       'intervals.checkpoint range',
@@ -247,7 +256,7 @@ describe('durations', () => {
 
 describe('variables', () => {
   test.each(['MERIT_HOME', 'MERIT_PORT', 'DATABASE_URL', 'MERIT_CONFIG', 'MERIT_ROLES', 'MERIT_FINANCE_URL'])(
-    '%s set to nothing is refused',
+    '%s set to nothing is refused (G52)',
     async (name) => {
       expect(await codes(load({ [name]: '' }))).toEqual([`${name} empty_override`]);
       expect(await codes(load({ [name]: '  ' }))).toEqual([`${name} empty_override`]);
@@ -263,8 +272,15 @@ describe('variables', () => {
     '--inspect=0.0.0.0:9229',
     '--max-old-space-size=100 --inspect-brk=10.0.0.1:1',
     '--inspect=[::]:9229',
-  ])('a debugger for other machines is refused (%s)', async (options) => {
+  ])('a debugger for other machines is refused (%s, G53)', async (options) => {
     expect(await codes(load({ NODE_OPTIONS: options }))).toEqual(['NODE_OPTIONS inspect']);
+  });
+
+  test('Node’s switch by which any certificate is taken is refused (G32)', async () => {
+    expect(await codes(load({ NODE_TLS_REJECT_UNAUTHORIZED: '0' }))).toEqual([
+      'NODE_TLS_REJECT_UNAUTHORIZED tls_unverified',
+    ]);
+    await load({ NODE_TLS_REJECT_UNAUTHORIZED: '1' });
   });
 
   test.each([

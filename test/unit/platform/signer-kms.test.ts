@@ -51,27 +51,77 @@ describe('a key of KMS', () => {
     expect(kms.asked[2]!.input.Message).toBe(createHash('sha256').update(longer).digest('base64'));
   });
 
-  test('that answers with another key’s signature is not believed', async () => {
+  test('that answers with another key’s signature is not believed (P49)', async () => {
     const signer = await open();
     kms.wrongKey = true;
     expect(await failing(signer.sign(Buffer.from('x')))).toMatchObject({ code: 'bad-reply', retry: 'safe' });
   });
 
-  test.each([{ KeyUsage: 'KEY_AGREEMENT' }, { PublicKey: Buffer.from('no key').toString('base64') }])(
-    'of another kind is refused when it is opened: %j',
-    async (facts) => {
-      Object.assign(kms.facts, facts);
-      expect(await failing(open())).toMatchObject({
-        code: 'part-missing',
-        mend: expect.stringContaining('ECC_NIST_P256'),
-      });
-    },
-  );
+  test.each([
+    { KeyUsage: 'KEY_AGREEMENT' },
+    { KeyUsage: 'ENCRYPT_DECRYPT' },
+    { KeyUsage: undefined },
+    { PublicKey: Buffer.from('no key').toString('base64') },
+  ])('of another kind is refused when it is opened (G47): %j', async (facts) => {
+    Object.assign(kms.facts, facts);
+    expect(await failing(open())).toMatchObject({
+      code: 'part-missing',
+      mend: expect.stringContaining('ECC_NIST_P256'),
+    });
+  });
 
   test.each(['P-384', 'secp256k1'])('of the curve %s is refused though KMS calls it P-256', async (curve) => {
     await kms.close();
     kms = await kmsServer(curve);
     expect(await failing(open())).toMatchObject({ code: 'part-missing' });
+  });
+});
+
+describe('what is no signature of what was asked for is refused, and may be asked for again (P48)', () => {
+  /** Of other bytes, by the right key. */
+  const ofOther = async (): Promise<string> => {
+    const signer = await open();
+    return Buffer.from(await signer.sign(Buffer.from('other'))).toString('base64');
+  };
+  const reply = (body: object | string) => ({
+    status: 200,
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  });
+
+  test.each([
+    ['none at all', async () => ({ KeyId: 'k' })],
+    ['an empty one', async () => ({ Signature: '' })],
+    ['of other bytes', async () => ({ Signature: await ofOther() })],
+    ['one that was cut', async () => ({ Signature: (await ofOther()).slice(0, 40) })],
+    ['zeros', async () => ({ Signature: Buffer.alloc(70).toString('base64') })],
+    ['in no base64', async () => ({ Signature: '%%%' })],
+    ['a number', async () => ({ Signature: 7 })],
+    ['a page of a proxy', async () => '<html>sign in</html>'],
+    ['JSON that was cut', async () => '{"Signature":"MEUC'],
+    ['nothing', async () => ''],
+    ['a list', async () => '[]'],
+  ])('%s', async (_what, body) => {
+    const told = reply(await body());
+    const signer = await open();
+    kms.answer = () => told;
+    const error = await failing(signer.sign(Buffer.from('x')));
+    expect(error).toMatchObject({ name: 'OperatingError', retry: 'safe' });
+    expect(['bad-reply', 'unreachable']).toContain((error as { code: string }).code);
+    kms.answer = () => 'well';
+    expect((await signer.sign(Buffer.from('x'))).length).toBeGreaterThan(60);
+  });
+
+  test.each(['<html>sign in</html>', '{"PublicKey":"MEUC', '', '[]', '{"PublicKey":7}', '{}'])(
+    'nor is %j a key',
+    async (body) => {
+      kms.answer = () => ({ status: 200, body });
+      expect(await failing(open())).toMatchObject({ name: 'OperatingError' });
+    },
+  );
+
+  test('a key that is disabled opens no signer (G47)', async () => {
+    kms.answer = () => ({ status: 400, name: 'DisabledException' });
+    expect(await failing(open())).toMatchObject({ code: 'auth', mend: expect.stringContaining('enable the key') });
   });
 });
 
@@ -100,7 +150,7 @@ describe('a fault of KMS is told with what to do', () => {
     [400, 'ThrottlingException', 'capacity'],
     [500, 'KMSInternalException', 'unreachable'],
     [500, 'KeyUnavailableException', 'unreachable'],
-  ])('%i %s is tried three times', async (status, name, code) => {
+  ])('%i %s is tried three times (P50)', async (status, name, code) => {
     const signer = await open();
     kms.answer = () => ({ status, name });
     expect(await failing(signer.sign(Buffer.from('x')))).toMatchObject({ code });

@@ -27,10 +27,29 @@ describe('a pool file', () => {
   });
 
   test.each([
-    ['quotas past its capacity', { ...POOL, quotas: { vision: { h100: 5 }, speech: { h100: 4 } } }, ['overcommit']],
+    [
+      'quotas past its capacity (G12)',
+      { ...POOL, quotas: { vision: { h100: 5 }, speech: { h100: 4 } } },
+      ['overcommit'],
+    ],
     ['a quota of a flavour it lacks', { ...POOL, quotas: { vision: { a100: 1 } } }, ['unknown_flavour']],
-    ['a capacity in words', { ...POOL, flavours: [{ ...POOL.flavours[0], capacity: '8' }] }, ['integer']],
-    ['a negative capacity', { ...POOL, flavours: [{ ...POOL.flavours[0], capacity: -1 }] }, ['range', 'overcommit']],
+    ['half a capacity (G11)', { ...POOL, flavours: [{ ...POOL.flavours[0], capacity: 1.5 }] }, ['integer']],
+    [
+      'a capacity that is no longer exact (G11)',
+      { ...POOL, flavours: [{ ...POOL.flavours[0], capacity: 2 ** 53 }] },
+      ['range'],
+    ],
+    [
+      'a name in upper case, which would be told from another by case alone (G14)',
+      { ...POOL, name: 'Train' },
+      ['charset'],
+    ],
+    ['a capacity in words (G11)', { ...POOL, flavours: [{ ...POOL.flavours[0], capacity: '8' }] }, ['integer']],
+    [
+      'a negative capacity (G11)',
+      { ...POOL, flavours: [{ ...POOL.flavours[0], capacity: -1 }] },
+      ['range', 'overcommit'],
+    ],
     ['one flavour twice', { ...POOL, flavours: [POOL.flavours[0], POOL.flavours[0]], quotas: {} }, ['duplicate']],
     [
       'a price of three decimals',
