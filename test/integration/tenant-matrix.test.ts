@@ -1,11 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ACCESS_ROLES, type AccessRole } from '../../core/access.ts';
 import { type HttpWorld, httpWorld } from '../support/http-world.ts';
+import { type KnownCallers, knownCallers, WAYS, type Way } from '../support/known-callers.ts';
 
 /**
  * Every route of the published document, asked by another tenant with the names and ids of one that has them, and with names and ids that nobody
- * has: the answers are the same, nothing of the one shows in them, and nothing of it has changed afterwards.
+ * has: the answers are the same, nothing of the one shows in them, and nothing of it has changed afterwards. In each way of being known: by a token of the
+ * installation, as a person with each role of an issuer's groups, and as a service with each role by its certificate.
  */
 let world: HttpWorld;
+let callers: KnownCallers;
 let routes: readonly Route[];
 /** What is in a path of acme's. */
 let ids: Readonly<Record<string, string>>;
@@ -16,6 +20,7 @@ interface Route {
   readonly path: string;
 }
 
+const ROLES = Object.keys(ACCESS_ROLES) as AccessRole[];
 /** In every name that acme has, and in nothing that is rival's. */
 const MARK = 'zebra';
 const NOBODYS = 'zorro';
@@ -54,7 +59,10 @@ const documents: readonly (readonly [string, object])[] = [
 const job = { name: MARK, division: MARK, resources: { cpus: 2 }, pools: [MARK], lease: '1h', run: MARK };
 
 beforeAll(async () => {
-  world = await httpWorld(['suite-rollouts']);
+  const known = ROLES.map((role) => ({ role, tenant: 'rival', name: `rival-${role}` }));
+  callers = await knownCallers(known, 'of-nobody');
+  world = await httpWorld(['suite-rollouts'], { identify: callers.identify });
+  await callers.serve(world.app);
   for (const [path, document] of documents) {
     const put = await world.call('PUT', path, document);
     expect([path, put.statusCode < 300, put.body]).toEqual([path, true, put.body]);
@@ -72,7 +80,10 @@ beforeAll(async () => {
   );
   before = await acmes();
 }, 60_000);
-afterAll(() => world?.close());
+afterAll(async () => {
+  await callers?.close();
+  await world?.close();
+});
 
 /** A path with all that stands in braces put in: what acme has, or what nobody has. */
 function pathOf({ path }: Route, whose: 'acmes' | 'nobodys'): string {
@@ -106,27 +117,55 @@ function withoutTimes(body: string): string {
     .replaceAll(/"(seq|now|asOf|at|nowMs|ageMs|oldestWaitMs|size|treeSize)":("[^"]*"|[0-9.]+|null)/g, '');
 }
 
-async function answerTo(route: Route, whose: 'acmes' | 'nobodys') {
+/** How rival comes. */
+interface As {
+  readonly title: string;
+  readonly way: 'token' | Way;
+  /** Of a person or a service. */
+  readonly role?: AccessRole;
+}
+const AS: readonly As[] = [
+  { title: 'the token of an installation', way: 'token' },
+  ...WAYS.flatMap((way) => ROLES.map((role) => ({ title: `${way} as ${role}`, way, role }))),
+];
+let keys = 0;
+
+async function answerTo(route: Route, whose: 'acmes' | 'nobodys', { way, role }: As) {
   const path = pathOf(route, whose);
   const body = route.method === 'POST' || route.method === 'PUT' ? {} : undefined;
-  const reply = await world.call(route.method, path, body, {}, 'rival');
+  const { status, body: text } =
+    role === undefined
+      ? await byToken(route, path, body)
+      : await callers.ask(way as Way, `rival-${role}`, {
+          method: route.method,
+          path,
+          headers: route.method === 'POST' ? { 'idempotency-key': `rival-${++keys}` } : {},
+          body,
+        });
   const own = [ids.job!, ids.replay!, NOBODYS_JOB, MARK, NOBODYS];
   const hidden = (text: string) => own.reduce((left, name) => left.replaceAll(name, 'X'), text);
   return {
-    status: reply.statusCode,
-    text: reply.body,
-    alike: hidden(withoutTimes(reply.body)),
+    status,
+    text,
+    alike: hidden(withoutTimes(text)),
   };
 }
 
-describe('another tenant', () => {
+async function byToken({ method }: Route, path: string, given: object | undefined) {
+  const { statusCode, body } = await world.call(method, path, given, {}, 'rival');
+  return { status: statusCode, body };
+}
+
+describe.each(AS)('another tenant, by $title,', (as) => {
   test('learns nothing of what a tenant has: the same answer as for what nobody has', async () => {
     expect(routes.length).toBeGreaterThan(60);
     const differing: unknown[] = [];
     for (const route of routes) {
       if (!route.path.includes('{')) continue;
-      const [real, unreal] = [await answerTo(route, 'acmes'), await answerTo(route, 'nobodys')];
-      if (real.status !== unreal.status || real.alike !== unreal.alike) differing.push({ route, real, unreal });
+      const [real, unreal] = [await answerTo(route, 'acmes', as), await answerTo(route, 'nobodys', as)];
+      // Who is not known would learn nothing anyway.
+      if (real.status === 401 || real.status !== unreal.status || real.alike !== unreal.alike)
+        differing.push({ route, real, unreal });
     }
     expect(differing).toEqual([]);
   });
@@ -135,18 +174,18 @@ describe('another tenant', () => {
     const showing: unknown[] = [];
     for (const route of routes) {
       if (route.method !== 'GET' || route.path.includes('{id}') || route.path.includes('{name}')) continue;
-      const { text } = await answerTo(route, 'nobodys');
+      const { text } = await answerTo(route, 'nobodys', as);
       if ([MARK, ids.job!, ids.replay!].some((mark) => text.includes(mark))) showing.push({ route, text });
     }
     expect(showing).toEqual([]);
   });
+});
 
-  test('changed nothing of it by all that', async () => {
-    expect(await acmes()).toEqual(before);
-  });
+test('nothing of it has changed by all that', async () => {
+  expect(await acmes()).toEqual(before);
+});
 
-  test('while the one reads what it has', () => {
-    const read = Object.entries(before).filter(([, answer]) => answer.startsWith('200') && answer.includes(MARK));
-    expect(read.length).toBeGreaterThan(12);
-  });
+test('while the one reads what it has', () => {
+  const read = Object.entries(before).filter(([, answer]) => answer.startsWith('200') && answer.includes(MARK));
+  expect(read.length).toBeGreaterThan(12);
 });

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { roomServices } from '../../api/http/rooms.ts';
 import { buildHttpServer } from '../../api/http/server.ts';
+import type { Services } from '../../api/http/services.ts';
 import { openSigningKeys } from '../../ledger/audit/signing-keys.ts';
 import { type Clock, systemClock } from '../../platform/clock.ts';
 import type { BacklogLimits } from '../../platform/config-doors.ts';
@@ -35,6 +36,8 @@ export async function httpWorld(
     readonly running?: Provider;
     readonly backlog?: Partial<BacklogLimits>;
     readonly clock?: Clock;
+    /** How callers are known that do not come by `call`. */
+    readonly identify?: Services['identify'];
     /** Of another world, which has put into it what it needs, and closes it. */
     readonly database?: TestDatabase;
   } = {},
@@ -85,16 +88,15 @@ export async function httpWorld(
       signingMetrics: { signed: () => {}, refused: () => {} },
       cursorSecret: Buffer.alloc(32, 1),
       allowedHosts: [],
-      identify: async ({ authorization }) => {
-        const tenant = /^Bearer token-of-(acme|rival)-0123456789$/.exec(authorization ?? '')?.[1];
-        return tenant === undefined
-          ? { refused: 'missing' }
-          : {
-              principal: `token:${tenant}`,
-              tenant,
-              functions: ['read', 'submit', 'report', 'operate', 'audit'],
-              producers: 'any',
-            };
+      identify: async (presented) => {
+        const tenant = /^Bearer token-of-(acme|rival)-0123456789$/.exec(presented.authorization ?? '')?.[1];
+        if (tenant === undefined) return over.identify?.(presented) ?? { refused: 'missing' };
+        return {
+          principal: `token:${tenant}`,
+          tenant,
+          functions: ['read', 'submit', 'report', 'operate', 'audit'],
+          producers: 'any',
+        };
       },
       denied: () => {},
       limitRate: async () => ({ allowed: true, limit: 9, remaining: 8, resetMs: 0, retryAfterMs: 0 }),

@@ -1,32 +1,19 @@
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { identifier, serviceIdentifier } from '../../../../api/http/identify.ts';
 import { publicPath } from '../../../../api/http/openapi.ts';
 import { buildHttpServer } from '../../../../api/http/server.ts';
-import { openServiceDoor } from '../../../../api/http/service-door.ts';
 import type { Identity } from '../../../../api/http/services.ts';
 import { ACCESS_ROLES, type AccessRole, type ApiFunction, FUNCTIONS } from '../../../../core/access.ts';
-import { systemClock } from '../../../../platform/clock.ts';
-import { devSpiffeId, ensureDevCertificates } from '../../../../platform/dev-ca.ts';
-import { type HttpClient, openHttpClient } from '../../../../platform/http-client.ts';
-import { openIssuerKeys } from '../../../../platform/issuer-keys.ts';
-import { clientTls, loadTls } from '../../../../platform/mtls.ts';
-import { oidcVerifier } from '../../../../platform/oidc.ts';
-import { openRotatingTls } from '../../../../platform/tls-rotation.ts';
-import { AUDIENCE, startTestIssuer, tokenOf } from '../../../support/test-issuer.ts';
+import { devSpiffeId } from '../../../../platform/dev-ca.ts';
+import { type KnownCallers, knownCallers, WAYS, type Way } from '../../../support/known-callers.ts';
 import { fakeServices, TOKEN } from './fake-services.ts';
 
 /** Every route × role × tenant × way of being known, with real tokens of an issuer and real certificates: exactly the table in docs/identity.md. */
 const ROLES = Object.keys(ACCESS_ROLES) as AccessRole[];
 const TENANTS = ['acme', 'rival'] as const;
-const WAYS = ['oidc', 'mtls'] as const;
 type Tenant = (typeof TENANTS)[number];
-type Way = (typeof WAYS)[number];
 /** Goes on as long as somebody listens. */
 const ENDLESS = '/v1/events';
 const serviceOf = (role: string, tenant: string) => `${tenant}-${role}`;
@@ -38,59 +25,17 @@ interface Route {
 }
 
 let app: FastifyInstance;
+let callers: KnownCallers;
 const routes: Route[] = [];
-const closers: (() => Promise<unknown>)[] = [];
-const tokens = new Map<string, string>();
-const clients = new Map<string, HttpClient>();
 const seen: Identity[] = [];
 const fake = fakeServices();
 
 beforeAll(async () => {
-  const dir = await mkdtemp(join(tmpdir(), 'merit-access-'));
-  closers.push(() => rm(dir, { recursive: true }));
-  const people = ROLES.flatMap((role) => TENANTS.map((tenant) => ({ role, tenant, name: serviceOf(role, tenant) })));
-  const services = ['merit', 'nobody', ...people.map(({ name }) => name)];
-  const files = await ensureDevCertificates({ dir, services, nowMs: Date.now() });
-  const tls = await openRotatingTls(files.merit!, systemClock);
-
-  const issuer = await startTestIssuer();
-  closers.push(() => issuer.close());
-  const key = await issuer.newKey('k');
-  const watch = { refreshed: () => {}, ageSeconds: () => {}, failed: () => {} };
-  const keys = await openIssuerKeys({ issuer: issuer.url, ca: undefined, clock: systemClock, watch });
-  const oidc = await oidcVerifier(
-    {
-      issuer: issuer.url,
-      audience: AUDIENCE,
-      caFile: undefined,
-      algorithms: ['ES256'],
-      clockToleranceMs: 1_000,
-      personClaim: 'sub',
-      groupsClaim: 'groups',
-      roles: Object.fromEntries(ROLES.map((role) => [`group-${role}`, [role]])),
-      tenant: { claim: 'org', of: { acme: 'acme', rival: 'rival' } },
-    },
-    keys,
-    systemClock,
-  );
-  for (const { role, tenant, name } of people)
-    tokens.set(name, await tokenOf(issuer, key, { claims: { sub: name, org: tenant, groups: [`group-${role}`] } }));
-  tokens.set('nobody', await tokenOf(issuer, key, { claims: { sub: 'nobody', org: 'acme', groups: ['group-none'] } }));
-
-  const callers = people.map(({ role, tenant, name }) => {
-    const id = { spiffeId: devSpiffeId(name), tenant, roles: [role] };
-    return { ...id, producers: 'any' as const };
-  });
+  const known = ROLES.flatMap((role) => TENANTS.map((tenant) => ({ role, tenant, name: serviceOf(role, tenant) })));
+  callers = await knownCallers(known, TOKEN);
   app = buildHttpServer({
     ...fake.services,
-    identify: identifier({
-      local: {
-        token: TOKEN,
-        identity: { principal: 'token:local', tenant: 'acme', functions: FUNCTIONS, producers: 'any' },
-      },
-      oidc,
-      service: serviceIdentifier({ callers, tls, clock: systemClock }),
-    }),
+    identify: callers.identify,
     limitRate: async (identity) => {
       seen.push(identity);
       return { allowed: true, limit: 9, remaining: 8, resetMs: 0, retryAfterMs: 0 };
@@ -102,22 +47,11 @@ beforeAll(async () => {
       if (one !== 'HEAD')
         routes.push({ method: one, url, needs: [config?.needs ?? 'read', ...(config?.alsoNeeds ?? [])] });
   });
-  const door = await openServiceDoor({ app, tls, listen: { host: '127.0.0.1', port: 0 } });
-  closers.unshift(() => door.close(0));
-  for (const name of services) {
-    const material = await loadTls(files[name]!, Date.now());
-    const client = openHttpClient({
-      origin: door.url,
-      tls: clientTls(material, [devSpiffeId('merit')]),
-      maxConnections: 1,
-    });
-    clients.set(name, client);
-    closers.unshift(() => client.close());
-  }
+  await callers.serve(app);
 }, 60_000);
 afterAll(async () => {
-  for (const close of closers) await close();
-  await app.close();
+  await callers?.close();
+  await app?.close();
 });
 
 interface Answer {
@@ -132,13 +66,8 @@ async function ask(way: Way, name: string, { method, url }: Route): Promise<Answ
     .replaceAll(/:([a-z]+)(?=[/:]|$)/gi, (verb, word: string) => (url.includes(`::${word}`) ? verb : 'x'))
     .replace('*', 'x');
   seen.length = 0;
-  if (way === 'oidc') {
-    const headers = { host: 'localhost', authorization: `Bearer ${tokens.get(name)}` };
-    const { statusCode, body } = await app.inject({ method: method as 'GET', url: path, headers });
-    return { status: statusCode, body, as: seen[0] };
-  }
-  const { status, body } = await clients.get(name)!.send({ method: method as 'GET', path, timeoutMs: 30_000 });
-  return { status, body: Buffer.from(body).toString(), as: seen[0] };
+  const answer = await callers.ask(way, name, { method, path });
+  return { ...answer, as: seen[0] };
 }
 
 const principalOf = (way: Way, name: string) => (way === 'oidc' ? `oidc:${name}` : devSpiffeId(name));
@@ -195,10 +124,10 @@ test('what is denied is told with who, where and what for, and not with ids', as
 });
 
 test('a service that hands on a token is not given its own rights: it is refused', async () => {
-  const reply = await clients.get('acme-admin')!.send({
+  const reply = await callers.client('acme-admin').send({
     method: 'GET',
     path: '/v1/jobs',
-    headers: { authorization: `Bearer ${tokens.get('acme-viewer')}` },
+    headers: { authorization: `Bearer ${callers.token('acme-viewer')}` },
     timeoutMs: 30_000,
   });
   expect(reply.status).toBe(401);
@@ -213,14 +142,14 @@ test('headers in which a proxy would tell of a certificate change nothing (H52)'
   };
   const inject = await app.inject({ url: '/v1/jobs', headers: { host: 'localhost', ...forged } });
   expect(inject.statusCode).toBe(401);
-  const reply = await clients
-    .get('rival-viewer')!
+  const reply = await callers
+    .client('rival-viewer')
     .send({ method: 'POST', path: '/v1/jobs', headers: forged, timeoutMs: 30_000 });
   expect(reply.status).toBe(403);
 });
 
 test('why a token is not taken is told as RFC 6750 has it, and no part of the token', async () => {
-  const expired = `${tokens.get('acme-viewer')}`.replace(/\.[^.]+$/, '.AAAA');
+  const expired = `${callers.token('acme-viewer')}`.replace(/\.[^.]+$/, '.AAAA');
   const reply = await app.inject({
     url: '/v1/jobs',
     headers: { host: 'localhost', authorization: `Bearer ${expired}` },
@@ -236,7 +165,7 @@ test('why a token is not taken is told as RFC 6750 has it, and no part of the to
   const lacking = await app.inject({
     method: 'POST',
     url: '/v1/jobs',
-    headers: { host: 'localhost', authorization: `Bearer ${tokens.get('acme-viewer')}` },
+    headers: { host: 'localhost', authorization: `Bearer ${callers.token('acme-viewer')}` },
   });
   expect(lacking.headers['www-authenticate']).toContain('error="insufficient_scope"');
 });
