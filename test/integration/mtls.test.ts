@@ -277,7 +277,7 @@ describe('the files', () => {
     expect(new X509Certificate(material.cert).verify(new X509Certificate(material.ca).publicKey)).toBe(true);
   });
 
-  test('that cannot serve are refused with the reason', async () => {
+  test('that cannot serve are refused with the reason (G29)', async () => {
     const nowMs = Date.now();
     const empty = join(dir, 'empty.pem');
     await writeFile(empty, '');

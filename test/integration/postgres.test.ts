@@ -302,7 +302,7 @@ describe('the users the server is given', () => {
     expect(await codes(t.urls.app, t.urls.engine)).toEqual([]);
   });
 
-  test('a superuser, the owner, and the two swapped are refused', async () => {
+  test('a superuser, the owner, and the two swapped are refused (G43)', async () => {
     expect(await codes(t.urls.admin, t.urls.engine)).toContain('databaseUrl db_superuser');
     expect(await codes(t.urls.owner, t.urls.engine)).toContain('databaseUrl db_owner');
     expect(await codes(t.urls.app, t.urls.owner)).toContain('engineDatabaseUrl db_owner');
@@ -313,7 +313,7 @@ describe('the users the server is given', () => {
     ]);
   });
 
-  test('a user that may bypass row-level security is refused', async () => {
+  test('a user that may bypass row-level security is refused (G43)', async () => {
     const name = `probe_${process.pid}`;
     await asAdmin(t.urls.admin, `create role ${name} login bypassrls password 'x'; grant merit_app to ${name}`);
     const url = new URL(t.urls.app);
@@ -323,7 +323,7 @@ describe('the users the server is given', () => {
     await asAdmin(t.urls.admin, `drop role ${name}`);
   });
 
-  test('a database that forgets what it acknowledged is refused', async () => {
+  test('a database that forgets what it acknowledged is refused (G44)', async () => {
     const database = new URL(t.urls.admin).pathname.slice(1);
     await asAdmin(t.urls.admin, `alter database ${database} set synchronous_commit = off`);
     expect(await codes(t.urls.app, t.urls.engine)).toEqual(['databaseUrl db_durability']);

@@ -323,7 +323,7 @@ describe('database URLs', () => {
     ['postgres://127.0.0.1/m', 'dsn'],
     ['postgres://u:hunter2@127.0.0.1', 'dsn'],
     ['hunter2', 'dsn'],
-  ])('%s is refused, and its password not told', async (url, code) => {
+  ])('%s is refused, and its password not told (G42)', async (url, code) => {
     const told = await refusals(load(pair(url)));
     expect(told).toMatchObject([{ code, field: 'DATABASE_URL' }]);
     expect(JSON.stringify(told)).not.toContain('hunter2');

@@ -37,7 +37,7 @@ const write = async (content: string, mode = 0o600) => {
 };
 
 test.each(['token\n', 'token\r\n', 'token'])(
-  'one newline at the end of a secret file is trimmed (%j)',
+  'one newline at the end of a secret file is trimmed (%j, G41)',
   async (content) => {
     expect((await readSecretFile(await write(content), 'f')).reveal()).toBe('token');
   },

@@ -17,7 +17,7 @@ import {
 } from '../../../support/ray-provider.ts';
 
 describe('a Ray that asks for no token', () => {
-  test('is refused before the token is sent to it', async () => {
+  test('is refused before the token is sent to it (G37)', async () => {
     ray.acceptedTokens = undefined;
     for (const work of [provider.submit(SPEC, signal), provider.capacity(signal), provider.list('here', signal)]) {
       expect(await failureOf(work)).toMatchObject({

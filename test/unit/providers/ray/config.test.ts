@@ -38,7 +38,7 @@ describe('the configuration of a Ray provider', () => {
     ['another protocol', { ...GOOD, address: 'ray://x:10001' }, ['address']],
     ['a password in the address', { ...GOOD, address: 'http://u:p@x:1' }, ['address']],
     ['a query in the address', { ...GOOD, address: 'http://x:1/?a=b' }, ['address']],
-    ['neither token nor the name of the risk', { address: 'http://x:1' }, ['tokenFile']],
+    ['neither token nor the name of the risk (G36)', { address: 'http://x:1' }, ['tokenFile']],
     ['a relative token file', { ...GOOD, tokenFile: 'token' }, ['tokenFile']],
     ['a token in two places', { ...GOOD, tokenSecret: { awsSecret: 'ray' } }, ['tokenSecret']],
     ['a secret without a name', { address: 'http://x:1', tokenSecret: { region: 'r' } }, ['tokenSecret.awsSecret']],
