@@ -2,8 +2,11 @@ import { RefusedInput, refuse } from '../../core/refusal.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { loadAsides } from '../ingest/asides.sql.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
+import { CLOCKS_APART_MS, type Era } from '../ingest/topic-history.sql.ts';
+import { MAX_SKEW_MS } from '../rules/watermark.ts';
 import type { HandedLeg, HandedShard } from './handed-shard.ts';
 import { claimRollout, makeShards, type Shard } from './recomputes.sql.ts';
+import { countedFromMs } from './shard-effects.ts';
 import { legsOf } from './shard-legs.ts';
 
 /** How a rollout's history is handed to jobs, and given back. The claims are those of workers, by another name. */
@@ -46,7 +49,7 @@ export async function handOver(
   for (const shard of shards) {
     if (shard.changed !== null)
       throw refused('changed', `cannot be filled in: ${shard.changed}`, 'let it become complete by time');
-    if (shard.eras.length > 1)
+    if (countedEras(shard).length > 1)
       throw refused(
         'raised',
         'has a history that was read while the log had other numbers of partitions',
@@ -68,7 +71,10 @@ export async function handOver(
 async function handedOf(tx: Tx, shard: Shard, generation: string): Promise<HandedShard> {
   const { topic, tenant, partition, keptFrom, onTimeFromMs, untilLine } = shard;
   const legs: HandedLeg[] = [];
+  const [era] = countedEras(shard) as [Era];
   for (const leg of legsOf(shard)) {
+    // What was read under another number of partitions does not count.
+    if (leg.partitions !== era.partitions) continue;
     const at = { topic, tenant, partition: leg.partition };
     const asides = await loadAsides(tx, at, leg.from.offset, leg.to.offset);
     legs.push({
@@ -94,6 +100,12 @@ async function handedOf(tx: Tx, shard: Shard, generation: string): Promise<Hande
     untilLine,
     legs,
   };
+}
+
+/** In which something that counts can have been read: no report is observed later than it was appended, but for clocks. */
+function countedEras(shard: Shard): readonly Era[] {
+  const fromMs = countedFromMs(shard) - MAX_SKEW_MS - CLOCKS_APART_MS;
+  return shard.eras.filter(({ endedAtMs }) => endedAtMs === null || endedAtMs >= fromMs);
 }
 
 function refused(code: string, problem: string, mend: string): RefusedInput {

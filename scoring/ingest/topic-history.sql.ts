@@ -11,6 +11,8 @@ export interface Era {
   readonly partitions: number;
   /** Up to where; null: it still has as many. */
   readonly until: Vector | null;
+  /** When it got more. */
+  readonly endedAtMs: number | null;
 }
 
 /** What has to be known of a topic to read again what was read of it. */
@@ -44,14 +46,15 @@ export async function loadHistory(tx: Tx, topic: string): Promise<TopicHistory> 
   let begins = null as Beginning | null;
   let eras: Era[] = [];
   for (const { kind, at, detail, partitions, read_at: readAt } of changes) {
-    if (kind === 'raised' && partitions !== null && readAt !== null) eras.push({ partitions, until: vectorOf(readAt) });
+    if (kind === 'raised' && partitions !== null && readAt !== null)
+      eras.push({ partitions, until: vectorOf(readAt), endedAtMs: at.getTime() });
     else {
       eras = [];
       begins = { atMs: at.getTime(), detail, anew: kind === 'recreated' || begins?.anew === true };
     }
   }
   const { partitions } = (await loadLayout(tx, topic)) ?? { partitions: 1 };
-  return { eras: [...eras, { partitions, until: null }], begins };
+  return { eras: [...eras, { partitions, until: null, endedAtMs: null }], begins };
 }
 
 /** Those in which something of what lies before `until` was read. */

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTopic } from '../../platform/event-log-postgres.ts';
+import { handOver } from '../../scoring/batch/handover.sql.ts';
 import { Consumer } from '../../scoring/ingest/consumer.ts';
 import { reportMessage } from '../../scoring/ingest/pack-reports.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
@@ -142,6 +143,25 @@ describe('a log whose partitions are raised while reports come', () => {
     expect(complete).toBe(true);
     await expectScoresOfWhole(base);
     expect(done!.counted).toBeGreaterThan(100);
+  });
+
+  test('is handed to jobs where all that counts was read under one number of partitions', async () => {
+    const latest = await tenantWith(base, 'latest');
+    await h.send('latest', sent.slice(0, 40).join(''));
+    await h.drain();
+    await beside(base.db, latest, NEXT);
+    await h.send('latest', sent.slice(40, 50).join(''));
+    await h.drain();
+    const asked = { tenant: 'latest', suite: 'board', claim: 'jobs/1', holdMs: 60_000, generation: 'first' };
+    const hand = () => base.db.asEngine((tx) => handOver(tx, asked));
+    await expect(hand()).rejects.toThrow('has a history that was read while the log had other numbers of partitions');
+    await asAdmin(base.urls.admin, `update ingest_alerts set at = '2000-01-01'`);
+    const legs = (await hand())!.flatMap((shard) => shard.legs);
+    await asAdmin(base.urls.admin, 'update ingest_alerts set at = clock_timestamp()');
+    expect(new Set(legs.map(({ partitions, servedSince }) => [partitions, servedSince].join()))).toEqual(
+      new Set(['7,']),
+    );
+    expect(legs.some(({ from }) => from.offset !== '0')).toBe(true);
   });
 
   test('fails a recompute where nobody wrote down how far they had been read, and says what follows', async () => {

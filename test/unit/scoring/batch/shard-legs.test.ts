@@ -9,9 +9,9 @@ const vector = (...places: readonly (readonly [number, number])[]): Vector =>
 
 /** One partition, then 2, then 6: line 3 of message 10 was the last that was read of one. */
 const ERAS = [
-  { partitions: 1, until: vector([10, 3]) },
-  { partitions: 2, until: vector([20, 0], [7, 0]) },
-  { partitions: 6, until: null },
+  { partitions: 1, until: vector([10, 3]), endedAtMs: 1 },
+  { partitions: 2, until: vector([20, 0], [7, 0]), endedAtMs: 2 },
+  { partitions: 6, until: null, endedAtMs: null },
 ];
 const legs = (partition: number, untilOffset: number, untilLine = 0) =>
   legsOf({ partition, eras: ERAS, untilOffset: BigInt(untilOffset), untilLine });
