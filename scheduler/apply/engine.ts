@@ -12,7 +12,7 @@ import { DueQueue } from './due-queue.ts';
 import { EtaSampler } from './eta-record.ts';
 import { watchLease } from './extend.saga.ts';
 import { GroupCommit } from './group-commit.ts';
-import { MAX_STEPS_IN_FLIGHT, RETRY_MAX_MS, RETRY_MIN_MS } from './limits.ts';
+import { RETRY_MAX_MS, RETRY_MIN_MS } from './limits.ts';
 import { LiveBookings } from './live-bookings.ts';
 import { LogKeeper } from './log-keeper.ts';
 import { reconcileHold, watchMoney } from './money-alone.saga.ts';
@@ -22,19 +22,21 @@ import { releaseAll } from './release.saga.ts';
 import { keepReasons, reserve } from './reserve.ts';
 import { watchRun } from './run.saga.ts';
 import { RunKeeper } from './run-keeper.ts';
+import { type Lane, StepSlots } from './step-slots.ts';
 import type { TenantDecisions, TenantPlan } from './tenant-plan.ts';
 import { reasonsOf } from './wait-reasons.ts';
 
 /**
  * The allocator: plans the waiting bookings, and carries every other live booking to its next state. One leader runs it; all
  * it knows is in Postgres, so that a restart, on this machine or another, goes on where it was. One step of a booking runs at a time;
- * different bookings run side by side, at most MAX_STEPS_IN_FLIGHT, and commit together.
+ * different bookings run side by side, as many as StepSlots gives, and commit together.
  */
 export class Allocator {
   readonly #ctx: StepContext;
   readonly #live: LiveBookings;
-  readonly #inFlight = new Map<string, Promise<void>>();
-  /** Admitted, and waiting for one of the steps in flight to end. */
+  readonly #slots = new StepSlots();
+  readonly #running = new Set<Promise<void>>();
+  /** Admitted, and waiting for a step. */
   readonly #admitted = new Map<string, Placement>();
   readonly #due = new DueQueue();
   readonly #tries = new Map<string, number>();
@@ -82,14 +84,14 @@ export class Allocator {
       }
       if (!this.#woken && stale === undefined) await this.#sleep(this.#nextPauseMs(), signal);
     }
-    await Promise.allSettled(this.#inFlight.values());
+    await Promise.allSettled(this.#running);
     if (stale !== undefined) throw stale;
   }
 
-  /** One look at what changed and what is due. Resolves once each due step was started, not once it ended. */
+  /** One look at what changed and what is due. Resolves once each step that has room was started, not once it ended. */
   async #pass(): Promise<void> {
     const nowMs = this.#ctx.clock.now();
-    for (const booking of await this.#live.follow((id) => this.#inFlight.has(id))) this.#took(booking);
+    for (const booking of await this.#live.follow((id) => this.#slots.isInFlight(id))) this.#took(booking);
     for (const plan of await this.#live.plans()) {
       const startedAt = performance.now();
       const decisions = plan.decide(nowMs);
@@ -99,10 +101,10 @@ export class Allocator {
     this.#ctx.metrics.waiting(this.#live.waiting());
     for (const id of this.#due.take(nowMs)) {
       const booking = this.#live.get(id);
-      if (booking === undefined || booking.state.state === 'waiting') continue;
-      if (!this.#start(booking, undefined)) this.#due.set(id, nowMs);
+      // One that is in flight is due again when its step says.
+      if (booking !== undefined && !this.#slots.isInFlight(id)) this.#slots.wait(id, laneOf(booking), 'due');
     }
-    this.#startAdmitted();
+    this.#startSteps();
   }
 
   /** A booking as it now stands, from Postgres or from a step of ours. */
@@ -116,10 +118,13 @@ export class Allocator {
 
   async #carryOut(plan: TenantPlan, decisions: TenantDecisions): Promise<void> {
     const ctx = this.#ctx;
-    for (const { booking, placement } of decisions.admitted) this.#admitted.set(booking.bookingId, placement);
+    for (const { booking, placement } of decisions.admitted) {
+      this.#admitted.set(booking.bookingId, placement);
+      this.#slots.wait(booking.bookingId, { tenant: booking.tenant, pool: placement.pool }, 'admitted');
+    }
     for (const preemption of decisions.preempted) plan.owe(preemption);
     const refusals = decisions.refused
-      .filter(({ booking }) => !this.#inFlight.has(booking.bookingId))
+      .filter(({ booking }) => !this.#slots.isInFlight(booking.bookingId))
       .filter((refusal) => this.#isFinal(refusal))
       .map(async ({ booking, type, reason }) => {
         this.#admitted.delete(booking.bookingId);
@@ -128,12 +133,12 @@ export class Allocator {
           booking,
         );
       });
-    const owed = plan.owed().filter(({ victim }) => !this.#inFlight.has(victim.bookingId));
+    const owed = plan.owed().filter(({ victim }) => !this.#slots.isInFlight(victim.bookingId));
     const preemptions = owed.map(({ victim, decision }) =>
       this.#moved(preempt(ctx, victim, decision, plan.booking(decision.for)), victim),
     );
     const leaving = decisions.leaving
-      .filter(({ booking }) => !this.#inFlight.has(booking.bookingId))
+      .filter(({ booking }) => !this.#slots.isInFlight(booking.bookingId))
       .map(({ booking, pool, machine }) => this.#moved(leavePool(ctx, booking, pool, machine), booking));
     const reasons = keepReasons(
       ctx,
@@ -167,25 +172,26 @@ export class Allocator {
     }
   }
 
-  #startAdmitted(): void {
-    for (const [id, placement] of this.#admitted) {
+  #startSteps(): void {
+    for (let next = this.#slots.take(); next !== undefined; next = this.#slots.take()) {
+      const { id, kind } = next;
       const booking = this.#live.get(id);
-      if (booking?.state.state !== 'waiting') this.#admitted.delete(id);
-      else if (this.#start(booking, placement)) this.#admitted.delete(id);
-      else if (this.#inFlight.size >= MAX_STEPS_IN_FLIGHT) return;
+      const placement = kind === 'admitted' ? this.#admitted.get(id) : undefined;
+      const isAdmitted = placement !== undefined;
+      // It may have moved on while it waited here.
+      if (booking === undefined || isAdmitted !== (booking.state.state === 'waiting')) this.#slots.ended(id);
+      else this.#start(booking, placement);
+      if (kind === 'admitted') this.#admitted.delete(id);
     }
   }
 
-  /** False: it has to wait for another step to end. */
-  #start(booking: Booking, placement: Placement | undefined): boolean {
-    const id = booking.bookingId;
-    if (this.#inFlight.size >= MAX_STEPS_IN_FLIGHT || this.#inFlight.has(id)) return false;
+  #start(booking: Booking, placement: Placement | undefined): void {
     const running = this.#drive(booking, placement).finally(() => {
-      this.#inFlight.delete(id);
+      this.#running.delete(running);
+      this.#slots.ended(booking.bookingId);
       this.#wake();
     });
-    this.#inFlight.set(id, running);
-    return true;
+    this.#running.add(running);
   }
 
   /** Steps one booking as far as it goes without waiting. */
@@ -297,3 +303,8 @@ export class Allocator {
 }
 
 const MIN_PAUSE_MS = 20;
+
+/** Whoever waits for signatures asks no provider. */
+function laneOf({ tenant, state }: Booking): Lane {
+  return { tenant, pool: 'placement' in state ? state.placement.pool : '' };
+}

@@ -33,4 +33,7 @@ export const OBSERVE_EVERY_MS = 1_000;
 /** How often where so many jobs are missing at once that none is given up. */
 export const HALTED_LOOK_MS = 5_000;
 /** At most so many bookings are acted on at a time. */
-export const MAX_STEPS_IN_FLIGHT = 32;
+export const MAX_STEPS_IN_FLIGHT = 64;
+/** Of them in one pool of a tenant, and of one tenant: a provider that hangs keeps no more from the others, for PROVIDER_TIMEOUT_MS each. */
+export const MAX_STEPS_IN_POOL = MAX_STEPS_IN_FLIGHT / 4;
+export const MAX_STEPS_OF_TENANT = MAX_STEPS_IN_FLIGHT / 2;
