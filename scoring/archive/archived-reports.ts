@@ -1,7 +1,9 @@
 import { sha256Hex } from '../../core/canonical.ts';
+import { OperatingError } from '../../core/operating-error.ts';
 import { RefusedInput, refuse } from '../../core/refusal.ts';
 import type { LogMessage } from '../../platform/event-log.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
+import type { Segment } from './segment-codec.ts';
 import { ARCHIVE_PREFIX, manifestOf, type SegmentId, segmentKeys, segmentOfKey } from './segment-manifest.ts';
 import type { SegmentRow } from './segments.sql.ts';
 import { AlteredSegment, loadSegment, readObject } from './stored-segment.ts';
@@ -22,7 +24,7 @@ const NO_ARCHIVE = 'name the folder or s3://bucket/prefix that a server keeps it
 
 /**
  * The chains of all partitions that a place has of a topic, by the time of their first messages. Every manifest is held to the one behind it, so that none is changed, missing or
- * another's in between; that the last one is the last, only whoever kept `head` can tell. Throws RefusedInput, AlteredSegment, and what the store throws.
+ * another's in between; that the last one is the last, only whoever kept `head` can tell. What a server lets go meanwhile is not there, as if it had gone before. Throws RefusedInput, AlteredSegment, and what the store throws.
  */
 export async function archivedPartitions(store: ObjectStore, topic: string): Promise<readonly ArchivedPartition[]> {
   const found = new Map<string, SegmentId[]>();
@@ -34,23 +36,30 @@ export async function archivedPartitions(store: ObjectStore, topic: string): Pro
     if (known === undefined) found.set(name, [of]);
     else known.push(of);
   }
-  if (found.size === 0)
-    throw new RefusedInput([refuse('not_found', '--archive', `has no segment of ${topic}`, NO_ARCHIVE)]);
   const partitions: ArchivedPartition[] = [];
-  for (const ids of found.values()) partitions.push(await chainOf(store, ids));
+  for (const ids of found.values()) {
+    const chain = await chainOf(store, ids);
+    if (chain !== undefined) partitions.push(chain);
+  }
+  if (partitions.length === 0)
+    throw new RefusedInput([refuse('not_found', '--archive', `has no segment of ${topic}`, NO_ARCHIVE)]);
   return partitions.sort((a, b) => a.segments[0]!.firstAppendedMs - b.segments[0]!.firstAppendedMs || byPlace(a, b));
 }
 
-async function chainOf(store: ObjectStore, ids: readonly SegmentId[]): Promise<ArchivedPartition> {
+async function chainOf(store: ObjectStore, ids: readonly SegmentId[]): Promise<ArchivedPartition | undefined> {
   const segments: SegmentRow[] = [];
   for (const of of ids.toSorted((a, b) => (a.from < b.from ? -1 : 1))) {
-    const row = await manifestRow(store, of);
+    const bytes = await readObject(store, segmentKeys(of).manifest);
+    if (bytes === undefined && segments.length === 0) continue;
+    const row = manifestRow(of, bytes);
     const before = segments.at(-1);
     if (before !== undefined && (before.next !== row.from || before.manifestSha256 !== row.previous))
       throw altered(row, before.next, 'the segment before it is missing, or was altered');
     segments.push(row);
   }
-  const { generation, partition, previous } = segments[0]!;
+  const first = segments[0];
+  if (first === undefined) return undefined;
+  const { generation, partition, previous } = first;
   return { generation, partition, segments, isCut: previous !== null, head: segments.at(-1)!.manifestSha256 };
 }
 
@@ -62,7 +71,7 @@ function byPlace(a: ArchivedPartition, b: ArchivedPartition): number {
 /**
  * The messages of all partitions in one order: each partition's as it is, and between them the one that was appended first, of several at once that of the
  * first partition given. No order between partitions was ever recorded; this one is the same whenever it is asked for. A segment of each is
- * unpacked at a time. Throws AlteredSegment.
+ * unpacked at a time. Throws as loadArchived.
  */
 export async function* messagesInOrder(
   store: ObjectStore,
@@ -83,18 +92,31 @@ export async function* messagesInOrder(
   }
 }
 
-/** Of one partition, in the order of its offsets. Throws AlteredSegment. */
+/** Of one partition, in the order of its offsets. */
 async function* messagesOf(store: ObjectStore, segments: readonly SegmentRow[]): AsyncGenerator<LogMessage> {
-  for (const row of segments) yield* (await loadSegment(store, row)).messages;
+  for (const row of segments) yield* (await loadArchived(store, row)).messages;
+}
+
+/** The segment of a row that `archivedPartitions` gave. Throws AlteredSegment, what the store throws, and OperatingError `conflict` where its time was over meanwhile. */
+export async function loadArchived(store: ObjectStore, row: SegmentRow): Promise<Segment> {
+  try {
+    return await loadSegment(store, row);
+  } catch (error) {
+    const { manifest, segment } = segmentKeys(row);
+    if (!(error instanceof AlteredSegment) || (await readObject(store, manifest)) !== undefined) throw error;
+    throw new OperatingError('conflict', 'safe', 'reading the archive', {
+      cause: `${segment} was let go meanwhile, with its manifest: its time was over`,
+      mend: 'run it again: it begins behind what was let go',
+    });
+  }
 }
 
 /** Whose messages a segment has. */
 export async function tenantsOf(store: ObjectStore, row: SegmentRow): Promise<ReadonlySet<string>> {
-  return new Set((await loadSegment(store, row)).messages.map(({ tenant }) => tenant));
+  return new Set((await loadArchived(store, row)).messages.map(({ tenant }) => tenant));
 }
 
-async function manifestRow(store: ObjectStore, of: SegmentId): Promise<SegmentRow> {
-  const bytes = await readObject(store, segmentKeys(of).manifest);
+function manifestRow(of: SegmentId, bytes: Buffer | undefined): SegmentRow {
   const manifest = bytes === undefined ? undefined : manifestOf(bytes, of);
   if (bytes === undefined || manifest === undefined) throw altered(of, of.from, 'is no manifest of this segment');
   const { next, messages, sha256, marks: marksSha256, previous } = manifest;

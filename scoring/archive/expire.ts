@@ -16,7 +16,8 @@ export async function deleteExpired(ctx: ArchiveContext): Promise<boolean> {
   const rows = await db.asEngine((tx) => segmentsToDelete(tx, MAX_EXPIRED_AT_ONCE));
   for (const row of rows) {
     const keys = segmentKeys(row);
-    for (const key of [keys.segment, keys.marks, keys.manifest]) await store.delete(key);
+    // The manifest first: who reads without the database tells by it what was let go from what was taken away.
+    for (const key of [keys.manifest, keys.segment, keys.marks]) await store.delete(key);
     await db.asLeader(epoch, (tx) => markDeleted(tx, row));
     metrics.expired(1);
   }

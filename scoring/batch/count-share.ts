@@ -1,9 +1,8 @@
 import { parseSuite } from '../../core/suite.ts';
 import type { LogMessage } from '../../platform/event-log.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
-import type { ArchivedPartition } from '../archive/archived-reports.ts';
+import { type ArchivedPartition, loadArchived } from '../archive/archived-reports.ts';
 import type { SegmentRow } from '../archive/segments.sql.ts';
-import { loadSegment } from '../archive/stored-segment.ts';
 import type { AsidePlace } from '../ingest/asides.sql.ts';
 import { holdsLines } from '../ingest/read-lines.ts';
 import { RESOLUTIONS } from '../rules/pane.ts';
@@ -45,7 +44,7 @@ function segmentsOf(handed: HandedShard, leg: HandedLeg, archive: readonly Archi
 
 /**
  * Counts one share of a partition's history out of its archive, as a recompute worker counts it out of the log; gives the file that says so. Throws
- * ArchiveFalls, AlteredSegment, and what the store throws.
+ * ArchiveFalls, and as loadArchived.
  */
 export async function countShare(
   store: ObjectStore,
@@ -61,7 +60,7 @@ export async function countShare(
     const asides = asidesByOffset(leg);
     const [from, end] = [BigInt(leg.from.offset), endOffsetOf(leg.to)];
     for (const row of segmentsOf(handed, leg, archive)) {
-      const { messages, lostBefore } = await loadSegment(store, row);
+      const { messages, lostBefore } = await loadArchived(store, row);
       if (lostBefore !== null && row.firstAppendedMs + MAX_SKEW_MS >= countedFromMs(handed))
         throw new ArchiveFalls(`of partition ${leg.partition} the log had let go what is before offset ${row.from}`);
       const here = messages.filter(({ offset }) => offset >= from && offset < end);

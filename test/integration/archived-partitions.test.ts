@@ -2,11 +2,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { withArchivedReports } from '../../api/cli/archive-reports.ts';
 import { run } from '../../api/cli/commands/backtest.ts';
 import { openFileObjectStore } from '../../platform/object-store/files.ts';
+import type { ObjectStore } from '../../platform/object-store.ts';
 import { archivedPartitions, messagesInOrder } from '../../scoring/archive/archived-reports.ts';
+import { segmentKeys } from '../../scoring/archive/segment-manifest.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { suiteChecksum } from '../../scoring/read/checksum.ts';
 import { type ContestReport, contestReports, contestSuite } from '../support/backtest-cases.ts';
@@ -90,4 +92,36 @@ test('messages of all partitions come by the time at which they were appended, e
   expect(again.map(({ partition, offset }) => [partition, offset])).toEqual(
     inOrder.map(({ partition, offset }) => [partition, offset]),
   );
+});
+
+describe('what a server lets go while it is read', () => {
+  /** A store of which those objects are gone once they were listed. */
+  async function letGo(gone: (key: string) => boolean): Promise<ObjectStore> {
+    const store = await openFileObjectStore({ root });
+    return { ...store, list: store.list.bind(store), get: async (key) => (gone(key) ? undefined : store.get(key)) };
+  }
+  const wholeArchive = async () => archivedPartitions(await openFileObjectStore({ root }), REPORTS_TOPIC);
+
+  test('is left out where it is the oldest of a partition', async () => {
+    const whole = await wholeArchive();
+    const { generation, partition, segments } = whole[0]!;
+    const { manifest } = segmentKeys(segments[0]!);
+    const rest = await archivedPartitions(await letGo((key) => key === manifest), REPORTS_TOPIC);
+    const same = rest.find((one) => one.generation === generation && one.partition === partition)!;
+    expect(same).toEqual({ ...whole[0], segments: segments.slice(1), isCut: true });
+    expect(rest).toHaveLength(whole.length);
+    const later = segmentKeys(segments[1]!).manifest;
+    await expect(archivedPartitions(await letGo((key) => key === later), REPORTS_TOPIC)).rejects.toThrow(
+      `${later}, offset ${segments[1]!.from}: is no manifest of this segment`,
+    );
+  });
+
+  test('is told as such, and what was taken away without its manifest is told as altered', async () => {
+    const partitions = await wholeArchive();
+    const { manifest, segment } = segmentKeys(partitions[0]!.segments[0]!);
+    const read = async (store: ObjectStore) => Array.fromAsync(messagesInOrder(store, partitions));
+    const ended = read(await letGo((key) => key === manifest || key === segment));
+    await expect(ended).rejects.toMatchObject({ code: 'conflict', mend: expect.stringContaining('run it again') });
+    await expect(read(await letGo((key) => key === segment))).rejects.toThrow('the segment is missing');
+  });
 });
