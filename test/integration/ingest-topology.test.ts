@@ -142,9 +142,10 @@ describe('partitions', () => {
       frozen = true;
       const sleeping = sleeper.step().catch((error: unknown) => error);
       await pause(LEASE_MS + 50);
-      const startedMs = performance.now();
+      // At its first look: it does not wait for what the sleeper holds.
+      await other.step();
+      expect(await owners()).toEqual([{ member: `${tenant}-other`, n: 4n }]);
       await drainAll(h, [other]);
-      expect(performance.now() - startedMs).toBeLessThan(5_000);
       expect(await accepted(tenant)).toBe(80);
       expect(await checksum(tenant)).toBe(referenceChecksum(SUITE, reports, await finalOf(tenant)));
       const before = await everything();

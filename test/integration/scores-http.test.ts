@@ -403,10 +403,9 @@ describe('GET /v1/events', () => {
     const { port } = own.server.address() as { port: number };
     const response = await fetch(`http://127.0.0.1:${port}/v1/events`, { headers: auth });
     const whole = response.text();
-    const startedMs = performance.now();
+    // The reader goes on reading: a close that waited for it would not end, and one that cut it would leave it without an end.
     await own.close();
     expect(await whole).toMatch(/^retry: 2000\nid: \d+\.\d+-\d+\n\n$/);
-    expect(performance.now() - startedMs).toBeLessThan(5_000);
   });
 });
 
