@@ -207,6 +207,52 @@ describe('what was preempted', () => {
   });
 });
 
+describe('a pool’s bucket of preemptions', () => {
+  const HOUR_MS = 3_600_000;
+  const preempting = (burst: number) => {
+    const all = started({
+      groups: [{ name: 'org', parent: null }],
+      divisions: [
+        { name: 'a', group: 'org', quota: gpu(8), preemption: { reclaim: 'any' } },
+        { name: 'b', group: 'org', quota: gpu(0) },
+      ],
+      guards: { rate: { burst, perHour: 6 } },
+      running: [runs('r1', 'b', 4), runs('r2', 'b', 2), runs('r3', 'b', 2)],
+      pending: [asks('one', 'a', 4)],
+    });
+    expect(all.settle().preempted).toEqual(['r1']);
+    all.planner.removeRunning('r1');
+    expect(all.settle().admitted).toEqual(['one']);
+    const [one] = all.pending;
+    const more = (size: number) => {
+      const podSets = one!.podSets.map((podSet) => ({ ...podSet, resources: { gpu: size * 1000 } }));
+      all.planner.addPending({ ...one!, id: 'two', podSets });
+    };
+    return { ...all, more };
+  };
+
+  test('never holds more than its burst, however long nobody preempted', () => {
+    const { more, settle, nowMs } = preempting(1);
+    more(4);
+    expect(settle(nowMs + 10 * HOUR_MS).preempted).toEqual([]);
+  });
+
+  test('is waited for by who needs all that it can hold', () => {
+    const { more, planner, settle, nowMs } = preempting(1);
+    const fullMs = nowMs + HOUR_MS / 6;
+    more(2);
+    expect(settle().preempted).toEqual([]);
+    expect(planner.nextWakeMs(nowMs)).toBe(fullMs);
+    expect(settle(fullMs).preempted).toEqual(['r2']);
+  });
+
+  test('loses nothing to a clock that goes back', () => {
+    const { more, settle, nowMs } = preempting(2);
+    more(2);
+    expect(settle(nowMs - HOUR_MS).preempted).toEqual(['r2']);
+  });
+});
+
 test('what starts behind a slot leaves less beside it for the next', () => {
   const { settle } = started({
     groups: [{ name: 'org', parent: null }],

@@ -211,6 +211,19 @@ const pair = (alpha: Doc, beta: Doc = {}): Doc => ({
 });
 
 const CLASSIC: Readonly<Record<string, Case>> = {
+  'of victims of which one can be spared the last of them is': {
+    scenario: {
+      ...pair({ quota: gpu(12), preemption: { reclaim: 'any' } }, { quota: gpu(0) }),
+      running: [
+        runs('own', 'alpha', 5),
+        runs('low', 'beta', 2, { priority: -2 }),
+        runs('mid', 'beta', 2, { priority: -1 }),
+        runs('high', 'beta', 3),
+      ],
+      pending: [asks('p', 'alpha', 5)],
+    },
+    want: ['high>p', 'low>p'],
+  },
   'own never: lower priority is left alone': {
     scenario: {
       ...pair({ quota: gpu(6) }, { quota: gpu(0) }),
@@ -463,6 +476,18 @@ const GUARDS: Readonly<Record<string, Case>> = {
       pending: [asks('p', 'alpha', 6)],
     },
     want: ['fresh>p'],
+  },
+  'but what was checkpointed as long ago as is allowed': {
+    scenario: {
+      ...pair({ preemption: { reclaim: 'any' } }),
+      guards: { maxCheckpointAge: '10m' },
+      running: [
+        runs('just', 'beta', 6, { checkpointedAt: at(-600), priority: 1 }),
+        runs('past', 'beta', 6, { checkpointedAt: at(-601) }),
+      ],
+      pending: [asks('p', 'alpha', 6)],
+    },
+    want: ['just>p'],
   },
   'a pool’s bucket of preemptions holds more of them back': {
     scenario: {

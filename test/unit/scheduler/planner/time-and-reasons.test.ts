@@ -62,6 +62,25 @@ describe('leases', () => {
     expect(with_('2h').waiting).toContain('b:backfill');
   });
 
+  test('that run out as a slot begins take nothing of the room beside it', () => {
+    const scenario = (lease: string): Doc => ({
+      groups: [{ name: 'org', parent: null }],
+      divisions: ['a', 'b', 'c'].map((name) => ({
+        ...{ name, group: 'org', quota: gpu(name === 'a' ? 10 : 0) },
+        preemption: { reclaim: 'any' },
+      })),
+      guards: { minRunTime: '9h' },
+      running: [runs('r', 'b', 6, { leaseEndsAt: at(HOUR) })],
+      pending: [
+        asks('head', 'a', 8, { lease: '1h', createdAt: at(-900) }),
+        asks('one', 'b', 2, { lease, createdAt: at(-90) }),
+        asks('two', 'c', 2, { lease: '9h' }),
+      ],
+    });
+    expect(told(scenario('1h')).admitted).toEqual(['one@od*1', 'two@od*1']);
+    expect(told(scenario('61m')).admitted).toEqual(['one@od*1']);
+  });
+
   test('of what is booked ahead are kept free', () => {
     const reservations = [
       { id: 'exam', division: 'alpha', flavour: 'od', resources: { gpu: 8 }, from: at(HOUR), until: at(2 * HOUR) },
@@ -74,6 +93,20 @@ describe('leases', () => {
     expect(told(scenario('1h')).admitted).toEqual(['p@od*1']);
     expect(told(scenario('90m')).waiting).toEqual(['p:backfill']);
     expect(waitsFor(scenario('90m'), 'p').eta).toBe(at(2 * HOUR));
+  });
+
+  test('that run out as what is booked ahead begins are before it', () => {
+    const reservations = [
+      { id: 'exam', division: 'alpha', flavour: 'od', resources: { gpu: 8 }, from: at(HOUR), until: at(2 * HOUR) },
+    ];
+    const scenario = (lease: string): Doc => ({
+      ...alone(10),
+      reservations,
+      running: [runs('r', 'alpha', 10, { leaseEndsAt: at(HOUR / 2) })],
+      pending: [asks('p', 'alpha', 4, { lease })],
+    });
+    expect(waitsFor(scenario('30m'), 'p').eta).toBe(at(HOUR / 2));
+    expect(waitsFor(scenario('31m'), 'p').eta).toBe(at(2 * HOUR));
   });
 
   test('of all that is booked ahead for one time are kept free together', () => {
