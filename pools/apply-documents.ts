@@ -11,6 +11,7 @@ import {
   deleteDocument,
   divisionNames,
   lockDocuments,
+  removalBefore,
   type Stored,
   storedDocuments,
   tellDocument,
@@ -126,7 +127,7 @@ async function applyOne(
   await tellDocument(tx, by, { kind, name }, stood === undefined ? 'created' : 'changed', {
     version: String(version),
     ...(kind === 'Pool' ? { pool: file } : { file }),
-    ...(kind === 'SigningPolicy' ? signed : {}),
+    ...(kind === 'SigningPolicy' ? (signed ?? (await removalBefore(tx, by.tenant, { kind, name }))) : {}),
   });
   return {
     kind,

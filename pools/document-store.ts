@@ -128,6 +128,20 @@ const SUBJECTS: Readonly<Record<DocumentKind, string>> = {
   SigningPolicy: 'signing-policy',
 };
 
+/** The event that removed the one of this name, as the cause of the one that is declared after it; nothing: there was none. The caller holds `lockDocuments`. */
+export async function removalBefore(
+  tx: Tx,
+  tenant: string,
+  of: { readonly kind: DocumentKind; readonly name: string },
+): Promise<{ readonly causes?: readonly string[] }> {
+  const subject = SUBJECTS[of.kind];
+  const [last] = await tx.query<{ event_id: string; type: string }>(
+    'select event_id, type from audit_events where tenant = $1 and subject = $2 order by subject_seq desc limit 1',
+    [tenant, `${subject}/${of.name}`],
+  );
+  return last?.type === `${subject.replace('-', '_')}.removed` ? { causes: [last.event_id] } : {};
+}
+
 /** An event about a document, in the transaction that changes it; the caller holds `lockDocuments`. */
 export async function tellDocument(
   tx: Tx,

@@ -5,16 +5,18 @@ import { parseRfc3339 } from '../../core/rfc3339.ts';
 import { check } from '../../core/schema.ts';
 import {
   allocationRequirement,
+  expiryMsOf,
   type Requirement,
   requirementOf,
   type Signed,
-  SigningPolicy,
+  type SigningPolicy,
   tally,
 } from '../../core/signing-policy.ts';
 import type { Findings } from './findings.ts';
 import { isObject, type JsonObject } from './lines.ts';
 import { bodiesOf, EVIDENCE_FORMAT } from './receipt-evidence.ts';
-import { causesOf, type Receipt, type ReceiptEvent } from './receipt-parts.ts';
+import type { Receipt, ReceiptEvent } from './receipt-parts.ts';
+import { type Policies, policiesIn, policyOf } from './receipt-policies.ts';
 
 /**
  * Who signed, checked by whoever has the receipt: every signature under a large allocation, a revoke and each signing policy, by the policy that its event names as
@@ -30,7 +32,8 @@ export function checkApprovals(receipt: Receipt, findings: Findings): void {
     if (event.type === 'signing_policy.changed' || event.type === 'signing_policy.removed') checkChange(story);
     if (event.subject !== `booking/${receipt.booking}`) continue;
     if (event.type === 'booking.reserved') asked = askedIn(receipt, event);
-    if (event.type === 'booking.applied') checkApplied(story, asked, used);
+    if (event.type === 'booking.applied') checkApplied(story, withRecheck(asked, mostAsked(receipt, event)), used);
+    if (event.type === 'booking.extension_held' || event.type === 'booking.extended') checkLonger(story);
     if (event.type === 'booking.releasing' && event.data.outcome === 'revoked') checkRevoked(story);
     if (/^booking\.(signing|revoking)_(approved|rejected)$/.test(event.type)) checkOne(story);
     const { reason } = event.data;
@@ -43,19 +46,8 @@ type Tell = (field: string, problem: string) => void;
 interface Told {
   readonly receipt: Receipt;
   readonly event: ReceiptEvent;
-  /** By the id of the event that made them. */
-  readonly policies: ReadonlyMap<string, SigningPolicy>;
+  readonly policies: Policies;
   readonly tell: Tell;
-}
-
-function policiesIn({ events }: Receipt, findings: Findings): ReadonlyMap<string, SigningPolicy> {
-  const found = new Map<string, SigningPolicy>();
-  for (const { type, id, line, seq, data } of events) {
-    if (type !== 'signing_policy.created' && type !== 'signing_policy.changed') continue;
-    if (check(SigningPolicy, data.file).length === 0) found.set(id, data.file as unknown as SigningPolicy);
-    else findings.tampered(line, 'event.data.file', 'is no signing policy', seq);
-  }
-  return found;
 }
 
 /** What SentinelNet allowed the attempt, and how many signatures it asked for. */
@@ -65,12 +57,39 @@ interface Asked {
 }
 
 function askedIn(receipt: Receipt, event: ReceiptEvent): Asked | undefined {
-  for (const { format, peer, request, answer } of bodiesOf(receipt, event)) {
-    if (format !== EVIDENCE_FORMAT || peer !== 'sentinelnet' || !isObject(request) || !isObject(answer)) continue;
-    const { requestId: _, ...content } = request;
-    return { content, signatures: typeof answer.signatures === 'number' ? answer.signatures : 0 };
-  }
-  return undefined;
+  const [first] = answersIn(receipt, event);
+  if (first === undefined) return undefined;
+  const { requestId: _, ...content } = first.request;
+  return { content, signatures: mostAsked(receipt, event) };
+}
+
+/** The most signatures that an answer of SentinelNet asks for; what it says when it is asked again counts as what it said first. */
+function mostAsked(receipt: Receipt, event: ReceiptEvent): number {
+  return answersIn(receipt, event).reduce(
+    (most, { answer: { signatures } }) => (typeof signatures === 'number' ? Math.max(most, signatures) : most),
+    0,
+  );
+}
+
+function withRecheck(asked: Asked | undefined, signatures: number): Asked | undefined {
+  return asked === undefined ? undefined : { ...asked, signatures: Math.max(asked.signatures, signatures) };
+}
+
+function answersIn(
+  receipt: Receipt,
+  event: ReceiptEvent,
+): readonly { readonly request: JsonObject; readonly answer: JsonObject }[] {
+  return bodiesOf(receipt, event).flatMap(({ format, peer, request, answer }) =>
+    format === EVIDENCE_FORMAT && peer === 'sentinelnet' && isObject(request) && isObject(answer)
+      ? [{ request, answer }]
+      : [],
+  );
+}
+
+/** Nobody signs a longer lease: one that has to be signed is not granted. */
+function checkLonger({ receipt, event, tell }: Told): void {
+  const asked = mostAsked(receipt, event);
+  if (asked > 0) tell('evidence', `names a policy answer by which ${asked} people had to sign the longer lease`);
 }
 
 interface Approvals {
@@ -87,9 +106,7 @@ function approvalsIn({ receipt, event, policies, tell }: Told, askers: readonly 
     tell('evidence', 'names nothing that people signed');
     return undefined;
   }
-  const policy = causesOf(event.data)
-    .map((id) => policies.get(id))
-    .find((one) => one !== undefined);
+  const policy = policyOf(event, policies);
   if (policy === undefined) {
     tell('causes', 'name no signing policy by which it counts');
     return undefined;
@@ -107,13 +124,37 @@ function approvalsIn({ receipt, event, policies, tell }: Told, askers: readonly 
   if (!((parseRfc3339(said.expiresAt) ?? Number.NaN) > atMs)) tell('evidence', 'names a statement that had expired');
   const read = (signatures as readonly Json[]).flatMap((one) => signatureIn(one) ?? []);
   if (read.length < signatures.length) tell('evidence', 'names a signature that is none');
+  const fromMs = proposedMs({ receipt, event, tell }, said, policy);
   for (const one of read) {
+    if (!(one.atMs >= fromMs)) tell('evidence', 'names a signature that was made before it was proposed');
     if (!(one.atMs <= atMs)) tell('evidence', 'names a signature that was made later');
     const judged = judgeSignature(policy, said, one, askers);
     if (typeof judged === 'string')
       tell('evidence', `names the signature of ${one.keyId}: ${SIGNATURE_FAULTS[judged]}`);
   }
   return { statement: said, content, signatures: read, policy };
+}
+
+/**
+ * When it was proposed: what a signature says of its own time is the word of whoever took it, and before this it can have been made by nobody. Of a change of the
+ * policy the proposal is not in the receipt: all who signed it signed when it expires, and the policy says how long after its proposal that is.
+ */
+function proposedMs(
+  { receipt, event, tell }: Pick<Told, 'receipt' | 'event' | 'tell'>,
+  { subject, proposal, expiresAt }: Statement,
+  policy: SigningPolicy,
+): number {
+  if (subject.kind === 'signing-policy') return (parseRfc3339(expiresAt) ?? Number.NaN) - expiryMsOf(policy);
+  const [created] = receipt.story;
+  const proposed = receipt.story.find(
+    ({ type, seq, data }) =>
+      (type === 'booking.awaiting_signatures' || type === 'booking.revoking_proposed') &&
+      data.proposal === proposal &&
+      seq < event.seq,
+  );
+  if (proposed === undefined) tell('proposal', 'was proposed by no event before it');
+  const times = [created, proposed].flatMap((one) => (one === undefined ? [] : (parseRfc3339(one.at) ?? Number.NaN)));
+  return Math.max(...times);
 }
 
 function signatureIn(value: Json): (Signed & { readonly signature: Uint8Array }) | undefined {

@@ -6,6 +6,7 @@ import { type Checkpoint, verifyNote } from './checkpoint.ts';
 import type { Findings } from './findings.ts';
 import { hasMembers, isCount, isHex64, isObject, type JsonObject } from './lines.ts';
 import { checkApprovals } from './receipt-approvals.ts';
+import { checkAsked } from './receipt-asked.ts';
 import { checkEvidence, evidenceNames } from './receipt-evidence.ts';
 import { checkMoney } from './receipt-money.ts';
 import {
@@ -194,6 +195,7 @@ function finish(c: Collected, header: JsonObject, roots: Roots, findings: Findin
     checkStory(receipt, findings);
     checkMoney(receipt, findings);
     checkEvidence(receipt, roots, findings);
+    checkAsked(receipt, findings);
     checkApprovals(receipt, findings);
   }
   return summaryOf(c, receipt, header);

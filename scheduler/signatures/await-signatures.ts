@@ -48,7 +48,8 @@ export async function askForSignatures(
   request: AllocationRequest,
   asked: { readonly policy: PolicyAnswer; readonly bySentinelNet: number; readonly evidence: object },
 ): Promise<StepResult> {
-  const nowMs = ctx.clock.now();
+  // Not before it was asked for, whichever clock is behind.
+  const nowMs = Math.max(ctx.clock.now(), booking.createdAtMs);
   const proposal = applyProposal(ctx, booking, request, asked, nowMs);
   // By the policy as it stands, not as it was lately read: whoever has just declared one is not told that there is none.
   const never = await ctx.desk.unreachable(proposal, nowMs);

@@ -30,7 +30,7 @@ export function isRevocable(state: StateName): boolean {
  */
 export async function proposeRevoke(
   tx: Tx,
-  by: Asker,
+  asker: Asker,
   bookingId: string,
   reason: string,
 ): Promise<Proposed | undefined> {
@@ -38,6 +38,7 @@ export async function proposeRevoke(
   if (booking === undefined) return undefined;
   const { state } = booking.state;
   if (!isRevocable(state)) return refusedFor(state);
+  const by = { ...asker, nowMs: Math.max(asker.nowMs, booking.createdAtMs) };
   const standing = await standingPolicy(tx, by.tenant);
   if (standing === undefined) return noPolicy();
   const proposal = revokeProposal(booking, by, reason, standing);

@@ -51,7 +51,7 @@ export type SignOutcome =
  */
 export async function signProposal(
   tx: Tx,
-  by: Actor,
+  asker: Actor,
   id: string,
   verdict: Statement['verdict'],
   given: GivenSignature,
@@ -59,9 +59,11 @@ export async function signProposal(
   const found = await loadProposal(tx, id);
   if (found === undefined) return undefined;
   const booking = found.bookingId === null ? undefined : await loadBooking(tx, found.bookingId, 'lock');
-  if (booking === undefined) await lockDocuments(tx, by.tenant);
+  if (booking === undefined) await lockDocuments(tx, asker.tenant);
   const proposal = await loadProposal(tx, id, 'lock');
   assert(proposal !== undefined, 'proposals are never removed');
+  // Nobody signs what is not proposed yet, also where this process's clock is behind that of the one which proposed it.
+  const by = { ...asker, nowMs: Math.max(asker.nowMs, proposal.createdAtMs) };
   const refuse = (code: SignRefusal, text: string) => ({ kind: 'refused', code, text, proposal }) as const;
   const standing = await standingPolicy(tx, by.tenant);
   const before = (await approvalsOf(tx, [id])).get(id) ?? [];

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { isEnded } from '../../core/booking.ts';
+import { contentHash, type Json } from '../../core/canonical.ts';
 import type { Extension } from '../../core/extension.ts';
 import { attemptKey, type BookingId } from '../../core/ids.ts';
 import { ALLOW_ALL } from '../../peers/sentinelnet/rules.ts';
@@ -10,6 +11,7 @@ import type { Booking } from '../../scheduler/apply/booking-store.ts';
 import { cancelBooking } from '../../scheduler/apply/cancel.ts';
 import { askExtension } from '../../scheduler/apply/extend.ts';
 import { QueueView } from '../../scheduler/apply/queue-view.ts';
+import { forged, type Lie } from '../support/forged-receipt.ts';
 import { healthy } from '../support/healthy.ts';
 import { ledgerLeaks } from '../support/ledger-leaks.ts';
 import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
@@ -104,7 +106,19 @@ describe('a longer lease', () => {
       ...['booking.extension_asked', 'booking.extension_held', 'booking.extended'],
       ...['booking.extension_asked', 'booking.extension_held', 'booking.extended'],
     ]);
-    expect(await findings(id)).toEqual([]);
+    const { text, result } = await verifiedReceipt(world.database.db, TENANT, id);
+    expect(result.findings).toEqual([]);
+    // What a server that lies about it may not say.
+    for (const [lie, problem] of [
+      [signaturesAsked, /by which 2 people had to sign the longer lease/],
+      [longerThanAsked, /is not what was asked for/],
+      [otherExtension, /policy answer to m-[0-9a-z]+-1-x9, which is not m-[0-9a-z]+-1-x1/],
+      [shorterAsked, /policy answer about another lease than 10800000 ms/],
+    ] as const) {
+      const told = await forged(text, lie);
+      expect(told.findings.map((one) => one.problem).join('\n')).toMatch(problem);
+      expect(told.code).toBe(10);
+    }
   });
 
   test('is seen by the planner at once: what waits for the room starts later', async () => {
@@ -279,6 +293,34 @@ describe('a longer lease', () => {
     expect(await extend('01k00000000000000000000000', HOUR_MS)).toBeUndefined();
   });
 });
+
+interface Asked {
+  readonly peer?: string;
+  readonly request: Readonly<Record<string, Json>>;
+  readonly answer: Readonly<Record<string, Json>>;
+}
+
+/** Of the first extension, what SentinelNet was asked and answered. */
+const ofPolicy =
+  (change: (asked: Asked) => Pick<Asked, 'request' | 'answer'>): Lie =>
+  (event, evidence) => {
+    if (event.type !== 'booking.extension_held' || event.data.extension !== 1) return event;
+    for (const hash of event.data.evidence as readonly string[]) {
+      const body = evidence.get(hash) as unknown as Asked;
+      if (body.peer !== 'sentinelnet') continue;
+      const { request, answer } = change(body);
+      evidence.set(hash, { ...body, request, answer: { ...answer, requestHash: contentHash(request) } });
+    }
+    return event;
+  };
+const signaturesAsked = ofPolicy(({ request, answer }) => ({ request, answer: { ...answer, signatures: 2 } }));
+const otherExtension = ofPolicy(({ request, answer }) => ({
+  request: { ...request, requestId: String(request.requestId).replace('x1', 'x9') },
+  answer,
+}));
+const shorterAsked = ofPolicy(({ request, answer }) => ({ request: { ...request, leaseMs: HOUR_MS }, answer }));
+const longerThanAsked: Lie = (event) =>
+  event.type === 'booking.extended' ? { ...event, data: { ...event.data, byMs: 99 * HOUR_MS } } : event;
 
 /** What is wrong with the receipt of a booking that has ended. */
 async function findings(id: string): Promise<readonly unknown[]> {

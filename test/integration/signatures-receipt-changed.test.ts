@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { statementHash } from '../../core/approval.ts';
 import { isEnded } from '../../core/booking.ts';
+import { attemptKey } from '../../core/ids.ts';
 import type { SigningPolicy } from '../../core/signing-policy.ts';
 import type { Tx } from '../../platform/postgres.ts';
 import { applyDocuments } from '../../pools/apply-documents.ts';
@@ -10,6 +11,7 @@ import type { Proposal } from '../../scheduler/signatures/proposal.ts';
 import { liveProposal } from '../../scheduler/signatures/proposals.sql.ts';
 import { proposeRevoke } from '../../scheduler/signatures/revoke.ts';
 import { signProposal } from '../../scheduler/signatures/sign.ts';
+import { forged, type Lie } from '../support/forged-receipt.ts';
 import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
 import { signingPolicy, type TestKey, testKey } from '../support/signers.ts';
 import { verifiedReceipt } from '../support/verified-receipt.ts';
@@ -45,7 +47,7 @@ async function sign(proposal: Proposal, ...keys: readonly TestKey[]): Promise<vo
 }
 
 /** Signed by Ben and Cid, who may always. */
-async function changeTo(policy: SigningPolicy): Promise<void> {
+async function changeTo(policy: SigningPolicy | null): Promise<void> {
   const change = await asTenant((tx) => proposeChange(tx, by(), policy, null));
   if (change.kind === 'refused') throw new Error(change.text);
   await sign(change.proposal, ben, cid);
@@ -103,3 +105,44 @@ test.each<[string, () => SigningPolicy, readonly [TestKey, TestKey], readonly [s
     expect(result).toMatchObject({ code: 0, summary: { state: 'revoked', signedBy: names } });
   },
 );
+
+test('of an allocation by a policy that was declared anew holds, back to those who signed that there be none', async () => {
+  await changeTo(null);
+  await asTenant((tx) => applyDocuments(tx, by(), [{ document: parseDocument({ ...POLICY, expireAfter: '2h' }) }]));
+  await allocator.stop();
+  allocator = await world.startAllocator();
+  const id = await world.book({ lease: '2h' });
+  await world.until(id, ({ state }) => state.state === 'awaiting_signatures');
+  await sign(await live(id, 'allocation.apply'), ann, ben);
+  await world.until(id, ({ state }) => state.state === 'applied');
+  world.provider.end(attemptKey(id, 1), 'succeeded');
+  await world.until(id, ({ state }) => isEnded(state.state));
+  const { text, result } = await verifiedReceipt(world.database.db, TENANT, id);
+  expect(result).toMatchObject({ code: 0, findings: [], summary: { signedBy: ['ann', 'ben'] } });
+  expect(text).toContain('"type":"signing_policy.removed"');
+
+  const unsaid: Lie = (event) => {
+    const { causes: _, ...data } = event.data;
+    return event.type === 'signing_policy.created' && event.n > 1 ? { ...event, data } : event;
+  };
+  const later: Lie = (event) =>
+    event.type === 'signing_policy.created' && event.n > 1 ? { ...event, n: event.n + 1 } : event;
+  const elsewhere: Lie = (event) =>
+    event.subject === 'signing-policy/default' ? { ...event, subject: 'signing-policy/other' } : event;
+  const unsigned: Lie = (event, evidence) => {
+    if (event.type !== 'signing_policy.removed') return event;
+    const [name] = event.data.evidence as [string];
+    evidence.set(name, { ...(evidence.get(name) as object), signatures: [] });
+    return event;
+  };
+  for (const [lie, problem] of [
+    [unsaid, /name no removal of the signing policy that stood before/],
+    [later, /name no removal of the signing policy that stood before/],
+    [elsewhere, /is not the signing policy of the tenant/],
+    [unsigned, /of 0 people, and 2 have to sign/],
+  ] as const) {
+    const told = await forged(text, lie);
+    expect(told.findings.map((one) => one.problem).join('\n')).toMatch(problem);
+    expect(told.code).toBe(10);
+  }
+});

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { rejectionOf, type Statement, statementHash } from '../../core/approval.ts';
+import type { AuditEvent } from '../../core/audit-event.ts';
 import { isEnded } from '../../core/booking.ts';
 import { canonicalBytes, type Json } from '../../core/canonical.ts';
 import { newFindings } from '../../ledger/audit/findings.ts';
@@ -13,6 +14,7 @@ import type { Proposal } from '../../scheduler/signatures/proposal.ts';
 import { liveProposal } from '../../scheduler/signatures/proposals.sql.ts';
 import { proposeRevoke } from '../../scheduler/signatures/revoke.ts';
 import { signProposal } from '../../scheduler/signatures/sign.ts';
+import { forged, type Lie, withEvidence } from '../support/forged-receipt.ts';
 import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
 import { signingPolicy, type TestKey, testKey } from '../support/signers.ts';
 import { verifiedReceipt } from '../support/verified-receipt.ts';
@@ -254,4 +256,85 @@ test('where SentinelNet asked for signatures, an apply without any does not hold
     return event;
   };
   expect(findingsOf(asked)).toEqual(['event.data.proposal is missing: 2 people had to sign it']);
+});
+
+/** An answer of SentinelNet at the apply that asks for so many, kept with the question that was asked before. */
+const askedAgain =
+  (signatures: number, unsigned: boolean): Lie =>
+  (event, evidence) => {
+    if (event.type !== 'booking.applied') return event;
+    const first = [...evidence.values()].find((body) => (body as { peer?: string }).peer === 'sentinelnet');
+    const { answer, ...asked } = first as { answer: object };
+    const again = { ...asked, answer: { ...answer, signatures } } as unknown as Json;
+    const { proposal: _, signedBy: __, causes: ___, evidence: named, ...rest } = event.data;
+    const alone = { ...rest, evidence: (named as string[]).filter((hash) => !isApproval(evidence.get(hash))) };
+    return withEvidence(unsigned ? { ...event, data: alone } : event, evidence, again);
+  };
+
+const isApproval = (body: Json | undefined) => (body as { format?: string }).format === 'merit-approval-evidence/1';
+
+/** One signature under an event of this type, as if it had been made long before. */
+const madeEarlier =
+  (type: string): Lie =>
+  (event, evidence) => {
+    if (event.type !== type) return event;
+    const name = (event.data.evidence as string[]).find((hash) => isApproval(evidence.get(hash)))!;
+    const body = structuredClone(evidence.get(name)) as { signatures: { signedAt: string }[] };
+    body.signatures[0]!.signedAt = '2025-12-01T00:00:00.000Z';
+    evidence.set(name, body as unknown as Json);
+    return event;
+  };
+
+const changed =
+  (type: string, change: (event: AuditEvent) => AuditEvent): Lie =>
+  (event) =>
+    event.type === type ? change(event) : event;
+
+/** The second policy signed by those in itself, which is its own cause. */
+const byItself: Lie = (event, evidence) => {
+  if (event.type !== 'signing_policy.changed') return event;
+  const [name] = event.data.evidence as [string];
+  const body = evidence.get(name) as { statement: Json };
+  const statement = body.statement as unknown as Statement;
+  const signatures = [cid, dot]
+    .map((key) => ({
+      keyId: key.keyId,
+      signature: Buffer.from(key.sign(statement)).toString('base64'),
+      signedAt: event.at,
+    }))
+    .sort((a, b) => (a.keyId < b.keyId ? -1 : 1));
+  evidence.set(name, { ...body, signatures } as unknown as Json);
+  return { ...event, data: { ...event.data, causes: [event.id], signedBy: ['cid', 'dot'] } };
+};
+
+test('sealed by a server that lies about nothing it holds', async () => {
+  expect(await forged(text, (event) => event)).toMatchObject({ code: 0, findings: [] });
+});
+
+test.each<[string, Lie, RegExp]>([
+  ['SentinelNet asked again for more than have signed', askedAgain(3, false), /of 2 people, and 3 have to sign/],
+  ['SentinelNet asked again for signatures, and nobody gave one', askedAgain(3, true), /missing: 3 people had to/],
+  ['a signature was made before it was proposed', madeEarlier('booking.applied'), /made before it was proposed/],
+  ['a yes was given before it was proposed', madeEarlier('booking.signing_approved'), /made before it was proposed/],
+  ['a revoke was signed before it was proposed', madeEarlier('booking.releasing'), /made before it was proposed/],
+  ['a policy was signed before it was proposed', madeEarlier('signing_policy.changed'), /made before it was proposed/],
+  [
+    'nobody proposed what was signed',
+    changed('booking.awaiting_signatures', (event) => ({ ...event, data: { ...event.data, proposal: 'p' } })),
+    /proposed by no event before it/,
+  ],
+  [
+    'a policy was declared over the one that stood',
+    changed('signing_policy.changed', ({ data: { file }, ...event }) => ({
+      ...event,
+      type: 'signing_policy.created',
+      data: { file: file! },
+    })),
+    /name no removal of the signing policy that stood before/,
+  ],
+  ['a policy is its own cause', byItself, /name no signing policy by which it counts/],
+])('sealed by a server that lies, it does not hold where %s', async (_what, lie, told) => {
+  const { code, findings } = await forged(text, lie);
+  expect(findings.map(({ problem }) => problem).join('\n')).toMatch(told);
+  expect(code).toBe(10);
 });

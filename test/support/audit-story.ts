@@ -127,7 +127,7 @@ export async function retrainStory(decider: Signer, lies: Lies = {}): Promise<St
   const policy = (attempt: number) => {
     const request = {
       format: 'merit-policy-request/1',
-      requestId: `${BOOKING}-${attempt}`,
+      requestId: attemptKey(BOOKING, attempt),
       tenant: TENANT,
       division: DIVISION,
       requester: 'merit/retrain',

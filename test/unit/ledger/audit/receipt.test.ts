@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type Json, sha256Hex } from '../../../../core/canonical.ts';
+import { contentHash, type Json, sha256Hex } from '../../../../core/canonical.ts';
 import { verifyFile } from '../../../../ledger/audit/verify.ts';
 import { receiptFile } from '../../../support/audit-files.ts';
 import { BOOKING, type Lies, retrainStory, rootsOf, testSigner } from '../../../support/audit-story.ts';
@@ -26,6 +26,14 @@ const inAnswer =
   (is: (body: Body) => boolean, change: Body): NonNullable<Lies['evidence']> =>
   (body) =>
     is(body) ? { ...body, answer: { ...part(body, 'answer'), ...change } } : body;
+/** Another question, with the answer to that. */
+const asking =
+  (attempt: number, change: Body): NonNullable<Lies['evidence']> =>
+  (body) => {
+    if (!ofPolicy(body) || part(body, 'request').requestId !== `m-${BOOKING}-${attempt}`) return body;
+    const request = { ...part(body, 'request'), ...change };
+    return { ...body, request, answer: { ...part(body, 'answer'), requestHash: contentHash(request) } };
+  };
 const ofPolicy = (body: Body) => body.peer === 'sentinelnet';
 const isVerb = (verb: string) => (body: Body) => body.peer === 'finance' && part(body, 'request').verb === verb;
 const isHold = (body: Body) => body.peer === 'finance' && part(body, 'request').verb === undefined;
@@ -86,6 +94,32 @@ describe('a receipt that is signed and complete but not true', () => {
           type === 'booking.reserved' ? { ...data, placement: { ...part(data, 'placement'), flavour: 'h100' } } : data,
       },
       /not what the policy was asked about/,
+    ],
+    [
+      'a policy that was asked about another attempt',
+      { evidence: asking(2, { requestId: `m-${BOOKING}-1` }) },
+      /policy answer to m-[0-9a-z]+-1, which is not m-[0-9a-z]+-2/,
+    ],
+    [
+      'a policy that was asked about a shorter lease',
+      { evidence: asking(2, { leaseMs: 60_000 }) },
+      /policy answer about another lease than 3600000 ms/,
+    ],
+    [
+      'a policy that was asked about a task of an array, where it is none',
+      { evidence: asking(1, { tasks: 3 }) },
+      /policy answer about other tasks than none/,
+    ],
+    [
+      'a policy that was not told that it is one of many',
+      {
+        data: (type, data) => {
+          if (type !== 'booking.created') return data;
+          const spec = { ...part(data, 'spec'), array: { count: 3, index: 0, id: BOOKING } };
+          return { ...data, spec, specHash: contentHash(spec) };
+        },
+      },
+      /policy answer about other tasks than 3/,
     ],
     ['a hold that Finance refused', { evidence: inAnswer(isHold, { status: 'refused' }) }, /not granted/],
     [
