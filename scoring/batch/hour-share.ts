@@ -12,7 +12,12 @@ export interface HourShare {
 export const MAX_SHARES = 360;
 const HOUR_MS = 3_600_000;
 
+/** Since 1970. */
+export function hourOf(atMs: number): number {
+  return Math.floor(atMs / HOUR_MS);
+}
+
 export function isInHourShare({ index, of }: HourShare, atMs: number): boolean {
-  const hour = Math.floor(atMs / HOUR_MS) % of;
+  const hour = hourOf(atMs) % of;
   return (hour < 0 ? hour + of : hour) === index;
 }

@@ -1,3 +1,4 @@
+import { assert } from '../../core/assert.ts';
 import { canonicalText, type Json } from '../../core/canonical.ts';
 import { RefusedInput, refuse } from '../../core/refusal.ts';
 import { formatRfc3339 } from '../../core/rfc3339.ts';
@@ -7,15 +8,28 @@ import { REPORTS_TOPIC } from '../ingest/report-log.ts';
 import { lockSubject } from '../registry/lock-subject.ts';
 import type { Requester } from '../registry/suites.ts';
 import { endOffsetOf } from './handed-shard.ts';
+import { areIn, type HourPiece, hourPieces } from './hour-pieces.ts';
 import type { ShardCounts } from './messages.ts';
-import { unpackPanes } from './pane-deltas.ts';
+import { unpackRows } from './pane-deltas.ts';
 import type { PaneFile } from './pane-file.ts';
-import { addKeptPanes, type Claim, endShard, heldShard, loadVersion, moveShard, type Shard } from './recomputes.sql.ts';
+import {
+  addKeptPanes,
+  type Claim,
+  endHours,
+  endShard,
+  heldShard,
+  loadVersion,
+  moveShard,
+  type Shard,
+} from './recomputes.sql.ts';
 import { modelsOf, shareProblem } from './share-bounds.ts';
 
-/** Panes of one statement. */
-const PANES_AT_ONCE = 20_000;
-/** The claim's last breath: its row ends in the same transaction. */
+/**
+ * Panes of one transaction, or of one hour where it has more; and of one statement. Measured with 224,000 panes of 10^6 reports, on a machine with 15 times
+ * as much to do as it can: one transaction held them for 86 s, of 20,000 each the longest 13 s, of 5,000 each 2.6 to 3.9 s, and all together no longer.
+ */
+const PANES_AT_ONCE = 5_000;
+/** From one transaction to the next, where the claim holds no longer anyway. */
 const LEASE_MS = 60_000;
 
 /** What one job left. */
@@ -40,11 +54,17 @@ interface SharesAsked {
 }
 
 /**
- * Adds what the jobs of one partition counted, and ends its shard: all of it or nothing, once, since the shard's row is held by the claim and stands
- * where they began. Asked again with the same jobs, it tells what was merged. undefined: the claim does not hold it, since it ran out or the rollout
- * ended. Throws RefusedInput.
+ * Adds what the jobs of one partition counted, some hours of event time a transaction, so that whoever else writes these panes waits for no more, and
+ * then ends its shard, once: its row is held by the claim, and stands where they began. What is broken off between two is gone on with by whoever
+ * merges again, or by whoever counts the rest, since the row tells which hours are in. Asked again with the same jobs, it tells what was merged.
+ * undefined: the claim does not hold it, since it ran out or the rollout ended. Throws RefusedInput.
  */
-export async function mergeShares(db: Database, by: Requester, asked: SharesAsked): Promise<Merged | undefined> {
+export async function mergeShares(
+  db: Database,
+  by: Requester,
+  asked: SharesAsked,
+  panesAtOnce = PANES_AT_ONCE,
+): Promise<Merged | undefined> {
   const standing = await db.asEngine((tx) => standingOf(tx, by, asked));
   if (standing === undefined || 'panes' in standing) return standing;
   // Large shares take seconds, in which no transaction waits: what they are held against is of the rollout, and stays.
@@ -52,16 +72,19 @@ export async function mergeShares(db: Database, by: Requester, asked: SharesAske
     const problem = await shareProblem(share, standing);
     if (problem !== undefined) throw untrue(share.job, problem);
   }
+  // Where the claim holds it no more, the end tells what became of it.
+  for (const share of asked.shares)
+    for (const piece of hourPieces(share.panes, standing.mergedHours, panesAtOnce))
+      if (!(await db.asEngine((tx) => addPiece(tx, standing, share, piece, panesAtOnce)))) break;
   return db.asEngine(async (tx) => {
     const held = await standingOf(tx, by, asked);
-    return held === undefined || 'panes' in held ? held : mergeHeld(tx, by, held, asked.shares);
+    return held === undefined || 'panes' in held ? held : endMerge(tx, by, held, asked.shares);
   });
 }
 
 /** A shard that the claim holds, its row locked, with what its version's shares are held against. */
 interface Standing extends Shard {
   readonly completeTickMs: number | null;
-  readonly scoredTickMs: number;
 }
 
 /** What these shares are merged into, or what was merged of them before. */
@@ -84,25 +107,43 @@ async function standingOf(
   for (const share of shares) requireOf(share, shard, first.head.share.of);
   requireAll(shares);
   await requireModels(tx, by.tenant, shares);
-  return { ...shard, completeTickMs: version.completeTickMs, scoredTickMs: version.scoredTickMs };
+  return { ...shard, completeTickMs: version.completeTickMs };
 }
 
-async function mergeHeld(tx: Tx, by: Requester, shard: Standing, shares: readonly ShareOfJob[]): Promise<Merged> {
+/** Adds the panes of whole hours. False: the claim does not hold the shard any more. */
+async function addPiece(
+  tx: Tx,
+  claim: Claim,
+  { panes }: ShareOfJob,
+  { hours, rows }: HourPiece,
+  panesAtOnce: number,
+): Promise<boolean> {
+  const shard = await heldShard(tx, claim);
+  const version = await loadVersion(tx, claim.rolloutId);
+  if (shard === undefined || version === undefined) return false;
+  for (let at = 0; at < rows.length; at += panesAtOnce)
+    await addKeptPanes(
+      tx,
+      shard,
+      version.scoredTickMs,
+      unpackRows(panes, shard.suite.hash, rows.slice(at, at + panesAtOnce)),
+    );
+  // Another merge of the same claim may have been faster.
+  const added = hours.filter((hour) => !shard.mergedHours.has(hour));
+  await endHours(tx, shard, added, LEASE_MS);
+  return true;
+}
+
+async function endMerge(tx: Tx, by: Requester, shard: Standing, shares: readonly ShareOfJob[]): Promise<Merged> {
+  for (const { panes } of shares)
+    assert(areIn(panes, shard.mergedHours), 'a shard that is held to its end is merged whole');
   const counts = sumOf(shares.map(({ head }) => head.counts));
   await moveShard(tx, shard, { from: shard.nextOffset, to: endOf(shard), counts }, LEASE_MS);
-  let panes = 0;
-  for (const share of shares) panes += await addShare(tx, shard, share);
   await endShard(tx, shard, 'done');
+  const panes = shares.reduce((total, share) => total + share.panes.n.length, 0);
   const merged: Merged = { suite: shard.suite.name, partition: shard.partition, panes, counts };
   await tell(tx, by, shard, merged, shares);
   return merged;
-}
-
-async function addShare(tx: Tx, shard: Standing, { panes }: ShareOfJob): Promise<number> {
-  const rows = panes.n.length;
-  for (let at = 0; at < rows; at += PANES_AT_ONCE)
-    await addKeptPanes(tx, shard, shard.scoredTickMs, unpackPanes(panes, shard.suite.hash, at, at + PANES_AT_ONCE));
-  return rows;
 }
 
 const MERGED = 'suite.recompute.merged';

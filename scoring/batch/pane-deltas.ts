@@ -73,20 +73,24 @@ export function buffersOf(packed: PackedPanes): ArrayBuffer[] {
   return Object.values(packed).flatMap((part) => (ArrayBuffer.isView(part) ? [part.buffer as ArrayBuffer] : []));
 }
 
-/** Those of [from, to), in the order in which they were packed. */
-export function unpackPanes(packed: PackedPanes, suiteHash: string, from = 0, to = packed.seriesOf.length): Pane[] {
+/** All, in the order in which they were packed. */
+export function unpackPanes(packed: PackedPanes, suiteHash: string): Pane[] {
+  return unpackRows(packed, suiteHash, [...packed.seriesOf.keys()]);
+}
+
+/** Those at `rows`, in their order. */
+export function unpackRows(packed: PackedPanes, suiteHash: string, rows: readonly number[]): Pane[] {
   const names = packed.series.map((name) => {
     const space = name.indexOf(' ');
     return { model: name.slice(0, space), metric: name.slice(space + 1) };
   });
-  return Array.from(packed.seriesOf.subarray(from, to), (series, row) => {
-    const i = from + row;
+  return rows.map((i) => {
     const buckets: Bucket[] = [];
     for (let b = i === 0 ? 0 : packed.bucketsEnd[i - 1]!; b < packed.bucketsEnd[i]!; b++)
       buckets.push([packed.bucket[b]!, packed.bucketCount[b]!]);
     return {
       suiteHash,
-      ...names[series]!,
+      ...names[packed.seriesOf[i]!]!,
       resolution: RESOLUTIONS[packed.resolution[i]!]!,
       paneStartMs: packed.startMs[i]!,
       sums: {

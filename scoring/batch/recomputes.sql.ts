@@ -15,6 +15,7 @@ import type { Pane } from '../rules/pane.ts';
 import { keptFromMs } from '../rules/retention.ts';
 import { onTimeFrom } from '../rules/rollout.ts';
 import { MAX_SKEW_MS } from '../rules/watermark.ts';
+import { hourOf } from './hour-share.ts';
 import { keptFromOf, type ShardCounts, type ShardRules } from './messages.ts';
 import { countedFromMs } from './shard-effects.ts';
 
@@ -32,6 +33,8 @@ export interface Shard extends ShardKey, ShardRules {
   readonly untilLine: number;
   /** Messages before it are in the panes. */
   readonly nextOffset: bigint;
+  /** Hours since 1970 of which jobs have counted all, also behind it. */
+  readonly mergedHours: ReadonlySet<number>;
   /** Why nothing tells any more what was read where; null: it is known of all the time that counts. */
   readonly changed: string | null;
   /** Of what it has to read. */
@@ -67,6 +70,7 @@ interface ClaimedRow {
   readonly until_offset: bigint;
   readonly until_line: number;
   readonly next_offset: bigint;
+  readonly merged_hours: readonly number[];
 }
 
 /** Claims the oldest shard that nobody works on, or whose lease has run out. By the database's clock. */
@@ -106,6 +110,7 @@ async function shardOf(tx: Tx, row: ClaimedRow, worker: string): Promise<Shard |
     untilOffset: row.until_offset,
     untilLine: row.until_line,
     nextOffset: row.next_offset,
+    mergedHours: new Set(row.merged_hours),
     keptFrom,
     onTimeFromMs,
     changed: changeOf(key.topic, begins, countedFromMs({ keptFrom, onTimeFromMs })),
@@ -200,7 +205,8 @@ function claimValues({ rolloutId, topic, partition, worker }: Claim): unknown[] 
   return [rolloutId, topic, partition, worker];
 }
 
-const CLAIMED = 'c.rollout_id, c.topic, c.partition, c.tenant, c.until_offset, c.until_line, c.next_offset';
+const CLAIMED =
+  'c.rollout_id, c.topic, c.partition, c.tenant, c.until_offset, c.until_line, c.next_offset, to_jsonb(c.merged_hours) as merged_hours';
 
 /**
  * Claims all that is left of a rollout's history under one name, also what a worker has under way, whose next commit then changes nothing. Where
@@ -235,10 +241,13 @@ export async function heldShard(tx: Tx, claim: Claim): Promise<Shard | undefined
   return rows[0] === undefined ? undefined : shardOf(tx, rows[0], claim.worker);
 }
 
-/** Adds panes of a shard whose row is locked, without those that are kept no more. */
+/** Adds panes of a shard whose row is locked, without those that are kept no more, and those that are in with their whole hour. */
 export async function addKeptPanes(tx: Tx, shard: Shard, scoredTickMs: number, panes: readonly Pane[]): Promise<void> {
   // The consumer may have gone on, and removed panes, since the shard was claimed.
-  const kept = panes.filter((pane) => pane.paneStartMs >= keptFromMs(pane.resolution, scoredTickMs));
+  const kept = panes.filter(
+    ({ resolution, paneStartMs }) =>
+      paneStartMs >= keptFromMs(resolution, scoredTickMs) && !shard.mergedHours.has(hourOf(paneStartMs)),
+  );
   await addPanes(tx, shard.tenant, shard.suite.name, kept);
 }
 
@@ -274,6 +283,17 @@ export async function moveShard(tx: Tx, shard: Shard, { from, to, counts }: Step
   );
   if (moved !== 1)
     throw new StaleShard(`${shard.topic}/${shard.partition} of ${shard.rolloutId} is not ours at ${from}`);
+}
+
+/** Says that all panes of these hours are in, with whatever the transaction adds. Throws StaleShard. */
+export async function endHours(tx: Tx, claim: Claim, hours: readonly number[], leaseMs: number): Promise<void> {
+  const ended = await tx.execute(
+    `update recomputes set merged_hours = merged_hours || $5::integer[], changed_at = clock_timestamp(),
+       lease_until = greatest(lease_until, clock_timestamp() + $6 * interval '1 ms')
+     where ${OF_CLAIM} and not merged_hours && $5::integer[]`,
+    [...claimValues(claim), hours, leaseMs],
+  );
+  if (ended !== 1) throw new StaleShard(`${claim.topic}/${claim.partition} of ${claim.rolloutId} is not ours any more`);
 }
 
 /** Holds the claim for another while. Throws StaleShard. */

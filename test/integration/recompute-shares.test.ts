@@ -7,13 +7,16 @@ import { copySegments, neededOf } from '../../api/cli/sent-segments.ts';
 import { sha256Hex } from '../../core/canonical.ts';
 import { openFileObjectStore } from '../../platform/object-store/files.ts';
 import type { ObjectStore } from '../../platform/object-store.ts';
+import type { Database } from '../../platform/postgres.ts';
 import { type ArchivedPartition, archivedPartitions } from '../../scoring/archive/archived-reports.ts';
 import { countShare } from '../../scoring/batch/count-share.ts';
 import { type HandedShard, parseHandedShards } from '../../scoring/batch/handed-shard.ts';
 import { giveBackRollout, handOver } from '../../scoring/batch/handover.sql.ts';
+import { hourOf } from '../../scoring/batch/hour-share.ts';
 import { mergeShares, type ShareOfJob } from '../../scoring/batch/merge-shares.ts';
 import { readPaneFile } from '../../scoring/batch/pane-file.ts';
-import { claimShard } from '../../scoring/batch/recomputes.sql.ts';
+import { claimShard, endShard } from '../../scoring/batch/recomputes.sql.ts';
+import { runShard } from '../../scoring/batch/run-shard.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { getRollout, rollBack } from '../../scoring/registry/rollouts.ts';
 import type { Requester } from '../../scoring/registry/suites.ts';
@@ -98,6 +101,28 @@ async function counted(shard: HandedShard, of = SHARES): Promise<ShareOfJob[]> {
 const merge = (tenant: string, { claim, partition }: HandedShard, shares: readonly ShareOfJob[]) =>
   mergeShares(base.db, by[tenant]!, { suite: 'board', claim, partition, shares });
 
+/** Whose connection ends within its nth transaction, before that is committed. */
+function breakingAt(nth: number): Database {
+  let transactions = 0;
+  const asEngine: Database['asEngine'] = (work) =>
+    base.db.asEngine(async (tx) => {
+      const result = await work(tx);
+      transactions++;
+      if (transactions === nth) await tx.query('select pg_terminate_backend(pg_backend_pid())');
+      return result;
+    });
+  return { ...base.db, asEngine };
+}
+
+async function mergedOf(tenant: string) {
+  const rows = await base.db.asEngine((tx) =>
+    tx.query<{ hours: number }>('select cardinality(merged_hours) as hours from recomputes where tenant = $1', [
+      tenant,
+    ]),
+  );
+  return { hours: rows[0]!.hours, panes: await panesUnder(base.db, tenant, NEXT) };
+}
+
 const progress = async (tenant: string) =>
   (await base.db.asTenant(tenant, (tx) => getRollout(tx, tenant, 'board')))!.recompute;
 
@@ -135,7 +160,7 @@ describe.each([1, 2])('the history of a version, counted out of an archive of %i
 });
 
 describe('a partition’s shares', () => {
-  const tenants = ['once', 'partly', 'late', 'ended', 'half', 'foreign', 'untrue'];
+  const tenants = ['once', 'again', 'taken', 'handed', 'partly', 'late', 'ended', 'half', 'foreign', 'untrue'];
   beforeAll(() => open(1, tenants), 180_000);
   afterAll(close);
 
@@ -159,6 +184,50 @@ describe('a partition’s shares', () => {
     ]);
     expect((await finished('once')).scores).toEqual((await finished('once')).whole);
     await expect(handed('once', 'jobs/again')).rejects.toThrow('has no history that is not filled in');
+  });
+
+  test('whose merge broke off between two hours are gone on with by whoever merges again, by the workers, or by other jobs', async () => {
+    const brokenOff = async (tenant: string) => {
+      const [shard] = await handed(tenant, `jobs/${tenant}`);
+      const shares = await counted(shard!);
+      const before = await mergedOf(tenant);
+      const asked = { suite: 'board', claim: shard!.claim, partition: 0, shares };
+      await expect(mergeShares(breakingAt(4), by[tenant]!, asked, 10)).rejects.toThrow();
+      const { hours, panes } = await mergedOf(tenant);
+      expect(hours).toBeGreaterThan(1);
+      expect(hours).toBeLessThan(new Set(shares.flatMap((share) => [...share.panes.startMs].map(hourOf))).size);
+      expect(panes.length).toBeGreaterThan(before.panes.length);
+      expect(await progress(tenant)).toMatchObject({ state: 'running', counted: 0 });
+      return { shard: shard!, shares };
+    };
+    const again = await brokenOff('again');
+    const [one, two] = await Promise.all([
+      merge('again', again.shard, again.shares),
+      merge('again', again.shard, again.shares),
+    ]);
+    expect(one!.counts.counted).toBeGreaterThan(100);
+    expect(two).toEqual(one);
+    const other = await brokenOff('handed');
+    const [next] = await handed('handed', 'jobs/next');
+    expect(await merge('handed', other.shard, other.shares)).toBeUndefined();
+    expect(await merge('handed', next!, await counted(next!, 2))).toMatchObject({ counts: one!.counts });
+    await brokenOff('taken');
+    expect(await base.db.asEngine((tx) => giveBackRollout(tx, 'taken', 'board', 'jobs/taken'))).toBe(1);
+    await base.db.asEngine((tx) =>
+      tx.execute(`update recomputes set created_at = '2020-01-01' where tenant = 'taken'`),
+    );
+    const worker = await base.db.asEngine((tx) => claimShard(tx, 'worker', HOLD_MS));
+    expect(worker).toMatchObject({ tenant: 'taken', nextOffset: 0n });
+    const context = recomputeContext(ctx());
+    await runShard(context, worker!, new AbortController().signal, { batchMessages: 3 });
+    await base.db.asEngine((tx) => endShard(tx, worker!, 'done'));
+    const { whole } = await finished('again');
+    for (const tenant of ['again', 'handed', 'taken']) {
+      const done = await finished(tenant);
+      expect(done.scores).toEqual(whole);
+      expect(done.panes).toEqual(await panesUnder(base.db, 'whole', NEXT));
+      expect(await progress(tenant)).toMatchObject({ state: 'done', counted: one!.counts.counted });
+    }
   });
 
   test('begin where a worker stood, and what it has under way then changes nothing', async () => {
