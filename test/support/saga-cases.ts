@@ -82,22 +82,27 @@ const MAX_WORLDS = 4;
 export async function runCases(cases: readonly Case[]): Promise<readonly Outcome[]> {
   const queue = cases.entries();
   const outcomes: Outcome[] = [];
-  const worker = async () => {
+  const worlds: SagaWorld[] = [];
+  const worker = async (at: number) => {
     let world = await furnishedWorld();
-    try {
-      for (const [, of] of queue) {
-        const told = await outcomeOf(world, of);
-        outcomes.push({ of, told });
-        if (told.ends.length > 0) continue;
-        await world.close();
-        world = await furnishedWorld();
-      }
-      outcomes.push({ of: undefined, told: { nodes: [], met: 0, ends: [], leaks: await trailLeaks(world) } });
-    } finally {
+    worlds[at] = world;
+    for (const [, of] of queue) {
+      const told = await outcomeOf(world, of);
+      outcomes.push({ of, told });
+      if (told.ends.length > 0) continue;
       await world.close();
+      world = await furnishedWorld();
+      worlds[at] = world;
     }
   };
-  await Promise.all(Array.from({ length: Math.min(MAX_WORLDS, cases.length) }, worker));
+  try {
+    await Promise.all(Array.from({ length: Math.min(MAX_WORLDS, cases.length) }, (_, at) => worker(at)));
+    // One after another: a check of a whole chain lets nothing else go on, and others' connections would be late by it.
+    for (const world of worlds)
+      outcomes.push({ of: undefined, told: { nodes: [], met: 0, ends: [], leaks: await trailLeaks(world) } });
+  } finally {
+    for (const world of worlds) await world?.close();
+  }
   return outcomes;
 }
 
