@@ -62,6 +62,20 @@ describe('leases', () => {
     expect(with_('2h').waiting).toContain('b:backfill');
   });
 
+  test('of its own division do not delay a head that borrows, though they would not', () => {
+    const scenario = (lease: string): Doc => ({
+      groups: [{ name: 'org', parent: null }],
+      divisions: [
+        { name: 'a', group: 'org', quota: gpu(4) },
+        { name: 'b', group: 'org', quota: gpu(6) },
+      ],
+      running: [runs('r', 'b', 6, { leaseEndsAt: at(HOUR) })],
+      pending: [asks('head', 'a', 8, { lease: '1h', createdAt: at(-900) }), asks('small', 'a', 4, { lease })],
+    });
+    expect(told(scenario('1h'), true).admitted).toContain('small@od*1');
+    expect(told(scenario('2h'), true)).toMatchObject({ admitted: [], waiting: ['head:quota', 'small:backfill'] });
+  });
+
   test('that run out as a slot begins take nothing of the room beside it', () => {
     const scenario = (lease: string): Doc => ({
       groups: [{ name: 'org', parent: null }],
