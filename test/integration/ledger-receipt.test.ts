@@ -1,12 +1,16 @@
+import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { isEnded } from '../../core/booking.ts';
-import { attemptKey } from '../../core/ids.ts';
+import { attemptKey, ulid } from '../../core/ids.ts';
+import { jobSpec } from '../../core/job.ts';
 import { ALLOW_ALL } from '../../peers/sentinelnet/rules.ts';
 import { cancelBooking } from '../../scheduler/apply/cancel.ts';
-import { type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
+import { arrayTasks, createBookings } from '../../scheduler/apply/create-booking.ts';
+import { POOL, type SagaWorld, sagaWorld, TENANT } from '../support/saga-world.ts';
 import { verifiedReceipt } from '../support/verified-receipt.ts';
 
 /** Receipts of bookings that the real saga carried through, with real peers: whatever way a booking ends, its receipt holds. */
+const TRACE = '0af7651916cd43dd8448eb211c80319c';
 let world: SagaWorld;
 let allocator: { stop(): Promise<void> };
 beforeAll(async () => {
@@ -75,4 +79,21 @@ test('a running job that was cancelled', async () => {
   const { result } = await verified(id);
   expect(result.findings).toEqual([]);
   expect(result).toMatchObject({ code: 0, summary: { state: 'cancelled' } });
+});
+
+test('a task of an array, of which SentinelNet is told how many there are', async () => {
+  allocator = await world.startAllocator();
+  const file = { name: 'train', division: 'vision', resources: { cpus: 1 }, pools: [POOL], run: 'true' };
+  const newId = () => ulid(Date.now(), randomBytes(10));
+  const by = { tenant: TENANT, division: 'vision', requester: 'ada', actor: 'token:test', traceId: TRACE };
+  const first = { ...by, bookingId: newId(), nowMs: Date.now(), spec: jobSpec({ ...file, array: { count: 2 } }) };
+  const tasks = arrayTasks(first, newId);
+  await world.database.db.asTenant(TENANT, (tx) => createBookings(tx, tasks));
+  for (const { bookingId: id } of tasks) {
+    await world.until(id, (booking) => booking.state.state === 'applied');
+    world.provider.end(attemptKey(id, 1), 'succeeded');
+    const { text, result } = await verified(id);
+    expect(result).toMatchObject({ code: 0, findings: [] });
+    expect(text).toContain('"tasks":2');
+  }
 });
