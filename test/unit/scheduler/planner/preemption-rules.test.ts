@@ -211,6 +211,14 @@ const pair = (alpha: Doc, beta: Doc = {}): Doc => ({
 });
 
 const CLASSIC: Readonly<Record<string, Case>> = {
+  'own lower-or-newer: what is as old is left alone': {
+    scenario: {
+      ...pair({ quota: gpu(6), preemption: { own: 'lower-or-newer' } }, { quota: gpu(0) }),
+      running: [runs('same', 'alpha', 6, { createdAt: at(-60) })],
+      pending: [asks('p', 'alpha', 6, { createdAt: at(-60) })],
+    },
+    want: [],
+  },
   'of victims of which one can be spared the last of them is': {
     scenario: {
       ...pair({ quota: gpu(12), preemption: { reclaim: 'any' } }, { quota: gpu(0) }),
