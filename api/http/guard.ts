@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ApiFunction } from '../../core/access.ts';
-import { MAX_IN_FLIGHT, RETRY_AFTER_SECONDS } from './limits.ts';
+import { MAX_IN_FLIGHT, MAX_TENANT_IN_FLIGHT, RETRY_AFTER_SECONDS, SLOW_READER_MS } from './limits.ts';
 import { publicPath } from './openapi.ts';
 import { HttpProblem } from './problem.ts';
 import { tellRate } from './rate-limits.ts';
@@ -40,12 +40,14 @@ function hostOf(header: string | undefined): string | undefined {
 export function guardRequests(app: FastifyInstance, services: Services): void {
   const hosts = new Set([...LOOPBACK, ...services.allowedHosts.map((host) => host.toLowerCase())]);
   let inFlight = 0;
+  const ofTenants = new Map<string, number>();
   app.decorateRequest('identity', undefined);
   app.addHook('onRequest', async (request, reply) => {
     inFlight++;
     onceOver(reply.raw, () => {
       inFlight--;
     });
+    cutStalled(reply.raw, SLOW_READER_MS);
     if (hostCount(request.raw.rawHeaders) !== 1) throw new HttpProblem(400, 'host', 'a request needs exactly one Host');
     const host = hostOf(request.headers.host);
     // A page on another site that resolves its own name to loopback must not reach us (DNS rebinding).
@@ -53,11 +55,7 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
       throw new HttpProblem(421, 'host', 'this server does not answer for that Host');
     const config = request.routeOptions.config;
     if (config?.open === true) return;
-    if (inFlight > MAX_IN_FLIGHT) {
-      throw new HttpProblem(503, 'overloaded', 'too many requests at once; come back', {
-        headers: { 'retry-after': String(RETRY_AFTER_SECONDS) },
-      });
-    }
+    if (inFlight > MAX_IN_FLIGHT) throw overloaded('too many requests at once; come back');
     const needs = config?.needs ?? 'read';
     const denial = (why: Denial['why'], of: Pick<Denial, 'tenant' | 'principal'>): Denial => ({
       ...of,
@@ -74,6 +72,14 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
       throw unrecognised(identity);
     }
     request.identity = identity;
+    const others = ofTenants.get(identity.tenant) ?? 0;
+    if (others >= MAX_TENANT_IN_FLIGHT) throw overloaded('too many requests of this tenant at once; come back');
+    ofTenants.set(identity.tenant, others + 1);
+    onceOver(reply.raw, () => {
+      const left = (ofTenants.get(identity.tenant) ?? 1) - 1;
+      if (left === 0) ofTenants.delete(identity.tenant);
+      else ofTenants.set(identity.tenant, left);
+    });
     tellRate(reply, await services.limitRate(identity));
     const lacks = lackOf(identity, request);
     if (lacks === undefined) return;
@@ -83,6 +89,10 @@ export function guardRequests(app: FastifyInstance, services: Services): void {
       headers: challenge('insufficient_scope', `it takes the function ${lacks}`),
     });
   });
+}
+
+function overloaded(problem: string): HttpProblem {
+  return new HttpProblem(503, 'overloaded', problem, { headers: { 'retry-after': String(RETRY_AFTER_SECONDS) } });
 }
 
 function presentedBy(request: FastifyRequest): Presented {
@@ -134,6 +144,14 @@ const SEND_TOKEN = 'send Authorization: Bearer with the token from the state fol
 function challenge(error?: string, description?: string): Readonly<Record<string, string>> {
   const told = error === undefined ? '' : `, error="${error}", error_description="${description}"`;
   return { 'www-authenticate': `Bearer realm="merit"${told}` };
+}
+
+/** Cuts an answer off of which its caller has taken nothing within the time, though some waits: it would be one of those answered at a time for as long as they like. */
+export function cutStalled(answer: ServerResponse, limitMs: number): void {
+  answer.setTimeout(limitMs, () => {
+    // Also called where nothing came or went because the answer is not there yet.
+    if (answer.writableLength > 0) answer.socket?.destroy();
+  });
 }
 
 /** Runs once the answer was sent, or the caller went away before: `onResponse` alone never tells of the latter. */

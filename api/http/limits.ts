@@ -25,6 +25,8 @@ export const MAX_INFLATED_BYTES = 8 * 1024 ** 3;
 export const MAX_CODE_UPLOAD_BYTES = 100 * 1024 * 1024;
 /** Requests answered at a time; what comes beyond is told to come back. */
 export const MAX_IN_FLIGHT = 512;
+/** Of them those of one tenant, so that others have answers beside it. */
+export const MAX_TENANT_IN_FLIGHT = 384;
 export const RETRY_AFTER_SECONDS = 1;
 export const PAGE_DEFAULT = 50;
 export const PAGE_MAX = 500;

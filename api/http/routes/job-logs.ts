@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from '../../../core/schema.ts';
 import { found } from '../answer.ts';
 import type { RouteContext } from '../context.ts';
-import { callerOf, whileAnswering } from '../guard.ts';
+import { callerOf, mayStill, whileAnswering } from '../guard.ts';
 import type { LogPiece, LogQuery } from '../jobs-service.ts';
 import * as limits from '../limits.ts';
 import { type LogStart, logStreams } from '../log-stream.ts';
@@ -133,7 +133,12 @@ async function answer(
       .header('merit-log-done', String(first.done))
       .send(Buffer.from(first.bytes));
   if (first.size !== null) reply.header('content-length', String(Math.max(0, first.size - query.fromByte)));
-  return reply.send(Readable.from(pieces(first, { ...query, attempt: first.attempt }, read), { objectMode: false }));
+  // A job may write for longer than its reader may read.
+  const more = async (from: LogQuery) => {
+    if (await mayStill(services, request)) return read(from);
+    throw new HttpProblem(403, 'forbidden', 'who asked may not read this log any more');
+  };
+  return reply.send(Readable.from(pieces(first, { ...query, attempt: first.attempt }, more), { objectMode: false }));
 }
 
 /** Piece after piece, each read once the one before is taken. */

@@ -65,6 +65,8 @@ let simulator: KernelSimulator;
 let clock: HandClock;
 let verdict: OidcVerdict;
 let ends: StreamEnd[];
+/** What each look at the log finds. */
+let piece: () => LogPiece | Promise<LogPiece>;
 let stopServer: () => Promise<void>;
 let url: string;
 
@@ -74,6 +76,7 @@ beforeEach(async () => {
   clock = new HandClock();
   verdict = PERSON;
   ends = [];
+  piece = () => PIECE;
   const book = roleBook({
     kernel: kernel({ http: openHttpClient({ origin: simulator.url }).send }),
     clock,
@@ -91,7 +94,7 @@ beforeEach(async () => {
   const { services } = fakeServices({ identify, clock });
   const app = buildHttpServer({
     ...services,
-    jobs: { ...services.jobs, logs: async () => PIECE },
+    jobs: { ...services.jobs, logs: async () => piece() },
     metrics: { ...services.metrics, streamEnded: (reason) => void ends.push(reason) },
   });
   url = await app.listen({ host: '127.0.0.1', port: 0 });
@@ -150,4 +153,19 @@ describe.each(['/v1/events', `/v1/jobs/${JOB_ID}/logs`])('a stream of %s', (path
     await clock.pass(2 * ROLES_KEPT_MS);
     expect(stream.isOver()).toBe(false);
   });
+});
+
+test('a log that is read while its job writes on is cut where its reader may read it no more', async () => {
+  const bytes = new TextEncoder().encode('a line\n');
+  let looks = 0;
+  piece = async () => {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    looks++;
+    if (looks === 20) verdict = { kind: 'invalid', why: 'the token has expired' };
+    return { ...PIECE, bytes, nextByte: looks * bytes.length };
+  };
+  const response = await fetch(`${url}/v1/jobs/${JOB_ID}/logs`, { headers: { authorization: `Bearer ${JWT}` } });
+  expect(response.status).toBe(200);
+  await expect(response.text()).rejects.toThrow();
+  expect(looks).toBe(20);
 });
