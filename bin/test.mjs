@@ -31,13 +31,15 @@ async function runVitest(launch, env, args, countsPath) {
   return { outcome, counts: readCounts(countsPath) };
 }
 
-/** What failed in parts that other tests shared is tried once more without them, where nobody asked for files by name. */
+/** What failed in parts that other tests shared is tried once more without them, where nobody asked for files by name, or a script did with MERIT_SECOND_TRY=1. */
 async function runTwice(launch, env, args, countsPath) {
   const first = await runVitest(launch, env, args, countsPath);
-  const again = args.every((arg) => arg.startsWith('-')) ? filesToTryAgain(first.counts) : [];
+  const options = args.filter((arg) => arg.startsWith('-'));
+  const mayTry = options.length === args.length || env.MERIT_SECOND_TRY === '1';
+  const again = mayTry ? filesToTryAgain(first.counts) : [];
   if (typeof first.outcome !== 'number' || again.length === 0) return { ...first, unstable: [] };
   process.stdout.write(`\nFailed, and tried once more by themselves:\n${lines(again)}`);
-  const { outcome, counts } = await runVitest(launch, env, [...args, '--no-file-parallelism', ...again], countsPath);
+  const { outcome, counts } = await runVitest(launch, env, [...options, '--no-file-parallelism', ...again], countsPath);
   const unstable = again
     .filter((file) => counts.files[file]?.failures.length === 0)
     .flatMap((file) => first.counts.files[file].failures.map((name) => `${file}: ${name}`));
