@@ -180,7 +180,11 @@ export class Allocator {
       const isAdmitted = placement !== undefined;
       // It may have moved on while it waited here.
       if (booking === undefined || isAdmitted !== (booking.state.state === 'waiting')) this.#slots.ended(id);
-      else this.#start(booking, placement);
+      else if (placement !== undefined && this.#live.isClosed(booking, placement)) {
+        this.#slots.ended(id);
+        this.#live.back(id, 0);
+        this.#woken = true;
+      } else this.#start(booking, placement);
       if (kind === 'admitted') this.#admitted.delete(id);
     }
   }

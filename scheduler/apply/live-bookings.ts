@@ -1,4 +1,5 @@
 import { assert } from '../../core/assert.ts';
+import type { Placement } from '../../core/booking.ts';
 import type { SigningPolicy } from '../../core/signing-policy.ts';
 import { Planner } from '../admission/planner.ts';
 import type { Booking, Stamp } from './booking-store.ts';
@@ -66,6 +67,11 @@ export class LiveBookings {
   /** Only a flag or its reasons changed: nothing for the planner. */
   noted(booking: Booking): void {
     this.#planOf(booking.bookingId)?.noted(booking);
+  }
+
+  /** It was admitted where nothing starts any more. */
+  isClosed(booking: Booking, placement: Placement): boolean {
+    return this.#planOf(booking.bookingId)?.isClosed(booking, placement) ?? false;
   }
 
   /** A booking that could not be reserved is offered again from `atMs` on. */

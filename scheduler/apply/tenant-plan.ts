@@ -2,7 +2,7 @@ import { assert } from '../../core/assert.ts';
 import { isEnded, type PassedOver, type Placement, type Reason, type StateName } from '../../core/booking.ts';
 import { machineId } from '../../pools/machine-states.ts';
 import type { PendingInput, RunningInput } from '../../pools/planner-input.ts';
-import type { PoolFacts } from '../../pools/pool-facts.ts';
+import { flavourId, type PoolFacts } from '../../pools/pool-facts.ts';
 import type { Admission, Explanation, Preempted, Waiting } from '../admission/decision.ts';
 import type { PlannerPort } from '../admission/planner-port.ts';
 import { ArrayPlaces } from './array-places.ts';
@@ -56,6 +56,8 @@ export class TenantPlan {
   /** Bookings that are not offered everywhere, since a provider refused them there, and until when. */
   readonly #narrowed = new Map<string, number>();
   #facts: PoolFacts;
+  /** Of these facts, once somebody asked. */
+  #open: ReturnType<typeof openPlaces> | undefined;
   #nowMs: number;
 
   constructor(facts: PoolFacts, planner: PlannerPort, nowMs = 0) {
@@ -81,6 +83,14 @@ export class TenantPlan {
     return this.#waiting.size;
   }
 
+  /** Nothing starts there any more: the pool or a machine of it was cordoned, its provider is away, or it is declared no more. */
+  isClosed({ spec }: Booking, { pool, flavour, machines = [] }: Placement): boolean {
+    if (spec.money !== undefined) return false;
+    this.#open ??= openPlaces(this.#facts);
+    const at = flavourId(pool, flavour);
+    return !this.#open.flavours.has(at) || machines.some(({ node }) => this.#open?.cordoned.has(machineId(at, node)));
+  }
+
   /** Jobs that a pool's provider is thought to run. */
   runningIn(pool: string): number {
     let count = 0;
@@ -104,6 +114,7 @@ export class TenantPlan {
   setFacts(facts: PoolFacts): void {
     const before = this.#facts;
     this.#facts = facts;
+    this.#open = undefined;
     if (withoutMoney(before) === withoutMoney(facts)) {
       for (const division of facts.config.divisions) {
         const old = before.config.divisions.find((one) => one.name === division.name)?.budgets;
@@ -420,6 +431,18 @@ function laterOf(
 ): ReadonlyMap<string, StateName> {
   const ended = [...before].filter(([, state]) => isEnded(state));
   return new Map([...before, ...read, ...ended]);
+}
+
+function openPlaces({ config }: PoolFacts): {
+  readonly flavours: ReadonlySet<string>;
+  readonly cordoned: ReadonlySet<string>;
+} {
+  const open = config.flavours.filter(({ away, cordoned }) => away === null && !cordoned);
+  const cordoned = config.nodes.filter((node) => node.cordoned);
+  return {
+    flavours: new Set(open.map(({ id }) => id)),
+    cordoned: new Set(cordoned.map(({ flavour, name }) => machineId(flavour, name))),
+  };
 }
 
 function jsonOf(value: unknown): string {

@@ -132,6 +132,44 @@ function running(one: Booking, on = 'h100', over: object = {}): Booking {
   return withState(one, { ...state, ...over });
 }
 
+describe('where something was admitted', () => {
+  const at = { pool: 'east', flavour: 'h100', machines: [{ node: 'm1', replicas: 1 }] };
+  const closed = (change: (config: PlannerConfig) => PlannerConfig) => {
+    const one = put(booking());
+    const [admission] = plan.decide(NOW + 100).admitted;
+    const placement = { ...admission!.placement, ...at };
+    expect(plan.isClosed(one, placement)).toBe(false);
+    plan.setFacts({ ...facts(), config: change(config()) });
+    return plan.isClosed(one, placement);
+  };
+  const h100 = (over: object) => (of: PlannerConfig) => ({
+    ...of,
+    flavours: of.flavours.map((one) => (one.id === 'east/h100' ? { ...one, ...over } : one)),
+  });
+  const spotOnly = (of: PlannerConfig): PlannerConfig => ({
+    ...of,
+    flavours: of.flavours.slice(1),
+    divisions: of.divisions.map((one) => ({ ...one, quota: one.quota.slice(1), flavours: one.flavours.slice(1) })),
+  });
+  const machine = (name: string) => (of: PlannerConfig) => ({
+    ...of,
+    nodes: ['m1', 'm2'].map((node) => {
+      const capacity = { gpu: 2000 };
+      return { name: node, flavour: 'east/h100', capacity, cordoned: node === name };
+    }),
+  });
+
+  test.each([
+    ['its pool is cordoned', true, h100({ cordoned: true })],
+    ['its pool’s provider is away', true, h100({ away: 'connect ECONNREFUSED' })],
+    ['its flavour is declared no more', true, spotOnly],
+    ['a machine of it is cordoned', true, machine('m1')],
+    ['another machine is cordoned', false, machine('m2')],
+  ])('nothing starts once %s: %s', (_what, isClosed, change) => {
+    expect(closed(change)).toBe(isClosed);
+  });
+});
+
 describe('an admission', () => {
   test('names pool, flavour, nodes and the price of the whole lease', () => {
     put(booking({ resources: { gpus: 1 }, num_nodes: 3, lease: '2h' }));
