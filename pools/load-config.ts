@@ -48,13 +48,15 @@ interface Read {
   readonly money: Money;
 }
 
-/** All that the planner is to know of a tenant, as it is committed. `health` is asked once a pool, outside of any transaction. */
+/** All that the planner is to know of a tenant, as it is committed. `health` is asked once a pool, of all at once, outside of any transaction. */
 export async function loadConfig(db: Database, tenant: string, nowMs: number, health: AskHealth): Promise<PoolFacts> {
   const read = await db.asEngine((tx) => readAll(tx, tenant));
   const { pools, documents } = read;
   const standings = new Map<string, PoolStanding>();
-  for (const { file, cordoned } of pools)
-    standings.set(file.name, { file, cordoned, health: await health(tenant, file.name) });
+  const healths = await Promise.all(pools.map(({ file }) => health(tenant, file.name)));
+  pools.forEach(({ file, cordoned }, i) => {
+    standings.set(file.name, { file, cordoned, health: healths[i]! });
+  });
   const files = pools.map(({ file }) => file);
   const currencies = [...new Set(read.flavours.map((row) => row.currency))];
   const standing = {

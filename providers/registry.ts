@@ -17,6 +17,8 @@ import {
   WINDOW_LIMIT_MS,
 } from './provider.ts';
 
+const OPEN_TIMEOUT_MS = 30_000;
+
 export type AnyDefinition = ProviderDefinition<unknown>;
 
 /** The kinds that ship with Merit, imported when a pool first needs one. Any other kind is a package name or a path. */
@@ -196,7 +198,7 @@ export async function openProvider(
 ): Promise<Provider> {
   const refusals = configRefusals(definition, config);
   if (refusals.length > 0) throw new RefusedInput(refusals.map(inConfig));
-  const provider = await definition.open(config, context).catch((error: unknown) => {
+  const provider = await opened(definition, config, context).catch((error: unknown) => {
     throw error instanceof RefusedInput ? new RefusedInput(error.refusals.map(inConfig)) : error;
   });
   const problem = providerProblem(provider);
@@ -205,6 +207,21 @@ export async function openProvider(
     cause: problem,
     mend: 'merit providers test names what it lacks',
   });
+}
+
+/** One that comes later than anybody waits for it is closed. */
+async function opened(definition: AnyDefinition, config: unknown, context: OpenContext): Promise<Provider> {
+  let timer: NodeJS.Timeout | undefined;
+  const opening = definition.open(config, context);
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      void opening.then((provider) => provider.close()).catch(() => {});
+      const doing = `opening provider ${definition.kind}`;
+      const cause = `it did not open within ${OPEN_TIMEOUT_MS / 1000} s, though open touches no network`;
+      reject(new OperatingError('timeout', 'safe', doing, { cause }));
+    }, OPEN_TIMEOUT_MS);
+  });
+  return Promise.race([opening, late]).finally(() => clearTimeout(timer));
 }
 
 /** A refusal of a config as one of the pool's file. */

@@ -18,6 +18,9 @@ import { type PoolTrust, trustRefusals } from './pool-trust.ts';
 /** An answer about a provider's health holds this long. */
 const HEALTH_MS = 2_000;
 const HEALTH_TIMEOUT_MS = 5_000;
+/** Who plans waits for one so long, and then takes the last there is, which is of this age at most: one that hangs must not hold up the others. */
+const PATIENCE_MS = 1_000;
+const LAST_HEALTH_MS = 15_000;
 /** And so do its prices. */
 const OFFERS_MS = 60_000;
 /** Providers kept open; the one unused longest is closed. */
@@ -52,6 +55,8 @@ interface Open {
   readonly ownAddress: string | undefined;
   readonly provider: Promise<Provider>;
   health: (PoolHealth & { readonly atMs: number }) | undefined;
+  /** Under way. */
+  asked: Promise<PoolHealth> | undefined;
   /** Flavours whose capacity was told, of what it was before its file changed too. */
   told: ReadonlySet<string>;
   offers: { readonly atMs: number; readonly asked: Promise<readonly Offer[]> } | undefined;
@@ -70,20 +75,29 @@ export class PoolProviders implements ProviderSource {
     return (await this.#entry(tenant, pool)).provider;
   }
 
+  /** Answers within a second or so whatever its provider does: what it says, or what it said last, or that it is silent. */
   async health(tenant: string, pool: string): Promise<PoolHealth> {
     const { clock } = this.#options;
     try {
       const entry = await this.#entry(tenant, pool);
-      if (entry.health !== undefined && clock.now() - entry.health.atMs < HEALTH_MS) return entry.health;
-      const health = await entry.provider
-        .then((provider) => provider.capacity(AbortSignal.timeout(HEALTH_TIMEOUT_MS)))
-        .then((there) => ({ away: undefined, there }), unhealthy);
-      entry.health = { atMs: clock.now(), ...health };
-      this.#tellThere(tenant, entry, health);
-      return health;
+      const last = entry.health;
+      if (last !== undefined && clock.now() - last.atMs < HEALTH_MS) return last;
+      entry.asked ??= this.#ask(tenant, entry);
+      const lastCounts = last !== undefined && clock.now() - last.atMs < LAST_HEALTH_MS;
+      return await within(PATIENCE_MS, entry.asked, lastCounts ? last : SILENT);
     } catch (error) {
       return unhealthy(error);
     }
+  }
+
+  async #ask(tenant: string, entry: Open): Promise<PoolHealth> {
+    const health = await entry.provider
+      .then((provider) => provider.capacity(AbortSignal.timeout(HEALTH_TIMEOUT_MS)))
+      .then((there) => ({ away: undefined, there }), unhealthy);
+    entry.health = { atMs: this.#options.clock.now(), ...health };
+    entry.asked = undefined;
+    this.#tellThere(tenant, entry, health);
+    return health;
   }
 
   async offers(tenant: string, pool: string): Promise<readonly Offer[]> {
@@ -132,6 +146,7 @@ export class PoolProviders implements ProviderSource {
       ownAddress,
       provider: this.#openProvider(tenant, stored.file),
       health: undefined,
+      asked: undefined,
       told: known?.told ?? new Set(),
       offers: undefined,
     };
@@ -218,6 +233,17 @@ function poolFlavour({ name, resource, spot, price }: PoolFile['flavours'][numbe
     currency: price.currency,
     centsPerUnitHour: cents(price.perUnitHour),
   };
+}
+
+const SILENT: PoolHealth = { away: `it did not answer within ${PATIENCE_MS} ms`, there: [] };
+
+/** What is asked for, or the other where it takes longer. */
+async function within<T>(ms: number, asked: Promise<T>, otherwise: T): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<T>((resolve) => {
+    timer = setTimeout(() => resolve(otherwise), ms);
+  });
+  return Promise.race([asked, late]).finally(() => clearTimeout(timer));
 }
 
 /** For a person who waits: the cause itself, without what we were doing when we met it. */

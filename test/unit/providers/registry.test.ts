@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { RefusedInput } from '../../../core/refusal.ts';
 import { systemClock } from '../../../platform/clock.ts';
 import type { AnyDefinition } from '../../../providers/registry.ts';
@@ -127,6 +127,23 @@ describe('a provider is opened', () => {
     expect(await openProvider(definition({ configSchema, open }), { url: 'http://x' }, context)).toMatchObject({
       kind: 'memory',
     });
+  });
+
+  test('within a limit, and one that opens later is closed', async () => {
+    vi.useFakeTimers();
+    try {
+      const late = Object.assign(new MemoryProvider(), { close: vi.fn(async () => {}) });
+      let come = (_: MemoryProvider) => {};
+      const open = () => new Promise<MemoryProvider>((resolve) => (come = resolve));
+      const failure = failureOf(openProvider(definition({ open: open as never }), {}, context));
+      await vi.advanceTimersByTimeAsync(30_000);
+      expect(await failure).toMatchObject({ code: 'timeout', message: expect.stringContaining('within 30 s') });
+      come(late);
+      await vi.advanceTimersByTimeAsync(0);
+      expect(late.close).toHaveBeenCalledOnce();
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test.each([

@@ -66,3 +66,32 @@ test('what is there is told as nothing where its provider cannot be opened any m
   expect(told).toEqual(['acme cpus/small 4 of 4', 'acme cpus/small 0 of 0']);
   await providers.close();
 });
+
+test('one that hangs is told as silent, then by what it said last, is asked once at a time, and costs its callers a second at most', async () => {
+  const { providers, setPool } = pools();
+  setPool('cpu', { kind: 'local', config: { cpus: 4, flavour: 'cpu' } });
+  const provider = await providers.of('acme', 'cpus');
+  const { capacity } = provider;
+  let asked = 0;
+  const answers: (() => void)[] = [];
+  Object.assign(provider, {
+    capacity: async (signal: AbortSignal) => {
+      asked++;
+      await new Promise<void>((resolve) => answers.push(resolve));
+      return capacity(signal);
+    },
+  });
+  const silent = { away: 'it did not answer within 1000 ms', there: [] };
+  expect(await Promise.all([providers.health('acme', 'cpus'), providers.health('acme', 'cpus')])).toEqual([
+    silent,
+    silent,
+  ]);
+  expect(asked).toBe(1);
+  for (const answer of answers.splice(0)) answer();
+  await expect.poll(() => providers.health('acme', 'cpus')).toMatchObject({ away: undefined });
+  // It hangs again once that is old.
+  await expect.poll(async () => (await providers.health('acme', 'cpus')) && asked, { timeout: 10_000 }).toBe(2);
+  expect(await providers.health('acme', 'cpus')).toMatchObject({ away: undefined, there: [{ flavour: 'cpu' }] });
+  for (const answer of answers.splice(0)) answer();
+  await providers.close();
+});
