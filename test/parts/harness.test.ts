@@ -86,7 +86,8 @@ describe('what is started', () => {
     expect(processStart(Number(pid))).toBeDefined();
     child.kill('SIGKILL');
     while (processStart(Number(pid)) !== undefined) await sleep(50);
-    rmSync(folder, { recursive: true });
+    // What ends beside it may still write there.
+    rmSync(folder, { recursive: true, maxRetries: 20, retryDelay: 50 });
   });
 
   test('says its last words where it ends before it is ready', async () => {
