@@ -96,7 +96,9 @@ export class PoolProviders implements ProviderSource {
       .then((there) => ({ away: undefined, there }), unhealthy);
     entry.health = { atMs: this.#options.clock.now(), ...health };
     entry.asked = undefined;
-    this.#tellThere(tenant, entry, health);
+    // Of a file that was replaced meanwhile nothing is told any more: the one after it tells what is gone.
+    const now = this.#open.get(`${tenant}/${entry.file.name}`) ?? entry;
+    if (now === entry) this.#tellThere(tenant, entry, health);
     return health;
   }
 

@@ -16,7 +16,7 @@ import type { RunKeeper } from './run-keeper.ts';
 export interface ProviderSource {
   /** The opened provider of a pool; throws OperatingError where it cannot be opened. */
   of(tenant: string, pool: string): Promise<Provider>;
-  /** What it says now. Asked at each planning, so it remembers an answer for a moment. */
+  /** What it says, or said last: it is asked at each planning, so an answer is remembered for a moment, and one that hangs is not waited for. */
   health: AskHealth;
 }
 

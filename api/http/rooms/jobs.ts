@@ -32,7 +32,6 @@ import { etaView } from './eta-view.ts';
 import { JobLogs } from './job-logs.ts';
 import { metricsView } from './job-metrics.sql.ts';
 import { attemptViews, jobRows, jobView, reasonsOf } from './job-view.sql.ts';
-import { patientHealth } from './patient-health.ts';
 import { planView } from './plan-view.ts';
 import { type QueueExplanation, queueExplanation } from './queue-explanation.ts';
 import { topView } from './top-view.ts';
@@ -222,7 +221,7 @@ function told(stored: readonly Reason[], planned: readonly View[], waits: boolea
 async function awayReason(ports: RoomPorts, { state, spec, tenant }: Booking): Promise<readonly Reason[]> {
   if (!('placement' in state) || isMoneyAlone({ spec })) return [];
   const { pool } = state.placement;
-  const { away } = await patientHealth(ports, tenant, pool);
+  const { away } = await ports.providers.health(tenant, pool);
   if (away === undefined) return [];
   return [
     {

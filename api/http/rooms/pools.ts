@@ -11,7 +11,6 @@ import type { Caller, PoolsService, View } from '../services.ts';
 import { moneyText, type RoomPorts, requesterOf, unitsText } from './base.ts';
 import { demanded, versionText } from './documents.ts';
 import { etaView } from './eta-view.ts';
-import { patientHealth } from './patient-health.ts';
 
 interface FlavourRow {
   readonly pool: string;
@@ -85,7 +84,7 @@ async function capacityView(ports: RoomPorts, tenant: string, name: string): Pro
     await loadPool(tx, tenant, name),
   ]);
   if (stored === undefined) return undefined;
-  const health = await patientHealth(ports, tenant, name);
+  const health = await ports.providers.health(tenant, name);
   const flavours = stored.file.flavours.flatMap((flavour) => {
     const row = rows.find((one) => one.flavour === flavour.name);
     if (row === undefined) return [];

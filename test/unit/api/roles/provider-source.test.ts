@@ -95,3 +95,22 @@ test('one that hangs is told as silent, then by what it said last, is asked once
   for (const answer of answers.splice(0)) answer();
   await providers.close();
 });
+
+test('an answer that comes once the pool’s file is another one is not told over the new one’s', async () => {
+  const { providers, setPool, told } = pools();
+  setPool('old', { kind: 'local', config: { cpus: 4, flavour: 'old' } });
+  const provider = await providers.of('acme', 'cpus');
+  const { capacity } = provider;
+  let answer = () => {};
+  const late = new Promise<void>((resolve) => (answer = resolve));
+  Object.assign(provider, { capacity: (signal: AbortSignal) => late.then(() => capacity(signal)) });
+  const asked = providers.health('acme', 'cpus');
+  setPool('new', { kind: 'local', config: { cpus: 3, flavour: 'new' } });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  await providers.health('acme', 'cpus');
+  answer();
+  await asked;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(told).toEqual(['acme cpus/new 3 of 3']);
+  await providers.close();
+});
