@@ -18,17 +18,22 @@ import {
   type TransferRequest,
 } from './transfer.ts';
 
-/** A transaction that inserted one of our ids first, or what we resolve, commits while we wait; the next look then finds it. */
+/** A transaction that inserted one of our ids first commits while we wait; the next look then finds it. */
 const MAX_ID_RACES = 4;
 const UNIQUE_VIOLATION = '23505';
 /** Of a statement in a transaction that another one has failed already. */
 const FAILED_BEFORE = '25P02';
-/** A pending transfer has appeared whose accounts are not locked, or an id of ours has. */
+/** An id of ours has appeared. */
 const LOOK_AGAIN = Symbol('look again');
 
+/** Beside it in the lock's key: any constant. */
+const ID_LOCKS = 0x1d5;
+/** However many ids a call names, it takes no more locks. */
+const MAX_ID_LOCKS = 128;
+
 /**
- * One linked batch in the caller's transaction: all of it or nothing, and the outcome says why. Locks its accounts in id
- * order until the transaction ends. A caller that also changes a booking locks the booking's row first.
+ * One linked batch in the caller's transaction: all of it or nothing, and the outcome says why. Locks its ids, then its accounts in id
+ * order, until the transaction ends. A caller that also changes a booking locks the booking's row first.
  */
 export async function executeLinked(
   tx: Tx,
@@ -47,7 +52,7 @@ const NOTHING_MORE: Follow = async () => {};
 
 /**
  * Many linked batches in the caller's transaction, taken in order: each sees what those before it did, and one that fails
- * touches nothing. Six statements however many there are: a hot account takes 500 bookings a commit, not one.
+ * touches nothing. Seven statements however many there are: a hot account takes 500 bookings a commit, not one.
  *
  * `follow` begins while the transfers are being written, so that what it writes is made ready meanwhile. Where another took an id first, it is undone
  * with them and begins anew.
@@ -199,6 +204,8 @@ async function tellExpiries(
 
 async function lockAndLoad(tx: Tx, transfers: readonly TransferRequest[]): Promise<LedgerView> {
   const pendingIds = transfers.flatMap((t) => (t.kind === 'post' || t.kind === 'void' ? [t.pendingId] : []));
+  const ids = transfers.map((t) => t.id);
+  await lockIds(tx, [...ids, ...pendingIds]);
   const pendings = pendingIds.length === 0 ? [] : await readTransfers(tx, pendingIds);
   const accounts = new Set<string>();
   for (const t of transfers) {
@@ -206,11 +213,7 @@ async function lockAndLoad(tx: Tx, transfers: readonly TransferRequest[]): Promi
   }
   for (const pending of pendings) accounts.add(pending.debit).add(pending.credit);
   const balances = await lockAccounts(tx, [...accounts]);
-  // Under the locks, so that nobody can resolve or repeat one of these any more. What was not there yet is looked for once more: who was
-  // waited for may have made it.
-  const known = new Set(pendings.map(({ id }) => id));
-  const absent = new Set(pendingIds.filter((id) => !known.has(id)));
-  const ids = [...transfers.map((t) => t.id), ...absent];
+  // Under the locks, so that nobody can resolve or repeat one of these any more.
   const rows = await tx.query(
     `select ${TRANSFER_COLUMNS} from transfers where transfer_id = any($1::text[])
      union all
@@ -218,14 +221,23 @@ async function lockAndLoad(tx: Tx, transfers: readonly TransferRequest[]): Promi
     [textArray(ids), textArray(pendingIds)],
   );
   const view: LedgerView = { balances, transfers: new Map(), resolutions: new Map() };
-  for (const pending of pendings) view.transfers.set(pending.id, pending);
-  for (const stored of rows.map(transferOf)) {
-    const { kind, debit, credit } = stored;
-    if (kind === 'pending' && absent.has(stored.id) && !(balances.has(debit) && balances.has(credit))) throw LOOK_AGAIN;
+  for (const stored of [...pendings, ...rows.map(transferOf)]) {
     view.transfers.set(stored.id, stored);
     if (stored.pendingId !== undefined) view.resolutions.set(stored.pendingId, stored);
   }
   return view;
+}
+
+/**
+ * Whoever names one of these ids waits until this transaction ends, also where no transfer has it yet and whatever its accounts: two that each
+ * look for what the other is about to write would else both find nothing, which no order of the two explains.
+ */
+async function lockIds(tx: Tx, ids: readonly string[]): Promise<void> {
+  await tx.query(
+    `select pg_advisory_xact_lock($2, lock) from (
+       select distinct hashtext(id) & $3 as lock from unnest($1::text[]) as id order by lock) as ordered`,
+    [textArray(ids), ID_LOCKS, MAX_ID_LOCKS - 1],
+  );
 }
 
 /** A tree that was changed while we waited may have other accounts above ours: so often they are looked for again. */

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ensureAccounts, freeOf, placementAccounts, readBalances, setLimit } from '../../ledger/quota/account.ts';
-import { executeLinked, expire } from '../../ledger/quota/execute.sql.ts';
+import { executeLinked, executeMany, expire } from '../../ledger/quota/execute.sql.ts';
 import { newModel } from '../../ledger/quota/model.ts';
 import type { TransferOutcome, TransferRequest } from '../../ledger/quota/transfer.ts';
+import { systemClock } from '../../platform/clock.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
 import { CASE_START_MS, caseAccounts, ledgerCases, treeCaseAccounts } from '../support/ledger-cases.ts';
 import { ledgerLeaks } from '../support/ledger-leaks.ts';
@@ -168,6 +169,33 @@ describe('the ledger on Postgres', () => {
     );
     expect(kinds.filter((kind) => kind === 'ok,ok')).toHaveLength(1);
     expect(kinds.filter((kind) => kind === 'exists,exists')).toHaveLength(9);
+  });
+
+  test('of two at once that each post what the other is about to write, one comes first and the other finds it', async () => {
+    const both = Promise.withResolvers<void>();
+    let looked = 0;
+    const follow = () => {
+      looked += 1;
+      if (looked === 2) both.resolve();
+      // Whoever is first goes on alone, since the other is kept from looking.
+      return Promise.race([both.promise, systemClock.sleep(300)]);
+    };
+    const [quotaFirst, moneyFirst] = ['both-quota', 'both-money'] as const;
+    const run = (debit: string, credit: string, id: string, pendingId: string) =>
+      own.db.asEngine((tx) => {
+        const batches = [
+          { context: context('both'), transfers: [{ kind: 'pending', id, debit, credit, amount: 1n }] },
+          { context: context('both'), transfers: [{ kind: 'post', id: `${id}-post`, pendingId }] },
+        ] as const;
+        return executeMany(tx, batches, follow);
+      });
+    const results = await Promise.all([
+      run(capacity, quota, quotaFirst, moneyFirst),
+      run(budget, spend, moneyFirst, quotaFirst),
+    ]);
+    for (const [written] of results) expect(written).toMatchObject({ ok: true });
+    const posts = results.map(([, posted]) => (posted!.ok ? 'ok' : posted!.outcome.kind));
+    expect(posts.toSorted()).toEqual(['ok', 'pending_not_found']);
   });
 
   test('a pending transfer is posted or voided once, however many try', async () => {
