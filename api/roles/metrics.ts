@@ -201,6 +201,11 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
     'Attempts that a provider refused or took back, so that the next one is tried elsewhere',
     { code: [...REFUSALS_OF_A_PLACE] },
   );
+  const differs = metrics.counter(
+    'merit_finance_differs_total',
+    'Holds that Finance refuses for good to end as the ledger has it',
+    {},
+  );
   const queue = metrics.gauge('merit_bookings_waiting', 'Bookings that wait', {});
   return {
     transition: (state) => transitions({ state }),
@@ -211,6 +216,7 @@ function sagaMetrics(metrics: Metrics): SagaMetrics {
     planned: (seconds) => pass({}, seconds),
     waiting: (count) => queue({}, count),
     reclaimHalted: () => halted({}),
+    financeDiffers: () => differs({}),
     passedOver: (code) => passedOver({ code }),
   };
 }

@@ -7,7 +7,7 @@ import type { Findings } from './findings.ts';
 import { hasMembers, isCount, isHex64, isObject, type JsonObject } from './lines.ts';
 import { checkApprovals } from './receipt-approvals.ts';
 import { checkAsked } from './receipt-asked.ts';
-import { checkEvidence, evidenceNames } from './receipt-evidence.ts';
+import { checkEvidence, evidenceNames, holdsThatDiffer } from './receipt-evidence.ts';
 import { checkMoney } from './receipt-money.ts';
 import {
   causesOf,
@@ -38,6 +38,8 @@ export interface ReceiptSummary {
   readonly attempts: number;
   /** Decimal, in minor units, over all attempts. */
   readonly cost: readonly { readonly currency: string; readonly cents: string }[];
+  /** Holds that Finance refused for good to end as the ledger has it: its book and this cost differ. */
+  readonly financeDiffers: readonly string[];
   /** SHA-256 of each attempt's manifest. */
   readonly manifests: readonly string[];
   /** Names of those who signed what was applied, or its revoke. */
@@ -274,6 +276,7 @@ function summaryOf(c: Collected, receipt: Receipt, header: JsonObject): ReceiptS
     state: story.map((event) => stateOf(event.type)).findLast((state) => state !== undefined) ?? 'unknown',
     attempts: story.filter((event) => event.type === 'booking.reserved').length,
     cost: [...costs].map(([currency, cents]) => ({ currency, cents: String(cents) })),
+    financeDiffers: story.flatMap(({ data }) => holdsThatDiffer(data).map(String)),
     signedBy: [...new Set(story.flatMap(({ type, data }) => (SIGNED.has(type) ? namesIn(data.signedBy) : [])))].sort(),
     manifests: story.flatMap((event) => (event.type === 'artifact.manifest' ? [...evidenceNames(event.data)] : [])),
     logs: story.flatMap(({ type, data }) => (type === 'log.ended' ? [data] : [])),

@@ -275,21 +275,43 @@ function checkSettled(
 ): void {
   const { cost } = event.data;
   if (attempt.holdId === undefined) return;
+  const differing = new Set(holdsThatDiffer(event.data));
   let settled: bigint | undefined = 0n;
   for (const holdId of [attempt.holdId, ...attempt.moreHoldIds]) {
-    const last = answers.find((body) => member(body, 'request', 'holdId') === holdId);
-    if (last === undefined) {
+    const about = answers.filter((body) => member(body, 'request', 'holdId') === holdId);
+    if (about.length === 0) {
       tell('evidence', `names no answer of Finance that ends the hold of ${receipt.booking}`);
       return;
     }
-    const status = String(member(last, 'answer', 'status'));
-    if (!isObject(cost) && status !== 'reversed' && status !== 'refused')
-      tell('evidence', 'names a hold that was not given back');
-    const cents = isObject(cost) ? centsOf(member(last, 'answer', 'settled'), cost.currency) : 0n;
+    if (differing.has(holdId)) {
+      if (!about.some(isRefusal)) tell('financeDiffers', `names hold ${holdId}, of which Finance refused nothing`);
+      settled = undefined;
+      continue;
+    }
+    const isBack = about.some((body) => GIVEN_BACK.has(String(member(body, 'answer', 'status'))));
+    if (!isObject(cost) && !isBack) tell('evidence', 'names a hold that was not given back');
+    const end = about.find((body) => member(body, 'answer', 'status') === 'settled');
+    const cents =
+      isObject(cost) && end !== undefined ? centsOf(member(end, 'answer', 'settled'), cost.currency) : undefined;
+    if (isObject(cost) && cents === undefined) tell('evidence', `names no settlement of hold ${holdId}`);
     settled = cents === undefined || settled === undefined ? undefined : settled + cents;
   }
-  if (isObject(cost) && (settled === undefined || String(settled) !== String(cost.cents)))
+  if (isObject(cost) && settled !== undefined && String(settled) !== String(cost.cents))
     tell('cost', 'is not what Finance settled');
+}
+
+/** Holds that Finance refused for good to end as the ledger has it, as the end of an attempt names them. */
+export function holdsThatDiffer({ financeDiffers }: JsonObject): readonly Json[] {
+  if (!Array.isArray(financeDiffers)) return [];
+  return financeDiffers.flatMap((one: Json) => (isObject(one) && one.holdId !== undefined ? [one.holdId] : []));
+}
+
+const GIVEN_BACK: ReadonlySet<string> = new Set(['reversed', 'refused']);
+
+/** A hold that was given back or not granted, or a problem: those have a code, and no hold. */
+function isRefusal(body: JsonObject): boolean {
+  if (GIVEN_BACK.has(String(member(body, 'answer', 'status')))) return true;
+  return member(body, 'answer', 'holdId') === undefined && typeof member(body, 'answer', 'code') === 'string';
 }
 
 /** Money on the wire has exactly its currency's scale, so its digits are the minor units. */

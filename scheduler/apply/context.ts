@@ -43,6 +43,8 @@ export interface SagaMetrics {
   waiting(count: number): void;
   /** So many jobs of a pool are missing at once that its provider is not believed. */
   reclaimHalted(): void;
+  /** Finance refuses for good to end a hold as the ledger has it. */
+  financeDiffers(): void;
 }
 
 export interface SagaContext {

@@ -47,17 +47,17 @@ export function costParts(
   { cents }: Pick<Cost, 'cents'>,
   { placement, attempt, ...of }: Extended & { readonly placement: Placement; readonly attempt: number },
   bookingId: string,
-): readonly { readonly holdId: string; readonly cents: bigint }[] {
+): readonly { readonly holdId: string; readonly heldCents: bigint; readonly cents: bigint }[] {
   const granted = grantedExtensions(of);
   const more = granted.reduce((sum, one) => sum + BigInt(one.holdCents), 0n);
   const holds = [
-    { holdId: holdId(bookingId, attempt), held: BigInt(placement.holdCents) - more },
-    ...granted.map((one) => ({ holdId: extensionHoldId(bookingId, attempt, one.n), held: BigInt(one.holdCents) })),
+    { holdId: holdId(bookingId, attempt), heldCents: BigInt(placement.holdCents) - more },
+    ...granted.map((one) => ({ holdId: extensionHoldId(bookingId, attempt, one.n), heldCents: BigInt(one.holdCents) })),
   ];
   let left = cents;
-  return holds.map(({ holdId: id, held }) => {
-    const part = left < held ? left : held;
+  return holds.map((hold) => {
+    const part = left < hold.heldCents ? left : hold.heldCents;
     left -= part;
-    return { holdId: id, cents: part };
+    return { ...hold, cents: part };
   });
 }

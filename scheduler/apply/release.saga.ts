@@ -1,21 +1,22 @@
-import type { BookingState } from '../../core/booking.ts';
+import type { BookingState, Reason } from '../../core/booking.ts';
 import type { Json } from '../../core/canonical.ts';
 import { openExtension } from '../../core/extension.ts';
 import { attemptKey } from '../../core/ids.ts';
-import type { StepOutcome } from '../../peers/finance/client.ts';
 import { ACTOR, type StepResult } from './apply.saga.ts';
 import type { Booking } from './booking-store.ts';
 import type { StepContext } from './context.ts';
+import { type HoldEnd, reverseHold, settleHold } from './end-hold.ts';
 import { costParts, extensionHoldId, extensionPendingId } from './extension-money.ts';
 import { passOverOf } from './failover.ts';
-import { attemptBackoffMs, PEER_TIMEOUT_MS, PROVIDER_TIMEOUT_MS } from './limits.ts';
+import { attemptBackoffMs, PROVIDER_TIMEOUT_MS } from './limits.ts';
 import { type Cost, costOf, holdId, pendingIds, returnTransfers } from './money.ts';
 import { isMoneyAlone, moneyCost } from './money-alone.ts';
 
 /**
  * `releasing`: undoes in reverse. The provider first (until nothing of the attempt runs, its quota stays taken), then Finance
  * (the used part is settled, the rest or all of it reversed), then the ledger and the end state in one transaction. Every call is by
- * the attempt's own ids, so that a repeat after a crash changes nothing.
+ * the attempt's own ids, so that a repeat after a crash changes nothing. Where Finance refuses for good, the attempt ends all the same, by the
+ * ledger, and its event has what Finance said.
  */
 export async function releaseAll(
   ctx: StepContext,
@@ -25,12 +26,12 @@ export async function releaseAll(
   if (!isMoneyAlone(booking)) await releaseRun(ctx, booking, state);
   const cost = costToEnd(booking, state);
   const evidence: object[] = [];
+  const refusals: { readonly holdId: string; readonly reason: Reason }[] = [];
   for (const [id, end] of holdsToEnd(ctx, booking, state, cost)) {
     const money = await end();
-    if (money.kind === 'unknown') return { kind: 'retry', why: money.cause.message };
-    if (money.kind !== 'done')
-      return { kind: 'retry', why: `Finance did not take the end of hold ${id}: ${money.reason.text}` };
-    evidence.push(money.evidence);
+    if (money.kind === 'again') return { kind: 'retry', why: money.why };
+    evidence.push(...money.evidence);
+    if (money.kind === 'refused') refusals.push({ holdId: id, reason: money.reason });
   }
   const open = openExtension(state);
   const nowMs = ctx.clock.now();
@@ -64,9 +65,13 @@ export async function releaseAll(
       reason: { ...reason },
       ...(passOver === undefined ? {} : { passOver: { ...passOver } }),
       ...(cost === undefined ? {} : { cost: costJson(cost) }),
+      ...(refusals.length === 0
+        ? {}
+        : { financeDiffers: refusals.map((one) => ({ ...one, reason: { ...one.reason } })) }),
     },
   });
   if (passOver !== undefined) ctx.metrics.passedOver(passOver.code);
+  for (const refusal of refusals) tellDifference(ctx, booking, refusal);
   return { kind: 'moved', booking: moved };
 }
 
@@ -100,18 +105,30 @@ function holdsToEnd(
   booking: Booking,
   state: Extract<BookingState, { state: 'releasing' }>,
   cost: Cost | undefined,
-): readonly (readonly [string, () => Promise<StepOutcome>])[] {
-  const { bookingId, tenant } = booking;
-  const reverse = (id: string) =>
-    [id, () => ctx.finance.reverse(id, tenant, AbortSignal.timeout(PEER_TIMEOUT_MS))] as const;
+): readonly (readonly [string, () => Promise<HoldEnd>])[] {
+  const { bookingId, tenant, division } = booking;
+  const reverse = (id: string) => [id, () => reverseHold(ctx, id, tenant)] as const;
   // From `reserved` the hold may have been granted without our knowing: it is reversed by its id all the same.
   if (cost === undefined) return [reverse(holdId(bookingId, state.attempt))];
-  const settled = costParts(cost, state, bookingId).map(({ holdId: id, cents }) => {
-    const amount = { amountCents: String(cents), currency: cost.currency };
-    return [id, () => ctx.finance.settle(id, amount, AbortSignal.timeout(PEER_TIMEOUT_MS))] as const;
+  const settled = costParts(cost, state, bookingId).map(({ holdId: id, heldCents, cents }) => {
+    const amount = { amountCents: String(heldCents), currency: cost.currency };
+    const ask = { holdId: id, tenant, division, bookingId, attempt: state.attempt, ...amount };
+    return [id, () => settleHold(ctx, ask, cents)] as const;
   });
   const open = openExtension(state);
   return open?.state === 'holding' ? [...settled, reverse(extensionHoldId(bookingId, state.attempt, open.n))] : settled;
+}
+
+function tellDifference(
+  ctx: StepContext,
+  { bookingId, tenant, traceId }: Booking,
+  { holdId: hold, reason }: { readonly holdId: string; readonly reason: Reason },
+): void {
+  ctx.metrics.financeDiffers();
+  ctx.log.warn(
+    { booking: bookingId, tenant, trace: traceId, hold, code: reason.code, error: reason.text },
+    'Finance refuses for good to end a hold as the ledger has it: compare the two',
+  );
 }
 
 export function costJson(cost: Cost): Json {

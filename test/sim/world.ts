@@ -207,6 +207,7 @@ const NO_METRICS: SagaContext['metrics'] = {
   planned: () => {},
   waiting: () => {},
   reclaimHalted: () => {},
+  financeDiffers: () => {},
   passedOver: () => {},
 };
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BookingId, ulid } from '../../core/ids.ts';
@@ -40,6 +40,8 @@ export interface SagaWorld {
   readonly database: TestDatabase;
   readonly sentinel: SentinelSimulator;
   readonly finance: FinanceSimulator;
+  /** As many changes of Finance's book as there are now, and then nothing more of it than so many: a backup is restored. */
+  readonly financeBook: { changes(): Promise<number>; restore(changes: number): Promise<void> };
   readonly provider: MemoryProvider;
   readonly context: SagaContext;
   /** What the trail is signed by. */
@@ -64,7 +66,8 @@ export async function sagaWorld(cpus = 4, signing: (signer: Signer) => Signer = 
   const database = await testDatabase();
   const stateDir = await mkdtemp(join(tmpdir(), 'merit-saga-'));
   const sentinel = await startSentinelSimulator();
-  const financeSimulator = await startFinanceSimulator({ journalPath: join(stateDir, 'finance.jsonl') });
+  const journalPath = join(stateDir, 'finance.jsonl');
+  let financeSimulator = await startFinanceSimulator({ journalPath });
   const provider = new MemoryProvider();
   const store = await openFileObjectStore({ root: join(stateDir, 'objects') });
   const eventLog: EventLog = openPostgresEventLog({ db: database.db, appendAs: 'engine' });
@@ -136,6 +139,7 @@ export async function sagaWorld(cpus = 4, signing: (signer: Signer) => Signer = 
       planned: () => {},
       waiting: () => {},
       reclaimHalted: () => {},
+      financeDiffers: () => {},
       passedOver: () => {},
     },
   };
@@ -148,7 +152,18 @@ export async function sagaWorld(cpus = 4, signing: (signer: Signer) => Signer = 
   return {
     database,
     sentinel,
-    finance: financeSimulator,
+    get finance() {
+      return financeSimulator;
+    },
+    financeBook: {
+      changes: async () => (await journalLines(journalPath)).length,
+      restore: async (changes) => {
+        const port = Number(new URL(financeSimulator.url).port);
+        await financeSimulator.close();
+        await writeFile(journalPath, (await journalLines(journalPath)).slice(0, changes).join(''));
+        financeSimulator = await startFinanceSimulator({ journalPath, port });
+      },
+    },
     provider,
     context,
     signer,
@@ -225,6 +240,10 @@ export async function sagaWorld(cpus = 4, signing: (signer: Signer) => Signer = 
       await rm(stateDir, { recursive: true, force: true });
     },
   };
+}
+
+async function journalLines(path: string): Promise<readonly string[]> {
+  return (await readFile(path, 'utf8')).match(/.*\n/g) ?? [];
 }
 
 const poolFile = (cpus: number) => ({
