@@ -27,6 +27,7 @@ function started(scenario: Doc) {
     return { admitted, preempted };
   };
   return {
+    config,
     planner,
     settle,
     nowMs,
@@ -209,14 +210,14 @@ describe('what was preempted', () => {
 
 describe('a pool’s bucket of preemptions', () => {
   const HOUR_MS = 3_600_000;
-  const preempting = (burst: number) => {
+  const preempting = (burst: number, perHour = 6) => {
     const all = started({
       groups: [{ name: 'org', parent: null }],
       divisions: [
         { name: 'a', group: 'org', quota: gpu(8), preemption: { reclaim: 'any' } },
         { name: 'b', group: 'org', quota: gpu(0) },
       ],
-      guards: { rate: { burst, perHour: 6 } },
+      guards: { rate: { burst, perHour } },
       running: [runs('r1', 'b', 4), runs('r2', 'b', 2), runs('r3', 'b', 2)],
       pending: [asks('one', 'a', 4)],
     });
@@ -244,6 +245,42 @@ describe('a pool’s bucket of preemptions', () => {
     expect(settle().preempted).toEqual([]);
     expect(planner.nextWakeMs(nowMs)).toBe(fullMs);
     expect(settle(fullMs).preempted).toEqual(['r2']);
+  });
+
+  test('is waited for until it holds as many as are needed, to the millisecond', () => {
+    const { more, planner, settle, nowMs } = preempting(2, 7);
+    // One flows in within 514,285.7 ms.
+    const fullMs = nowMs + 514_286;
+    more(4);
+    expect(settle().preempted).toEqual([]);
+    expect(planner.nextWakeMs(nowMs)).toBe(fullMs);
+    expect(settle(fullMs - 1).preempted).toEqual([]);
+    expect(settle(fullMs).preempted.sort()).toEqual(['r2', 'r3']);
+  });
+
+  test('into which nothing flows is waited for by nobody once it is empty', () => {
+    const { more, planner, settle, nowMs } = preempting(1, 0);
+    more(2);
+    expect(settle().preempted).toEqual([]);
+    expect(planner.nextWakeMs(nowMs)).toBeNull();
+  });
+
+  test('that can hold none is waited for by nobody', () => {
+    const { planner, settle, nowMs } = started({
+      ...alone(4, { preemption: { own: 'lower' } }),
+      guards: { rate: { burst: 0, perHour: 6 } },
+      running: [runs('r', 'alpha', 4, { priority: -1 })],
+      pending: [asks('p', 'alpha', 4)],
+    });
+    expect(settle()).toEqual(nothing);
+    expect(planner.nextWakeMs(nowMs)).toBeNull();
+  });
+
+  test('is as empty under another configuration as it was', () => {
+    const { config, more, planner, settle } = preempting(1);
+    planner.setConfig(config);
+    more(2);
+    expect(settle().preempted).toEqual([]);
   });
 
   test('loses nothing to a clock that goes back', () => {
