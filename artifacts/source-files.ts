@@ -169,7 +169,11 @@ async function openEntry(root: string, entry: OutputsEntry, signal: AbortSignal)
     await handle.close();
     throw error;
   }
-  return Readable.from(chunks(handle, entry, signal, changed), { objectMode: false, highWaterMark: READ_CHUNK_BYTES });
+  const options = { objectMode: false, highWaterMark: READ_CHUNK_BYTES };
+  const stream = Readable.from(chunks(handle, entry, signal, changed), options);
+  // Where it is destroyed before it was read the generator never began, and closes nothing.
+  stream.once('close', () => void handle.close().catch(() => {}));
+  return stream;
 }
 
 /** Linux only: what the descriptor really is, in case a folder on the way was swapped for a link after `realpath`. */
