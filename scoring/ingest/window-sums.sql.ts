@@ -3,13 +3,13 @@ import type { Tx } from '../../platform/postgres.ts';
 import { ANY_METRIC, type Bucket, NO_SUMS, type Sums } from '../rules/pane.ts';
 import type { WindowName } from '../rules/published.ts';
 import type { ModelSums, WindowSums } from '../rules/score-models.ts';
-import { windowAt, windowSpec } from '../rules/windows.ts';
+import { tilesOf, windowAt, windowSpec } from '../rules/windows.ts';
 import { resolutionMinutes } from './effects.sql.ts';
 
 /**
  * The window sums of every model at several ticks, added up by the database: panes never travel, and neighbouring ticks
- * that share a window (a 7d window ends once an hour) share its sums. Addition of exact integers commutes, so this gives
- * the same sums as scoring/rules/window-sums.ts does from rows.
+ * that share a window (a 7d window ends once an hour) share its sums. Windows are read in tiles, the largest panes that fill them.
+ * Addition of exact integers commutes, so this gives the same sums as scoring/rules/window-sums.ts does from rows.
  */
 export async function loadWindowSums(
   tx: Tx,
@@ -18,13 +18,16 @@ export async function loadWindowSums(
   ticks: readonly number[],
 ): Promise<ReadonlyMap<number, readonly ModelSums[]>> {
   const windows = distinctWindows(suite, ticks);
+  const tiles = windows.flatMap((window, ord) =>
+    tilesOf(windowSpec(window.name), window).map((tile) => ({ ord, ...tile })),
+  );
   const values = [
     tenant,
     suite.hash,
-    windows.map((_, i) => i),
-    windows.map((window) => resolutionMinutes(windowSpec(window.name).resolution)),
-    windows.map((window) => window.startMs),
-    windows.map((window) => window.endMs),
+    tiles.map(({ ord }) => ord),
+    tiles.map(({ resolution }) => resolutionMinutes(resolution)),
+    tiles.map(({ startMs }) => startMs),
+    tiles.map(({ endMs }) => endMs),
   ];
   const sums = await tx.query<SumsRow>(
     `select w.ord, s.model, s.metric, sum(p.n)::bigint as n, sum(p.weight)::text as weight, sum(p.sum_wq)::text as sum_wq,
@@ -41,13 +44,15 @@ export async function loadWindowSums(
   // both arrays side by side: as a function of FROM they are first stored as rows (1.8×).
   const buckets = await tx.query<BucketRow>(
     `select w.ord, s.model, s.metric, b.buckets
-     from unnest($3::integer[], $4::smallint[], $5::bigint[], $6::bigint[]) as w (ord, resolution, from_ms, to_ms)
+     from (select distinct ord from unnest($3::integer[]) as w (ord)) w
        cross join (select series_id, model, metric from series where tenant = $1 and suite_hash = $2 and metric <> '') s
        cross join lateral (
          select string_agg(bucket || ':' || n, ',' order by bucket) as buckets
          from (select bucket, sum(n) as n
-               from (select unnest(p.buckets) as bucket, unnest(p.counts) as n from pane_sketches p
-                     where p.series_id = s.series_id and p.resolution = w.resolution and p.start_ms >= w.from_ms and p.start_ms < w.to_ms) one
+               from (select unnest(p.buckets) as bucket, unnest(p.counts) as n
+                     from unnest($3::integer[], $4::smallint[], $5::bigint[], $6::bigint[]) as t (ord, resolution, from_ms, to_ms)
+                       join pane_sketches p on p.series_id = s.series_id and p.resolution = t.resolution and p.start_ms >= t.from_ms and p.start_ms < t.to_ms
+                     where t.ord = w.ord) one
                group by bucket) counted) b
      where b.buckets is not null`,
     values,

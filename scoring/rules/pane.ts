@@ -4,7 +4,7 @@
  * Source: Li and others, No pane, no gain, SIGMOD Record 34 (2005); sizes, docs/scoring.md, Windows, time, lateness.
  */
 
-/** The three sizes of pane, each the step of one window: 1 m feeds 1h, 15 m feeds 24h, 1 h feeds 7d. */
+/** The three sizes of pane, each the step of one window: 1 m that of 1h, 15 m of 24h, 1 h of 7d. */
 export type Resolution = '1m' | '15m' | '1h';
 
 export const RESOLUTIONS: readonly Resolution[] = ['1m', '15m', '1h'];

@@ -1,11 +1,11 @@
 import type { Resolution } from './pane.ts';
-import { RESOLUTION_MS } from './pane.ts';
+import { RESOLUTION_MS, RESOLUTIONS } from './pane.ts';
 import type { WindowName } from './published.ts';
 
 export interface WindowSpec {
   readonly name: WindowName;
   readonly lengthMs: number;
-  /** Ends lie on multiples of the step; the step is the resolution of the panes that feed the window. */
+  /** Ends lie on multiples of the step; the step is the resolution of the finest panes that feed the window. */
   readonly stepMs: number;
   readonly resolution: Resolution;
 }
@@ -44,6 +44,33 @@ export function windowAt(window: WindowSpec, atMs: number): WindowBounds {
  */
 export function liveWindowAt(window: WindowSpec, atMs: number): WindowBounds {
   return windowAt(window, atMs + window.stepMs);
+}
+
+/** A stretch of a window in whole panes of one resolution. */
+export interface Tile extends WindowBounds {
+  readonly resolution: Resolution;
+}
+
+/**
+ * The window in as few panes as there can be, in order: whole hours as panes of an hour, what is left as smaller ones, down to the
+ * window's own. Every report is in a pane of each resolution, so the sums are the same, of 27 panes for a day instead of 96.
+ */
+export function tilesOf(window: WindowSpec, bounds: WindowBounds): readonly Tile[] {
+  return tiles(bounds, RESOLUTIONS.length - 1, RESOLUTIONS.indexOf(window.resolution));
+}
+
+function tiles({ startMs, endMs }: WindowBounds, size: number, finest: number): readonly Tile[] {
+  if (startMs >= endMs) return [];
+  const resolution = RESOLUTIONS[size]!;
+  if (size === finest) return [{ resolution, startMs, endMs }];
+  const stepMs = RESOLUTION_MS[resolution];
+  const [from, to] = [Math.ceil(startMs / stepMs) * stepMs, Math.floor(endMs / stepMs) * stepMs];
+  if (from >= to) return tiles({ startMs, endMs }, size - 1, finest);
+  return [
+    ...tiles({ startMs, endMs: from }, size - 1, finest),
+    { resolution, startMs: from, endMs: to },
+    ...tiles({ startMs: to, endMs }, size - 1, finest),
+  ];
 }
 
 export function within(bounds: WindowBounds, observedAtMs: number): boolean {

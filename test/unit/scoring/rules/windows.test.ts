@@ -9,7 +9,7 @@ import {
   suiteWatermark,
   tickAt,
 } from '../../../../scoring/rules/watermark.ts';
-import { WINDOWS, windowAt, windowSpec, within } from '../../../../scoring/rules/windows.ts';
+import { tilesOf, WINDOWS, windowAt, windowSpec, within } from '../../../../scoring/rules/windows.ts';
 import { smallSuite } from '../../../support/scoring-reports.ts';
 
 const MINUTE = 60_000;
@@ -49,6 +49,44 @@ describe('windows', () => {
         for (const window of WINDOWS) {
           const bounds = windowAt(window, at);
           expect(within(bounds, at + offset)).toBe(within(bounds, paneStartMs(window.resolution, at + offset)));
+        }
+      }),
+    );
+  });
+});
+
+describe('tiles', () => {
+  const minutesOf = ({ startMs, endMs }: { startMs: number; endMs: number }) => (endMs - startMs) / MINUTE;
+
+  test('are whole hours where there are any, and smaller panes at both ends', () => {
+    const of = (name: '1h' | '24h' | '7d', at: number) => {
+      const window = windowSpec(name);
+      return tilesOf(window, windowAt(window, at)).map((tile) => `${minutesOf(tile)} of ${tile.resolution}`);
+    };
+    expect(of('1h', Date.UTC(2026, 10, 23, 10, 11))).toEqual(['4 of 1m', '45 of 15m', '11 of 1m']);
+    expect(of('1h', Date.UTC(2026, 10, 23, 10, 15))).toEqual(['60 of 15m']);
+    expect(of('1h', Date.UTC(2026, 10, 23, 10))).toEqual(['60 of 1h']);
+    expect(of('24h', Date.UTC(2026, 10, 23, 10, 15))).toEqual(['45 of 15m', '1380 of 1h', '15 of 15m']);
+    expect(of('7d', T)).toEqual(['10080 of 1h']);
+  });
+
+  test('fill their window without a gap, in whole panes, and are as few as the sizes allow', () => {
+    fc.assert(
+      fc.property(instant, fc.constantFrom(...WINDOWS), (at, window) => {
+        const bounds = windowAt(window, at);
+        const tiles = tilesOf(window, bounds);
+        const edges = [bounds.startMs, ...tiles.map(({ endMs }) => endMs)];
+        expect(tiles.map(({ startMs }) => startMs)).toEqual(edges.slice(0, -1));
+        expect(edges.at(-1)).toBe(bounds.endMs);
+        for (const { endMs, resolution, startMs } of tiles) {
+          expect(paneStartMs(resolution, startMs)).toBe(startMs);
+          expect(paneStartMs(resolution, endMs)).toBe(endMs);
+          const larger = RESOLUTIONS[RESOLUTIONS.indexOf(resolution) + 1];
+          if (larger !== undefined) {
+            expect(Math.ceil(startMs / RESOLUTION_MS[larger])).toBeGreaterThanOrEqual(
+              Math.floor(endMs / RESOLUTION_MS[larger]),
+            );
+          }
         }
       }),
     );
