@@ -5,7 +5,8 @@ import { openPostgresEventLog } from '../../platform/event-log-postgres.ts';
 import { type ConsumerContext, NO_METRICS } from '../../scoring/context.ts';
 import { addPaneDeltas } from '../../scoring/ingest/add-panes.sql.ts';
 import { Consumer } from '../../scoring/ingest/consumer.ts';
-import { type DedupEntry, packBlocks } from '../../scoring/ingest/dedup-index.ts';
+import { DedupEntries } from '../../scoring/ingest/dedup-entries.ts';
+import { DIGEST_WORDS, KEY_WORDS } from '../../scoring/ingest/dedup-index.ts';
 import { addDedupBlocks } from '../../scoring/ingest/effects.sql.ts';
 import { appendReports } from '../../scoring/ingest/pack-reports.ts';
 import { deltasOfColumns } from '../../scoring/ingest/pane-deltas.ts';
@@ -13,7 +14,7 @@ import { advancePosition } from '../../scoring/ingest/positions.sql.ts';
 import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { createReportKernel } from '../../scoring/report-kernel.ts';
-import { ROW_DIGEST_BYTES, ROW_KEY_BYTES, ROW_STATUS, type RowBlock } from '../../scoring-native/row-block.ts';
+import { ROW_STATUS, type RowBlock } from '../../scoring-native/row-block.ts';
 import { CORPUS_REPORTS, CORPUS_SPAN_MS, corpusSuite, makeCorpus } from './corpus.ts';
 import { type BenchDatabase, type BenchPostgres, startBenchPostgres, TENANT } from './database.ts';
 import { each, median, type Row, ratioOf, row, takeTurns } from './harness.ts';
@@ -318,11 +319,12 @@ export class World {
   async storeFromMemory(): Promise<void> {
     const { db, epoch } = this.#base;
     const kernel = createReportKernel([suite], { digests: true });
-    let entries: (DedupEntry & { tenant: string; suite: string })[] = [];
+    let entries = new DedupEntries();
+    let owner = entries.owner({ tenant: TENANT, suite: suite.name });
     let position = { offset: 0n, line: 0 };
     const flush = async () => {
       const deltas = deltasOfColumns(kernel.takePanes(), 0, suite);
-      const blocks = packBlocks(entries);
+      const blocks = entries.blocks();
       const next = { offset: position.offset + 1n, line: 0, appendedAtMs: 0 };
       await db.asLeader(epoch, async (tx) => {
         await advancePosition(tx, REPORTS_TOPIC, 0, position, next);
@@ -330,27 +332,23 @@ export class World {
         if (deltas !== undefined) await addPaneDeltas(tx, TENANT, suite.name, deltas);
       });
       position = next;
-      entries = [];
+      entries = new DedupEntries();
+      owner = entries.owner({ tenant: TENANT, suite: suite.name });
     };
     const take = ({ columns, rows }: RowBlock) => {
-      const { digest, key, observedAtMs, status } = columns;
+      const { observedAtMs, status } = columns;
+      const [keys, digests] = [wordsOf(columns.key), wordsOf(columns.digest)];
       for (let row = 0; row < rows; row++) {
         if (status[row] !== ROW_STATUS.accepted) continue;
-        entries.push({
-          key: Buffer.from(key.subarray(row * ROW_KEY_BYTES, (row + 1) * ROW_KEY_BYTES)),
-          digest: Buffer.from(digest.subarray(row * ROW_DIGEST_BYTES, (row + 1) * ROW_DIGEST_BYTES)),
-          observedAtMs: observedAtMs[row]!,
-          tenant: TENANT,
-          suite: suite.name,
-        });
+        entries.add(keys, row * KEY_WORDS, digests, row * DIGEST_WORDS, observedAtMs[row]!, owner);
       }
     };
     for (const batch of this.#batches) {
       for (const block of kernel.run(batch)) take(block);
-      if (entries.length >= STORE_LINES) await flush();
+      if (entries.size >= STORE_LINES) await flush();
     }
     for (const block of kernel.runEnd()) take(block);
-    if (entries.length > 0) await flush();
+    if (entries.size > 0) await flush();
     const rows = await db.asEngine((tx) =>
       tx.query<{ n: bigint }>(
         `select sum(n)::bigint as n from panes join series using (series_id) where resolution = 60 and metric = ''`,
@@ -372,4 +370,8 @@ export class World {
     if (accepted !== this.#accepted || !(accepted > 0))
       throw new Error(`took ${accepted} reports, another ${this.#accepted}`);
   }
+}
+
+function wordsOf(bytes: Uint8Array): Uint32Array {
+  return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 }
