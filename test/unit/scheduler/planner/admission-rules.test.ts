@@ -153,6 +153,11 @@ const packing = (fallback: Doc): Doc => ({
     { name: 'n2', flavour: 'spot', gpu: 5 },
   ],
 });
+const leaving = (fallback: Doc): Doc => ({
+  ...two({ quota: both, fallback }, { quota: gpu(10, {}, 'spot') }),
+  running: [runs('r', 'alpha', 10, { draining: { for: null, until: at(60) } }), runs('s', 'alpha', 10, { on: 'spot' })],
+  pending: [asks('p', 'alpha', 1)],
+});
 const OPTIONS: Readonly<Record<string, Case>> = {
   'flavours are tried in the division’s order': {
     scenario: { ...two({ quota: both, flavours: ['spot', 'od'] }), pending: [asks('p', 'alpha', 1)] },
@@ -211,6 +216,25 @@ const OPTIONS: Readonly<Record<string, Case>> = {
       pending: [asks('p', 'alpha', 1)],
     },
     want: { preempted: ['theirs>p'] },
+  },
+  'also where the division prefers to preempt': {
+    scenario: {
+      ...two(
+        { quota: both, preemption: { own: 'lower', reclaim: 'any' }, fallback: { prefer: 'preempt' } },
+        { quota: gpu(0, {}, 'spot') },
+      ),
+      running: [runs('own', 'alpha', 10, { priority: -1 }), runs('theirs', 'beta', 10, { on: 'spot' })],
+      pending: [asks('p', 'alpha', 1)],
+    },
+    want: { preempted: ['theirs>p'] },
+  },
+  'borrowing comes before waiting for what is leaving': {
+    scenario: leaving({}),
+    want: { admitted: ['p@spot*1'], waiting: [] },
+  },
+  'unless the division prefers to preempt: then it waits': {
+    scenario: leaving({ prefer: 'preempt' }),
+    want: { admitted: [], waiting: ['p:awaiting_drain'] },
   },
   'who asks for the cheapest gets it, whatever the order': {
     scenario: {
@@ -391,6 +415,32 @@ const ORDER: Readonly<Record<string, Case>> = {
       pending: [asks('own', 'alpha', 8, { createdAt: at(-90) }), asks('borrower', 'beta', 5)],
     },
     want: { admitted: ['borrower@od*1'], waiting: ['own:quota+guarded+no_victims'] },
+  },
+  'who was outrun keeps its own from borrowers, too': {
+    scenario: {
+      groups: org,
+      divisions: ['alpha', 'beta', 'gamma'].map((name) => ({
+        ...{ name, group: 'org', quota: gpu(name === 'gamma' ? 0 : 10) },
+      })),
+      capacity: { od: { gpu: 12 } },
+      overcommit: true,
+      pending: [
+        asks('first', 'beta', 8, { createdAt: at(-900) }),
+        asks('outrun', 'alpha', 8, { createdAt: at(-90) }),
+        asks('borrower', 'gamma', 3),
+      ],
+    },
+    want: { admitted: ['first@od*1'] },
+  },
+  'whom a waiting head stops takes another flavour': {
+    scenario: {
+      ...two({ quota: gpu(8) }, { quota: { ...gpu(0), ...gpu(0, {}, 'spot') }, flavours: ['od', 'spot'] }),
+      capacity: { od: { gpu: 8 }, spot: { gpu: 4 } },
+      running: [runs('r', 'beta', 4)],
+      pending: [asks('own', 'alpha', 8, { createdAt: at(-90) }), asks('other', 'beta', 4)],
+    },
+    stable: true,
+    want: { admitted: ['other@spot*1'], waiting: ['own:quota'] },
   },
   'what it keeps it goes on keeping in later cycles': {
     scenario: {

@@ -285,6 +285,40 @@ const FAIR: Readonly<Record<string, Case>> = {
     },
     want: ['b1>p'],
   },
+  'a group’s candidate is the best of all below it': {
+    scenario: {
+      groups: [...all, { name: 'g', parent: 'all', quota: gpu(3) }, { name: 'h', parent: 'all', quota: gpu(3) }],
+      fairSharing: { enabled: true },
+      divisions: [
+        { name: 'a', group: 'all', quota: gpu(3), preemption: policies },
+        { name: 'x', group: 'g', quota: gpu(0) },
+        { name: 'y', group: 'g', quota: gpu(0) },
+        { name: 'z', group: 'h', quota: gpu(0) },
+      ],
+      running: [
+        ...units('a', 1),
+        ...units('x', 2),
+        ...units('y', 2, { priority: -2 }),
+        ...units('z', 4, { priority: -1 }),
+      ],
+      pending: [asks('p', 'a', 1)],
+    },
+    want: ['y1>p'],
+  },
+  'shares are compared below the common ancestor: what a division has of its own group’s quota is no borrowing': {
+    scenario: {
+      groups: [...all, { name: 'g', parent: 'all', quota: gpu(3) }],
+      fairSharing: { enabled: true },
+      divisions: [
+        { name: 'a', group: 'all', quota: gpu(3), preemption: policies },
+        { name: 'x', group: 'g', quota: gpu(0) },
+        { name: 'e', group: 'all', quota: gpu(1) },
+      ],
+      running: [...units('a', 3), ...units('x', 4)],
+      pending: [asks('p', 'a', 1)],
+    },
+    want: [],
+  },
 };
 
 describe('with fair sharing', () => {

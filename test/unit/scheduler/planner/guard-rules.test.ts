@@ -120,6 +120,15 @@ const GUARDS: Readonly<Record<string, Case>> = {
     },
     want: ['x>p'],
   },
+  'who goes first in a cycle takes of the bucket of who comes after': {
+    scenario: {
+      ...pair({ preemption: { own: 'lower' } }, { preemption: { own: 'lower' } }),
+      guards: { rate: { burst: 1, perHour: 6 } },
+      running: [runs('a', 'alpha', 6, { priority: -1 }), runs('b', 'beta', 6, { priority: -1 })],
+      pending: [asks('p', 'alpha', 6, { createdAt: at(-90) }), asks('q', 'beta', 6)],
+    },
+    want: ['a>p'],
+  },
   'a pool’s bucket of preemptions holds more of them back': {
     scenario: {
       ...pair({ preemption: { reclaim: 'any' } }),

@@ -425,6 +425,72 @@ describe('a pending preemption', () => {
     expect(told(scenario, true)).toMatchObject({ admitted: ['p@od*1', 'q@od*1'], preempted: ['r>p'] });
   });
 
+  test('looks for other victims where those that it was to have went for somebody before it', () => {
+    const scenario = {
+      groups: all,
+      divisions: ['a', 'b', 'c'].map((name) => ({
+        ...{ name, group: 'all', quota: gpu(name === 'c' ? 0 : 6) },
+        preemption: { reclaim: 'any' },
+      })),
+      running: [runs('r', 'c', 8, { startedAt: at(-60) }), runs('s', 'c', 4)],
+      pending: [asks('p', 'a', 6), asks('q', 'b', 6, { createdAt: at(-30) })],
+    };
+    expect(told(scenario).preempted).toEqual(['r>p', 's>q']);
+  });
+
+  test('spares those whom the victims of somebody before it made needless', () => {
+    const scenario = {
+      groups: all,
+      divisions: [
+        { name: 'a', group: 'all', quota: gpu(6), preemption: { reclaim: 'any' } },
+        { name: 'b', group: 'all', quota: gpu(8), preemption: { own: 'lower' } },
+        { name: 'c', group: 'all', quota: gpu(0) },
+      ],
+      running: [runs('own', 'b', 4, { priority: -1 }), runs('r', 'c', 10)],
+      pending: [asks('p', 'a', 6), asks('q', 'b', 4, { createdAt: at(-30) })],
+    };
+    expect(told(scenario)).toEqual({
+      admitted: [],
+      preempted: ['r>p'],
+      waiting: ['p:awaiting_drain', 'q:awaiting_drain'],
+    });
+  });
+
+  test('that ends within its nominal goes before who borrows, though it is above it as long as its victims are there', () => {
+    const scenario = {
+      groups: all,
+      divisions: [
+        { name: 'a', group: 'all', quota: gpu(10), preemption: { own: 'lower' } },
+        { name: 'b', group: 'all', quota: gpu(2) },
+        { name: 'c', group: 'all', quota: gpu(0) },
+      ],
+      running: [runs('r', 'a', 8, { priority: -1 })],
+      pending: [asks('p', 'a', 10), asks('q', 'c', 4, { createdAt: at(-900) })],
+    };
+    expect(told(scenario)).toMatchObject({ admitted: [], preempted: ['r>p'] });
+  });
+
+  test('whose place was shut takes what room there is elsewhere, though its division would rather preempt', () => {
+    const on = (flavour: string, nominal: number) => ({ [flavour]: { gpu: { nominal } } });
+    const scenario = {
+      groups: all,
+      flavours: [{ name: 'od', cordoned: true }, { name: 'reserved' }, { name: 'spot' }],
+      divisions: [
+        {
+          ...{ name: 'a', group: 'all', quota: { ...on('od', 4), ...on('reserved', 4), ...on('spot', 0) } },
+          ...{ preemption: { own: 'lower' }, fallback: { prefer: 'preempt', whenFull: 'preempt' } },
+        },
+        { name: 'b', group: 'all', quota: on('spot', 4) },
+      ],
+      running: [
+        runs('gone', 'a', 4, { draining: { for: 'p', until: at(60) }, priority: -1 }),
+        runs('own', 'a', 4, { on: 'reserved', priority: -1 }),
+      ],
+      pending: [asks('p', 'a', 4)],
+    };
+    expect(told(scenario)).toMatchObject({ admitted: ['p@spot*1'], preempted: ['gone>p'] });
+  });
+
   test('ends: what was preempted waits again with its own age, and takes nothing back', () => {
     const { admitted, preempted, waiting, cycle } = plan(
       {
