@@ -95,6 +95,24 @@ const HEADS: Readonly<Record<string, Case>> = {
     },
     want: { admitted: ['high@od*1'], waiting: ['old:not_head', 'young:not_head'] },
   },
+  'of one age the id decides, whether they ask for the same': {
+    scenario: {
+      ...two(),
+      capacity: { od: { gpu: 1 } },
+      overcommit: true,
+      pending: ['b', 'a', 'c'].map((id) => asks(id, 'alpha', 1)),
+    },
+    stable: true,
+    want: { admitted: ['a@od*1'] },
+  },
+  'or not': {
+    scenario: {
+      ...two(),
+      pending: ['b', 'a', 'c'].map((id) => asks(id, 'alpha', 15, { lease: id === 'a' ? '2h' : '1h' })),
+    },
+    stable: true,
+    want: { admitted: ['a@od*1'] },
+  },
   'a best-effort queue lets smaller ones by': {
     scenario: {
       ...two(),
@@ -369,6 +387,62 @@ const ORDER: Readonly<Record<string, Case>> = {
     },
     want: { admitted: ['second@od*1'] },
   },
+  'shares are looked at anew once victims are told to go': {
+    scenario: {
+      groups: [{ name: 'org', parent: null, quota: { ...gpu(20), ...gpu(6, {}, 'spot') } }],
+      divisions: [
+        { name: 'a', group: 'org', quota: gpu(0), preemption: { reclaim: 'any' } },
+        ...['x', 'y'].map((name) => ({ name, group: 'org', quota: gpu(0), flavours: ['od', 'spot'] })),
+      ],
+      fairSharing: { enabled: true },
+      running: [runs('x1', 'x', 8, { priority: -1 }), runs('x2', 'x', 4), runs('y1', 'y', 8)],
+      pending: [
+        asks('p', 'a', 2, { flavours: ['od'] }),
+        ...['x', 'y'].map((division) => asks(`of-${division}`, division, 6, { flavours: ['spot'] })),
+      ],
+    },
+    want: { preempted: ['x1>p'], admitted: ['of-x@spot*1'] },
+  },
+  'and once a sister was let in': {
+    scenario: {
+      groups: [
+        { name: 'org', parent: null, quota: gpu(10) },
+        { name: 'g', parent: 'org' },
+        { name: 'h', parent: 'org' },
+      ],
+      divisions: [
+        { name: 'x', group: 'g', quota: gpu(0) },
+        { name: 'y', group: 'g', quota: gpu(0) },
+        { name: 'z', group: 'h', quota: gpu(0) },
+      ],
+      fairSharing: { enabled: true },
+      pending: [asks('px', 'x', 4, { createdAt: at(-90) }), asks('py', 'y', 4), asks('pz', 'z', 6)],
+    },
+    want: { admitted: ['px@od*1', 'pz@od*1'] },
+  },
+  'and once a sister that waits keeps what is its own': {
+    scenario: {
+      groups: [
+        { name: 'org', parent: null, quota: gpu(9, {}, 'spot') },
+        { name: 'g', parent: 'org' },
+        { name: 'h', parent: 'org' },
+      ],
+      capacity: { od: { gpu: 8 }, spot: { gpu: 9 } },
+      divisions: [
+        { name: 'x', group: 'g', quota: gpu(4) },
+        { name: 'y', group: 'g', quota: gpu(0), flavours: ['od', 'spot'] },
+        { name: 'z', group: 'h', quota: gpu(0), flavours: ['od', 'spot'] },
+      ],
+      fairSharing: { enabled: true },
+      running: [runs('r', 'y', 6)],
+      pending: [
+        asks('px', 'x', 6, { flavours: ['od'] }),
+        asks('py', 'y', 3, { flavours: ['spot'] }),
+        asks('pz', 'z', 8.5, { flavours: ['spot'] }),
+      ],
+    },
+    want: { admitted: ['pz@spot*1'] },
+  },
   'weight 0 goes last while it borrows': {
     scenario: {
       groups: [{ name: 'org', parent: null, quota: gpu(20) }],
@@ -415,6 +489,17 @@ const ORDER: Readonly<Record<string, Case>> = {
       pending: [asks('own', 'alpha', 8, { createdAt: at(-90) }), asks('borrower', 'beta', 5)],
     },
     want: { admitted: ['borrower@od*1'], waiting: ['own:quota+guarded+no_victims'] },
+  },
+  'who waits for its window keeps nothing': {
+    scenario: {
+      ...two({ quota: gpu(8) }, { quota: gpu(0) }),
+      running: [runs('r', 'beta', 4)],
+      pending: [
+        asks('late', 'alpha', 8, { createdAt: at(-900), window: [{ from: at(3600), until: at(7200) }], lease: '30m' }),
+        asks('borrower', 'beta', 4),
+      ],
+    },
+    want: { admitted: ['borrower@od*1'] },
   },
   'who was outrun keeps its own from borrowers, too': {
     scenario: {

@@ -208,6 +208,24 @@ describe('what was preempted', () => {
   });
 });
 
+test('who preempted, and whose room went to somebody else, waits like everybody once nothing leaves for it any more', () => {
+  const { planner, settle, running, pending } = started({
+    divisions: ['alpha', 'beta'].map((name) => ({ name, quota: gpu(4), preemption: { own: 'lower' } })),
+    running: [
+      runs('r', 'alpha', 4, { priority: -1 }),
+      runs('other', 'beta', 4, { draining: { for: 'q', until: at(600) } }),
+    ],
+    pending: [asks('p', 'alpha', 4), asks('q', 'beta', 4)],
+  });
+  expect(settle()).toEqual({ admitted: [], preempted: ['r'] });
+  planner.removeRunning('r');
+  planner.addRunning({ ...running.find(({ id }) => id === 'r')!, id: 'x', priority: 9 });
+  expect(settle()).toEqual(nothing);
+  planner.addPending({ ...pending[0]!, id: 'high', priority: 5 });
+  planner.removeRunning('x');
+  expect(settle().admitted).toEqual(['high']);
+});
+
 describe('a pool’s bucket of preemptions', () => {
   const HOUR_MS = 3_600_000;
   const preempting = (burst: number, perHour = 6) => {
@@ -309,6 +327,51 @@ test('what starts behind a slot leaves less beside it for the next', () => {
     ],
   });
   expect(settle().admitted).toEqual(['one']);
+});
+
+describe('with fair sharing the slot of a head that was blocked before', () => {
+  // Of 20 to be borrowed c has 6 until the slot of a's head, which asks for 8.
+  const later = (other: Doc, running: Doc) => {
+    const { planner, settle, pending } = started({
+      groups: [{ name: 'org', parent: null, quota: gpu(20) }],
+      divisions: ['a', 'b', 'c', 'd'].map((name) => ({ name, group: 'org', quota: gpu(0) })),
+      fairSharing: { enabled: true },
+      running: [runs('r', 'c', 6, { leaseEndsAt: at(3600) }), running],
+      pending: [asks('head', 'a', 8, { lease: '1h', createdAt: at(-300) }), asks('other', 'b', 5, other)],
+    });
+    planner.removePending('other');
+    expect(settle()).toEqual(nothing);
+    planner.addPending(pending.find(({ id }) => id === 'other')!);
+    return settle().admitted;
+  };
+
+  test('delays who would have more than it, however old', () => {
+    expect(later({ lease: '2h', createdAt: at(-900) }, runs('s', 'b', 8))).toEqual([]);
+  });
+
+  test('does not delay who would have less, however young', () => {
+    expect(later({ lease: '2h', createdAt: at(-30) }, runs('s', 'd', 8))).toEqual(['other']);
+  });
+});
+
+test('who is blocked behind the first of its division keeps nothing', () => {
+  const { planner, nowMs } = started({
+    groups: [{ name: 'org', parent: null }],
+    divisions: [
+      { name: 'a', group: 'org', quota: gpu(8) },
+      { name: 'b', group: 'org', quota: gpu(0) },
+    ],
+    running: [runs('r', 'b', 4)],
+    pending: [
+      asks('late', 'a', 8, { createdAt: at(-900), window: [{ from: at(3600), until: at(7200) }], lease: '30m' }),
+      asks('second', 'a', 8, { createdAt: at(-90) }),
+      asks('one', 'b', 1, { createdAt: at(-90) }),
+      asks('two', 'b', 3),
+    ],
+  });
+  const cycles = [1, 2].map(() => planner.cycle(nowMs));
+  expect(cycles.map(({ admitted }) => admitted.map(({ id }) => id))).toEqual([['one'], ['two']]);
+  expect(cycles[1]!.waiting.map(({ id }) => id)).toEqual(['second']);
 });
 
 test('a booking that goes away takes what it kept with it', () => {

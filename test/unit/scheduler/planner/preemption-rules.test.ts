@@ -401,6 +401,7 @@ describe('a pending preemption', () => {
   test('lets others have what it leaves over, once it is free', () => {
     const scenario = { ...base, pending: [asks('p', 'alpha', 4), asks('q', 'beta', 6)] };
     expect(told(scenario).waiting).toEqual(['p:awaiting_drain', 'q:awaiting_drain']);
+    expect(plan(scenario).waiting.map(({ eta }) => eta)).toEqual([at(120), at(120)]);
     expect(told(scenario, true).admitted.sort()).toEqual(['p@od*1', 'q@od*1']);
   });
 

@@ -76,6 +76,54 @@ describe('leases', () => {
     expect(told(scenario('2h'), true)).toMatchObject({ admitted: [], waiting: ['head:quota', 'small:backfill'] });
   });
 
+  describe('of other divisions delay a head', () => {
+    // 10 to be borrowed, 6 of them until the slot of a's head, which needs 8: of b 4 would fit now, and not beside it.
+    const scenario = (other: Doc): Doc => ({
+      groups: [{ name: 'org', parent: null, quota: gpu(10) }],
+      divisions: ['a', 'b', 'c'].map((name) => ({ name, group: 'org', quota: gpu(0) })),
+      running: [runs('r', 'c', 6, { leaseEndsAt: at(HOUR) })],
+      pending: [
+        asks('head', 'a', 8, { lease: '1h', createdAt: at(-900) }),
+        asks('other', 'b', 4, { lease: '2h', ...other }),
+      ],
+    });
+
+    test('not where they come after it', () => {
+      expect(told(scenario({}))).toMatchObject({ admitted: [], waiting: ['head:quota', 'other:backfill'] });
+    });
+
+    test('where their priority is higher', () => {
+      expect(told(scenario({ priority: 1 })).admitted).toEqual(['other@od*1']);
+    });
+  });
+
+  test('that end before the slot of a second head, which is behind that of the first, delay neither', () => {
+    const scenario = (lease: string): Doc => ({
+      groups: [{ name: 'org', parent: null, quota: gpu(10) }],
+      divisions: ['a', 'b', 'c'].map((name) => ({ name, group: 'org', quota: gpu(0) })),
+      running: [runs('r', 'c', 8, { leaseEndsAt: at(HOUR) })],
+      pending: [
+        asks('first', 'a', 8, { lease: '1h', createdAt: at(-900) }),
+        asks('second', 'b', 10, { lease: '1h', createdAt: at(-90) }),
+        asks('third', 'c', 2, { lease }),
+      ],
+    });
+    expect(told(scenario('2h')).admitted).toEqual(['third@od*1']);
+    expect(told(scenario('121m')).waiting).toContain('third:backfill');
+  });
+
+  test('of work that is leaving end with it, once', () => {
+    const scenario: Doc = {
+      ...alone(8),
+      running: [runs('r', 'alpha', 8, { draining: { for: 'p', until: at(120) }, leaseEndsAt: at(HOUR) })],
+      pending: [asks('p', 'alpha', 8), asks('q', 'alpha', 8)],
+    };
+    expect(plan(scenario).waiting.map(({ id, eta }) => [id, eta])).toEqual([
+      ['p', at(120)],
+      ['q', null],
+    ]);
+  });
+
   test('that run out as a slot begins take nothing of the room beside it', () => {
     const scenario = (lease: string): Doc => ({
       groups: [{ name: 'org', parent: null }],
