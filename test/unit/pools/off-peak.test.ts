@@ -55,6 +55,17 @@ describe('an off-peak window', () => {
     expect(openings([nightly('0 */6 * * *', '6h', 'UTC')], '2026-11-01T00:00:00Z', 9)).toEqual([]);
   });
 
+  test('within another one changes nothing', () => {
+    const windows = [nightly('0 20 * * *', '8h', 'UTC'), nightly('0 22 * * *', '1h', 'UTC')];
+    expect(openings(windows, '2026-11-26T00:00:00Z', 1)).toEqual(['2026-11-26T20:00 8h']);
+  });
+
+  test('is looked for anew in each hour', () => {
+    const last = (hour: number) =>
+      offPeakIntervals([nightly('0 20 * * *', '1h', 'UTC')], Date.UTC(2026, 10, 26, hour)).at(-1);
+    expect([0, 21].map((hour) => last(hour)?.fromMs)).toEqual([Date.UTC(2026, 11, 9, 20), Date.UTC(2026, 11, 10, 20)]);
+  });
+
   test('that opened before what is looked at and is still open counts', () => {
     const nowMs = Date.UTC(2026, 10, 26);
     const [first] = offPeakIntervals([nightly('0 0 22 11 *', '4d', 'UTC')], nowMs);
@@ -92,6 +103,11 @@ describe('an off-peak window', () => {
     ['a field out of range', nightly('61 22 * * *'), 'cron'],
     ['an expression that depends on when it is read', nightly('0 ? * * *'), 'cron'],
     ['one that opens every minute', nightly('* * * * *', '1m'), 'range'],
+    [
+      'one that opens 49 times a day, at midnight for the first',
+      nightly('0,5,10,15,20,25,30 0-6 * * *', '1m'),
+      'range',
+    ],
     ['one that opens every minute of one day a year', nightly('* * 1 6 *', '1m'), 'range'],
     ['a duration without a unit', nightly('0 22 * * *', '8'), 'duration'],
     ['a duration longer than a week', nightly('0 22 * * *', '8d'), 'range'],
@@ -101,8 +117,9 @@ describe('an off-peak window', () => {
     expect(windowRefusals(window, 'offPeak.0').map((refusal) => refusal.code)).toEqual([code]);
   });
 
-  test('is taken where it opens every half hour, and tells all that is wrong otherwise', () => {
+  test('is taken where it opens every half hour, or is open a week, and tells all that is wrong otherwise', () => {
     expect(windowRefusals(nightly('*/30 * * * *', '1m'), 'offPeak.0')).toEqual([]);
+    expect(windowRefusals(nightly('0 22 * * 1', '7d'), 'offPeak.0')).toEqual([]);
     expect(windowRefusals(nightly('0 22 * * *', 'x', 'y'), 'offPeak.0').map(({ field }) => field)).toEqual([
       'offPeak.0.duration',
       'offPeak.0.timeZone',

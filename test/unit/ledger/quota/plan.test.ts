@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type Balance, useOf } from '../../../../ledger/quota/account.ts';
+import { type Balance, capacityAccount, quotaAccount, useOf } from '../../../../ledger/quota/account.ts';
 import {
   type LedgerModel,
   modelBalance,
@@ -9,6 +9,7 @@ import {
 } from '../../../../ledger/quota/model.ts';
 import { type NodeLimits, nodeLimits } from '../../../../ledger/quota/node-limits.ts';
 import { type LedgerView, planBatches } from '../../../../ledger/quota/plan.ts';
+import type { QuotaNode } from '../../../../ledger/quota/quota-nodes.ts';
 import type { Batch, TransferRequest } from '../../../../ledger/quota/transfer.ts';
 import {
   CASE_START_MS,
@@ -121,6 +122,79 @@ describe('planning batches', () => {
       'pending_not_found',
       'ok',
     ]);
+  });
+
+  describe('of two pools', () => {
+    const [first] = caseAccounts();
+    const other = capacityAccount('acme', 'other', 'a', 'gpu');
+    const accounts = [...caseAccounts(), { ...first!, id: other, pool: 'other' }];
+    const direct = (id: string, debit: string, credit: string): TransferRequest => ({
+      ...{ kind: 'direct', id, debit, credit },
+      amount: 5n,
+    });
+    const outcomes = (...transfers: readonly TransferRequest[]) => {
+      const batches = transfers.map((transfer) => batch(transfer));
+      const { results } = planBatches(emptyView(accounts), batches);
+      expect(results).toEqual(modelExecute(newModel(accounts), batches));
+      return results.map((result) => (result.ok ? 'ok' : result.outcome));
+    };
+
+    test('none gets back what another one gave', () => {
+      expect(outcomes(direct('a', capacity, quota), direct('b', quota, other))).toEqual([
+        'ok',
+        { kind: 'exceeds_posted', account: other, shortfall: 5n },
+      ]);
+    });
+
+    test('none gets back what is promised back to it already', () => {
+      const promised: TransferRequest = { kind: 'pending', id: 'c', debit: quota, credit: capacity, amount: 5n };
+      expect(
+        outcomes(
+          direct('a', capacity, quota),
+          direct('b', other, quota),
+          promised,
+          direct('d', quota, capacity),
+          direct('e', quota, other),
+        ),
+      ).toEqual(['ok', 'ok', 'ok', { kind: 'exceeds_posted', account: capacity, shortfall: 5n }, 'ok']);
+    });
+  });
+
+  test.each([
+    ['down', 'd1', 'd2'],
+    ['up', 'd2', 'd1'],
+  ])('what moves %s between divisions of one path changes what each node owes once', (_way, from, to) => {
+    const node = (kind: QuotaNode['kind'], name: string, parent: string | null): QuotaNode => ({
+      ...{ kind, name, parent },
+      quotas: [
+        {
+          ...{ pool: 'p', flavour: 'a', resource: 'gpu', nominal: 2n, borrow: null },
+          lend: kind === 'group' ? null : 1n,
+        },
+      ],
+    });
+    const nodes = modelNodes([
+      node('group', 'g0', null),
+      node('group', 'g1', 'g0'),
+      node('group', 'g2', 'g1'),
+      node('division', 'd1', 'g1'),
+      node('division', 'd2', 'g2'),
+      node('division', 'd3', null),
+    ]);
+    const model = newModel(treeCaseAccounts());
+    modelSetTree(model, nodes);
+    const view = emptyView(treeCaseAccounts(), nodeLimits(nodes));
+    const [one, two] = [from, to].map((name) => quotaAccount('acme', name, 'p', 'a', 'gpu')) as [string, string];
+    for (const [id, debit, credit, amount] of [
+      ['taken', capacity, one, 5n],
+      ['moved', one, two, 4n],
+    ] as const) {
+      const batches = [batch({ kind: 'direct', id, debit, credit, amount })];
+      expect(planBatches(view, batches).results).toEqual(modelExecute(model, batches));
+      for (const account of [one, two, ...nodes.map((each) => each.account)])
+        expect(view.balances.get(account)).toMatchObject(modelBalance(model, account));
+    }
+    expect(useOf(view.balances.get(two)!)).toBe(4n);
   });
 
   test('a negative amount is a programmer’s mistake, not an outcome', () => {
