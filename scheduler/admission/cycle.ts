@@ -5,7 +5,7 @@ import type { Placement } from './machines.ts';
 import { judge, type Nomination, nominate, type Verdict } from './nominate.ts';
 import { type Entry, Order } from './order.ts';
 import type { Scene } from './scene.ts';
-import type { Member } from './shape.ts';
+import type { Blocked, Member } from './shape.ts';
 import { type Stage, setStage } from './stage.ts';
 import { start } from './start.ts';
 import type { Holder, State } from './state.ts';
@@ -264,7 +264,7 @@ class Cycle {
     if (front !== member || !shape.blocked.byRoom) return;
     shape.holds = true;
     this.#keep(member, shape.blocked.option);
-    this.#scene.backfill.block(member, shape.blocked.option);
+    this.#scene.backfill.block(member, shape.blocked.least);
   }
 
   #charge(division: number, option: Option): Placement {
@@ -287,13 +287,15 @@ function asBlocked({ coming }: Scene, { shape }: Member, option: Option): Nomina
 }
 
 /** What a blocked shape waits for: of the options that only lack room the first. */
-function blockedAs({ verdict, tried }: Nomination) {
-  const room = [verdict, ...tried].find(
-    ({ block, option }) =>
-      block !== null &&
-      !block.never &&
-      block.gates.length === 0 &&
-      option.podSets.length === verdict.option.podSets.length,
-  );
-  return { option: room?.option ?? verdict.option, byRoom: room !== undefined };
+function blockedAs({ verdict, tried }: Nomination): Blocked {
+  const lacksRoom = ({ block, option }: Verdict) =>
+    block !== null &&
+    !block.never &&
+    block.gates.length === 0 &&
+    option.podSets.length === verdict.option.podSets.length;
+  const room = [verdict, ...tried].find(lacksRoom);
+  // Of a blocked elastic booking what was tried is its least, and so is its ETA.
+  const least = tried.includes(verdict) ? room : (tried.find(lacksRoom) ?? room);
+  const option = room?.option ?? verdict.option;
+  return { option, least: least?.option ?? option, byRoom: room !== undefined };
 }

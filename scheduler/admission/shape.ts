@@ -15,6 +15,8 @@ export interface Member {
 export interface Blocked {
   /** The option that it would take, were there room. */
   readonly option: Option;
+  /** The option that it can start with the earliest: of an elastic booking the least of it. */
+  readonly least: Option;
   /** Room is all it lacks: as the first of its division it keeps what is its own, and pins its slot. */
   readonly byRoom: boolean;
 }

@@ -53,7 +53,7 @@ export function setStage(state: State, nowMs: number): Stage {
     underWay: begin(state, promised, nowMs),
   };
   const holders = earmark(state, scene);
-  for (const front of state.queues.blockedFronts(MAX_PINS)) scene.backfill.block(front, front.shape.blocked!.option);
+  for (const front of state.queues.blockedFronts(MAX_PINS)) scene.backfill.block(front, front.shape.blocked!.least);
   return { scene, profile, holders, fronts: state.queues.keepingFronts() };
 }
 

@@ -112,6 +112,21 @@ describe('leases', () => {
     expect(told(scenario('121m')).waiting).toContain('third:backfill');
   });
 
+  test('of others do not delay the least of an elastic head, from which its ETA is reckoned', () => {
+    // 3 of 10 are free, in an hour 7: six of its ten replicas fit then, all of them never.
+    const scenario = (lease: string): Doc => ({
+      ...alone(10),
+      running: [runs('r', 'alpha', 4, { leaseEndsAt: at(HOUR) }), runs('s', 'alpha', 3)],
+      pending: [
+        asks('head', 'alpha', 1, { replicas: 10, minReplicas: 6, lease: '1h', createdAt: at(-900) }),
+        asks('other', 'alpha', 3, { lease }),
+      ],
+    });
+    expect(waitsFor(scenario('90m'), 'head', true).eta).toBe(at(HOUR));
+    expect(told(scenario('1h'), true).admitted).toEqual(['other@od*1']);
+    expect(told(scenario('90m'), true).waiting).toContain('other:backfill');
+  });
+
   test('of work that is leaving end with it, once', () => {
     const scenario: Doc = {
       ...alone(8),
@@ -368,6 +383,26 @@ describe('reasons', () => {
     expect(full.reasons[0]).toMatchObject({ code: 'quota', shortfall: 1, holders: ['r', 's'] });
     expect(full.smallestChange).toMatchObject({ kind: 'free', node: 'org', amount: 1 });
     expect(told(base(9, 5 + full.smallestChange!.amount!)).admitted).toEqual(['p@od*1']);
+  });
+
+  test('tell a flavour that could never hold it, whatever quotas say, as that', () => {
+    const scenario: Doc = {
+      groups: org,
+      divisions: [
+        { name: 'alpha', group: 'org', quota: { ...gpu(10), ...gpu(20, {}, 'spot') } },
+        { name: 'beta', group: 'org', quota: gpu(10) },
+      ],
+      capacity: { od: { gpu: 12 }, spot: { gpu: 20 } },
+      overcommit: true,
+      running: [runs('s', 'alpha', 20, { on: 'spot' })],
+      pending: [asks('p', 'alpha', 15)],
+    };
+    const { reasons, smallestChange } = waitsFor(scenario, 'p');
+    expect(reasons.map(({ code, flavour, shortfall }) => [code, flavour, shortfall])).toEqual([
+      ['infeasible', 'od', 3],
+      ['quota', 'spot', 15],
+    ]);
+    expect(smallestChange).toMatchObject({ kind: 'free', flavour: 'spot', amount: 15 });
   });
 
   test('offer fewer replicas where that is the smaller change', () => {
