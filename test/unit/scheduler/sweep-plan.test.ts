@@ -52,4 +52,11 @@ describe('a sweep', () => {
       orphans: ['m-orphan-1'],
     });
   });
+
+  test('misses what drains as what runs, and nothing that is listed as ended', () => {
+    const drains = Array.from({ length: 5 }, (_, i) => owned(`m-${i}-1`, 'draining'));
+    expect(planSweep([], drains, new Set()).halted).toBe(true);
+    const ended = drains.map(({ key }) => listed(key, false));
+    expect(planSweep(ended, drains, new Set()).halted).toBe(false);
+  });
 });

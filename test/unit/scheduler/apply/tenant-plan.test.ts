@@ -262,6 +262,36 @@ describe('an admission', () => {
   });
 });
 
+test('what drains still runs in its pool, what is on its way there does not, nor does what runs elsewhere', () => {
+  const reason = { code: 'preempted', text: 'makes room', mend: 'nothing', for: 'b9' };
+  const one = () => booking({ resources: { gpus: 1 } });
+  put(running(one()));
+  put(running(one(), 'h100', { state: 'draining', deadlineMs: NOW + HOUR, outcome: 'retry', reason }));
+  put(running(one(), 'h100', { state: 'requesting' }));
+  expect(plan.runningIn('east')).toBe(2);
+  expect(plan.runningIn('west')).toBe(0);
+});
+
+test('money alone that backs off is admitted at its time, once', () => {
+  const money = { cents: '500', currency: 'USD', purpose: 'labels' };
+  const one = booking({}, { ...newBooking(), notBeforeMs: NOW + 5_000 } as BookingState, { money });
+  put(one);
+  expect(plan.decide(NOW + 4_999).admitted).toEqual([]);
+  expect(plan.nextWakeMs(NOW + 4_999)).toBe(NOW + 5_000);
+  const starts = [5_000, 5_001].map((ms) => plan.decide(NOW + ms).admitted.map(({ placement }) => placement.holdCents));
+  expect(starts).toEqual([['500'], []]);
+});
+
+test.each([
+  ['its own', 8_000, 5_000],
+  ['that of who could not reserve it', 5_000, 8_000],
+])('of two back-offs the longer counts: %s', (_whose, ownMs, otherMs) => {
+  const one = booking({}, { ...newBooking(), notBeforeMs: NOW + ownMs } as BookingState);
+  plan.put({ booking: one, needs: new Map() }, NOW + otherMs);
+  expect(plan.decide(NOW + 7_999).admitted).toEqual([]);
+  expect(plan.decide(NOW + 8_000).admitted).toHaveLength(1);
+});
+
 test('a booking of a division that is not configured, or no more, can never start, and keeps nobody else', () => {
   put(booking({ division: 'nobody', resources: { gpus: 1 } }));
   put(booking({ resources: { gpus: 1 } }));
