@@ -202,6 +202,34 @@ describe('an admission', () => {
     expect(plan.decide(NOW + 100).admitted.map(({ placement }) => placement.flavour)).toEqual(['spot', 'h100']);
   });
 
+  /** With a second pool, whose flavour the division tries last. */
+  const withWest = (): PlannerConfig => ({
+    ...config({
+      quota: [...division().quota, { ...division().quota[0]!, flavour: 'west/h100' }],
+      flavours: ['east/h100', 'east/spot', 'west/h100'],
+    }),
+    flavours: [...config().flavours, { ...flavour('h100', false), id: 'west/h100', pool: 'west' }],
+  });
+
+  test('is in the first of the pools that it names, whatever flavour its division tries first', () => {
+    plan = new TenantPlan({ ...facts(), config: withWest() }, new Planner(withWest()));
+    put(booking({ resources: { gpus: 1 }, pools: ['west', 'east'] }));
+    put(booking({ resources: { gpus: 1 }, pools: ['east', 'west'] }));
+    expect(plan.decide(NOW + 100).admitted.map(({ placement }) => placement.pool)).toEqual(['west', 'east']);
+  });
+
+  test('of an off-peak job is in the first window of any of its pools', () => {
+    const offPeak = new Map([
+      ['east', [{ fromMs: NOW + 5 * HOUR, untilMs: NOW + 8 * HOUR }]],
+      ['west', [{ fromMs: NOW + HOUR, untilMs: NOW + 4 * HOUR }]],
+    ]);
+    plan = new TenantPlan({ ...facts(), config: withWest(), offPeak }, new Planner(withWest()));
+    put(booking({ resources: { gpus: 1 }, pools: ['east', 'west'], schedule: { window: 'off-peak' } }));
+    expect(admitted()).toEqual([]);
+    expect(plan.nextWakeMs(NOW + 100)).toBe(NOW + HOUR);
+    expect(plan.decide(NOW + HOUR).admitted).toHaveLength(1);
+  });
+
   test('is on the machines that the planner chose, and holds them while it runs', () => {
     const machines = ['m1', 'm2'].map((name) => ({
       name,
@@ -413,6 +441,8 @@ describe('a victim', () => {
     const reason = { code: 'preempted', text: 'makes room', mend: 'nothing', for: 'b2' };
     put(running(low, 'h100', { state: 'draining', deadlineMs: NOW + 500, outcome: 'retry', reason }));
     expect(plan.owed()).toEqual([]);
+    put(running(low, 'h100', { state: 'releasing', outcome: 'retry', reason }));
+    expect(plan.decide(NOW + 400).preempted).toEqual([]);
     put(withState(low, { ...newBooking(), attempt: 2 }));
     expect(admitted()).toEqual(['b2']);
   });
@@ -422,11 +452,51 @@ test('what runs in a pool that is being drained has to leave it, and nothing els
   const one = put(booking({ resources: { gpus: 1 } }));
   put(running(one));
   put(booking({ resources: { gpus: 1 } }));
+  const reason = { code: 'preempted', text: 'makes room', mend: 'nothing' };
+  const leaves = { state: 'draining', deadlineMs: NOW + HOUR, outcome: 'retry', reason };
+  put(running(booking({ resources: { gpus: 1 } }), 'h100', leaves));
   expect(plan.decide(NOW + 100).leaving).toEqual([]);
   plan.setFacts({ ...facts(), draining: new Set(['east']) });
   expect(plan.decide(NOW + 200).leaving.map(({ booking: { bookingId }, pool }) => [bookingId, pool])).toEqual([
     ['b1', 'east'],
   ]);
+});
+
+test('what runs on a machine that is being drained has to leave it, and what runs on others of its pool stays', () => {
+  for (const node of ['m1', 'm2']) {
+    const one = running(booking({ resources: { gpus: 1 } }));
+    const { placement } = one.state as { placement: object };
+    put(withState(one, { ...one.state, placement: { ...placement, machines: [{ node, replicas: 1 }] } }));
+  }
+  plan.setFacts({ ...facts(), drainingMachines: new Set(['east/m2']) });
+  expect(plan.decide(NOW + 100).leaving.map(({ booking: { bookingId }, machine }) => [bookingId, machine])).toEqual([
+    ['b2', 'm2'],
+  ]);
+});
+
+describe('a lease that was made longer', () => {
+  const extension = { byMs: 2 * HOUR, actor: 'ada', askedAtMs: NOW };
+
+  test('ends when it does now: who waits for its room is told that', () => {
+    const granted = { ...extension, state: 'granted', holdCents: '600' };
+    const leases = { leaseEndsAtMs: NOW + 3 * HOUR, extensions: [granted] };
+    put(running(booking({ resources: { gpus: 4, use_spot: false } }), 'h100', leases));
+    put(booking({ resources: { gpus: 4, use_spot: false } }));
+    expect(admitted()).toEqual([]);
+    expect(plan.explain('b2', NOW + 100).planned?.etaMs).toBe(NOW + 3 * HOUR);
+  });
+
+  test.each([
+    ['holds its price while it is on its way', { state: 'holding', holdCents: '200' }, []],
+    ['holds nothing yet where it is only asked for', { state: 'asked' }, ['b2']],
+  ])('%s', (_rule, state, expected) => {
+    // Of 700 cents 300 are held for what runs, and 300 asked for.
+    const little = { budgets: [{ currency: 'USD', limitMinor: 700n, spentMinor: 0n }] };
+    plan = new TenantPlan(facts(little), new Planner(config(little)));
+    put(running(booking({ resources: { gpus: 1 } }), 'h100', { extensions: [{ ...extension, ...state }] }));
+    put(booking({ resources: { gpus: 1, use_spot: false } }));
+    expect(admitted()).toEqual(expected);
+  });
 });
 
 test('pools that change are reckoned with, and money that changes disturbs nobody', () => {
