@@ -195,7 +195,8 @@ export async function confirmAndApply(
   if (recheck.kind === 'deny') return undo(ctx, booking, 'rejected', recheck.reason, [recheck.evidence]);
   const rests = await restsOn(ctx, booking, state, recheck.policy.policyVersion);
   if (rests.kind === 'lost') return undo(ctx, booking, 'retry', rests.reason);
-  const nowMs = ctx.clock.now();
+  // Not before people signed it, whichever clock is behind.
+  const nowMs = Math.max(ctx.clock.now(), rests.kind === 'quorum' ? rests.quorum.signedAtMs : 0);
   let moved: Booking;
   try {
     moved = await ctx.commit({

@@ -9,6 +9,8 @@ export interface Quorum {
   /** Version of the signing policy. */
   readonly signers: bigint;
   readonly people: readonly string[];
+  /** When the last of them signed, by the clock of the process that took it. */
+  readonly signedAtMs: number;
   /** Statement and signatures, for the audit event to name. */
   readonly evidence: object;
   /** Audit events of the signing policy. */
@@ -23,14 +25,12 @@ export async function quorumOf(tx: Tx, proposalId: string, nowMs: number): Promi
   if (standing === undefined) return undefined;
   const { approvals, counted } = await countAnew(tx, proposal, standing);
   if (!counted.met) return undefined;
+  const those = counting(standing.policy, approvals, proposal.askers);
   return {
     signers: standing.version,
     people: counted.people,
-    evidence: approvalEvidence(
-      proposal.statement,
-      proposal.content,
-      counting(standing.policy, approvals, proposal.askers),
-    ),
+    signedAtMs: Math.max(...those.map(({ atMs }) => atMs)),
+    evidence: approvalEvidence(proposal.statement, proposal.content, those),
     causes: [standing.eventId],
   };
 }

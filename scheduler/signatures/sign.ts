@@ -62,11 +62,12 @@ export async function signProposal(
   if (booking === undefined) await lockDocuments(tx, asker.tenant);
   const proposal = await loadProposal(tx, id, 'lock');
   assert(proposal !== undefined, 'proposals are never removed');
-  // Nobody signs what is not proposed yet, also where this process's clock is behind that of the one which proposed it.
-  const by = { ...asker, nowMs: Math.max(asker.nowMs, proposal.createdAtMs) };
+  const before = (await approvalsOf(tx, [id])).get(id) ?? [];
+  // Not before it was proposed, nor before others signed it, also where this process's clock is behind those that took them.
+  const nowMs = Math.max(asker.nowMs, proposal.createdAtMs, ...before.map(({ atMs }) => atMs));
+  const by = { ...asker, nowMs };
   const refuse = (code: SignRefusal, text: string) => ({ kind: 'refused', code, text, proposal }) as const;
   const standing = await standingPolicy(tx, by.tenant);
-  const before = (await approvalsOf(tx, [id])).get(id) ?? [];
   const already = before.find(({ keyId }) => keyId === given.keyId) ?? ofSamePerson(standing, before, given, by.nowMs);
   const closed = closedRefusal(proposal, by.nowMs);
   const overtaken = isOvertaken(proposal, booking);

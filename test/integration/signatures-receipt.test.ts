@@ -29,17 +29,18 @@ const large = [{ above: { amount: '1.00', currency: 'USD' }, signatures: 2 }];
 const FIRST = signingPolicy({ ann, ben }, { allocations: large });
 const NEXT = signingPolicy({ ann, cid, dot }, { allocations: large });
 
-const by = () => ({
+const by = (aheadMs = 0) => ({
   tenant: TENANT,
   actor: 'token:test',
   traceId: '0af7651916cd43dd8448eb211c80319c',
-  nowMs: Date.now(),
+  nowMs: Date.now() + aheadMs,
   environment: 'merit-test',
 });
 const asTenant = <T>(work: (tx: Tx) => Promise<T>) => world.database.db.asTenant(TENANT, work);
-const sign = async (proposal: Proposal, key: TestKey, statement: Statement = proposal.statement) => {
+/** `aheadMs`: how far the clock of the process that takes it is. */
+const sign = async ({ id, statement }: Proposal, key: TestKey, aheadMs = 0) => {
   const given = { statementHash: statementHash(statement), keyId: key.keyId, signature: key.sign(statement) };
-  const outcome = await asTenant((tx) => signProposal(tx, by(), proposal.id, statement.verdict, given));
+  const outcome = await asTenant((tx) => signProposal(tx, by(aheadMs), id, statement.verdict, given));
   expect(outcome).toMatchObject({ kind: 'signed' });
 };
 const live = (id: string, action: Proposal['action']) =>
@@ -337,4 +338,21 @@ test.each<[string, Lie, RegExp]>([
   const { code, findings } = await forged(text, lie);
   expect(findings.map(({ problem }) => problem).join('\n')).toMatch(told);
   expect(code).toBe(10);
+});
+
+test('the receipt of a job holds whichever clock is behind: of those who take signatures, apply it, or revoke it', async () => {
+  const id = await world.book({ lease: '2h' });
+  await world.until(id, ({ state }) => state.state === 'awaiting_signatures');
+  const proposal = await live(id, 'allocation.apply');
+  const ahead = Date.now() + 30_000;
+  await sign(proposal, ann, 30_000);
+  await sign(proposal, cid);
+  const { state } = await world.until(id, ({ state }) => state.state === 'applied');
+  expect(state.state === 'applied' && state.appliedAtMs).toBeGreaterThanOrEqual(ahead);
+  await asTenant((tx) => proposeRevoke(tx, by(60_000), id, 'it mines coins'));
+  await sign(await live(id, 'allocation.revoke'), dot);
+  await world.until(id, ({ state }) => isEnded(state.state));
+  const { result } = await verifiedReceipt(world.database.db, TENANT, id);
+  expect(result.findings).toEqual([]);
+  expect(result).toMatchObject({ code: 0, summary: { state: 'revoked', signedBy: ['ann', 'cid', 'dot'] } });
 });

@@ -96,7 +96,13 @@ export class MemoryBooks {
   quorum(proposalId: string, nowMs: number): Quorum | undefined {
     const found = this.proposals.get(proposalId);
     if (found?.state !== 'met' || found.proposal.expiresAtMs <= nowMs) return undefined;
-    return { signers: SIGNERS, people: ['ann', 'ben'], evidence: { proposal: proposalId }, causes: [] };
+    return {
+      signers: SIGNERS,
+      people: ['ann', 'ben'],
+      signedAtMs: found.proposal.createdAtMs,
+      evidence: { proposal: proposalId },
+      causes: [],
+    };
   }
 
   openAttempts(at: PoolName, keys: readonly string[]): readonly OwnedAttempt[] {
