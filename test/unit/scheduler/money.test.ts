@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { billingEnd, costOf } from '../../../scheduler/apply/money.ts';
+import type { Booking } from '../../../scheduler/apply/booking-store.ts';
+import { PENDING_TIMEOUT_MS } from '../../../scheduler/apply/limits.ts';
+import {
+  billingEnd,
+  costOf,
+  postTransfers,
+  reserveTransfers,
+  returnTransfers,
+} from '../../../scheduler/apply/money.ts';
 
 const PLACEMENT = {
   pool: 'p',
@@ -30,5 +38,41 @@ describe('what a booking costs', () => {
     ['now, where its clock is ahead', 5_000, 900],
   ])('ends at %s', (_what, told, expected) => {
     expect(billingEnd(100, told, 900)).toBe(expected);
+  });
+});
+
+describe('what an attempt holds', () => {
+  const booking = { bookingId: 'b1', tenant: 'acme', division: 'vision', spec: {} } as Booking;
+  const atMs = Date.UTC(2026, 10, 26);
+
+  test('is quota and money, of its own accounts, which time out together', () => {
+    const held = reserveTransfers(booking, 2, PLACEMENT, atMs);
+    expect(held).toEqual([
+      {
+        ...{ id: 'b1-2-quota', kind: 'pending', debit: 'capacity:acme:p:f:gpu', credit: 'quota:acme:vision:p:f:gpu' },
+        ...{ amount: 2000n, expiresAtMs: atMs + PENDING_TIMEOUT_MS },
+      },
+      {
+        ...{ id: 'b1-2-money', kind: 'pending', debit: 'budget:acme:vision:USD', credit: 'spend:acme:vision:USD' },
+        ...{ amount: 400n, expiresAtMs: atMs + PENDING_TIMEOUT_MS },
+      },
+    ]);
+    expect(postTransfers(booking, 2)).toEqual(
+      held.map(({ id }) => ({ id: `${id}-post`, kind: 'post', pendingId: id })),
+    );
+  });
+
+  test('goes back by the way it came: the quota whole, of the money what was not used', () => {
+    const cost = costOf(PLACEMENT, 0, 1_800_000);
+    expect(returnTransfers(booking, 2, PLACEMENT, cost)).toEqual([
+      {
+        ...{ id: 'b1-2-quota-return', kind: 'direct', debit: 'quota:acme:vision:p:f:gpu' },
+        ...{ credit: 'capacity:acme:p:f:gpu', amount: 2000n },
+      },
+      {
+        ...{ id: 'b1-2-money-refund', kind: 'direct', debit: 'spend:acme:vision:USD' },
+        ...{ credit: 'budget:acme:vision:USD', amount: 300n },
+      },
+    ]);
   });
 });

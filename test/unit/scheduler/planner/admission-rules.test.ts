@@ -443,6 +443,20 @@ const ORDER: Readonly<Record<string, Case>> = {
     },
     want: { admitted: ['pz@spot*1'] },
   },
+  'of divisions in trees of their own that share a pool the older goes first': {
+    scenario: {
+      groups: ['left', 'right'].map((name) => ({ name, parent: null })),
+      divisions: [
+        { name: 'a', group: 'left', quota: gpu(10) },
+        { name: 'b', group: 'right', quota: gpu(10) },
+      ],
+      capacity: { od: { gpu: 10 } },
+      overcommit: true,
+      fairSharing: { enabled: true },
+      pending: [asks('young', 'a', 8), asks('old', 'b', 8, { createdAt: at(-900) })],
+    },
+    want: { admitted: ['old@od*1'] },
+  },
   'weight 0 goes last while it borrows': {
     scenario: {
       groups: [{ name: 'org', parent: null, quota: gpu(20) }],

@@ -354,6 +354,24 @@ describe('with fair sharing the slot of a head that was blocked before', () => {
   });
 });
 
+test('with fair sharing a division goes by the share of its blocked front, not of the head behind it', () => {
+  const { planner, settle, pending } = started({
+    groups: [{ name: 'org', parent: null, quota: gpu(10) }],
+    divisions: ['a', 'b', 'c'].map((name) => ({ name, group: 'org', quota: gpu(0) })),
+    fairSharing: { enabled: true },
+    running: [runs('r', 'c', 4)],
+    pending: [
+      asks('front', 'a', 8, { createdAt: at(-900) }),
+      asks('head', 'a', 3, { createdAt: at(-90) }),
+      asks('other', 'b', 5),
+    ],
+  });
+  for (const { id } of pending) if (id !== 'front') planner.removePending(id);
+  expect(settle()).toEqual(nothing);
+  for (const one of pending) if (one.id !== 'front') planner.addPending(one);
+  expect(settle().admitted).toEqual(['other']);
+});
+
 test('who is blocked behind the first of its division keeps nothing', () => {
   const { planner, nowMs } = started({
     groups: [{ name: 'org', parent: null }],
