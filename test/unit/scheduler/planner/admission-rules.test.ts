@@ -457,6 +457,30 @@ const ORDER: Readonly<Record<string, Case>> = {
     },
     want: { admitted: ['old@od*1'] },
   },
+  'or who borrows from fewer, however young': {
+    scenario: {
+      groups: ['left', 'right'].map((name) => ({ name, parent: null })),
+      divisions: [
+        { name: 'a', group: 'left', quota: gpu(2) },
+        { name: 'idle', group: 'left', quota: gpu(8) },
+        { name: 'b', group: 'right', quota: gpu(10) },
+      ],
+      capacity: { od: { gpu: 10 } },
+      overcommit: true,
+      fairSharing: { enabled: true },
+      pending: [asks('old', 'a', 8, { createdAt: at(-900) }), asks('young', 'b', 8)],
+    },
+    want: { admitted: ['young@od*1'] },
+  },
+  'of equal shares the older goes first': {
+    scenario: {
+      groups: [{ name: 'org', parent: null, quota: gpu(10) }],
+      divisions: ['a', 'b'].map((name) => ({ name, group: 'org', quota: gpu(0) })),
+      fairSharing: { enabled: true },
+      pending: [asks('young', 'a', 8), asks('old', 'b', 8, { createdAt: at(-900) })],
+    },
+    want: { admitted: ['old@od*1'] },
+  },
   'weight 0 goes last while it borrows': {
     scenario: {
       groups: [{ name: 'org', parent: null, quota: gpu(20) }],
@@ -571,6 +595,77 @@ const LIMITS: Readonly<Record<string, Case>> = {
     },
     stable: true,
     want: { admitted: ['a@od*1'], waiting: ['b:budget'] },
+  },
+  'as much as the limit, the budget or its own bound allows starts': {
+    scenario: {
+      ...two({ perUser: [{ resource: 'gpu', limit: 4 }] }),
+      flavours: [{ name: 'od', price: '2.00' }],
+      budgets: [{ division: 'beta', limit: '10.00' }],
+      pending: [
+        asks('limit', 'alpha', 4, { user: 'ann', createdAt: at(-90) }),
+        asks('budget', 'beta', 5, { lease: '1h' }),
+        asks('bound', 'alpha', 1, { user: 'bob', lease: '3h', maxCost: '6.00' }),
+      ],
+    },
+    stable: true,
+    want: { admitted: ['limit@od*1', 'budget@od*1', 'bound@od*1'], waiting: [] },
+  },
+  'what needs all of a limit or budget waits until all of it is there': {
+    scenario: {
+      ...two({ perUser: [{ resource: 'gpu', limit: 4 }] }),
+      flavours: [{ name: 'od', price: '2.00' }],
+      budgets: [{ division: 'beta', limit: '10.00', spent: '0.01' }],
+      running: [runs('r', 'alpha', 1, { user: 'ann' })],
+      pending: [asks('limit', 'alpha', 4, { user: 'ann' }), asks('budget', 'beta', 5, { lease: '1h' })],
+    },
+    stable: true,
+    want: { admitted: [], waiting: ['budget:budget', 'limit:user_limit'] },
+  },
+  'a limit of one flavour counts nothing of another': {
+    scenario: {
+      ...two({ quota: both, perUser: [{ flavour: 'od', resource: 'gpu', limit: 4 }] }),
+      running: [runs('r', 'alpha', 4, { user: 'ann', on: 'spot' })],
+      pending: [asks('a', 'alpha', 4, { user: 'ann' })],
+    },
+    want: { admitted: ['a@od*1'] },
+  },
+  'a gang costs what all of it costs, each pod set on its flavour': {
+    scenario: {
+      ...two({ quota: { od: { gpu: { nominal: 4 } }, spot: { gpu: { nominal: 4 } } } }, { quota: gpu(4) }),
+      flavours: [
+        { name: 'od', price: '2.00' },
+        { name: 'spot', price: '1.00' },
+      ],
+      budgets: [
+        { division: 'alpha', limit: '9.99' },
+        { division: 'beta', limit: '6.00' },
+      ],
+      pending: [
+        {
+          ...{ id: 'mixed', division: 'alpha', lease: '1h', createdAt: at(-60) },
+          podSets: [
+            { count: 3, resources: { gpu: 1 } },
+            { count: 2, resources: { gpu: 2 } },
+          ],
+        },
+        asks('equal', 'beta', 1, { replicas: 3, lease: '1h' }),
+        asks('more', 'beta', 1, { replicas: 4, lease: '1h' }),
+      ],
+    },
+    want: {
+      admitted: ['equal@od*3'],
+      // On whichever flavours its two sets are.
+      waiting: [`mixed:${Array(4).fill('infeasible').join('+')}`, 'more:infeasible'],
+    },
+  },
+  'a part of a cent costs a cent': {
+    scenario: {
+      ...two(),
+      flavours: [{ name: 'od', price: '1.00' }],
+      budgets: ['alpha', 'beta'].map((division) => ({ division, limit: '0.01' })),
+      pending: [asks('a', 'alpha', 1, { lease: '36s' }), asks('b', 'beta', 1, { lease: '37s' })],
+    },
+    want: { admitted: ['a@od*1'], waiting: ['b:infeasible'] },
   },
   'what costs more than the whole budget, or its own bound, can never start': {
     scenario: {

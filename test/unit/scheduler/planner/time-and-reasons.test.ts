@@ -207,6 +207,7 @@ describe('leases', () => {
     expect(told(scenario).waiting).toEqual(['p:window_closed']);
     expect(waitsFor(scenario, 'p').eta).toBe(at(HOUR));
     expect(told({ ...scenario, now: at(HOUR) }).admitted).toEqual(['p@od*1']);
+    expect(told({ ...scenario, now: at(3 * HOUR) }).waiting).toEqual(['p:window_closed']);
   });
 
   test('of those before it move the ETA of one further back', () => {
@@ -242,6 +243,42 @@ describe('leases', () => {
     expect(
       waitsFor({ ...alone(8), running: [runs('r', 'alpha', 8)], pending: [asks('p', 'alpha', 1)] }, 'p').eta,
     ).toBeNull();
+  });
+});
+
+describe('a flavour with windows', () => {
+  const open = [
+    { from: at(-HOUR), until: at(HOUR) },
+    { from: at(2 * HOUR), until: at(2.5 * HOUR) },
+    { from: at(3 * HOUR), until: at(4 * HOUR) },
+  ];
+  const scenario = (more: Doc, now = NOW): Doc => ({
+    ...alone(10),
+    now,
+    flavours: [{ name: 'od', open }],
+    pending: [asks('p', 'alpha', 1, more)],
+  });
+
+  test('takes work whose lease ends with its window', () => {
+    expect(told(scenario({ lease: '60m' })).admitted).toEqual(['p@od*1']);
+  });
+
+  test('takes none that would run on, before a window that is as long as its lease', () => {
+    const late = scenario({ lease: '60m' }, at(60));
+    expect(told(late).waiting).toEqual(['p:window_closed']);
+    expect(waitsFor(late, 'p').eta).toBe(at(3 * HOUR));
+    expect(waitsFor(late, 'p').smallestChange).toMatchObject({ kind: 'wait', text: `wait until ${at(3 * HOUR)}` });
+  });
+
+  test.each([
+    ['work that is longer than all of them', { lease: '3h' }],
+    ['work without an end', {}],
+  ])('takes %s never', (_what, more) => {
+    expect(waitsFor(scenario(more), 'p')).toMatchObject({ reasons: [{ code: 'window_closed' }], eta: null });
+  });
+
+  test('is shut from the end of a window on', () => {
+    expect(waitsFor(scenario({ lease: '1m' }, at(HOUR)), 'p').eta).toBe(at(2 * HOUR));
   });
 });
 
