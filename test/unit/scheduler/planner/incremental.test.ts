@@ -92,6 +92,49 @@ describe('a class that is parked', () => {
   });
 });
 
+describe('under another configuration', () => {
+  test('what is leaving goes on leaving, and is told so once', () => {
+    const { config, planner, settle } = started({
+      ...alone(4, { preemption: { own: 'lower' } }),
+      running: [runs('r', 'alpha', 4, { priority: -1 })],
+      pending: [asks('p', 'alpha', 4)],
+    });
+    expect(settle().preempted).toEqual(['r']);
+    planner.setConfig(config);
+    expect(settle()).toEqual(nothing);
+  });
+
+  test('who preempted still goes first, before any priority', () => {
+    const { config, planner, settle, pending } = started({
+      ...alone(4, { preemption: { own: 'lower' } }),
+      running: [runs('r', 'alpha', 4, { priority: -1 })],
+      pending: [asks('p', 'alpha', 4)],
+    });
+    expect(settle().preempted).toEqual(['r']);
+    planner.removeRunning('r');
+    planner.setConfig(config);
+    planner.addPending({ ...pending[0]!, id: 'high', priority: 5 });
+    expect(settle().admitted).toEqual(['p']);
+  });
+
+  test('of what shrinks as much stays as did', () => {
+    const { config, planner, settle, pending, nowMs } = started({
+      groups: [{ name: 'org', parent: null }],
+      divisions: [
+        { name: 'alpha', group: 'org', quota: gpu(12), preemption: { reclaim: 'any' } },
+        { name: 'beta', group: 'org', quota: gpu(0) },
+      ],
+      running: [runs('e', 'beta', 1, { replicas: 12, minReplicas: 6 })],
+      pending: [asks('p', 'alpha', 6)],
+    });
+    expect(settle().preempted).toEqual(['e']);
+    planner.setConfig(config);
+    planner.addPending({ ...pending[0]!, id: 'q' });
+    expect(settle()).toEqual(nothing);
+    expect(planner.explain('q', nowMs).reasons.map(({ code }) => code)).not.toContain('awaiting_drain');
+  });
+});
+
 describe('a head that waits for guards', () => {
   // 8 in all: alpha has 6, beta holds them with 2 of its own.
   const held = (guards: Doc, running: readonly Doc[]): Doc => ({
