@@ -6,7 +6,7 @@ import { PEER_TIMEOUT_MS } from './limits.ts';
 /** What came of ending a hold at Finance. */
 export type HoldEnd =
   | { readonly kind: 'ended'; readonly evidence: readonly object[] }
-  /** Finance will not end it so, however often it is asked: Merit's ledger and Finance's book differ from here on. */
+  /** Finance refuses, and has nothing of the hold open: Merit's ledger and Finance's book differ from here on. */
   | { readonly kind: 'refused'; readonly reason: Reason; readonly evidence: readonly object[] }
   /** Finance did not answer, or not to this. */
   | { readonly kind: 'again'; readonly why: string };
@@ -19,20 +19,20 @@ export async function settleHold(ctx: StepContext, ask: HoldAsk, cents: bigint):
   const amount = { amountCents: String(cents), currency: ask.currency };
   const settle = () => ctx.finance.settle(ask.holdId, amount, soon());
   const settled = await settle();
-  if (settled.kind !== 'absent' && settled.kind !== 'conflict') return endOf(ask.holdId, settled);
+  if (settled.kind !== 'absent' && settled.kind !== 'conflict') return endOf(ctx, ask.holdId, settled);
   const before = [settled.evidence];
   const held = await ctx.finance.hold(ask, soon());
   if (held.kind === 'reversed') return { kind: 'refused', reason: REVERSED, evidence: [...before, held.evidence] };
-  if (held.kind !== 'held') return endOf(ask.holdId, held, before);
+  if (held.kind !== 'held') return endOf(ctx, ask.holdId, held, before);
   before.push(held.evidence);
   const confirmed = await ctx.finance.confirm(ask.holdId, soon());
-  if (confirmed.kind !== 'done') return endOf(ask.holdId, confirmed, before);
-  return endOf(ask.holdId, await settle(), [...before, confirmed.evidence]);
+  if (confirmed.kind !== 'done') return endOf(ctx, ask.holdId, confirmed, before);
+  return endOf(ctx, ask.holdId, await settle(), [...before, confirmed.evidence]);
 }
 
 /** Gives a hold back by its id, whether Finance granted it or never saw it. */
 export async function reverseHold(ctx: StepContext, holdId: string, tenant: string): Promise<HoldEnd> {
-  return endOf(holdId, await ctx.finance.reverse(holdId, tenant, soon()));
+  return endOf(ctx, holdId, await ctx.finance.reverse(holdId, tenant, soon()));
 }
 
 const REVERSED: Reason = {
@@ -47,18 +47,31 @@ function soon(): AbortSignal {
 
 type Outcome = StepOutcome | { readonly kind: 'refused'; readonly reason: Reason; readonly evidence: object };
 
-function endOf(holdId: string, outcome: Outcome, before: readonly object[] = []): HoldEnd {
+async function endOf(
+  ctx: StepContext,
+  holdId: string,
+  outcome: Outcome,
+  before: readonly object[] = [],
+): Promise<HoldEnd> {
   switch (outcome.kind) {
     case 'done':
       return { kind: 'ended', evidence: [...before, outcome.evidence] };
-    case 'refused':
-    case 'conflict':
-      return { kind: 'refused', reason: outcome.reason, evidence: [...before, outcome.evidence] };
     case 'unknown':
       return { kind: 'again', why: outcome.cause.message };
+    case 'refused':
+    case 'conflict': {
+      const now = await ctx.finance.get(holdId, soon());
+      const isOpen = now?.status === 'held' || now?.status === 'confirmed';
+      if (isOpen) return notTaken(holdId, outcome.reason);
+      return { kind: 'refused', reason: outcome.reason, evidence: [...before, outcome.evidence] };
+    }
     // Not an answer by the contract: a hold that was confirmed a moment ago is known, and one that is reversed need not have been.
     case 'absent':
     case 'invalid':
-      return { kind: 'again', why: `Finance did not take the end of hold ${holdId}: ${outcome.reason.text}` };
+      return notTaken(holdId, outcome.reason);
   }
+}
+
+function notTaken(holdId: string, { text }: Reason): HoldEnd {
+  return { kind: 'again', why: `Finance did not take the end of hold ${holdId}: ${text}` };
 }

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { isEnded } from '../../core/booking.ts';
 import { attemptKey, type BookingId } from '../../core/ids.ts';
+import type { Evidence } from '../../peers/wire.ts';
 import type { Booking } from '../../scheduler/apply/booking-store.ts';
 import { askExtension } from '../../scheduler/apply/extend.ts';
 import { forged } from '../support/forged-receipt.ts';
@@ -24,10 +25,10 @@ afterEach(async () => {
 
 const applied = (booking: Booking) => booking.state.state === 'applied';
 
-async function running(): Promise<BookingId> {
+async function running(finance = world.context.finance): Promise<BookingId> {
   differs = 0;
   const metrics = { ...world.context.metrics, financeDiffers: () => void differs++ };
-  allocator = await world.startAllocator({ metrics });
+  allocator = await world.startAllocator({ metrics, finance });
   const id = await world.book();
   await world.until(id, applied);
   return id;
@@ -123,6 +124,27 @@ describe('where Finance refuses for good', () => {
     await allocator.stop();
     const next = await running();
     await finish(next);
+  });
+
+  test('once, and the hold stands as it was, it is asked again', async () => {
+    let refusals = 0;
+    const { finance } = world.context;
+    const evidence = { peer: 'finance', request: {}, answer: {} } as unknown as Evidence;
+    const refused = {
+      kind: 'conflict',
+      code: 'busy',
+      reason: { code: 'finance_busy', text: 'busy', mend: '' },
+      evidence,
+    } as const;
+    const id = await running({
+      ...finance,
+      // The second time after it was confirmed anew.
+      settle: async (...call) => (++refusals <= 2 ? refused : finance.settle(...call)),
+    });
+    await finish(id);
+    expect(refusals).toBe(3);
+    expect(differs).toBe(0);
+    expect(world.finance.get(`h-${id}-1`)).toMatchObject({ status: 'settled', settled: { amount: '0.01' } });
   });
 
   test('to settle what its people reversed, the booking ends likewise', async () => {
