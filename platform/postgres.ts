@@ -15,7 +15,8 @@ export type Row = Readonly<Record<string, unknown>>;
 
 /** What a query runs on: a transaction. Values are bound, never spliced. What is asked for without waiting is taken in the order asked. */
 export interface Tx {
-  query<R extends object = Row>(sql: string, values?: readonly unknown[]): Promise<readonly R[]>;
+  /** `name`: planned once a connection, under it; the same name never means another text. For what is asked often and costs more to plan than to do. */
+  query<R extends object = Row>(sql: string, values?: readonly unknown[], name?: string): Promise<readonly R[]>;
   /** As query, but says how many rows an INSERT, UPDATE or DELETE touched. */
   execute(sql: string, values?: readonly unknown[]): Promise<number>;
 }
@@ -198,8 +199,8 @@ async function attemptOnce<T>(
     setPipelined(client, pipelined);
     const ask = inOrder(client, () => isOver);
     const tx: CopyTx = {
-      query: async <R extends object>(sql: string, values: readonly unknown[] = []) =>
-        (await ask(sql, values)).rows as readonly R[],
+      query: async <R extends object>(sql: string, values: readonly unknown[] = [], name?: string) =>
+        (await ask(sql, values, name)).rows as readonly R[],
       execute: async (sql, values = []) => (await ask(sql, values)).rowCount ?? 0,
       copyOut: async (sql) => {
         const chunks: Buffer[] = [];
@@ -227,7 +228,7 @@ async function attemptOnce<T>(
   }
 }
 
-type Ask = (sql: string, values: readonly unknown[]) => Promise<pg.QueryResult>;
+type Ask = (text: string, values: readonly unknown[], name?: string) => Promise<pg.QueryResult>;
 
 /**
  * Whether statements that were asked for together are on their way together, or each waits for the one before it. pg looks at it for each
@@ -239,14 +240,14 @@ function setPipelined(client: pg.PoolClient, pipelined: boolean): void {
 
 /** What was still to be asked for when the transaction came to its end is refused: behind it, it would be committed by itself. */
 function inOrder(client: pg.PoolClient, isOver: () => boolean): Ask {
-  const ask: Ask = async (sql, values) => {
+  const ask: Ask = async (text, values, name) => {
     assert(!isOver(), 'a statement belongs to a transaction that goes on');
-    return client.query(sql, values as unknown[]);
+    return client.query({ text, values: values as unknown[], ...(name === undefined ? {} : { name }) });
   };
   if (client.pipeline) return ask;
   let last: Promise<unknown> = Promise.resolve();
-  return (sql, values) => {
-    const next = last.then(() => ask(sql, values));
+  return (...asked) => {
+    const next = last.then(() => ask(...asked));
     last = next.catch(() => {});
     return next;
   };

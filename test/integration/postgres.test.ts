@@ -230,6 +230,30 @@ describe('transactions', () => {
     }
   });
 
+  test('a statement with a name is parsed once a connection, also where it was first asked for behind one that failed', async () => {
+    const one = openDatabase({ appUrl: t.urls.app, engineUrl: t.urls.engine, maxConnections: 1 });
+    const leads = await epoch();
+    const named = (tx: Tx, n: number) => tx.query('select $1::integer as n', [n], 'numbered');
+    const ways: readonly ((work: (tx: Tx) => Promise<unknown>) => Promise<unknown>)[] = [
+      (work) => one.asTenant('acme', work),
+      (work) => one.asLeader(leads, work),
+      (work) => one.asEngine(work),
+    ];
+    try {
+      for (const way of ways) {
+        const failing = way((tx) => Promise.all([tx.query('select 1 / 0'), named(tx, 1).catch(() => {})]));
+        await expect(failing).rejects.toMatchObject({ code: '22012' });
+        expect(await way((tx) => Promise.all([named(tx, 2), named(tx, 3)]))).toEqual([[{ n: 2 }], [{ n: 3 }]]);
+        const prepared = (tx: Tx) => tx.query("select 1 as one from pg_prepared_statements where name = 'numbered'");
+        expect(await way(prepared)).toEqual([{ one: 1 }]);
+      }
+      const other = one.asEngine((tx) => tx.query('select 2 as n', [], 'numbered'));
+      await expect(other).rejects.toThrow('unique');
+    } finally {
+      await one.close();
+    }
+  });
+
   test('what is asked for together with a statement that fails is never done behind its transaction', async () => {
     const insert = (tx: Tx, name: string) => tx.execute('insert into tenants (tenant) values ($1)', [name]);
     for (const way of [
