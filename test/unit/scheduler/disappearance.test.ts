@@ -36,6 +36,12 @@ test('what has not been looked for in a minute no longer counts', () => {
   expect(isMassDisappearance(5, 10)).toBe(true);
 });
 
+test('what was looked for just a minute ago still does', () => {
+  const all = new Disappearances();
+  tell(all, 5, 10, 0);
+  expect(all.missing('p', 'late', 10, 60_000)).toBe('halted');
+});
+
 test('once enough are seen again the rest are believed to be lost', () => {
   const all = new Disappearances();
   tell(all, 6, 20, 0);

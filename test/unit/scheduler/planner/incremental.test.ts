@@ -78,6 +78,18 @@ describe('a class that is parked', () => {
     expect(settle().admitted).toEqual(['p']);
   });
 
+  test('wakes when what its budget held is given back', () => {
+    const { planner, settle } = started({
+      ...alone(4),
+      flavours: [{ name: 'od', price: '1.00' }],
+      budgets: [{ division: 'alpha', limit: '2.00' }],
+      pending: [asks('p', 'alpha', 2, { lease: '1h', createdAt: at(-90) }), asks('q', 'alpha', 1, { lease: '1h' })],
+    });
+    expect(settle().admitted).toEqual(['p']);
+    planner.removeRunning('p');
+    expect(settle().admitted).toEqual(['q']);
+  });
+
   test('is looked at anew under another configuration, with all that ran', () => {
     const { planner, settle } = started({
       ...alone(4),
