@@ -51,6 +51,7 @@ export function casesOf(story: Story, { nodes }: Told): readonly Case[] {
   return nodes.slice(from).flatMap((node): readonly Case[] => {
     if (READS.test(node) && Number(node.slice(node.indexOf('#') + 1)) > MAX_READS) return [];
     const plain = faultsAt(node).map((fault): Case => ({ story, node, fault }));
+    if (story.differsAfter?.test(node) === true) return plain.filter(({ fault }) => fault !== 'fail');
     if (!UNDONE.test(node)) return plain;
     const undone = UNDOS.filter((name) => name !== 'finance.settle').flatMap((name) =>
       FAULTS.map((fault): Case => ({ story, node, fault: 'fail', undo: { fault, name } })),

@@ -40,6 +40,8 @@ export interface Story {
   readonly from?: string;
   /** Retrains are booked in it. */
   readonly retrains?: boolean;
+  /** Calls whose refusal leaves Finance's book and the ledger different: finance-restored.test.ts has that. */
+  readonly differsAfter?: RegExp;
 }
 
 /** One telling of a story. */
@@ -47,6 +49,8 @@ export class Scene {
   readonly world: SagaWorld;
   /** Bookings by what they are in the story. */
   readonly cast = new Map<string, BookingId>();
+  /** Of Finance's book, before the story began. */
+  financeChanges = 0;
   readonly #did = new Set<string>();
 
   constructor(world: SagaWorld) {
@@ -226,6 +230,22 @@ const revoke: Story = {
   },
 };
 
+/** While it runs Finance is restored from a backup of before, and has to be told all of it anew when it ends. */
+const forgotten: Story = {
+  name: 'apply, forgotten by Finance',
+  from: 'finance.hold#2',
+  differsAfter: /^finance\.hold#/,
+  begin: async (scene) => {
+    scene.financeChanges = await scene.world.financeBook.changes();
+    await scene.book('job');
+  },
+  react: async (scene, booking) => {
+    if (!isApplied(booking)) return;
+    await scene.once('restore', () => scene.world.financeBook.restore(scene.financeChanges));
+    scene.end(booking);
+  },
+};
+
 const whole = { resources: { cpus: 4 } };
 
 const preempt: Story = {
@@ -342,6 +362,7 @@ export const STORIES: readonly Story[] = [
   apply,
   signed,
   expired,
+  forgotten,
   cancel,
   ...['finance.hold', 'provider.submit', 'finance.confirm'].map(cancelAfter),
   revoke,
