@@ -103,27 +103,61 @@ describe('what follows transfers', () => {
       .asEngine((tx) => tx.query<{ key: string }>('select key from outbox order by outbox_id'))
       .then((rows) => rows.map(({ key }) => key));
 
-  test('is undone and begins anew where another took an id first', async () => {
-    const heard: string[] = [];
+  const retold = (tx: Tx, id: string, heard: string[]) =>
+    executeMany(tx, [batch('globex', id, others), batch('globex', `${id}-mine`, others)], async (results) => {
+      heard.push(results.map((result) => (result.ok ? 'ok' : result.outcome.kind)).join(' '));
+      await enqueue(tx, { tenant: 'globex', topic: 't', key: heard.at(-1)!, body: {} });
+    });
+
+  /** `take` holds an id in a transaction that goes on; `then` begins meanwhile, and is let go on once it `waits`. */
+  async function meanwhile(
+    take: (tx: Tx) => Promise<unknown>,
+    then: (tx: Tx) => Promise<unknown>,
+    waits: () => Promise<boolean>,
+  ): Promise<void> {
     const taken = Promise.withResolvers<void>();
     const goOn = Promise.withResolvers<void>();
     const first = own.db.asLeader(0n, async (tx) => {
-      await executeMany(tx, [batch('acme', 'same', [capacity, quota])]);
+      await take(tx);
       taken.resolve();
       await goOn.promise;
     });
     await taken.promise;
-    const second = own.db.asLeader(0n, (tx) =>
-      executeMany(tx, [batch('globex', 'same', others), batch('globex', 'mine', others)], async (results) => {
-        heard.push(results.map((result) => (result.ok ? 'ok' : result.outcome.kind)).join(' '));
-        await enqueue(tx, { tenant: 'globex', topic: 't', key: heard.at(-1)!, body: {} });
-      }),
-    );
-    while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    const second = own.db.asLeader(0n, then);
+    await expect.poll(waits).toBe(true);
     goOn.resolve();
     await Promise.all([first, second]);
+  }
+
+  test('waits for whoever named one of its ids, and sees what they did', async () => {
+    const heard: string[] = [];
+    const waiting = () =>
+      own.db.asEngine(async (tx) => {
+        const rows = await tx.query(
+          "select 1 from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())",
+        );
+        return rows.length > 0;
+      });
+    await meanwhile(
+      (tx) => executeMany(tx, [batch('acme', 'same', [capacity, quota])]),
+      (tx) => retold(tx, 'same', heard),
+      waiting,
+    );
+    expect(heard).toEqual(['exists_with_different_tenant ok']);
+    expect(await told()).toEqual(heard);
+  });
+
+  test('is undone and begins anew where a server of before, which locks no ids, took one first', async () => {
+    const before = await told();
+    const heard: string[] = [];
+    const insert = `insert into transfers (transfer_id, tenant, kind, debit_account, credit_account, amount) values ('older', 'acme', 'direct', $1, $2, 0)`;
+    await meanwhile(
+      (tx) => tx.execute(insert, [capacity, quota]),
+      (tx) => retold(tx, 'older', heard),
+      async () => heard.length > 0,
+    );
     expect(heard).toEqual(['ok ok', 'exists_with_different_tenant ok']);
-    expect(await told()).toEqual(['exists_with_different_tenant ok']);
+    expect(await told()).toEqual([...before, 'exists_with_different_tenant ok']);
   });
 
   test('undoes them where it fails itself, and its own reason is told', async () => {
