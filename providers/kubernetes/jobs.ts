@@ -3,7 +3,7 @@ import type { Mirror } from '../../platform/kubernetes/mirror.ts';
 import { ProviderError } from '../provider.ts';
 import type { Cluster } from './cluster.ts';
 import type { Job } from './manifest.ts';
-import { isName, KEY_LABEL, ownerIn, RAN, TAG_LABEL } from './ownership.ts';
+import { isName, KEY_LABEL, ownerIn, TAG_LABEL } from './ownership.ts';
 import type { Pod } from './pod.ts';
 
 /** Looks a second that ask the API server, two calls each; what is more is answered from a mirror, which may be late by what a watch is. */
@@ -81,8 +81,12 @@ export class Jobs {
   }
 
   /** Writes on the Job that it ran in this start. What fails is done by the next look. */
-  async mark({ metadata: { name, uid } }: Job, start: string, signal: AbortSignal): Promise<void> {
-    const body = { metadata: { uid, annotations: { [RAN]: start } } };
+  async mark(
+    { metadata: { name, uid } }: Job,
+    annotations: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const body = { metadata: { uid, annotations } };
     await this.#cluster.merge(await this.path(name), body, `marking ${name} as running`, signal).catch(() => {});
   }
 

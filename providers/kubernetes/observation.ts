@@ -1,7 +1,7 @@
 import { cleanMessage, type Observation, WORD_LIMIT } from '../provider.ts';
 import type { Look } from './jobs.ts';
 import { type Job, STARTED } from './manifest.ts';
-import { handleOf, RAN } from './ownership.ts';
+import { handleOf, RAN, RAN_POD } from './ownership.ts';
 import { conditionOf, isLivePod, type Pod, rankOf, timeMs } from './pod.ts';
 import { hasBegun, jobContainer, type PodEnd, podEnd, podWait } from './pod-end.ts';
 
@@ -44,11 +44,13 @@ export function observationOf({ job, pods }: Look, complaint?: string): Observat
   return { state: 'pending', handle, message: cleanMessage(waits[0]?.message ?? complaint ?? waitOf(job)) };
 }
 
-/** The start in which it is seen to run, as long as none is written down: each start has a time of its own. */
-export function startToMark({ job, pods }: Look): string | undefined {
+/** The start in which it is seen to run, as annotations; undefined: it is not, or one is written down. */
+export function startToMark({ job, pods }: Look): Readonly<Record<string, string>> | undefined {
   const { annotations } = job.metadata;
   if (annotations?.[STARTED] === undefined || annotations[RAN] !== undefined || isOver(job)) return undefined;
-  return pods.some(hasBegun) ? job.status?.startTime : undefined;
+  const uid = pods.find(hasBegun)?.metadata.uid;
+  const start = job.status?.startTime;
+  return uid === undefined || start === undefined ? undefined : { [RAN]: start, [RAN_POD]: uid };
 }
 
 /** It ran, and was suspended: nothing of it is there any more, or what is there was started anew. */
@@ -56,7 +58,14 @@ function isInterrupted(job: Job, pods: readonly Pod[]): boolean {
   const ran = job.metadata.annotations?.[RAN];
   if (ran === undefined) return false;
   const isSuspended = job.spec?.suspend === true || conditionOf(job, 'Suspended') !== undefined;
-  return isSuspended ? !pods.some(isLivePod) : job.status?.startTime !== ran;
+  return isSuspended ? !pods.some(isLivePod) : job.status?.startTime !== ran || hasOtherPod(job, pods);
+}
+
+/** Times count whole seconds. Within a start a pod is never replaced (`backoffLimit` 0); of a gang others may be there still where one was removed. */
+function hasOtherPod({ metadata: { annotations }, spec }: Job, pods: readonly Pod[]): boolean {
+  const ranPod = annotations?.[RAN_POD];
+  if (ranPod === undefined || pods.length === 0 || (spec?.completions ?? 1) > 1) return false;
+  return pods.every(({ metadata }) => metadata.uid !== ranPod);
 }
 
 function interrupted(job: Job): Observation {

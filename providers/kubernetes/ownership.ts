@@ -15,6 +15,8 @@ export const TAG_LABEL = 'merit/tag';
 export const KEY_LABEL = 'merit/key';
 /** Says in which of its starts the attempt was seen to run: after a suspension it would run once more from its beginning. */
 export const RAN = 'merit/ran';
+/** The uid of a pod that was seen to run then. */
+export const RAN_POD = 'merit/ran-pod';
 
 /** Throws ProviderError `invalid` unless the key can name things of Kubernetes, with so many characters behind it. */
 export function checkName(key: string, suffix = 0): void {

@@ -77,10 +77,10 @@ const timeoutAfterSuccess: Check = {
     world.backend.stallReply?.();
     const submitted = submitInto(world, spec);
     await settled(submitted);
-    // A submit of several calls may have been cut before the one by which it takes effect: that is told as unknown, too, and repeated.
+    // A submit of several calls may have been cut before the one by which it takes effect, told as unknown, too, and repeated: into the stall, which waits.
     const isNothing =
       (await world.observe(spec.key)).state === 'absent' && (await world.backend.live?.(spec.key)) === 0;
-    if (isNothing) await world.submit(spec);
+    if (isNothing) await settled(submitInto(world, spec));
     await holdLost(world, spec, submitted);
   },
 };

@@ -8,9 +8,10 @@ const job = (status: Job['status'] = {}, spec: Job['spec'] = {}): Job => ({
   spec: { completions: 1, ...spec },
   status,
 });
-const pod = (status: PodStatus, rank?: number): Pod => ({
+const pod = (status: PodStatus, rank?: number, uid = 'pod-1'): Pod => ({
   metadata: {
     name: `m-b1-1-${rank ?? 'x'}`,
+    uid,
     ...(rank === undefined ? {} : { labels: { 'batch.kubernetes.io/job-completion-index': String(rank) } }),
   },
   status,
@@ -153,13 +154,17 @@ describe('a Job that its queue suspends', () => {
   };
   const ran = (status: Job['status'], spec: Job['spec'] = {}): Job => ({
     ...job(status, spec),
-    metadata: { ...job().metadata, annotations: { 'merit/started': 'true', 'merit/ran': FIRST } },
+    metadata: {
+      ...job().metadata,
+      annotations: { 'merit/started': 'true', 'merit/ran': FIRST, 'merit/ran-pod': 'pod-1' },
+    },
   });
 
   test('is to be marked once a pod of it has begun, with the start in which it has, and once', () => {
     const started = job({ startTime: FIRST }, { completions: 2 });
     expect(startToMark({ job: started, pods: [pod({ phase: 'Pending' }, 0)] })).toBeUndefined();
-    expect(startToMark({ job: started, pods: [pod(running, 0)] })).toBe(FIRST);
+    const marks = { 'merit/ran': FIRST, 'merit/ran-pod': 'pod-1' };
+    expect(startToMark({ job: started, pods: [pod(running, 0)] })).toEqual(marks);
     expect(startToMark({ job: ran({ startTime: FIRST }), pods: [pod(running)] })).toBeUndefined();
   });
 
@@ -186,5 +191,16 @@ describe('a Job that its queue suspends', () => {
     for (const pods of [[], [pod(running)]])
       expect(observationOf({ job: again, pods })).toMatchObject({ state: 'ended', outcome: 'preempted' });
     expect(observationOf({ job: ran({ startTime: FIRST }), pods: [pod(running)] })).toMatchObject({ state: 'running' });
+  });
+
+  test('is that also where it was let go again within a second, which its times do not tell: its pod is another one', () => {
+    const again = ran({ startTime: FIRST });
+    const other = pod(running, undefined, 'pod-2');
+    expect(observationOf({ job: again, pods: [other] })).toMatchObject({ state: 'ended', outcome: 'preempted' });
+    expect(observationOf({ job: again, pods: [other, pod(running)] })).toMatchObject({ state: 'running' });
+    expect(observationOf({ job: again, pods: [] })).toMatchObject({ state: 'pending' });
+    const gang = ran({ startTime: FIRST }, { completions: 2 });
+    const rest = [pod(running, 0, 'pod-2'), pod(running, 1, 'pod-3')];
+    expect(observationOf({ job: gang, pods: rest })).toMatchObject({ state: 'running' });
   });
 });
