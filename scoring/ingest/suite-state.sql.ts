@@ -140,7 +140,7 @@ export async function loadSuites(
      where s.active and ($1::text[] is null or (s.tenant, s.suite) in (select * from unnest($1::text[], $2::text[])))
      order by s.tenant, s.suite`,
     [refs?.map((ref) => ref.tenant) ?? null, refs?.map((ref) => ref.name) ?? null],
-    // In each flush: its plan over seven tables cost Postgres 2.7 ms, what it does 0.4.
+    // Asked in each flush: planned once a connection, since planning it over seven tables costs more than doing it.
     'load-suites',
   );
   return rows.map((row) => ({

@@ -23,6 +23,7 @@ afterEach(async () => {
   expect(await ledgerLeaks(world.database.db)).toEqual([]);
 });
 
+const { signal } = new AbortController();
 const applied = (booking: Booking) => booking.state.state === 'applied';
 
 async function running(finance = world.context.finance): Promise<BookingId> {
@@ -147,26 +148,17 @@ describe('where Finance refuses for good', () => {
     expect(world.finance.get(`h-${id}-1`)).toMatchObject({ status: 'settled', settled: { amount: '0.01' } });
   });
 
-  test('to settle what its people reversed, the booking ends likewise', async () => {
+  const spent = { amountCents: '77', currency: 'USD' };
+  test.each([
+    ['reversed', 'finance_reversed', (id: string) => world.context.finance.reverse(id, TENANT, signal)],
+    ['settled otherwise', 'finance_already_settled', (id: string) => world.context.finance.settle(id, spent, signal)],
+  ])('to settle what its people %s, the booking ends likewise', async (_, code, byHand) => {
     const id = await running();
-    const { signal } = new AbortController();
-    expect(await world.context.finance.reverse(`h-${id}-1`, TENANT, signal)).toMatchObject({ kind: 'done' });
+    expect(await byHand(`h-${id}-1`)).toMatchObject({ kind: 'done' });
     await finish(id);
     expect(differs).toBe(1);
     expect((await releasedEvent(id)).data).toMatchObject({
-      financeDiffers: [{ holdId: `h-${id}-1`, reason: { code: 'finance_reversed' } }],
-    });
-  });
-
-  test('to settle it otherwise than its people did, the booking ends likewise', async () => {
-    const id = await running();
-    const { signal } = new AbortController();
-    const amount = { amountCents: '77', currency: 'USD' };
-    expect(await world.context.finance.settle(`h-${id}-1`, amount, signal)).toMatchObject({ kind: 'done' });
-    await finish(id);
-    expect(differs).toBe(1);
-    expect((await releasedEvent(id)).data).toMatchObject({
-      financeDiffers: [{ holdId: `h-${id}-1`, reason: { code: 'finance_already_settled' } }],
+      financeDiffers: [{ holdId: `h-${id}-1`, reason: { code } }],
     });
   });
 });
