@@ -21,8 +21,11 @@ import {
 import { type Harness, harness, newTenant, READER, TRACE } from './scoring-online-support.ts';
 import { beside, registerBoard } from './scoring-rollout-support.ts';
 
-/** What is too late is so in whatever order the partitions are read: two versions that are read side by side agree on it. */
-const sent = lines(isWhole ? 500 : 300, 3, 10 * 86_400_000);
+/**
+ * What is too late is so in whatever order the partitions are read, behind a burst and before it alike: two tenants that are read side by side
+ * agree on it.
+ */
+const sent = lines(isWhole ? 500 : 300, 3, 11 * 86_400_000);
 const CHUNK = 40;
 /** Where the new version starts, and where the history is filled in. */
 const START = CHUNK * Math.floor((sent.length * 0.75) / CHUNK);
@@ -42,6 +45,7 @@ async function expectScoresOfWhole({ db }: TestDatabase): Promise<void> {
   const startMs = await judgedAfterMs(db, 'filled');
   const scores = await scoresAfter(db, 'filled', NEXT, startMs);
   expect(new Set(scores.map((row) => row.tick_ms)).size).toBeGreaterThan(3);
+  expect(await scoresAfter(db, 'filled', OLD, startMs)).toEqual(await scoresAfter(db, 'whole', OLD, startMs));
   expect(scores).toEqual(await scoresAfter(db, 'whole', NEXT, startMs));
 }
 
