@@ -5,6 +5,7 @@ import type { EventLog } from '../platform/event-log.ts';
 import type { Database } from '../platform/postgres.ts';
 import type { Signer } from '../platform/signer.ts';
 import type { ReaderThread } from './ingest/reader-thread.ts';
+import type { RecentCommits } from './realtime/recent-commits.ts';
 
 /** What SentinelNet is asked before a candidate's tick counts: may this version take the seat of this suite? */
 export interface PromotionQuestion {
@@ -93,6 +94,8 @@ export interface ScoringContext {
 export interface ConsumerContext extends Omit<ScoringContext, 'epoch'> {
   /** Names this process. */
   readonly holder: string;
+  /** What live windows in this process are kept up with. Absent: there are none. */
+  readonly recent?: RecentCommits;
   /** Is it known here that the process of that name has ended? Absent: of none. */
   readonly isGone?: (holder: string) => boolean;
 }

@@ -12,6 +12,7 @@ import type { ConsumerContext } from '../../scoring/context.ts';
 import { appendReports } from '../../scoring/ingest/pack-reports.ts';
 import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
 import { sentinelNetPolicy } from '../../scoring/promotion/sentinelnet-policy.ts';
+import { RecentCommits } from '../../scoring/realtime/recent-commits.ts';
 import { tenantsOf } from './access.ts';
 import type { SagaParts } from './engine.ts';
 import { openServerLog } from './event-log.ts';
@@ -36,6 +37,8 @@ export interface ServerParts {
   readonly saga: SagaParts;
   /** What reads the report log works with; whoever leads adds its epoch. */
   readonly reading: ConsumerContext;
+  /** What live windows are kept up with. */
+  readonly recentCommits: RecentCommits;
 }
 
 /** Opens them, on a migrated database; what is to be closed is put before `closers`. Starts nothing. */
@@ -98,6 +101,7 @@ export async function openParts(options: ServerOptions, closers: (() => Promise<
     log,
     metrics: metrics.saga,
   };
+  const recentCommits = new RecentCommits();
   const reading: ConsumerContext = {
     db,
     holder,
@@ -105,11 +109,12 @@ export async function openParts(options: ServerOptions, closers: (() => Promise<
     clock,
     eventLog,
     reader,
+    recent: recentCommits,
     signer: keys.signer,
     policy: sentinelNetPolicy(sentinelNet),
     rollouts: config.features.has('suite-rollouts'),
     metrics: metrics.scoring,
     log,
   };
-  return { db, registry, metrics, eventLog, store, keys, witness, providers, holder, saga, reading };
+  return { db, registry, metrics, eventLog, store, keys, witness, providers, holder, saga, reading, recentCommits };
 }

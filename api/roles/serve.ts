@@ -74,6 +74,7 @@ function servicesOf({
     metrics: metrics.http,
     reads,
     realtimeMetrics: metrics.realtime,
+    recentCommits: parts.recentCommits,
     environment: parts.saga.tag,
     signingMetrics: metrics.signing,
     queues: new QueueView({ db, clock, providers }),

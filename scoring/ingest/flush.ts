@@ -26,7 +26,7 @@ import type { Effects, GivenUp, Segment, VersionEffects, VersionWorld } from './
 import type { ReaderThread } from './reader-thread.ts';
 import { REPORTS_TOPIC } from './report-log.ts';
 import { loadStrayMarks, saveStrayMarks } from './stray-marks.sql.ts';
-import { type SuiteRef, type SuiteState, saveSuiteState, suiteKey } from './suite-state.sql.ts';
+import { type SuiteRef, type SuiteState, saveSuiteState, stateVersion, suiteKey } from './suite-state.sql.ts';
 
 /** What is known of the log's ends when the lines were read. */
 export interface LogEnds {
@@ -135,6 +135,7 @@ async function applySuites(
     }
     const { tenant, suite } = active.state;
     const ref = { tenant, name: suite.name };
+    const from = ctx.recent === undefined ? '' : await stateVersion(tx, ref);
     await addEffects(tx, active);
     await saveMark(tx, tenant, suite.name, REPORTS_TOPIC, active.mark!);
     const lanes = await addEffectsBeside(tx, ctx, work, active, next);
@@ -149,6 +150,9 @@ async function applySuites(
     if (advanced.unsettled) unsettled.push(ref);
     if (work.next !== null && advanced.lanes.next === null) rolledBack.push(ref);
     if (isPruneDue(work.active.state, advanced.lanes.active)) forgotten += await prune(tx, advanced.lanes);
+    // Ticks that were published are another board.
+    if (ctx.recent !== undefined && work.next === null && advanced.scored === 0)
+      ctx.recent.note({ tenant, suiteHash: suite.hash, from, to: await stateVersion(tx, ref), panes: active.panes });
   }
   return { more, unsettled, stuck, forgotten, leftovers: leftovers || rolledBack.length > 0, rolledBack };
 }

@@ -99,6 +99,18 @@ export async function lockSuites(tx: Tx, refs: readonly SuiteRef[], member: stri
   return new Set(fresh.map((row) => suiteKey(row.tenant, row.suite)));
 }
 
+/** Of a row t: another one with each change, and for ever another. */
+export const STATE_VERSION = `concat(t.xmin, ' ', t.ctid)`;
+
+/** Of the suite's state as this transaction has it; nobody sees it who does not see all that this transaction did before. */
+export async function stateVersion(tx: Tx, { tenant, name }: SuiteRef): Promise<string> {
+  const rows = await tx.query<{ version: string }>(
+    `select ${STATE_VERSION} as version from suite_states t where tenant = $1 and suite = $2`,
+    [tenant, name],
+  );
+  return rows[0]!.version;
+}
+
 /** No other reader takes in reports of the suite for so long; false where one holds it. */
 export async function holdSuite(tx: Tx, ref: SuiteRef, member: string, holdMs: number): Promise<boolean> {
   const held = await tx.execute(

@@ -9,7 +9,7 @@ import { liveInstant, liveWindows, withReport } from '../rules/live.ts';
 import type { PublishedModel, WindowName } from '../rules/published.ts';
 import { isClockSkewed } from '../rules/watermark.ts';
 import { type LiveHead, readHead, readSuiteDocument } from './live-windows.sql.ts';
-import { type FoundWindows, LiveWindows, rankedModel } from './live-windows.ts';
+import { type FoundWindows, type LiveWindows, rankedModel } from './live-windows.ts';
 import type { RealtimeMetrics } from './metrics.ts';
 
 /** A score computed now; nothing of it is stored. */
@@ -56,7 +56,7 @@ export class LiveScores {
   readonly #windows: LiveWindows;
   readonly #suites = new Map<string, Suite>();
 
-  constructor(reads: TenantReads, metrics: RealtimeMetrics, windows = new LiveWindows(reads)) {
+  constructor(reads: TenantReads, metrics: RealtimeMetrics, windows: LiveWindows) {
     this.#reads = reads;
     this.#metrics = metrics;
     this.#windows = windows;
@@ -70,7 +70,7 @@ export class LiveScores {
     const { suite, contribution } = await this.#check(tenant, report, first, nowMs);
     const found = await this.#windows.find(key, suite, first, report.observedAtMs);
     const computed = scored(report, suite, contribution, found);
-    this.#metrics.computed(found.read ? 'read' : 'held', (performance.now() - startedMs) / 1000);
+    this.#metrics.computed(found.from, (performance.now() - startedMs) / 1000);
     return computed;
   }
 

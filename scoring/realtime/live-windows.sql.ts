@@ -1,5 +1,6 @@
 import type { Statement, TenantReads } from '../../platform/postgres-reads.ts';
 import { REPORTS_TOPIC } from '../ingest/report-log.ts';
+import { STATE_VERSION } from '../ingest/suite-state.sql.ts';
 import { numberOrNull } from '../rollout/rollout-state.sql.ts';
 import type { LiveWindow } from '../rules/live.ts';
 import { ANY_METRIC, NO_SUMS, type Sums } from '../rules/pane.ts';
@@ -15,11 +16,10 @@ export interface LiveHead {
   readonly watermarkMs: number | null;
   /** Of that version. */
   readonly scoredTickMs: number | null;
-  /**
-   * Changes with every transaction that changes panes or scores of the suite: the consumer's write the suite's state row too, those
-   * of a recompute their shard's, and this is the version of those rows.
-   */
-  readonly version: string;
+  /** Changes with every transaction of the consumer that changes panes or scores of the suite: they write its state row, too. As stateVersion. */
+  readonly state: string;
+  /** Likewise of a version that is kept beside the active one, and of the shards of a recompute; '' where there is none. */
+  readonly beside: string;
   /** undefined: the model is not registered. */
   readonly retired: boolean | undefined;
   /** Partition → [offset of the next message, lines done of it], as committed by the consumer. */
@@ -52,10 +52,11 @@ export interface LiveRead {
 const HEAD_SQL = `
   select s.suite_hash, t.watermark_ms, t.scored_tick_ms,
          o.suite_hash as next_hash, o.share, o.scored_tick_ms as next_scored_ms,
-         concat(t.xmin, ' ', t.ctid, ' ', o.xmin, ' ', (
+         ${STATE_VERSION} as state,
+         concat_ws(' ', o.xmin, (
            select string_agg(concat(c.xmin, c.ctid), ' ' order by c.rollout_id, c.topic, c.partition)
            from recomputes c join suite_rollouts r using (rollout_id)
-           where r.tenant = $1 and r.suite = $2 and c.finished_at is null)) as version,
+           where r.tenant = $1 and r.suite = $2 and c.finished_at is null)) as beside,
          v.version is not null as known, v.retired_at is not null as retired,
          (select json_agg(json_build_array(partition, next_offset::text, next_line) order by partition)
           from consumer_offsets where topic = $4) as positions
@@ -107,7 +108,8 @@ interface HeadRow {
   /** Per cent of the models that the version beside the active one decides for. */
   readonly share: number | null;
   readonly next_scored_ms: bigint | null;
-  readonly version: string;
+  readonly state: string;
+  readonly beside: string;
   readonly known: boolean;
   readonly retired: boolean;
   readonly positions: LiveHead['positions'] | null;
@@ -201,7 +203,8 @@ function headOf({ suite, model }: LiveKey, row: HeadRow): LiveHead {
     suiteHash: isNext ? row.next_hash : row.suite_hash,
     watermarkMs: numberOrNull(row.watermark_ms),
     scoredTickMs: numberOrNull(isNext ? row.next_scored_ms : row.scored_tick_ms),
-    version: row.version,
+    state: row.state,
+    beside: row.beside,
     retired: row.known ? row.retired : undefined,
     positions: row.positions ?? [],
   };

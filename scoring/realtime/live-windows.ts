@@ -8,8 +8,10 @@ import type { PublishedModel, WindowName } from '../rules/published.ts';
 import { rankAmong } from '../rules/rank.ts';
 import { type ModelSums, scoreModel, type WindowSums } from '../rules/score-models.ts';
 import { liveWindowAt } from '../rules/windows.ts';
+import { advanceSums } from './advance-sums.ts';
 import { BoundedCache } from './bounded-cache.ts';
 import { type LiveHead, type LiveKey, type LiveRead, readLive } from './live-windows.sql.ts';
+import { RecentCommits } from './recent-commits.ts';
 import { SketchBook } from './sketch-book.ts';
 
 /** Live windows held in memory, over all tenants of a process: of so many models … */
@@ -34,11 +36,14 @@ export interface LiveEntry {
   readonly before: PublishedModel;
 }
 
+/** In memory as they are, in memory and brought up by what was committed here since, or read from the database. */
+export type WindowsFrom = 'held' | 'followed' | 'read';
+
 export interface FoundWindows {
   readonly entry: LiveEntry;
   /** Of the entry's version. */
   readonly head: LiveHead;
-  readonly read: boolean;
+  readonly from: WindowsFrom;
 }
 
 export interface LiveLimits {
@@ -49,16 +54,18 @@ export interface LiveLimits {
 
 const LIMITS: LiveLimits = { models: MAX_LIVE_MODELS, cells: MAX_LIVE_CELLS, sketchCells: MAX_SKETCH_CELLS };
 
-/** Finds a model's live windows: in memory where nothing was committed since, else with what was. */
+/** Finds a model's live windows: in memory where nothing was committed since, or only by the consumer in this process; else with what was. */
 export class LiveWindows {
   readonly entries: BoundedCache<LiveEntry>;
   readonly #books: BoundedCache<SketchBook>;
   readonly #reads: TenantReads;
+  readonly #recent: RecentCommits;
   /** One read a model at a time: many calls after a commit make one, and a book never goes back. */
   readonly #reading = new Map<string, Promise<unknown>>();
 
-  constructor(reads: TenantReads, limits: LiveLimits = LIMITS) {
+  constructor(reads: TenantReads, recent = new RecentCommits(), limits: LiveLimits = LIMITS) {
     this.#reads = reads;
+    this.#recent = recent;
     this.entries = new BoundedCache(limits.models, limits.cells);
     this.#books = new BoundedCache(limits.models, limits.sketchCells);
   }
@@ -71,7 +78,13 @@ export class LiveWindows {
       const windows = liveWindows(suite, liveInstant(head.watermarkMs, observedAtMs));
       const place = placeOf(id, windows);
       const held = this.entries.get(place);
-      if (held?.head.version === head.version) return { entry: held, head, read: reads > 0 };
+      if (held !== undefined && isSame(held.head, head))
+        return { entry: held, head, from: reads > 0 ? 'read' : 'held' };
+      const followed = held === undefined ? undefined : this.#follow(key, suite, windows, held, head);
+      if (followed !== undefined) {
+        this.entries.set(place, followed, cellsOf(followed));
+        return { entry: followed, head, from: reads > 0 ? 'read' : 'followed' };
+      }
       const underWay = this.#reading.get(id);
       if (underWay !== undefined) {
         await underWay;
@@ -83,12 +96,29 @@ export class LiveWindows {
       if (head.suiteHash !== suite.hash) break;
       // Where the watermark moved meanwhile the report may fall into later windows.
       const now = liveWindows(suite, liveInstant(head.watermarkMs, observedAtMs));
-      if (placeOf(id, now) === place) return { entry, head, read: true };
+      if (placeOf(id, now) === place) return { entry, head, from: 'read' };
     }
     throw new OperatingError('conflict', 'safe', 'reading live windows', {
       cause: 'the suite changed while its windows were read',
       mend: 'send it again',
     });
+  }
+
+  /** With what the consumer in this process committed between the two; undefined where others did, or something else than panes changed. */
+  #follow(
+    { tenant, model }: LiveKey,
+    suite: Suite,
+    windows: readonly LiveWindow[],
+    held: LiveEntry,
+    head: LiveHead,
+  ): LiveEntry | undefined {
+    if (held.head.beside !== '' || head.beside !== '') return undefined;
+    const name = { tenant, suiteHash: suite.hash, model };
+    const rows = this.#recent.between(name, held.head.state, head.state);
+    if (rows === undefined) return undefined;
+    if (rows.length === 0) return { ...held, head };
+    const sums = advanceSums(held.sums, windows, rows);
+    return { ...held, head, sums, before: rankedModel(suite, windows, held, sums) };
   }
 
   async #read(
@@ -170,6 +200,10 @@ export function rankedModel(
   const inside = Math.min(...windows.map(({ bounds }) => bounds.endMs)) - 1;
   const model = scoreModel(suite, inside, sums, liveWindowAt);
   return { ...model, rank: rankAmong(lowers, own, model.upper) };
+}
+
+function isSame(a: LiveHead, b: LiveHead): boolean {
+  return a.state === b.state && a.beside === b.beside;
 }
 
 /** A model's live windows: under which version of the suite, and which ends. */

@@ -1,8 +1,9 @@
 import type { Metrics } from '../../platform/metrics.ts';
+import type { WindowsFrom } from './live-windows.ts';
 
 export interface RealtimeMetrics {
-  /** One score computed: its windows were held in memory, or read. */
-  computed(windows: 'held' | 'read', seconds: number): void;
+  /** One score computed. */
+  computed(windows: WindowsFrom, seconds: number): void;
 }
 
 /** Edges at the aim (5 ms), the floor (20 ms) and the objective (200 ms) of a score in real time. */
@@ -12,7 +13,7 @@ export function realtimeMetrics(metrics: Metrics): RealtimeMetrics {
   const compute = metrics.histogram(
     'merit_score_compute_seconds',
     'Scoring one report against the live windows, by where the windows came from',
-    { windows: ['held', 'read'] },
+    { windows: ['held', 'followed', 'read'] },
     COMPUTE_BUCKETS_S,
   );
   return { computed: (windows, seconds) => compute({ windows }, seconds) };

@@ -96,7 +96,7 @@ class Page {
   buckets(): readonly Bucket[] {
     if (this.#changes.size > 0) {
       const changes = Array.from(this.#changes).sort((a, b) => a[0] - b[0]);
-      this.#totals = merged(this.#totals, changes);
+      this.#totals = mergedBuckets(this.#totals, changes);
       this.#changes.clear();
     }
     return this.#totals;
@@ -123,7 +123,9 @@ class Page {
   }
 }
 
-function merged(totals: readonly Bucket[], changes: readonly Bucket[]): readonly Bucket[] {
+/** Both ascend. A bucket that comes to 0 goes; one that is not changed is the same object. */
+export function mergedBuckets(totals: readonly Bucket[], changes: readonly Bucket[]): readonly Bucket[] {
+  if (changes.length === 0) return totals;
   const buckets: Bucket[] = [];
   let t = 0;
   for (const change of changes) {

@@ -10,6 +10,7 @@ import { type ConsumerContext, NO_METRICS } from '../../scoring/context.ts';
 import { ReaderThread } from '../../scoring/ingest/reader-thread.ts';
 import { runConsumer } from '../../scoring/ingest/run-consumer.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
+import { RecentCommits } from '../../scoring/realtime/recent-commits.ts';
 import { fakeServices } from '../unit/api/http/fake-services.ts';
 import { TENANT } from './database.ts';
 
@@ -18,7 +19,13 @@ import { TENANT } from './database.ts';
 const { appUrl, engineUrl } = JSON.parse(process.argv[2] ?? '{}') as Record<string, string>;
 const db = openDatabase({ appUrl: appUrl!, engineUrl: engineUrl!, maxConnections: 10 });
 const { services } = fakeServices();
-const scoring = scoringOf({ db, reads: openTenantReads(appUrl!), realtimeMetrics: NO_REALTIME_METRICS } as RoomPorts);
+const recentCommits = new RecentCommits();
+const scoring = scoringOf({
+  db,
+  reads: openTenantReads(appUrl!),
+  realtimeMetrics: NO_REALTIME_METRICS,
+  recentCommits,
+} as RoomPorts);
 const identity = {
   principal: 'token:bench',
   tenant: TENANT,
@@ -43,6 +50,7 @@ const consuming = runConsumer(
     clock: systemClock,
     eventLog: openPostgresEventLog({ db, listenUrl: engineUrl!, appendAs: 'engine' }),
     reader,
+    recent: recentCommits,
     metrics: NO_METRICS,
     log: services.log,
   } as ConsumerContext,

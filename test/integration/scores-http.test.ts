@@ -17,6 +17,7 @@ import { sequenceOnce } from '../../ledger/audit/sequencer.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { openTenantReads, type TenantReads } from '../../platform/postgres-reads.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
+import { RecentCommits } from '../../scoring/realtime/recent-commits.ts';
 import { type TestDatabase, testDatabase } from '../support/db.ts';
 import { horizonPassed } from '../support/horizon.ts';
 import { fakeServices, TOKEN } from '../unit/api/http/fake-services.ts';
@@ -95,7 +96,7 @@ function server(): FastifyInstance {
     },
     streamEnded: (reason: string) => void ended.push(reason),
   };
-  const scoring = scoringOf({ db: base.db, reads, realtimeMetrics: NO_REALTIME_METRICS } as RoomPorts);
+  const scoring = scoringOf({ db: base.db, reads, realtimeMetrics: NO_REALTIME_METRICS, recentCommits: new RecentCommits() } as RoomPorts);
   return buildHttpServer({ ...services, db: base.db, clock: systemClock, scoring, events, metrics });
 }
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readEvalReport, reportKey } from '../../core/eval-report.ts';
+import { OperatingError } from '../../core/operating-error.ts';
 import { createTopic } from '../../platform/event-log-postgres.ts';
 import { openTenantReads, type Statement, type TenantReads } from '../../platform/postgres-reads.ts';
 import { addPanes } from '../../scoring/ingest/effects.sql.ts';
@@ -7,9 +8,10 @@ import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { routesOf } from '../../scoring/ingest/shards.ts';
 import { scoreHistory } from '../../scoring/read/scores.ts';
 import { type ComputedScore, LiveScores } from '../../scoring/realtime/compute.ts';
-import { LiveWindows } from '../../scoring/realtime/live-windows.ts';
+import { LiveWindows, type WindowsFrom } from '../../scoring/realtime/live-windows.ts';
 import type { RealtimeMetrics } from '../../scoring/realtime/metrics.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
+import { RecentCommits } from '../../scoring/realtime/recent-commits.ts';
 import { retireVersion } from '../../scoring/registry/models.ts';
 import { PaneTable } from '../../scoring/rules/pane-table.ts';
 import type { PublishedModel } from '../../scoring/rules/published.ts';
@@ -26,6 +28,7 @@ import {
   register,
   type TestReport,
 } from './scoring-online-support.ts';
+import { beside } from './scoring-rollout-support.ts';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
@@ -50,20 +53,24 @@ let base: TestDatabase;
 let h: Harness;
 let reads: TenantReads;
 let live: LiveScores;
-let held: ('held' | 'read')[] = [];
+let held: WindowsFrom[] = [];
 const watched: RealtimeMetrics = { computed: (windows) => void held.push(windows) };
 
 beforeAll(async () => {
   base = await testDatabase();
   h = await harness(base);
   reads = openTenantReads(base.urls.app);
-  live = new LiveScores(reads, watched);
+  live = scoresOf(reads, watched);
 });
 afterAll(async () => {
   await reads.close();
   await h.log.close();
   await base.close();
 });
+
+function scoresOf(of = reads, metrics: RealtimeMetrics = NO_REALTIME_METRICS, recent?: RecentCommits): LiveScores {
+  return new LiveScores(of, metrics, new LiveWindows(of, recent));
+}
 
 let serial = 0;
 function report(observedAtMs: number, fields: Partial<TestReport> = {}): TestReport {
@@ -95,9 +102,9 @@ async function tenantWith(tenant: string, reports: readonly TestReport[], of = s
   await send(tenant, reports);
 }
 
-async function send(tenant: string, reports: readonly TestReport[]): Promise<void> {
+async function send(tenant: string, reports: readonly TestReport[], ctx = h.context()): Promise<void> {
   await h.send(tenant, reports.map(lineOf).join(''));
-  await h.drain();
+  await h.drain(ctx);
 }
 
 function compute(tenant: string, one: TestReport, scores = live): Promise<ComputedScore> {
@@ -244,7 +251,7 @@ describe('windows in memory', () => {
 
   test('are used again while nothing was committed, and never once something was, in whatever process', async () => {
     await tenantWith('fresh', past(now));
-    const other = new LiveScores(reads, NO_REALTIME_METRICS);
+    const other = scoresOf();
     held = [];
     for (let i = 0; i < 4; i++) {
       const mine = await compute('fresh', report(now));
@@ -267,7 +274,7 @@ describe('windows in memory', () => {
         return reads.read(tenant, statement, values);
       },
     };
-    const scores = new LiveScores(counting, NO_REALTIME_METRICS);
+    const scores = scoresOf(counting);
     const all = await Promise.all(Array.from({ length: 20 }, () => compute('crowd', report(now), scores)));
     expect(new Set(all.map(({ before }) => before.windows['7d']!.n))).toEqual(new Set([20]));
     expect(panes).toBeLessThan(8);
@@ -300,7 +307,7 @@ describe('windows in memory', () => {
   test('are dropped by least use, and what is too large is not kept', async () => {
     await tenantWith('small', past(now, 6));
     const limits = { models: 2, cells: 100_000, sketchCells: 100_000 };
-    const windows = new LiveWindows(reads, limits);
+    const windows = new LiveWindows(reads, undefined, limits);
     const scores = new LiveScores(reads, watched, windows);
     held = [];
     for (const model of ['ranker-v1', 'ranker-v2', 'ranker-v1']) await compute('small', report(now, { model }), scores);
@@ -310,7 +317,7 @@ describe('windows in memory', () => {
     await compute('small', report(now, { model: 'ranker-v2' }), scores);
     expect(held).toEqual(['read', 'read', 'held', 'read', 'held', 'read']);
     expect(windows.entries.size).toBe(2);
-    const tiny = new LiveWindows(reads, { models: 2, cells: 10, sketchCells: 10 });
+    const tiny = new LiveWindows(reads, undefined, { models: 2, cells: 10, sketchCells: 10 });
     await compute('small', report(now), new LiveScores(reads, watched, tiny));
     expect([tiny.entries.size, tiny.entries.cells]).toEqual([0, 0]);
   });
@@ -327,7 +334,7 @@ describe('windows in memory', () => {
         return rows;
       },
     };
-    const scores = new LiveScores(counting, NO_REALTIME_METRICS);
+    const scores = scoresOf(counting);
     // Panes of transactions that may still run are read again, too.
     await horizonPassed(base.db);
     await compute('little', report(now), scores);
@@ -348,8 +355,81 @@ describe('windows in memory', () => {
       await send('pieces', [report(atMs), report(atMs - lateMs)]);
       // Now and then an older T: panes that were let go are wanted again.
       const one = report(next() < 0.3 ? atMs + 3 * HOUR_MS : atMs - Math.floor(next() * HOUR_MS));
-      const whole = new LiveScores(reads, NO_REALTIME_METRICS);
+      const whole = scoresOf();
       expect(await compute('pieces', one)).toEqual(await compute('pieces', one, whole));
+    }
+  });
+});
+
+describe('windows in memory beside the consumer of their process', () => {
+  const now = EPOCH_MS + 40 * MINUTE_MS;
+
+  /** One that scores beside its consumer, and looks at whether its answers are those of one that reads everything. */
+  async function besideConsumer(tenant: string) {
+    await tenantWith(tenant, past(now));
+    const recent = new RecentCommits();
+    const scores = scoresOf(reads, watched, recent);
+    const expectFrom = async (from: WindowsFrom, one = report(now)) => {
+      held = [];
+      expect(await compute(tenant, one, scores)).toEqual(await compute(tenant, one, scoresOf()));
+      expect(held).toEqual([from]);
+    };
+    await expectFrom('read');
+    return { ctx: h.context({ recent }), expectFrom };
+  }
+
+  test('are brought up by what it commits, one transaction or several, and are to the bit those that are read', async () => {
+    const { ctx, expectFrom } = await besideConsumer('follower');
+    for (let commits = 0; commits < 4; commits++) {
+      for (let i = 0; i < commits; i++)
+        await send('follower', [report(now - i * 1000), report(now, { model: 'ranker-v2' })], ctx);
+      await expectFrom(commits === 0 ? 'held' : 'followed');
+      await expectFrom('held');
+    }
+    // What it wrote of another model alone changes this one's head only.
+    await send('follower', [report(now, { model: 'ranker-v2' })], ctx);
+    await expectFrom('followed');
+  });
+
+  test('are read where another process committed, a tick was published, or late data changed the board', async () => {
+    const { ctx, expectFrom } = await besideConsumer('mixed');
+    await send('mixed', [report(now)]);
+    await expectFrom('read');
+    await send('mixed', [report(now)], ctx);
+    await send('mixed', [report(now)]);
+    await send('mixed', [report(now)], ctx);
+    await expectFrom('read');
+    await send('mixed', [report(now - 2 * HOUR_MS)], ctx);
+    await expectFrom('read');
+    await send('mixed', [report(now)], ctx);
+    await expectFrom('followed');
+    const later = now + 30 * MINUTE_MS;
+    await expectFrom('read', report(later));
+    await send('mixed', [report(later)], ctx);
+    await expectFrom('read', report(later));
+  });
+
+  test('never hold what was not committed: an aborted transaction leaves nothing, and what is read after it counts once', async () => {
+    const { ctx, expectFrom } = await besideConsumer('aborting');
+    const asFenced: typeof base.db.asFenced = (fence, work) =>
+      base.db.asFenced(fence, async (tx) => {
+        await work(tx);
+        throw new OperatingError('aborted', 'safe', 'dying before the commit');
+      });
+    const dying = { ...ctx, db: { ...base.db, asFenced } };
+    await expect(send('aborting', [report(now)], dying)).rejects.toThrow('dying before the commit');
+    await expectFrom('held');
+    await h.drain(ctx);
+    await expectFrom('followed');
+  });
+
+  test('are read while two versions of the suite are kept', async () => {
+    const { ctx, expectFrom } = await besideConsumer('two');
+    const by = { tenant: 'two', actor: 'tester', traceId: '0'.repeat(32), nowMs: Date.now() };
+    await beside(base.db, by, parseSuite({ ...document, minN: 7 }));
+    for (let i = 0; i < 2; i++) {
+      await send('two', [report(now)], ctx);
+      await expectFrom('read');
     }
   });
 });

@@ -22,6 +22,7 @@ import { QueueView } from '../../scheduler/apply/queue-view.ts';
 import { BacklogWatch } from '../../scoring/ingest/backlog.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { NO_REALTIME_METRICS } from '../../scoring/realtime/metrics.ts';
+import { RecentCommits } from '../../scoring/realtime/recent-commits.ts';
 import { type TestDatabase, testDatabase } from './db.ts';
 
 const QUIET = { info: () => {}, warn: () => {}, error: () => {} };
@@ -83,6 +84,7 @@ export async function httpWorld(
       },
       reads,
       realtimeMetrics: NO_REALTIME_METRICS,
+      recentCommits: new RecentCommits(),
       features: new Set(features),
       environment: 'merit-test',
       signingMetrics: { signed: () => {}, refused: () => {} },

@@ -12,6 +12,7 @@ import type { Offer, Provider } from '../../../providers/provider.ts';
 import type { QueueView } from '../../../scheduler/apply/queue-view.ts';
 import type { Backlog } from '../../../scoring/ingest/backlog.ts';
 import type { RealtimeMetrics } from '../../../scoring/realtime/metrics.ts';
+import type { RecentCommits } from '../../../scoring/realtime/recent-commits.ts';
 import type { Caller } from '../services.ts';
 
 /** What the services are made of: the opened ports of this process. */
@@ -26,6 +27,8 @@ export interface RoomPorts {
   /** The hottest reads. */
   readonly reads: TenantReads;
   readonly realtimeMetrics: RealtimeMetrics;
+  /** Of the consumer in this process. */
+  readonly recentCommits: RecentCommits;
   /** What waits, as the engine's planner sees it. */
   readonly queues: QueueView;
   readonly providers: {

@@ -7,6 +7,7 @@ import { suiteChecksum } from '../../../scoring/read/checksum.ts';
 import { getDecision, listDecisions, type StoredDecision } from '../../../scoring/read/promotions.ts';
 import { leaderboard, scoreHistory, scoresOfModel } from '../../../scoring/read/scores.ts';
 import { LiveScores } from '../../../scoring/realtime/compute.ts';
+import { LiveWindows } from '../../../scoring/realtime/live-windows.ts';
 import { lockSubject } from '../../../scoring/registry/lock-subject.ts';
 import { parseModel } from '../../../scoring/registry/model-document.ts';
 import {
@@ -141,7 +142,7 @@ async function history(tx: Tx, caller: Caller, model: string, suite: string, pag
 }
 
 export function scoringOf(ports: RoomPorts): ScoringService {
-  const live = new LiveScores(ports.reads, ports.realtimeMetrics);
+  const live = new LiveScores(ports.reads, ports.realtimeMetrics, new LiveWindows(ports.reads, ports.recentCommits));
   return {
     compute: async (caller, report) =>
       (await live.compute(caller.identity.tenant, report, caller.nowMs)) as unknown as View,

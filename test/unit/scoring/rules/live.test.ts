@@ -1,60 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { readEvalReport } from '../../../../core/eval-report.ts';
-import { type Contribution, contribute, isContributionFault } from '../../../../scoring/rules/contribution.ts';
 import { liveInstant, liveWindows, withReport } from '../../../../scoring/rules/live.ts';
 import { PaneTable } from '../../../../scoring/rules/pane-table.ts';
 import { rankAmong, rankModels } from '../../../../scoring/rules/rank.ts';
-import type { ModelSums } from '../../../../scoring/rules/score-models.ts';
 import { scoreModel, scoreModels } from '../../../../scoring/rules/score-models.ts';
 import { windowSumsFromPanes } from '../../../../scoring/rules/window-sums.ts';
 import { liveWindowAt, windowAt, windowSpec } from '../../../../scoring/rules/windows.ts';
-import { bytesOf, reportLine, smallSuite } from '../../../support/scoring-reports.ts';
-
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
-const NOW = Date.UTC(2026, 10, 23, 12, 34, 56, 789);
-
-const suite = smallSuite({
-  minN: 1,
-  metrics: {
-    accuracy: { direction: 'higher', floor: 0, ceil: 1, required: true },
-    ms: { direction: 'lower', kind: 'quantile', quantile: 0.9, floor: 900, ceil: 0, scale: 1 },
-  },
-});
-
-function contributionOf(observedAtMs: number, value: number, w = 1): Contribution {
-  const line = reportLine({
-    reportId: 'r',
-    observedAt: new Date(observedAtMs).toISOString(),
-    sampleSize: w,
-    metrics: { accuracy: value, ms: value * 1000, unknown: 1 },
-  });
-  const reading = readEvalReport(bytesOf(line));
-  if (!reading.ok) throw new Error(reading.quarantine.problem);
-  const contribution = contribute(suite, reading.report);
-  if (isContributionFault(contribution)) throw new Error(contribution.problem);
-  return contribution;
-}
-
-/** The live windows as panes give them: each window from the tick at its own end. */
-function liveSums(contributions: readonly Contribution[], atMs: number): ModelSums {
-  const panes = new PaneTable(suite.hash);
-  for (const one of contributions) panes.add(one);
-  const rows = panes.rows();
-  const windows = suite.windows.flatMap(({ name }) => {
-    const { endMs } = liveWindowAt(windowSpec(name), atMs);
-    const window = windowSumsFromPanes(suite, endMs, rows)[0]?.windows.get(name);
-    return window === undefined ? [] : [[name, window] as const];
-  });
-  return { model: 'm', windows: new Map(windows) };
-}
-
-const past = fc.record({
-  agoMs: fc.oneof(fc.nat(2 * HOUR_MS), fc.nat(8 * DAY_MS)),
-  value: fc.double({ min: 0, max: 1, noNaN: true }),
-  w: fc.integer({ min: 1, max: 2 ** 20 }),
-});
+import { contributionOf, DAY_MS, HOUR_MS, liveSums, NOW, past, suite } from '../../../support/live-sums.ts';
 
 describe('a live window', () => {
   test('is the one that T falls into: it ends at the next multiple of its step, also where T is a multiple', () => {
