@@ -151,7 +151,7 @@ async function applySuites(
     if (work.next !== null && advanced.lanes.next === null) rolledBack.push(ref);
     if (isPruneDue(work.active.state, advanced.lanes.active)) forgotten += await prune(tx, advanced.lanes);
     // Ticks that were published are another board.
-    if (ctx.recent !== undefined && work.next === null && advanced.scored === 0)
+    if (ctx.recent !== undefined && advanced.scored === 0)
       ctx.recent.note({ tenant, suiteHash: suite.hash, from, to: await stateVersion(tx, ref), panes: active.panes });
   }
   return { more, unsettled, stuck, forgotten, leftovers: leftovers || rolledBack.length > 0, rolledBack };

@@ -389,6 +389,7 @@ describe('windows in memory beside the consumer of their process', () => {
     // What it wrote of another model alone changes this one's head only.
     await send('follower', [report(now, { model: 'ranker-v2' })], ctx);
     await expectFrom('followed');
+    await expectFrom('held');
   });
 
   test('are read where another process committed, a tick was published, or late data changed the board', async () => {
