@@ -96,7 +96,12 @@ function server(): FastifyInstance {
     },
     streamEnded: (reason: string) => void ended.push(reason),
   };
-  const scoring = scoringOf({ db: base.db, reads, realtimeMetrics: NO_REALTIME_METRICS, recentCommits: new RecentCommits() } as RoomPorts);
+  const scoring = scoringOf({
+    db: base.db,
+    reads,
+    realtimeMetrics: NO_REALTIME_METRICS,
+    recentCommits: new RecentCommits(),
+  } as RoomPorts);
   return buildHttpServer({ ...services, db: base.db, clock: systemClock, scoring, events, metrics });
 }
 
