@@ -65,7 +65,7 @@ export class Batch {
   readonly asides: SetAside[] = [];
   readonly counters = new Map<string, { readonly tenant: string; readonly suite: string; readonly counts: Counters }>();
   /** The reports accepted so far. */
-  readonly entries = new DedupEntries();
+  readonly entries: DedupEntries;
   readonly #owners = new Map<string, number>();
   next: (Position & { readonly appendedAtMs: number }) | undefined;
   lines = 0;
@@ -76,8 +76,10 @@ export class Batch {
   /** The suite whose tick became final with the last line. */
   final: { readonly key: string; readonly traceId: string } | undefined;
 
-  constructor(world: BatchWorld) {
+  /** `lines`: how many it may take. */
+  constructor(world: BatchWorld, lines?: number) {
     this.#world = world;
+    this.entries = new DedupEntries(lines);
     this.#strayMarks = new Map(world.strayMarks?.map((mark) => [mark.source, mark]));
   }
 

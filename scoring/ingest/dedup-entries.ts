@@ -27,14 +27,23 @@ export interface DedupOwner {
 
 /** The reports that one flush accepted, in columns: found by key, and packed as blocks without an object each. */
 export class DedupEntries {
-  #words = new Uint32Array(FIRST_ROOM * ENTRY_WORDS);
-  #observedAtMs = new Float64Array(FIRST_ROOM);
-  #ownerOf = new Uint32Array(FIRST_ROOM);
-  #slots = new Uint32Array(FIRST_ROOM * SLOTS_AN_ENTRY);
+  #words: Uint32Array;
+  #observedAtMs: Float64Array;
+  #ownerOf: Uint32Array;
+  #slots: Uint32Array;
   readonly #owners: DedupOwner[] = [];
   readonly #scratch = new Uint32Array(ENTRY_WORDS);
   readonly #scratchBytes = new Uint8Array(this.#scratch.buffer);
   #size = 0;
+
+  /** `expected`: how many there may be; it grows beyond. */
+  constructor(expected = FIRST_ROOM) {
+    const room = 2 ** Math.ceil(Math.log2(Math.max(1, expected)));
+    this.#words = new Uint32Array(room * ENTRY_WORDS);
+    this.#observedAtMs = new Float64Array(room);
+    this.#ownerOf = new Uint32Array(room);
+    this.#slots = new Uint32Array(room * SLOTS_AN_ENTRY);
+  }
 
   get size(): number {
     return this.#size;

@@ -8,7 +8,7 @@ import { addPaneDeltas } from './add-panes.sql.ts';
 import type { Counters } from './batch.ts';
 import { DEDUP_HORIZON_MS, type DedupBlock } from './dedup-index.ts';
 import { deltasOfPanes } from './pane-deltas.ts';
-import { binaryArray } from './pg-binary.ts';
+import { byteaArray } from './pg-binary.ts';
 import type { SetAside } from './set-aside.ts';
 import type { TickReports } from './suite-batch.ts';
 
@@ -229,7 +229,7 @@ export async function addDedupBlocks(
       blocks.map((block) => block.suite),
       blocks.map((block) => block.newestObservedMs),
       blocks.map((block) => block.entries),
-      binaryArray('bytea', blocks.length, (writer, i) => writer.bytea(blocks[i]!.block)),
+      byteaArray(blocks.map(({ block }) => block)),
     ],
   );
 }

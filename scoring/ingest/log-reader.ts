@@ -86,7 +86,7 @@ export class LogReader {
     if (!this.#isCurrent(reader, count, world)) return { kind: 'outdated' };
     reader.begin(count);
     const works = world.suites.map((suite) => new SuiteWork(suite));
-    const batch = new Batch({
+    const within = {
       partition,
       logAppendMs: world.logAppendMs,
       lastAppendMs: world.lastAppendMs,
@@ -96,7 +96,8 @@ export class LogReader {
       known: this.#known,
       routing: reader.routing,
       strayMarks: world.strayMarks,
-    });
+    };
+    const batch = new Batch(within, count);
     const { stretch } = reader;
     if (stretch.kind === 'rows') batch.takeRows(stretch.rows, stretch.from, stretch.from + count);
     else for (let i = 0; i < count; i++) if (!batch.take(stretch.lines[i]!)) break;

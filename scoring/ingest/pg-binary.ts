@@ -5,26 +5,25 @@
 
 const OID = { bytea: 17, int2: 21, int4: 23, int8: 20, numeric: 1700 } as const;
 
-export type ElementType = 'bytea' | 'int2' | 'int4' | 'int8' | 'numeric';
+type ElementType = 'bytea' | 'int2' | 'int4' | 'int8' | 'numeric';
 
 const FIRST_BYTES = 4096;
 /** Dimensions, null flag, element type, length and lower bound. */
 const ARRAY_HEADER_BYTES = 20;
+/** In front of each field. */
+const LENGTH_BYTES = 4;
 const NUMERIC_NEGATIVE = 0x4000;
 const NUMERIC_BASE = 10_000;
 /** 10^4 to the tenth is above 2^128. */
 const MAX_NUMERIC_DIGITS = 10;
 const WORD = 4294967296;
 
-/** A whole array, to be bound as one parameter: pg sends a Buffer as it is, as binary. */
-export function binaryArray(
-  type: ElementType,
-  elements: number,
-  put: (writer: FieldWriter, i: number) => void,
-): Buffer {
-  const writer = new FieldWriter();
-  writer.arrayOf(type, elements);
-  for (let i = 0; i < elements; i++) put(writer, i);
+/** As a whole array, to be bound as one parameter: pg sends a Buffer as it is, as binary. */
+export function byteaArray(values: readonly Uint8Array[]): Buffer {
+  const bytes = values.reduce((total, value) => total + LENGTH_BYTES + value.length, ARRAY_HEADER_BYTES);
+  const writer = new FieldWriter(bytes);
+  writer.arrayOf('bytea', values.length);
+  for (const value of values) writer.bytea(value);
   return writer.take();
 }
 
@@ -77,7 +76,7 @@ export class FieldWriter {
   }
 
   bytea(bytes: Uint8Array): void {
-    this.#need(4 + bytes.length);
+    this.#need(LENGTH_BYTES + bytes.length);
     this.#put32(bytes.length);
     this.#bytes.set(bytes, this.#at);
     this.#at += bytes.length;

@@ -6,13 +6,7 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { MIGRATIONS_DIR, migrate } from '../../platform/migrate.ts';
 import { addPaneDeltas } from '../../scoring/ingest/add-panes.sql.ts';
 import { deltasOfPanes } from '../../scoring/ingest/pane-deltas.ts';
-import {
-  binaryArray,
-  FieldWriter,
-  int8WordsArray,
-  integerArray,
-  numericArray,
-} from '../../scoring/ingest/pg-binary.ts';
+import { byteaArray, FieldWriter, int8WordsArray, integerArray, numericArray } from '../../scoring/ingest/pg-binary.ts';
 import { ANY_METRIC, type Pane } from '../../scoring/rules/pane.ts';
 import { PaneTable } from '../../scoring/rules/pane-table.ts';
 import { asAdmin, type TestDatabase, testDatabase } from '../support/db.ts';
@@ -96,7 +90,7 @@ describe('binary values', () => {
   test('bytes are themselves, empty ones too', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 5000 }), { maxLength: 5 }), async (values) => {
-        const bytes = binaryArray('bytea', values.length, (writer, i) => writer.bytea(values[i]!));
+        const bytes = byteaArray(values);
         expect(await echo('bytea', bytes)).toEqual(values.map((value) => `\\x${Buffer.from(value).toString('hex')}`));
       }),
       { numRuns: 10 },

@@ -16,19 +16,22 @@ function entry(i: number): DedupEntry {
   return { key, digest: hash(`content ${i}`), observedAtMs: 1_700_000_000_000 - ((i * 7919) % 5000) - (i % 2) * 2e12 };
 }
 
-test('packed from columns, the reports of a flush are the blocks that packing them one by one gives', () => {
-  const columns = new DedupEntries();
-  const owners = OWNERS.map((owner) => columns.owner(owner));
-  const all = Array.from({ length: 3000 }, (_, i) => ({ ...entry(i), owner: i % 3 === 0 ? 1 : 0 }));
-  for (const one of all) {
-    const words = columns.wordsOf(one);
-    expect(columns.find(words, 0, words, KEY_WORDS)).toBe('new');
-    columns.add(words, 0, words, KEY_WORDS, one.observedAtMs, owners[one.owner]!);
-  }
-  const plain = (blocks: ReturnType<typeof packBlocks>) =>
-    blocks.map((block) => ({ ...block, block: Buffer.from(block.block).toString('hex') }));
-  expect(plain(columns.blocks())).toEqual(plain(packBlocks(all.map((one) => ({ ...one, ...OWNERS[one.owner]! })))));
-});
+test.each([undefined, 0, 1, 2900, 3000])(
+  'packed from columns, the reports of a flush are the blocks that packing them one by one gives, with room for %s',
+  (room) => {
+    const columns = new DedupEntries(room);
+    const owners = OWNERS.map((owner) => columns.owner(owner));
+    const all = Array.from({ length: 3000 }, (_, i) => ({ ...entry(i), owner: i % 3 === 0 ? 1 : 0 }));
+    for (const one of all) {
+      const words = columns.wordsOf(one);
+      expect(columns.find(words, 0, words, KEY_WORDS)).toBe('new');
+      columns.add(words, 0, words, KEY_WORDS, one.observedAtMs, owners[one.owner]!);
+    }
+    const plain = (blocks: ReturnType<typeof packBlocks>) =>
+      blocks.map((block) => ({ ...block, block: Buffer.from(block.block).toString('hex') }));
+    expect(plain(columns.blocks())).toEqual(plain(packBlocks(all.map((one) => ({ ...one, ...OWNERS[one.owner]! })))));
+  },
+);
 
 test('a report of the flush is told from one of other content by all of its digest', () => {
   const columns = new DedupEntries();
