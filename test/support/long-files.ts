@@ -1,7 +1,7 @@
 import { dueToday } from './rotating.ts';
 
 /**
- * Test files that take more than about 8 s each, most of it waiting for real parts. `npm test` runs a fifth of them, another fifth each day, so that it ends
+ * Test files that take more than about 5 s each, most of it waiting for real parts. `npm test` runs a fifth of them, another fifth each day, so that it ends
  * within ten minutes on two cores; MERIT_PROOFS=whole, as CI does, runs all, and files that are asked for by name always run.
  */
 const LONG_FILES: readonly string[] = [
@@ -81,6 +81,33 @@ const LONG_FILES: readonly string[] = [
   'integration/audit-proofs',
   'integration/log-archive',
   'integration/signatures-receipt-changed',
+  'integration/retold-tenants',
+  'integration/artifacts-stored',
+  'integration/signatures-lowered',
+  'unit/api/http/stream-rights',
+  'integration/cordoned-admissions',
+  'unit/examples/digits-story',
+  'integration/cli-launcher',
+  'integration/engine-facts',
+  'integration/signatures-http',
+  'integration/signatures-receipt',
+  'integration/add-panes',
+  'integration/signatures-revoke',
+  'integration/backtest-command',
+  'unit/scoring-native/wasm-build',
+  'integration/signatures-impossible',
+  'unit/ledger/audit/verify',
+  'integration/ledger-interleavings',
+  'integration/replay-interleavings',
+  'integration/provider-kit-vertex',
+  'unit/providers/vertex/log-reader',
+  'integration/merit-reporter',
+  'integration/budget-periods',
+  'integration/http-api',
+  'integration/quota-doors',
+  'integration/archived-reports',
+  'unit/api/roles/provider-source',
+  'integration/quarantine-redrive',
 ].map((name) => `test/${name}.test.ts`);
 
 /** Those that a run of everything leaves out today; a run of named files asks for none of them. */
