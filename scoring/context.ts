@@ -95,7 +95,7 @@ export interface ConsumerContext extends Omit<ScoringContext, 'epoch'> {
   /** Names this process. */
   readonly holder: string;
   /** What live windows in this process are kept up with. Absent: there are none. */
-  readonly recent?: RecentCommits;
+  readonly recentCommits?: RecentCommits;
   /** Is it known here that the process of that name has ended? Absent: of none. */
   readonly isGone?: (holder: string) => boolean;
 }

@@ -109,7 +109,7 @@ export async function openParts(options: ServerOptions, closers: (() => Promise<
     clock,
     eventLog,
     reader,
-    recent: recentCommits,
+    recentCommits,
     signer: keys.signer,
     policy: sentinelNetPolicy(sentinelNet),
     rollouts: config.features.has('suite-rollouts'),

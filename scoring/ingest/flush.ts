@@ -135,7 +135,7 @@ async function applySuites(
     }
     const { tenant, suite } = active.state;
     const ref = { tenant, name: suite.name };
-    const from = ctx.recent === undefined ? '' : await stateVersion(tx, ref);
+    const from = ctx.recentCommits && (await stateVersion(tx, ref));
     await addEffects(tx, active);
     await saveMark(tx, tenant, suite.name, REPORTS_TOPIC, active.mark!);
     const lanes = await addEffectsBeside(tx, ctx, work, active, next);
@@ -150,9 +150,11 @@ async function applySuites(
     if (advanced.unsettled) unsettled.push(ref);
     if (work.next !== null && advanced.lanes.next === null) rolledBack.push(ref);
     if (isPruneDue(work.active.state, advanced.lanes.active)) forgotten += await prune(tx, advanced.lanes);
-    // Ticks that were published are another board.
-    if (ctx.recent !== undefined && advanced.scored === 0)
-      ctx.recent.note({ tenant, suiteHash: suite.hash, from, to: await stateVersion(tx, ref), panes: active.panes });
+    // Late data may have changed the board that is there.
+    if (from !== undefined && advanced.scored === 0) {
+      const to = await stateVersion(tx, ref);
+      ctx.recentCommits?.note({ tenant, suiteHash: suite.hash, from, to, panes: active.panes });
+    }
   }
   return { more, unsettled, stuck, forgotten, leftovers: leftovers || rolledBack.length > 0, rolledBack };
 }

@@ -78,12 +78,11 @@ export class LiveWindows {
       const windows = liveWindows(suite, liveInstant(head.watermarkMs, observedAtMs));
       const place = placeOf(id, windows);
       const held = this.entries.get(place);
-      if (held !== undefined && isSame(held.head, head))
-        return { entry: held, head, from: reads > 0 ? 'read' : 'held' };
-      const followed = held === undefined ? undefined : this.#follow(key, suite, windows, held, head);
-      if (followed !== undefined) {
-        this.entries.set(place, followed, cellsOf(followed));
-        return { entry: followed, head, from: reads > 0 ? 'read' : 'followed' };
+      const entry = held && this.#follow(key, suite, windows, held, head);
+      if (entry !== undefined) {
+        if (entry !== held) this.entries.set(place, entry, cellsOf(entry));
+        const inMemory = entry === held ? 'held' : 'followed';
+        return { entry, head, from: reads > 0 ? 'read' : inMemory };
       }
       const underWay = this.#reading.get(id);
       if (underWay !== undefined) {
@@ -91,12 +90,12 @@ export class LiveWindows {
         continue;
       }
       reads++;
-      const entry = await this.#read(id, place, key, suite, windows);
-      head = entry.head;
+      const read = await this.#read(id, place, key, suite, windows);
+      head = read.head;
       if (head.suiteHash !== suite.hash) break;
       // Where the watermark moved meanwhile the report may fall into later windows.
       const now = liveWindows(suite, liveInstant(head.watermarkMs, observedAtMs));
-      if (placeOf(id, now) === place) return { entry, head, from: 'read' };
+      if (placeOf(id, now) === place) return { entry: read, head, from: 'read' };
     }
     throw new OperatingError('conflict', 'safe', 'reading live windows', {
       cause: 'the suite changed while its windows were read',
@@ -104,7 +103,10 @@ export class LiveWindows {
     });
   }
 
-  /** With what the consumer in this process committed between the two; undefined where others did, or something else than panes changed. */
+  /**
+   * What is held where it is of that head, else with what the consumer in this process committed between the two; undefined where others did, or
+   * something else than panes changed.
+   */
   #follow(
     { tenant, model }: LiveKey,
     suite: Suite,
@@ -112,7 +114,10 @@ export class LiveWindows {
     held: LiveEntry,
     head: LiveHead,
   ): LiveEntry | undefined {
+    if (isSame(held.head, head)) return held;
     if (held.head.beside !== '' || head.beside !== '') return undefined;
+    // The board is of that tick.
+    if (held.head.scoredTickMs !== head.scoredTickMs) return undefined;
     const name = { tenant, suiteHash: suite.hash, model };
     const rows = this.#recent.between(name, held.head.state, head.state);
     if (rows === undefined) return undefined;

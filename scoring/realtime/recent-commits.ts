@@ -52,16 +52,16 @@ export class RecentCommits {
 
   /** What was added to a model from one state to the other; undefined where not all of it is known. */
   between({ tenant, suiteHash, model }: ModelName, from: string, to: string): readonly PaneRow[] | undefined {
-    const rows: PaneRow[] = [];
+    const found: (readonly PaneRow[])[] = [];
     let at = from;
     for (let steps = 0; at !== to; steps++) {
       const noted = steps < MAX_STEPS ? this.#commits.get(keyOf(tenant, suiteHash, at)) : undefined;
       if (noted === undefined) return undefined;
       noted.byModel ??= rowsByModel(noted.panes);
-      rows.push(...(noted.byModel.get(model) ?? []));
+      found.push(noted.byModel.get(model) ?? []);
       at = noted.to;
     }
-    return rows;
+    return found.flat();
   }
 }
 

@@ -50,7 +50,7 @@ const consuming = runConsumer(
     clock: systemClock,
     eventLog: openPostgresEventLog({ db, listenUrl: engineUrl!, appendAs: 'engine' }),
     reader,
-    recent: recentCommits,
+    recentCommits,
     metrics: NO_METRICS,
     log: services.log,
   } as ConsumerContext,

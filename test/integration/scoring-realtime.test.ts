@@ -6,6 +6,7 @@ import { openTenantReads, type Statement, type TenantReads } from '../../platfor
 import { addPanes } from '../../scoring/ingest/effects.sql.ts';
 import { REPORTS_TOPIC } from '../../scoring/ingest/report-log.ts';
 import { routesOf } from '../../scoring/ingest/shards.ts';
+import { stateVersion } from '../../scoring/ingest/suite-state.sql.ts';
 import { scoreHistory } from '../../scoring/read/scores.ts';
 import { type ComputedScore, LiveScores } from '../../scoring/realtime/compute.ts';
 import { LiveWindows, type WindowsFrom } from '../../scoring/realtime/live-windows.ts';
@@ -367,15 +368,15 @@ describe('windows in memory beside the consumer of their process', () => {
   /** One that scores beside its consumer, and looks at whether its answers are those of one that reads everything. */
   async function besideConsumer(tenant: string) {
     await tenantWith(tenant, past(now));
-    const recent = new RecentCommits();
-    const scores = scoresOf(reads, watched, recent);
+    const recentCommits = new RecentCommits();
+    const scores = scoresOf(reads, watched, recentCommits);
     const expectFrom = async (from: WindowsFrom, one = report(now)) => {
       held = [];
       expect(await compute(tenant, one, scores)).toEqual(await compute(tenant, one, scoresOf()));
       expect(held).toEqual([from]);
     };
     await expectFrom('read');
-    return { ctx: h.context({ recent }), expectFrom };
+    return { ctx: h.context({ recentCommits }), recentCommits, expectFrom };
   }
 
   test('are brought up by what it commits, one transaction or several, and are to the bit those that are read', async () => {
@@ -407,6 +408,17 @@ describe('windows in memory beside the consumer of their process', () => {
     const later = now + 30 * MINUTE_MS;
     await expectFrom('read', report(later));
     await send('mixed', [report(later)], ctx);
+    await expectFrom('read', report(later));
+  });
+
+  test('are read where their board is another, whatever is told of panes', async () => {
+    const { recentCommits, expectFrom } = await besideConsumer('boards');
+    const state = () => base.db.asEngine((tx) => stateVersion(tx, { tenant: 'boards', name: 'live' }));
+    const later = now + 30 * MINUTE_MS;
+    await expectFrom('read', report(later));
+    const from = await state();
+    await send('boards', [report(later, { model: 'ranker-v2' })]);
+    recentCommits.note({ tenant: 'boards', suiteHash: suite.hash, from, to: await state(), panes: [] });
     await expectFrom('read', report(later));
   });
 

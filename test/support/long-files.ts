@@ -1,7 +1,7 @@
 import { dueToday } from './rotating.ts';
 
 /**
- * Test files that take more than about 5 s each, most of it waiting for real parts. `npm test` runs a fifth of them, another fifth each day, so that it ends
+ * Test files that take more than about 5 s each. `npm test` runs a fifth of them, another fifth each day, so that it ends
  * within ten minutes on two cores; MERIT_PROOFS=whole, as CI does, runs all, and files that are asked for by name always run.
  */
 const LONG_FILES: readonly string[] = [
